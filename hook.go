@@ -1,0 +1,207 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own; make one with
+// [NewHook] to share its token between pools (a primary and its replicas), for connections outside a pool (LISTEN,
+// migrations, database/sql), or to read its [Stats].
+//
+// A Hook holds the token for one scope. It has no goroutine at rest and needs no closing. Its methods may be called from
+// several goroutines.
+type Hook struct {
+	cred    azcore.TokenCredential
+	options options
+
+	mu    sync.Mutex                 // guards the making of cache
+	cache atomic.Pointer[tokenCache] // nil until the scope is known
+
+	rejections atomic.Int64
+	retired    atomic.Int64
+	warned     warnings
+}
+
+// NewHook returns a Hook that gets its tokens from cred. It asks for none yet.
+//
+// It is an error if cred is nil, or a nil pointer (the constructor's error has been ignored), or if an option is wrong.
+func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
+	if cred == nil {
+		return nil, errors.New("aadpool: the credential is nil: make one with azidentity, for example azidentity.NewDefaultAzureCredential(nil)")
+	}
+	if v := reflect.ValueOf(cred); v.Kind() == reflect.Pointer && v.IsNil() {
+		return nil, fmt.Errorf("aadpool: the credential is a nil %T: check the error that its constructor returned", cred)
+	}
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, fmt.Errorf("aadpool: %w", err)
+	}
+	return &Hook{cred: cred, options: o}, nil
+}
+
+// Configure changes config so that the pool made from it logs in with access tokens: what [NewWithConfig] does to its
+// copy. Use it with [pgxpool.NewWithConfig] where several pools share a Hook.
+//
+//   - The TLS settings are made such that no token leaves this machine in the clear.
+//   - MaxConnLifetime and MaxConnLifetimeJitter are matched to the token's life.
+//   - BeforeConnect and PrepareConn are set. Those (or the BeforeAcquire) that config has are still called:
+//     BeforeConnect before the Hook's, so that it can choose the host and the user; PrepareConn after, so that it sees
+//     no connection that is to be retired.
+//
+// It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
+// not to be used, if there is no token, if config would send one in the clear to another machine, or if its hosts need
+// tokens of different scopes.
+func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
+	if config == nil || config.ConnConfig == nil {
+		return errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
+	}
+	connConfig := &config.ConnConfig.Config
+	token, err := h.token(ctx, connConfig, config.ConnString())
+	if err != nil {
+		return fmt.Errorf("aadpool: %w", err)
+	}
+	if h.options.userFromToken {
+		if connConfig.User, err = token.userName(); err != nil {
+			return fmt.Errorf("aadpool: %w", err)
+		}
+	}
+	matchLifetime(config, token.life())
+	config.BeforeConnect = h.beforeConnect(config.BeforeConnect)
+	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
+	return nil
+}
+
+// token secures config's transport and returns a token that its hosts take.
+func (h *Hook) token(ctx context.Context, config *pgconn.Config, connString string) (*accessToken, error) {
+	if err := secureTransport(config, connString); err != nil {
+		return nil, err
+	}
+	cache, err := h.cacheFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return cache.get(ctx)
+}
+
+// cacheFor returns the Hook's cache, made for the scope of the first server that asks.
+func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
+	scope, err := h.options.scope, error(nil)
+	if scope == "" {
+		if scope, err = scopeForAll(config); err != nil {
+			return nil, err
+		}
+	}
+	cache := h.cache.Load()
+	if cache == nil {
+		cache = h.makeCache(scope)
+	}
+	if cache.scope != scope {
+		return nil, fmt.Errorf("%s takes tokens for %s, but this Hook's are for %s; make another Hook for it, or use WithScope if one token serves both",
+			config.Host, scope, cache.scope)
+	}
+	return cache, nil
+}
+
+func (h *Hook) makeCache(scope string) *tokenCache {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	cache := h.cache.Load()
+	if cache == nil {
+		cache = newTokenCache(h.cred, scope, h.options.tokenTimeout, h.options.logger)
+		h.cache.Store(cache)
+	}
+	return cache
+}
+
+// beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
+func (h *Hook) beforeConnect(callers func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
+	if callers == nil {
+		return h.BeforeConnect
+	}
+	return func(ctx context.Context, config *pgx.ConnConfig) error {
+		if err := callers(ctx, config); err != nil {
+			return err
+		}
+		return h.BeforeConnect(ctx, config)
+	}
+}
+
+// prepareConn is the pool's PrepareConn: it refuses a connection whose token has ended, and asks the caller's own, if
+// any, about the others. It runs on each acquire.
+func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error), beforeAcquire func(context.Context, *pgx.Conn) bool) func(context.Context, *pgx.Conn) (bool, error) {
+	if callers == nil && beforeAcquire != nil {
+		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
+		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return beforeAcquire(ctx, conn), nil }
+	}
+	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
+		now := time.Now()
+		if cache := h.cache.Load(); cache != nil {
+			cache.refreshIfDue(ctx, now)
+		}
+		if retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time); ok && now.After(retireAt) {
+			h.retired.Add(1)
+			return false, nil
+		}
+		if callers == nil {
+			return true, nil
+		}
+		return callers(ctx, conn)
+	}
+}
+
+// BeforeConnect makes config log in with an access token. It sets the password (and the token provider for servers that
+// ask for OAUTHBEARER), with [WithUserFromToken] the user, and makes the TLS settings such that no token leaves this
+// machine in the clear. For a single connection call it on a fresh copy of the config just before [pgx.ConnectConfig];
+// for database/sql pass it to stdlib.OptionBeforeConnect.
+//
+// It returns at once while the token at hand is good, and otherwise waits for one until ctx ends or the token timeout.
+// It returns an error if there is none, with its cause and the time of the next try, or if config would send the token
+// in the clear to another machine.
+//
+// The config serves for one connection: once it is up, neither the config nor the connection holds the token any more.
+func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
+	token, err := h.token(ctx, &config.Config, config.ConnString())
+	if err != nil {
+		return fmt.Errorf("aadpool: %w", err)
+	}
+	if h.options.userFromToken {
+		if config.User, err = token.userName(); err != nil {
+			return fmt.Errorf("aadpool: %w", err)
+		}
+	}
+	startLogin(h, token, &config.Config)
+	return nil
+}
+
+// Stats says how a [Hook] is doing. The counts are since it was made.
+type Stats struct {
+	TokenExpires      time.Time     // when the token at hand ends; zero before the first
+	Fetches           int64         // requests to the credential that have ended, failed ones included
+	FailedFetches     int64         // those of them that brought no valid token
+	LastFetchDuration time.Duration // how long the last of them took
+	Waits             int64         // connects that had to wait for a token
+	Rejections        int64         // logins that the server refused
+	RetiredConns      int64         // pooled connections closed because their token was about to end
+}
+
+// Stats returns a snapshot.
+func (h *Hook) Stats() Stats {
+	s := Stats{Rejections: h.rejections.Load(), RetiredConns: h.retired.Load()}
+	if cache := h.cache.Load(); cache != nil {
+		c := cache.snapshot()
+		s.TokenExpires, s.LastFetchDuration = c.expires, c.lastFetch
+		s.Fetches, s.FailedFetches, s.Waits = c.fetches, c.failed, c.waits
+	}
+	return s
+}

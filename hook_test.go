@@ -1,0 +1,226 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const testDSN = "postgres://orders-api@db.example/orders"
+
+func TestBadInputIsAClearError(t *testing.T) {
+	clearPGEnv(t)
+	good := issuing(time.Hour, 0)
+	var nilPointer *azidentity.ClientSecretCredential
+	fixed := func(token azcore.AccessToken) azcore.TokenCredential {
+		return &credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}
+	}
+	for _, row := range []struct {
+		name, dsn string
+		cred      azcore.TokenCredential
+		opts      []Option
+		want      string
+	}{
+		{"no credential", testDSN, nil, nil, "the credential is nil: make one with azidentity"},
+		{"the nil that a failed constructor returned", testDSN, nilPointer, nil, "the credential is a nil *azidentity.ClientSecretCredential: check the error"},
+		{"an empty DSN, and no PGHOST", "", good, nil, "the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like postgres://"},
+		{"a DSN of blanks", "  ", good, nil, "the DSN is empty"},
+		{"a DSN that is neither URL nor keywords", "hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value; a DSN looks like"},
+		{"a URL of another kind", "mysql://u:hunter2@db.example/d", good, nil, "parsing the DSN: failed to parse as keyword/value"},
+		{"a password with a blank in it", "host=db.example password=hunter2 hunter2 hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value"},
+		{"a password with a slash in it", "postgres://u:hun/hunter2@db.example/d", good, nil, "parsing the DSN: invalid port"},
+		{"a password with a colon and an at sign", "postgres://u:hun:hunter2@hunter2@db.example:hunter2/d", good, nil, "parsing the DSN: invalid port"},
+		{"a pool parameter that is no number", "postgres://u:hunter2@db.example/d?pool_max_conns=many", good, nil, "cannot parse pool_max_conns"},
+		{"an unknown sslmode", "postgres://u:hunter2@db.example/d?sslmode=on", good, nil, "failed to configure TLS (sslmode is invalid)"},
+		{"a root certificate that is not there", "postgres://u:hunter2@db.example/d?sslrootcert=/nowhere.pem", good, nil, "/nowhere.pem"},
+		{"plaintext to a remote host", testDSN + "?sslmode=disable", good, nil, "refusing to send an access token to db.example in the clear"},
+		{"an empty token", testDSN, fixed(azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}), nil, "empty token"},
+		{"an expired token", testDSN, fixed(newToken(1, -time.Minute)), nil, "expired 1m0s ago"},
+		{"a token without an expiry", testDSN, fixed(azcore.AccessToken{Token: "hunter2"}), nil, "without an expiry"},
+		{"a user wanted from a token that is no JWT", testDSN, fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "the token is not a JWT; put user= into the DSN"},
+		{"a user wanted from a token that names none", testDSN, fixed(azcore.AccessToken{Token: jwt(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "its claims are: oid"},
+		{"an option given nonsense", testDSN, good, []Option{WithScope("")}, "WithScope"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, err := New(t.Context(), row.dsn, row.cred, row.opts...)
+			require.ErrorContains(t, err, row.want)
+			assert.Nil(t, pool)
+			assert.Equal(t, 1, strings.Count(err.Error(), "aadpool: "), err)
+			assert.Regexp(t, "^aadpool: ", err.Error())
+			assert.NotContains(t, err.Error(), "hunter2")
+			assert.False(t, errors.As(err, new(*pgconn.ParseConfigError)), "which holds the DSN with its password")
+		})
+	}
+}
+
+func TestNilConfigIsAnError(t *testing.T) {
+	_, err := NewWithConfig(t.Context(), nil, issuing(time.Hour, 0))
+	require.ErrorContains(t, err, "aadpool: the config is nil")
+	hook, err := NewHook(issuing(time.Hour, 0))
+	require.NoError(t, err)
+	require.ErrorContains(t, hook.Configure(t.Context(), &pgxpool.Config{}), "pgxpool.ParseConfig")
+}
+
+func TestConfigThatParseConfigDidNotMakePanicsAsInPgxpool(t *testing.T) {
+	clearPGEnv(t)
+	connConfig, err := pgx.ParseConfig(testDSN)
+	require.NoError(t, err)
+	for _, config := range []*pgxpool.Config{{}, {ConnConfig: connConfig}} {
+		assert.PanicsWithValue(t, "config must be created by ParseConfig", func() {
+			_, _ = NewWithConfig(t.Context(), config, issuing(time.Hour, 0))
+		})
+	}
+}
+
+func TestBeforeConnectSetsTheToken(t *testing.T) {
+	clearPGEnv(t)
+	hook, err := NewHook(issuing(time.Hour, 0))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig("postgres://orders-api:old-password@db.example/orders")
+	require.NoError(t, err)
+	require.NoError(t, hook.BeforeConnect(t.Context(), config))
+	assert.Equal(t, "token-1", config.Password)
+	assert.Equal(t, "orders-api", config.User)
+	token, err := config.OAuthTokenProvider(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "token-1", token)
+	assert.Equal(t, "full db.example", ways(t, &config.Config), "TLS is secured without Configure, too")
+}
+
+func TestWithUserFromTokenSetsTheUser(t *testing.T) {
+	clearPGEnv(t)
+	token := azcore.AccessToken{Token: jwt(`{"upn":"ada@contoso.example"}`), ExpiresOn: time.Now().Add(time.Hour)}
+	hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}, WithUserFromToken())
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig("postgres://somebody@db.example/orders")
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	assert.Equal(t, "ada@contoso.example", config.ConnConfig.User)
+
+	connConfig, err := pgx.ParseConfig("postgres://somebody@db.example/orders")
+	require.NoError(t, err)
+	require.NoError(t, hook.BeforeConnect(t.Context(), connConfig))
+	assert.Equal(t, "ada@contoso.example", connConfig.User)
+}
+
+func TestHookHoldsTheTokenOfOneScope(t *testing.T) {
+	clearPGEnv(t)
+	hook, err := NewHook(issuing(time.Hour, 0))
+	require.NoError(t, err)
+	for _, row := range []struct{ host, want string }{
+		{"a.postgres.database.azure.com", ""},
+		{"b.postgres.database.azure.com", ""},
+		{"c.postgres.cosmos.azure.com", "this Hook's are for https://ossrdbms-aad.database.windows.net/.default; make another Hook for it"},
+	} {
+		config, err := pgx.ParseConfig("postgres://u@" + row.host + "/d")
+		require.NoError(t, err)
+		err = hook.BeforeConnect(t.Context(), config)
+		if row.want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, row.want)
+	}
+}
+
+func TestCallersConfigIsNotModified(t *testing.T) {
+	clearPGEnv(t)
+	config, err := pgxpool.ParseConfig(testDSN)
+	require.NoError(t, err)
+	before := config.Copy()
+	pool, err := NewWithConfig(t.Context(), config, issuing(time.Hour, 0))
+	require.NoError(t, err)
+	defer pool.Close()
+
+	assert.Equal(t, before.MaxConnLifetime, config.MaxConnLifetime)
+	assert.Equal(t, before.MaxConnLifetimeJitter, config.MaxConnLifetimeJitter)
+	assert.Nil(t, config.BeforeConnect)
+	assert.Nil(t, config.PrepareConn)
+	assert.Empty(t, config.ConnConfig.Password)
+	assert.Nil(t, config.ConnConfig.OAuthTokenProvider)
+	assert.True(t, config.ConnConfig.TLSConfig.InsecureSkipVerify)
+	assert.Len(t, config.ConnConfig.Fallbacks, 1)
+}
+
+func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
+	clearPGEnv(t)
+	issued := time.Now().Add(-69 * time.Minute)
+	token := azcore.AccessToken{
+		Token:     jwt(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(75*time.Minute)) + `}`),
+		ExpiresOn: issued.Add(75 * time.Minute),
+	}
+	hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }})
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig(testDSN)
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	assert.Equal(t, 75*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter)
+	// The connection's own deadline follows the six minutes: see TestRetirementIsSpreadOverTheLastTenthOfTheLifeLeft and,
+	// on a real server, TestConnectionsOwnDeadlineFollowsTheLifeLeft.
+}
+
+func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
+
+func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) {
+	clearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				<-release
+			}
+			return newToken(n, time.Hour), nil
+		}}
+		config, err := pgxpool.ParseConfig(testDSN + "?pool_max_conns=1")
+		require.NoError(t, err)
+		pool, err := NewWithConfig(t.Context(), config, cred, WithTokenTimeout(5*time.Second))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Hour) // the token is gone
+
+		start := time.Now()
+		_, err = pool.Acquire(t.Context())
+		require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default within the token timeout of 5s")
+		assert.Equal(t, 5*time.Second, time.Since(start))
+		assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
+
+		start = time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		go func() {
+			time.Sleep(2 * time.Second)
+			pool.Close()
+		}()
+		time.Sleep(1500 * time.Millisecond) // past the back-off: the next connect waits for the credential again
+		_, err = pool.Acquire(ctx)
+		require.Error(t, err)
+		assert.LessOrEqual(t, time.Since(start), 2*time.Second+10*time.Millisecond, "Close does not wait for the credential")
+		close(release)
+	})
+}
+
+func BenchmarkHookWithTheTokenCached(b *testing.B) {
+	hook, err := NewHook(issuing(time.Hour, 0))
+	require.NoError(b, err)
+	config, err := pgx.ParseConfig("postgres://orders-api@db.example/orders?sslmode=verify-full")
+	require.NoError(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		// The pool hands the hook a copy of its own config, which is not the hook's cost.
+		c := *config
+		if err := hook.BeforeConnect(b.Context(), &c); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,126 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// retireAtKey is where a connection's CustomData says when it is to be retired, as a time.Time.
+const retireAtKey = "github.com/aadpool/aadpool"
+
+var errConfigUsed = errors.New("aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
+
+// A login brings the token to one connection, from its config to the end of its start-up, and takes it away again: what
+// a program keeps, prints or reports of a connection shall not hold a token. pgconn may try several hosts in it.
+type login struct {
+	hook *Hook
+
+	// The callbacks that the config had.
+	afterNetConnect func(context.Context, *pgconn.Config, net.Conn) (net.Conn, error)
+	afterConnect    pgconn.AfterConnectFunc
+	onPgError       pgconn.PgErrorHandler
+
+	mu     sync.Mutex     // guards what follows against a config that serves for two connections at once
+	token  *accessToken   // nil once the connection is up
+	config *pgconn.Config // pgx's own copy, which the connection goes on holding
+}
+
+// startLogin makes config log in with token.
+func startLogin(h *Hook, token *accessToken, config *pgconn.Config) {
+	l := &login{
+		hook:            h,
+		token:           token,
+		afterNetConnect: config.AfterNetConnect,
+		afterConnect:    config.AfterConnect,
+		onPgError:       config.OnPgError,
+	}
+	config.Password = token.secret()
+	config.OAuthTokenProvider = l.provideToken
+	config.AfterNetConnect = l.beforeStartup
+	config.AfterConnect = l.afterStartup
+	config.OnPgError = l.handleError
+}
+
+// beforeStartup is pgconn's AfterNetConnect: it runs when there is a connection, with TLS where configured, and before
+// anything is said on it.
+func (l *login) beforeStartup(ctx context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
+	if err := l.begin(config, conn); err != nil {
+		return conn, err // pgconn closes it
+	}
+	if l.afterNetConnect == nil {
+		return conn, nil
+	}
+	return l.afterNetConnect(ctx, config, conn)
+}
+
+func (l *login) begin(config *pgconn.Config, conn net.Conn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == nil || (l.config != nil && l.config != config) {
+		return errConfigUsed
+	}
+	if err := checkPlaintext(conn); err != nil {
+		return err
+	}
+	l.config = config
+	config.Password = l.token.secret() // which a refusal by another host has taken away
+	return nil
+}
+
+// provideToken is asked for the token by a server that speaks OAUTHBEARER (RFC 7628), such as PostgreSQL 18.
+func (l *login) provideToken(context.Context) (string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == nil {
+		return "", errConfigUsed
+	}
+	return l.token.secret(), nil
+}
+
+// afterStartup is pgconn's AfterConnect: the connection is up.
+func (l *login) afterStartup(ctx context.Context, conn *pgconn.PgConn) error {
+	l.mu.Lock()
+	conn.CustomData()[retireAtKey] = retirement(time.Now(), l.token.expires)
+	l.config.Password = ""
+	l.token = nil
+	l.mu.Unlock()
+
+	if l.afterConnect == nil {
+		return nil
+	}
+	return l.afterConnect(ctx, conn)
+}
+
+// handleError is pgconn's OnPgError. Once the connection is up it only passes on.
+func (l *login) handleError(conn *pgconn.PgConn, err *pgconn.PgError) bool {
+	l.mu.Lock()
+	if l.token != nil {
+		l.refused(conn, err)
+	}
+	l.mu.Unlock()
+	return l.onPgError == nil || l.onPgError(conn, err)
+}
+
+// refused deals with an error during start-up. l.mu is held.
+func (l *login) refused(conn *pgconn.PgConn, err *pgconn.PgError) {
+	// pgx's ConnectError holds the config, and a server may repeat what it was sent.
+	l.config.Password = ""
+	for _, text := range []*string{&err.Message, &err.Detail, &err.Hint} {
+		*text = strings.ReplaceAll(*text, l.token.secret(), redacted)
+	}
+	if !isRejection(err) {
+		return
+	}
+	server := conn.Conn().RemoteAddr().String()
+	if len(l.config.Fallbacks) == 0 {
+		server = net.JoinHostPort(l.config.Host, strconv.Itoa(int(l.config.Port)))
+	}
+	l.hook.reject(rejection{err: err, server: server, role: l.config.User, token: l.token})
+}

@@ -1,0 +1,89 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// New is [pgxpool.New] with a credential in the place of the password: every connection of the pool logs in with a
+// Microsoft Entra access token that is fresh at that moment, and none is handed out once its token has ended.
+//
+// dsn is as for [pgxpool.ParseConfig], the PG* environment variables and pool_* parameters included. A password in it is
+// not used. cred is any azidentity credential.
+//
+// New gets the first token, for which it waits until ctx ends or the token timeout. It returns an error if dsn is
+// malformed or names no server, if cred is nil or has no token to give, if dsn would send the token in the clear to
+// another machine (sslmode=disable), or if an option is wrong. As with pgxpool, it makes no connection: [pgxpool.Pool.Ping]
+// does.
+func New(ctx context.Context, dsn string, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
+	config, err := parseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("aadpool: %w", err)
+	}
+	return NewWithConfig(ctx, config, cred, opts...)
+}
+
+// NewWithConfig is [pgxpool.NewWithConfig] with a credential in the place of the password; see [New] for what it does
+// and which errors it returns, and [Hook.Configure] for what becomes of config's settings and callbacks. config itself,
+// which must have been made by [pgxpool.ParseConfig], is not changed.
+func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
+	hook, err := NewHook(cred, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if config != nil && config.ConnConfig == nil {
+		return pgxpool.NewWithConfig(ctx, config) // which panics, as it says, because ParseConfig did not make config
+	}
+	if config != nil {
+		config = config.Copy()
+	}
+	if err := hook.Configure(ctx, config); err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("aadpool: making the pool: %w", err)
+	}
+	return pool, nil
+}
+
+// parseConfig is pgxpool.ParseConfig with errors that repeat nothing of the DSN.
+func parseConfig(dsn string) (*pgxpool.Config, error) {
+	if strings.TrimSpace(dsn) == "" && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
+		return nil, errors.New("the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like " +
+			"postgres://role@server.postgres.database.azure.com/database")
+	}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err == nil {
+		return config, nil
+	}
+	return nil, fmt.Errorf("parsing the DSN: %s; a DSN looks like postgres://role@server.postgres.database.azure.com/database", parseFailure(err))
+}
+
+// parseFailure is the part of pgx's error that is safe to show. pgx puts the DSN into the error's text with the
+// passwords masked where it can find them, which in a malformed DSN is not always, and the whole of it into a field; so
+// the error is not wrapped, and of its text only what follows the DSN is taken. The cause is left out where the DSN
+// could not be told apart into keys and values: the words in it may be those of a password.
+func parseFailure(err error) string {
+	var parseErr *pgconn.ParseConfigError
+	if !errors.As(err, &parseErr) {
+		return redact(err.Error())
+	}
+	text, cause := parseErr.Error(), ""
+	if inner := parseErr.Unwrap(); inner != nil {
+		cause = " (" + inner.Error() + ")"
+		text = strings.TrimSuffix(text, cause)
+	}
+	text = text[strings.LastIndex(text, "`: ")+len("`: "):]
+	if strings.HasPrefix(text, "failed to parse as") {
+		return text
+	}
+	return text + cause
+}

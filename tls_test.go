@@ -1,0 +1,185 @@
+package aadpool
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// way describes how an entry connects, in the words of testdata/tls.txt.
+func way(t *testing.T, entry *pgconn.FallbackConfig) string {
+	c := entry.TLSConfig
+	switch {
+	case c == nil:
+		return "plaintext " + entry.Host
+	case !c.InsecureSkipVerify:
+		assert.Equal(t, entry.Host, c.ServerName, "the name to be verified")
+		return "full " + entry.Host
+	case c.VerifyPeerCertificate != nil:
+		return "chain " + entry.Host
+	default:
+		return "any " + entry.Host
+	}
+}
+
+func ways(t *testing.T, config *pgconn.Config) string {
+	all := []string{way(t, &pgconn.FallbackConfig{Host: config.Host, TLSConfig: config.TLSConfig})}
+	for _, entry := range config.Fallbacks {
+		all = append(all, way(t, entry))
+	}
+	return strings.Join(all, ", ")
+}
+
+type tlsRow struct{ name, env, dsn, want string }
+
+// tlsRows reads testdata/tls.txt.
+func tlsRows(t testing.TB) (rows []tlsRow) {
+	dir := t.TempDir()
+	root := filepath.Join(dir, "root.pem")
+	require.NoError(t, os.WriteFile(root, rootCertificate(t), 0o600))
+	service := filepath.Join(dir, "pg_service.conf")
+	require.NoError(t, os.WriteFile(service, []byte(
+		"[plain]\nhost=service.example\nsslmode=disable\n\n[silent]\nhost=service.example\n\n[direct]\nhost=service.example\nsslmode=require\nsslnegotiation=direct\n"), 0o600))
+
+	text, err := os.ReadFile("testdata/tls.txt")
+	require.NoError(t, err)
+	text = []byte(strings.NewReplacer("$CA", root, "$SERVICE", service).Replace(string(text)))
+	for scanner := bufio.NewScanner(bytes.NewReader(text)); scanner.Scan(); {
+		line := scanner.Text()
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		columns := strings.Split(line, "|")
+		require.Len(t, columns, 4, line)
+		for i := range columns {
+			columns[i] = strings.TrimSpace(columns[i])
+		}
+		rows = append(rows, tlsRow{columns[0], columns[1], columns[2], columns[3]})
+	}
+	return rows
+}
+
+// clearPGEnv keeps the machine's own settings out of a test.
+func clearPGEnv(t *testing.T) {
+	for _, pair := range os.Environ() {
+		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "PG") {
+			t.Setenv(name, "")
+		}
+	}
+	t.Setenv("HOME", t.TempDir())
+}
+
+func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
+	for _, row := range tlsRows(t) {
+		t.Run(row.name, func(t *testing.T) {
+			clearPGEnv(t)
+			for _, pair := range strings.Fields(row.env) {
+				name, value, _ := strings.Cut(pair, "=")
+				t.Setenv(name, value)
+			}
+			parsed, err := pgxpool.ParseConfig(row.dsn)
+			require.NoError(t, err)
+			config := &parsed.ConnConfig.Config
+			err = secureTransport(config, parsed.ConnString())
+			if want, isError := strings.CutPrefix(row.want, "error: "); isError {
+				require.ErrorContains(t, err, want)
+				assert.ErrorContains(t, err, "use sslmode=verify-full", "what to do")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, row.want, ways(t, config))
+
+			require.NoError(t, secureTransport(config, parsed.ConnString()))
+			assert.Equal(t, row.want, ways(t, config), "once more, as at each connect")
+		})
+	}
+}
+
+func TestSecureTransportLeavesWhatIsTheCallers(t *testing.T) {
+	clearPGEnv(t)
+	t.Run("a tls.Config with its own roots stands, without the plaintext fallback", func(t *testing.T) {
+		config, err := pgconn.ParseConfig("postgres://u@db.example/d")
+		require.NoError(t, err)
+		own := &tls.Config{ServerName: "real.example", RootCAs: x509.NewCertPool()}
+		config.TLSConfig = own
+		require.NoError(t, secureTransport(config, ""))
+		assert.Same(t, own, config.TLSConfig)
+		assert.Empty(t, config.Fallbacks)
+	})
+	t.Run("a verification of its own stands", func(t *testing.T) {
+		config, err := pgconn.ParseConfig("postgres://u@db.example/d")
+		require.NoError(t, err)
+		own := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
+		config.TLSConfig = own
+		require.NoError(t, secureTransport(config, ""))
+		assert.Same(t, own, config.TLSConfig)
+	})
+	t.Run("neither a tls.Config nor the Fallbacks slice is changed in place", func(t *testing.T) {
+		config, err := pgconn.ParseConfig("postgres://u@a.example,b.example/d")
+		require.NoError(t, err)
+		shallow := *config
+		require.NoError(t, secureTransport(&shallow, ""))
+		assert.True(t, config.TLSConfig.InsecureSkipVerify)
+		require.Len(t, config.Fallbacks, 3)
+		assert.Nil(t, config.Fallbacks[0].TLSConfig)
+		assert.True(t, config.Fallbacks[1].TLSConfig.InsecureSkipVerify)
+	})
+}
+
+type addrConn struct {
+	net.Conn
+	addr net.Addr
+}
+
+func (c addrConn) RemoteAddr() net.Addr { return c.addr }
+
+func TestPlaintextConnectionIsCheckedOnceItIsThere(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		conn    net.Conn
+		refused bool
+	}{
+		{"TLS, wherever it goes", tls.Client(addrConn{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7)}}, &tls.Config{}), false},
+		{"loopback", addrConn{addr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}}, false},
+		{"IPv6 loopback", addrConn{addr: &net.TCPAddr{IP: net.IPv6loopback}}, false},
+		{"Unix socket", addrConn{addr: &net.UnixAddr{Name: "/tmp/.s.PGSQL.5432"}}, false},
+		{"a tunnel that has no address", addrConn{addr: &net.TCPAddr{IP: net.IPv4zero}}, false},
+		{"a localhost that resolves to another machine", addrConn{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5432}}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			err := checkPlaintext(row.conn)
+			if row.refused {
+				assert.ErrorContains(t, err, "refusing to send an access token to 192.0.2.7:5432 in the clear")
+				return
+			}
+			assert.NoError(t, err)
+		})
+	}
+}
+
+// rootCertificate makes a certificate in PEM.
+func rootCertificate(t testing.TB) []byte {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}

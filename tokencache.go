@@ -1,0 +1,343 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+const (
+	// defaultTokenTimeout bounds one fetch. An Azure CLI process takes a second or two, IMDS up to a few seconds after
+	// a VM's start, and azidentity retries within it.
+	defaultTokenTimeout = 30 * time.Second
+
+	// refreshMargin is how long before its end a token is fetched anew: where azidentity, too, stops serving it from
+	// its own cache. A token that lives shorter is fetched anew when a fifth of its life is left.
+	refreshMargin = 5 * time.Minute
+
+	// lastMinute is how much life a token must have left for a connect to take it without waiting for a newer one. A
+	// token that lives shorter than five minutes is used until a tenth of its life is left.
+	lastMinute = 30 * time.Second
+
+	// earlyRetry is the pause between fetches while the token at hand is still good.
+	earlyRetry = 30 * time.Second
+
+	// firstBackoff and maxBackoff are the pauses between fetches that fail while there is no valid token: short, since
+	// every connect fails meanwhile, but not so short that a pool's MinConns becomes a load on Entra.
+	firstBackoff = time.Second
+	maxBackoff   = 5 * time.Second
+
+	// minRejectedAge keeps a server that refuses every token from causing a fetch for each connect.
+	minRejectedAge = 30 * time.Second
+
+	// maxAbandoned bounds the GetToken calls that outlived their timeout and have still not come back, so that a
+	// credential that hangs for good cannot collect goroutines.
+	maxAbandoned = 3
+)
+
+// tokenCache keeps one access token fresh.
+//
+// It has no goroutine at rest and nothing to close: it fetches when a caller finds the token due. There is at most one
+// fetch in flight; whoever has to wait for it shares its token or its error.
+type tokenCache struct {
+	cred    azcore.TokenCredential
+	scope   string
+	timeout time.Duration
+	logger  *slog.Logger
+
+	// wakeAt is the wall-clock time (Unix milliseconds) before which refreshIfDue has nothing to do. It spares each
+	// acquire the lock.
+	wakeAt atomic.Int64
+
+	mu        sync.Mutex // guards what follows; nothing slow runs while it is held
+	token     *accessToken
+	suspect   bool      // the server refused the token: ask for another before it is used again
+	vouched   time.Time // when the credential last returned the token
+	inFlight  *fetch
+	err       error     // of the last fetch
+	failures  int       // in a row, without a valid token
+	nextTry   time.Time // no fetch starts before; by the monotonic clock, so that a clock that is set cannot stretch it
+	abandoned int
+	stats     cacheStats
+}
+
+type cacheStats struct {
+	expires                time.Time
+	fetches, failed, waits int64
+	lastFetch              time.Duration
+}
+
+// A fetch is one call of the credential. token and err are set before done is closed.
+type fetch struct {
+	done  chan struct{}
+	token *accessToken
+	err   error
+}
+
+func newTokenCache(cred azcore.TokenCredential, scope string, timeout time.Duration, logger *slog.Logger) *tokenCache {
+	return &tokenCache{cred: cred, scope: scope, timeout: timeout, logger: logger}
+}
+
+// get returns a token that is valid now. It returns at once while the token at hand is good, and otherwise waits for a
+// fetch or for ctx to end.
+func (c *tokenCache) get(ctx context.Context) (*accessToken, error) {
+	c.mu.Lock()
+	now := time.Now()
+	token, state := c.token, c.state(now)
+	if state == stateFresh {
+		c.mu.Unlock()
+		return token, nil
+	}
+	f := c.startFetch(ctx, now, state)
+	if state == stateDue || (f == nil && state == stateLastMinute) {
+		c.mu.Unlock()
+		return token, nil
+	}
+	if f == nil {
+		err := c.fetchError(now)
+		c.mu.Unlock()
+		return nil, err
+	}
+	c.stats.waits++
+	c.mu.Unlock()
+	return c.wait(ctx, f, token)
+}
+
+// wait waits for f. old, where it is not nil and still valid, is what it falls back on: when f fails, and also when f
+// takes so long that waiting on would use up half the life that old has left.
+func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken) (*accessToken, error) {
+	var giveUp <-chan time.Time
+	if old.state(time.Now()) != stateGone {
+		timer := time.NewTimer(time.Until(old.expires) / 2)
+		defer timer.Stop()
+		giveUp = timer.C
+	}
+	select {
+	case <-f.done:
+	case <-giveUp:
+		return old, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for an access token for %s: %w", c.scope, ctx.Err())
+	}
+	if f.err == nil {
+		return f.token, nil
+	}
+	if old.state(time.Now()) != stateGone {
+		return old, nil
+	}
+	return nil, f.err
+}
+
+// refreshIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
+func (c *tokenCache) refreshIfDue(ctx context.Context, now time.Time) {
+	if now.UnixMilli() < c.wakeAt.Load() {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state := c.state(now); state != stateFresh {
+		c.startFetch(ctx, now, state)
+	}
+}
+
+// reject records that the server refused token. If it is still the one at hand, and the credential has not just
+// returned it, the next caller of get has the credential asked again first.
+func (c *tokenCache) reject(token *accessToken) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.token == token && time.Since(c.vouched) > minRejectedAge {
+		c.suspect = true
+		c.rearm(time.Now())
+	}
+}
+
+func (c *tokenCache) snapshot() cacheStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	stats := c.stats
+	stats.expires = c.token.expiry()
+	return stats
+}
+
+// state is that of the token at hand. c.mu is held.
+func (c *tokenCache) state(now time.Time) tokenState {
+	state := c.token.state(now)
+	if c.suspect && state > stateLastMinute {
+		return stateLastMinute
+	}
+	return state
+}
+
+// startFetch returns the fetch in flight, after starting one where there is none. It returns nil if the pause after the
+// last fetch is not over. c.mu is held.
+func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState) *fetch {
+	if c.inFlight != nil {
+		return c.inFlight
+	}
+	// Without a token and without an error to report there is nothing to do but ask.
+	pausing := now.Before(c.nextTry) && (state != stateGone || c.err != nil)
+	if pausing || c.abandoned >= maxAbandoned {
+		c.rearm(now)
+		return nil
+	}
+	f := &fetch{done: make(chan struct{})}
+	c.inFlight = f
+	c.wakeAt.Store(math.MaxInt64)
+	// The fetch is for everyone who will connect, so it outlives the caller that happened to start it; but a trace
+	// should show where it came from.
+	go c.run(context.WithoutCancel(ctx), f)
+	return f
+}
+
+// run makes one call of the credential and gives it up at the timeout, whether or not the credential heeds its context:
+// a caller who waits holds a slot of its pool.
+func (c *tokenCache) run(ctx context.Context, f *fetch) {
+	// A credential that heeds its deadline gets the time to say what it was waiting for.
+	ctx, cancel := context.WithTimeout(ctx, c.timeout-c.timeout/20)
+	defer cancel()
+	type answer struct {
+		token azcore.AccessToken
+		err   error
+	}
+	answers := make(chan answer, 1)
+	start := time.Now()
+	go func() {
+		token, err := c.ask(ctx)
+		answers <- answer{token, err}
+	}()
+
+	timer := time.NewTimer(c.timeout)
+	defer timer.Stop()
+	select {
+	case a := <-answers:
+		c.finish(f, a.token, a.err, time.Since(start))
+	case <-timer.C:
+		c.mu.Lock()
+		c.abandoned++
+		c.mu.Unlock()
+		c.finish(f, azcore.AccessToken{}, errAbandoned, time.Since(start))
+		<-answers
+		c.mu.Lock()
+		c.abandoned--
+		c.mu.Unlock()
+	}
+}
+
+var errAbandoned = errors.New("the credential did not return, though its context had ended")
+
+// ask calls the credential. A panic in it would end the process from a goroutine that its owner does not know of.
+func (c *tokenCache) ask(ctx context.Context) (token azcore.AccessToken, err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case runtime.Error:
+			err = fmt.Errorf("the credential panicked: %w", r)
+		default: // which could be anything, a token included
+			err = fmt.Errorf("the credential panicked with a %T", r)
+		}
+	}()
+	return c.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+}
+
+// finish records what came of f and lets those who wait for it go on.
+func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took time.Duration) {
+	c.mu.Lock()
+	now := time.Now()
+	c.inFlight = nil
+	c.stats.fetches++
+	c.stats.lastFetch = took
+	token := (*accessToken)(nil)
+	if err == nil {
+		token, err = newAccessToken(got, now)
+	}
+	if err == nil {
+		c.keep(token, now)
+		f.token = c.token
+	} else {
+		c.fail(err, now)
+		f.err = c.fetchError(now)
+	}
+	c.rearm(now)
+	expires, pause := c.token.expiry(), time.Until(c.nextTry)
+	c.mu.Unlock()
+
+	close(f.done)
+	if f.err == nil {
+		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", expires, "took", took)
+		return
+	}
+	if left := expires.Sub(now); left > 0 {
+		c.logger.Warn("aadpool: could not refresh the access token; connections go on with the one at hand while it lasts",
+			"scope", c.scope, "left", left.Round(time.Second), "expires", expires, "next_try", pause.Round(time.Millisecond), "error", f.err)
+		return
+	}
+	c.logger.Warn("aadpool: no valid access token; new connections fail until there is one",
+		"scope", c.scope, "next_try", pause.Round(time.Millisecond), "error", f.err)
+}
+
+// keep makes token the one at hand. c.mu is held.
+func (c *tokenCache) keep(token *accessToken, now time.Time) {
+	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
+	if c.token != nil && c.token.secret() == token.secret() {
+		// The credential answered from a cache of its own that nothing can make it skip. What is known of the token
+		// stands: a credential may give RefreshOn with its first answer only.
+		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
+		return
+	}
+	c.token, c.nextTry = token, time.Time{}
+}
+
+// fail records a fetch that failed. c.mu is held.
+func (c *tokenCache) fail(err error, now time.Time) {
+	c.stats.failed++
+	c.err = err
+	if c.token.state(now) != stateGone {
+		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
+		return
+	}
+	backoff := min(firstBackoff<<min(c.failures, 8), maxBackoff)
+	c.failures++
+	c.nextTry = now.Add(spread(backoff))
+}
+
+// fetchError says why there is no token and when the next try is due. c.mu is held.
+func (c *tokenCache) fetchError(now time.Time) error {
+	timeout := ""
+	if errors.Is(c.err, errAbandoned) || errors.Is(c.err, context.DeadlineExceeded) {
+		timeout = fmt.Sprintf(" within the token timeout of %s", c.timeout)
+	}
+	return fmt.Errorf("getting an access token for %s%s: %w (next try in %s)",
+		c.scope, timeout, redactedError{c.err}, max(0, c.nextTry.Sub(now)).Round(time.Millisecond))
+}
+
+// rearm sets wakeAt by the token and the pause after the last fetch. c.mu is held.
+func (c *tokenCache) rearm(now time.Time) {
+	wake := now.UnixMilli()
+	if c.token != nil && !c.suspect {
+		wake = max(wake, c.token.refreshAt.UnixMilli())
+	}
+	if pause := c.nextTry.Sub(now); pause > 0 {
+		wake = max(wake, now.Add(pause).UnixMilli())
+	}
+	c.wakeAt.Store(wake)
+}
+
+// pauseWhileValid is the pause before the next fetch when the token at hand has this much life left.
+func pauseWhileValid(left time.Duration) time.Duration {
+	return spread(min(earlyRetry, max(left/10, firstBackoff)))
+}
+
+// spread lengthens d by up to a fifth at random, so that a fleet that failed together does not ask in step.
+func spread(d time.Duration) time.Duration {
+	return d + rand.N(d/5)
+}
