@@ -42,6 +42,8 @@ func TestBadInputIsAClearError(t *testing.T) {
 		{"a password with a blank in it", "host=db.example password=hunter2 hunter2 hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value"},
 		{"a password with a slash in it", "postgres://u:hun/hunter2@db.example/d", good, nil, "parsing the DSN: invalid port"},
 		{"a password with a colon and an at sign", "postgres://u:hun:hunter2@hunter2@db.example:hunter2/d", good, nil, "parsing the DSN: invalid port"},
+		{"a user's @ that is not escaped", "postgres://ada@contoso.example@db.example/d", good, nil, "write an @ that is in the user name as %40"},
+		{"a password's @ that is not escaped", "postgres://u:hun@hunter2@db.example/d", good, nil, "there is an @ in the host"},
 		{"a pool parameter that is no number", "postgres://u:hunter2@db.example/d?pool_max_conns=many", good, nil, "cannot parse pool_max_conns"},
 		{"an unknown sslmode", "postgres://u:hunter2@db.example/d?sslmode=on", good, nil, "failed to configure TLS (sslmode is invalid)"},
 		{"a root certificate that is not there", "postgres://u:hunter2@db.example/d?sslrootcert=/nowhere.pem", good, nil, "/nowhere.pem"},
@@ -191,7 +193,7 @@ func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) 
 
 		start := time.Now()
 		_, err = pool.Acquire(t.Context())
-		require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default within the token timeout of 5s")
+		require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: no answer within the token timeout of 5s")
 		assert.Equal(t, 5*time.Second, time.Since(start))
 		assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 

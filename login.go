@@ -29,7 +29,8 @@ type login struct {
 
 	mu     sync.Mutex     // guards what follows against a config that serves for two connections at once
 	token  *accessToken   // nil once the connection is up
-	config *pgconn.Config // pgx's own copy, which the connection goes on holding
+	given  *pgconn.Config // the one that BeforeConnect got
+	config *pgconn.Config // pgx's own copy of it, which the connection goes on holding
 }
 
 // startLogin makes config log in with token.
@@ -37,6 +38,7 @@ func startLogin(h *Hook, token *accessToken, config *pgconn.Config) {
 	l := &login{
 		hook:            h,
 		token:           token,
+		given:           config,
 		afterNetConnect: config.AfterNetConnect,
 		afterConnect:    config.AfterConnect,
 		onPgError:       config.OnPgError,
@@ -74,6 +76,11 @@ func (l *login) begin(config *pgconn.Config, conn net.Conn) error {
 	return nil
 }
 
+// forget takes the token out of the configs. l.mu is held.
+func (l *login) forget() {
+	l.config.Password, l.given.Password = "", ""
+}
+
 // provideToken is asked for the token by a server that speaks OAUTHBEARER (RFC 7628), such as PostgreSQL 18.
 func (l *login) provideToken(context.Context) (string, error) {
 	l.mu.Lock()
@@ -88,8 +95,8 @@ func (l *login) provideToken(context.Context) (string, error) {
 func (l *login) afterStartup(ctx context.Context, conn *pgconn.PgConn) error {
 	l.mu.Lock()
 	conn.CustomData()[retireAtKey] = retirement(time.Now(), l.token.expires)
-	l.config.Password = ""
-	l.token = nil
+	l.forget()
+	l.given, l.token = nil, nil
 	l.mu.Unlock()
 
 	if l.afterConnect == nil {
@@ -110,10 +117,10 @@ func (l *login) handleError(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 
 // refused deals with an error during start-up. l.mu is held.
 func (l *login) refused(conn *pgconn.PgConn, err *pgconn.PgError) {
-	// pgx's ConnectError holds the config, and a server may repeat what it was sent.
-	l.config.Password = ""
+	l.forget() // pgx's ConnectError holds the config
+	// A server may repeat what it was sent.
 	for _, text := range []*string{&err.Message, &err.Detail, &err.Hint} {
-		*text = strings.ReplaceAll(*text, l.token.secret(), redacted)
+		*text = redact(strings.ReplaceAll(*text, l.token.secret(), redacted))
 	}
 	if !isRejection(err) {
 		return

@@ -54,17 +54,21 @@ func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.Toke
 	return pool, nil
 }
 
+const dsnExample = "a DSN looks like postgres://role@server.postgres.database.azure.com/database"
+
 // parseConfig is pgxpool.ParseConfig with errors that repeat nothing of the DSN.
 func parseConfig(dsn string) (*pgxpool.Config, error) {
 	if strings.TrimSpace(dsn) == "" && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
-		return nil, errors.New("the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like " +
-			"postgres://role@server.postgres.database.azure.com/database")
+		return nil, errors.New("the DSN is empty and neither PGHOST nor PGSERVICE is set; " + dsnExample)
 	}
 	config, err := pgxpool.ParseConfig(dsn)
-	if err == nil {
-		return config, nil
+	if err != nil {
+		return nil, fmt.Errorf("parsing the DSN: %s", parseFailure(err))
 	}
-	return nil, fmt.Errorf("parsing the DSN: %s; a DSN looks like postgres://role@server.postgres.database.azure.com/database", parseFailure(err))
+	if strings.Contains(config.ConnConfig.Host, "@") { // which may hold a part of a password, and is not shown
+		return nil, errors.New("parsing the DSN: there is an @ in the host; in a URL write an @ that is in the user name as %40")
+	}
+	return config, nil
 }
 
 // parseFailure is the part of pgx's error that is safe to show. pgx puts the DSN into the error's text with the
@@ -83,7 +87,7 @@ func parseFailure(err error) string {
 	}
 	text = text[strings.LastIndex(text, "`: ")+len("`: "):]
 	if strings.HasPrefix(text, "failed to parse as") {
-		return text
+		return text + "; " + dsnExample
 	}
 	return text + cause
 }

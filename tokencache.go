@@ -220,12 +220,15 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	defer timer.Stop()
 	select {
 	case a := <-answers:
+		if a.err != nil && ctx.Err() != nil { // which a.err need not wrap: azidentity's errors do not
+			a.err = c.timeoutError(a.err)
+		}
 		c.finish(f, a.token, a.err, time.Since(start))
 	case <-timer.C:
 		c.mu.Lock()
 		c.abandoned++
 		c.mu.Unlock()
-		c.finish(f, azcore.AccessToken{}, errAbandoned, time.Since(start))
+		c.finish(f, azcore.AccessToken{}, c.timeoutError(errAbandoned), time.Since(start))
 		<-answers
 		c.mu.Lock()
 		c.abandoned--
@@ -234,6 +237,10 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 }
 
 var errAbandoned = errors.New("the credential did not return, though its context had ended")
+
+func (c *tokenCache) timeoutError(err error) error {
+	return fmt.Errorf("no answer within the token timeout of %s: %w", c.timeout, err)
+}
 
 // ask calls the credential. A panic in it would end the process from a goroutine that its owner does not know of.
 func (c *tokenCache) ask(ctx context.Context) (token azcore.AccessToken, err error) {
@@ -312,12 +319,8 @@ func (c *tokenCache) fail(err error, now time.Time) {
 
 // fetchError says why there is no token and when the next try is due. c.mu is held.
 func (c *tokenCache) fetchError(now time.Time) error {
-	timeout := ""
-	if errors.Is(c.err, errAbandoned) || errors.Is(c.err, context.DeadlineExceeded) {
-		timeout = fmt.Sprintf(" within the token timeout of %s", c.timeout)
-	}
-	return fmt.Errorf("getting an access token for %s%s: %w (next try in %s)",
-		c.scope, timeout, redactedError{c.err}, max(0, c.nextTry.Sub(now)).Round(time.Millisecond))
+	return fmt.Errorf("getting an access token for %s: %w (next try in %s)",
+		c.scope, redactedError{c.err}, max(0, c.nextTry.Sub(now)).Round(time.Millisecond))
 }
 
 // rearm sets wakeAt by the token and the pause after the last fetch. c.mu is held.
