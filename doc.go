@@ -53,7 +53,8 @@
 //
 // Errors of this package start with "aadpool: ", say what to do, and wrap their cause where it is safe to show. When the
 // server refuses a login, pgx's [pgconn.PgError] is what the caller gets; its Hint says the likely reason and what to do
-// about it, and one warning with the same goes to the log (see [WithLogger]).
+// about it, and one warning with the same goes to the log (see [WithLogger]). (Of a login by OAUTHBEARER, which Azure does
+// not use, pgx 5.12 tells no callback that it was refused; the caller gets pgx's error as it is.)
 //
 // # More than one pool
 //

@@ -78,6 +78,7 @@ func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 	}
 	matchLifetime(config, token.life())
 	config.BeforeConnect = h.beforeConnect(config.BeforeConnect)
+	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
 	return nil
 }

@@ -30,7 +30,7 @@ type login struct {
 	mu     sync.Mutex     // guards what follows against a config that serves for two connections at once
 	token  *accessToken   // nil once the connection is up
 	given  *pgconn.Config // the one that BeforeConnect got
-	config *pgconn.Config // pgx's own copy of it, which the connection goes on holding
+	config *pgconn.Config // pgx's own copy of it, which the connection goes on holding; nil before beforeStartup
 }
 
 // startLogin makes config log in with token.
@@ -78,7 +78,10 @@ func (l *login) begin(config *pgconn.Config, conn net.Conn) error {
 
 // forget takes the token out of the configs. l.mu is held.
 func (l *login) forget() {
-	l.config.Password, l.given.Password = "", ""
+	l.given.Password = ""
+	if l.config != nil {
+		l.config.Password = ""
+	}
 }
 
 // provideToken is asked for the token by a server that speaks OAUTHBEARER (RFC 7628), such as PostgreSQL 18.
@@ -126,8 +129,8 @@ func (l *login) refused(conn *pgconn.PgConn, err *pgconn.PgError) {
 		return
 	}
 	server := conn.Conn().RemoteAddr().String()
-	if len(l.config.Fallbacks) == 0 {
-		server = net.JoinHostPort(l.config.Host, strconv.Itoa(int(l.config.Port)))
+	if len(l.given.Fallbacks) == 0 {
+		server = net.JoinHostPort(l.given.Host, strconv.Itoa(int(l.given.Port)))
 	}
-	l.hook.reject(rejection{err: err, server: server, role: l.config.User, token: l.token})
+	l.hook.reject(rejection{err: err, server: server, role: l.given.User, token: l.token})
 }

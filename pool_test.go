@@ -445,6 +445,7 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 	config.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error { called("pgconn.AfterConnect"); return nil }
 	config.AfterConnect = func(context.Context, *pgx.Conn) error { called("AfterConnect"); return nil }
 	config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { called("PrepareConn"); return true, nil }
+	//lint:ignore SA1019 pgxpool still has it
 	config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { called("BeforeAcquire"); return true }
 	config.AfterRelease = func(*pgx.Conn) bool { called("AfterRelease"); return true }
 	config.BeforeClose = func(*pgx.Conn) { called("BeforeClose") }
@@ -476,7 +477,8 @@ func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
 	a := newAzure(t)
 	refuse := true
 	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
-		config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
+		//lint:ignore SA1019 pgxpool still calls it
+	config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
 	})
 	require.NoError(t, pool.Ping(t.Context()))
 	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")
