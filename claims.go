@@ -66,6 +66,19 @@ func (c claims) principal() string {
 	return "unknown"
 }
 
+// kind says what sort of principal the token is for.
+func (c claims) kind() string {
+	switch {
+	case c.text("idtyp") == "user" || c.text("scp") != "":
+		return "a user"
+	case c.text("xms_mirid") != "":
+		return "a managed identity"
+	case c.text("idtyp") == "app" || c.text("app_displayname") != "":
+		return "a service principal"
+	}
+	return "an unknown kind"
+}
+
 // audience is the resource that the token is for. RFC 7519 allows one string or a list of them.
 func (c claims) audience() string {
 	if s := c.text("aud"); s != "" {

@@ -19,15 +19,15 @@ func jwt(claims string) string {
 
 func TestUserNameByKindOfPrincipal(t *testing.T) {
 	for _, row := range []struct {
-		file, user string
-		life       time.Duration
+		file, user, kind string
+		life             time.Duration
 	}{
-		{"user.json", "ada@contoso.example", 75 * time.Minute},
-		{"user_v2.json", "ada@contoso.example", 75 * time.Minute},
-		{"guest.json", "bo_fabrikam.example#EXT#@contoso.example", 75 * time.Minute},
-		{"service_principal.json", "orders-api", 65 * time.Minute},
-		{"managed_identity_user_assigned.json", "id-orders", 24*time.Hour + 5*time.Minute},
-		{"managed_identity_system_assigned.json", "vm-orders-01", 24*time.Hour + 5*time.Minute},
+		{"user.json", "ada@contoso.example", "a user", 75 * time.Minute},
+		{"user_v2.json", "ada@contoso.example", "a user", 75 * time.Minute},
+		{"guest.json", "bo_fabrikam.example#EXT#@contoso.example", "a user", 75 * time.Minute},
+		{"service_principal.json", "orders-api", "a service principal", 65 * time.Minute},
+		{"managed_identity_user_assigned.json", "id-orders", "a managed identity", 24*time.Hour + 5*time.Minute},
+		{"managed_identity_system_assigned.json", "vm-orders-01", "a managed identity", 24*time.Hour + 5*time.Minute},
 	} {
 		t.Run(row.file, func(t *testing.T) {
 			c, err := parseClaims(jwt(readFile(t, "testdata/claims", row.file)))
@@ -36,6 +36,7 @@ func TestUserNameByKindOfPrincipal(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, row.user, user)
 			assert.Equal(t, row.user, c.principal())
+			assert.Equal(t, row.kind, c.kind())
 			assert.Equal(t, row.life, c.life())
 			assert.Equal(t, "https://ossrdbms-aad.database.windows.net", c.audience())
 		})
@@ -54,6 +55,7 @@ func TestTokenThatNamesNoUser(t *testing.T) {
 	_, err = c.userName()
 	require.ErrorContains(t, err, "its claims are: appid, aud, exp, iat, idtyp, oid, ver")
 	require.ErrorContains(t, err, "put user= into the DSN")
+	assert.Equal(t, "a service principal", c.kind(), "as far as one can tell")
 	assert.Equal(t, "appid d2a1f0c9-0b7e-4e4c-b6a8-7f9e5c3b1a02", c.principal())
 	assert.Equal(t, "https://ossrdbms-aad.database.windows.net", c.audience())
 }
@@ -105,7 +107,7 @@ func FuzzClaims(f *testing.F) {
 			return
 		}
 		_, _ = c.userName()
-		_, _ = c.principal(), c.audience()
+		_, _, _ = c.principal(), c.kind(), c.audience()
 		assert.GreaterOrEqual(t, c.life(), time.Duration(0))
 	})
 }

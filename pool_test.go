@@ -478,7 +478,7 @@ func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
 	refuse := true
 	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
 		//lint:ignore SA1019 pgxpool still calls it
-	config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
+		config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
 	})
 	require.NoError(t, pool.Ping(t.Context()))
 	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")

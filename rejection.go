@@ -40,7 +40,8 @@ func (r rejection) advice() string {
 	case contains(words, "audience"):
 		return fmt.Sprintf("the token is for another resource or cloud than the server's (its audience is %s): set WithScope", r.token.claims.audience())
 	case contains(words, "APP_USER"):
-		return "the role belongs to a user but the token to a service principal or managed identity: set user= to that principal's own role, or log in as the user"
+		return fmt.Sprintf("the role and the token belong to different kinds of principal, and the token is that of %s: set user= to its own role, "+
+			"or make the role anew with the right type, by pgaadauth_create_principal_with_oid", r.token.claims.kind())
 	case contains(words, "invalid format"):
 		return "the server cannot read the token: check that the scope is that of the server's cloud, and that nothing between changes or shortens passwords"
 	case contains(words, "no encryption"):

@@ -119,7 +119,7 @@ func isLocal(host string, port uint16) bool {
 		return true
 	}
 	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
+	return err == nil && ip.IsLoopback()
 }
 
 // checkPlaintext refuses a connection without TLS that has turned out to lead off this machine: "localhost" is what the

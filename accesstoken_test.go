@@ -1,0 +1,70 @@
+package aadpool
+
+import (
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestStateOfAToken(t *testing.T) {
+	names := map[tokenState]string{stateGone: "gone", stateLastMinute: "last minute", stateDue: "due", stateFresh: "fresh"}
+	for _, row := range []struct {
+		name       string
+		life, left time.Duration
+		want       string
+	}{
+		{"of an hour, new", time.Hour, time.Hour, "fresh"},
+		{"of an hour, a moment before five minutes are left", time.Hour, 5*time.Minute + 1, "fresh"},
+		{"of an hour, five minutes left", time.Hour, 5 * time.Minute, "due"},
+		{"of an hour, thirty seconds left", time.Hour, 30 * time.Second, "due"},
+		{"of an hour, less left", time.Hour, 30*time.Second - 1, "last minute"},
+		{"of an hour, a moment left", time.Hour, 1, "last minute"},
+		{"of an hour, at its end", time.Hour, 0, "gone"},
+		{"of an hour, later", time.Hour, -time.Hour, "gone"},
+		{"of twenty seconds, a moment before a fifth is left", 20 * time.Second, 4*time.Second + 1, "fresh"},
+		{"of twenty seconds, a fifth left", 20 * time.Second, 4 * time.Second, "due"},
+		{"of twenty seconds, a tenth left", 20 * time.Second, 2 * time.Second, "due"},
+		{"of twenty seconds, less left", 20 * time.Second, 2*time.Second - 1, "last minute"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			now := time.Now()
+			token, err := newAccessToken(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(row.life)}, now)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, names[token.state(now.Add(row.life-row.left))])
+		})
+	}
+	t.Run("none", func(t *testing.T) {
+		assert.Equal(t, stateGone, (*accessToken)(nil).state(time.Now()))
+	})
+}
+
+func TestLifeIsThatOfTheClaimsWhereTheyTellMore(t *testing.T) {
+	now := time.Now()
+	for _, row := range []struct {
+		name, token string
+		left, want  time.Duration
+	}{
+		{"opaque: what is left", "opaque", time.Hour, time.Hour},
+		{"six minutes of 75 left", jwt(`{"iat":1767225600,"exp":1767230100}`), 6 * time.Minute, 75 * time.Minute},
+		{"claims that tell less than what is left", jwt(`{"iat":1767225600,"exp":1767225660}`), time.Hour, time.Hour},
+		{"claims that end before they begin", jwt(`{"iat":1767230100,"exp":1767225600}`), time.Hour, time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			token, err := newAccessToken(azcore.AccessToken{Token: row.token, ExpiresOn: now.Add(row.left)}, now)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, token.life())
+		})
+	}
+}
+
+// A token's times are compared by the wall clock: the monotonic one stands still while a machine sleeps.
+func TestTokensTimesHaveNoMonotonicReading(t *testing.T) {
+	now := time.Now()
+	token, err := newAccessToken(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(time.Hour), RefreshOn: now.Add(time.Minute)}, now)
+	require.NoError(t, err)
+	assert.NotContains(t, token.expires.String(), "m=")
+	assert.NotContains(t, token.refreshAt.String(), "m=")
+}
