@@ -2,7 +2,9 @@ package aadpool
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
@@ -210,6 +212,42 @@ func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) 
 		assert.LessOrEqual(t, time.Since(start), 2*time.Second+10*time.Millisecond, "Close does not wait for the credential")
 		close(release)
 	})
+}
+
+func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
+	clearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		cred := issuing(time.Hour, 0)
+		hook, err := NewHook(cred, WithLogger(slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		config, err := pgx.ParseConfig(testDSN)
+		require.NoError(t, err)
+		require.NoError(t, hook.BeforeConnect(t.Context(), config.Copy()))
+		time.Sleep(time.Minute)
+
+		hook.reject(rejection{err: &pgconn.PgError{Code: "28P01"}, role: "orders-api", token: hook.cache.Load().token})
+		again := config.Copy()
+		require.NoError(t, hook.BeforeConnect(t.Context(), again))
+		assert.Equal(t, "token-2", again.Password, "someone may have logged in as another user meanwhile")
+	})
+}
+
+func TestConfigServesForOneConnectionAtATime(t *testing.T) {
+	clearPGEnv(t)
+	hook, err := NewHook(issuing(time.Hour, 0))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(testDSN)
+	require.NoError(t, err)
+	require.NoError(t, hook.BeforeConnect(t.Context(), config))
+
+	conn := tls.Client(nil, &tls.Config{})
+	one, two := config.Copy(), config.Copy() // as pgx.ConnectConfig does, twice
+	_, err = one.AfterNetConnect(t.Context(), &one.Config, conn)
+	require.NoError(t, err)
+	_, err = one.AfterNetConnect(t.Context(), &one.Config, conn)
+	require.NoError(t, err, "once more, for another host")
+	_, err = two.AfterNetConnect(t.Context(), &two.Config, conn)
+	require.ErrorIs(t, err, errConfigUsed)
 }
 
 func BenchmarkHookWithTheTokenCached(b *testing.B) {

@@ -3,6 +3,8 @@ package aadpool_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -230,6 +232,26 @@ func TestListenerThatHasNoTLSGetsNoToken(t *testing.T) {
 	})
 }
 
+// elsewhere is a connection that says it leads to another machine.
+type elsewhere struct{ net.Conn }
+
+func (elsewhere) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5432} }
+
+func TestLocalhostThatLeadsToAnotherMachineGetsNoToken(t *testing.T) {
+	a := newAzure(t)
+	_, port, err := net.SplitHostPort(a.server.Addr())
+	require.NoError(t, err)
+	pool, _ := newPool(t, "postgres://orders-api@localhost:"+port+"/postgres?sslmode=disable", a.credential(t), func(config *pgxpool.Config) {
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, a.server.Addr())
+			return elsewhere{conn}, err
+		}
+	})
+	err = pool.Ping(t.Context())
+	require.ErrorContains(t, err, "refusing to send an access token to 192.0.2.7:5432 in the clear")
+	assert.Zero(t, a.server.Stats().PlaintextStartups)
+}
+
 func TestServerWithAnUnknownCertificateGetsNoToken(t *testing.T) {
 	a := newAzure(t)
 	pool, err := aadpool.New(t.Context(), "postgres://orders-api@"+a.server.Addr()+"/postgres", a.credential(t))
@@ -286,7 +308,9 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			row.prepare(a)
-			pool, hook := newPool(t, a.server.DSN(row.role), a.credential(t), nil)
+			var logs sink
+			logger := slog.New(slog.NewTextHandler(io.MultiWriter(&logs, &printed), nil))
+			pool, hook := newPool(t, a.server.DSN(row.role), a.credential(t), nil, aadpool.WithLogger(logger))
 
 			for range 3 {
 				err := pool.Ping(t.Context())
@@ -299,8 +323,25 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 			}
 			assert.EqualValues(t, 3, hook.Stats().Rejections)
 			assert.Equal(t, 1, a.Requests(), "a token that was just fetched is not asked for again")
+			warning := logs.buf.String()
+			assert.Equal(t, 1, strings.Count(warning, "the server refused the login"), "one warning for the three")
+			for _, want := range []string{row.hint, "server=" + a.server.Addr(), "role=" + row.role, "sqlstate=28", "principal=orders-api", "audience=https://", "token_expires="} {
+				assert.Contains(t, strings.ReplaceAll(warning, `\"`, `"`), want)
+			}
 		})
 	}
+}
+
+func TestErrorOfStartupThatIsNotAboutTheLoginIsLeftAlone(t *testing.T) {
+	a := newAzure(t)
+	a.server.SetFault(aadpooltest.RefuseLogins("53300", "sorry, too many clients already"))
+	pool, hook := newPool(t, a.dsn(), a.credential(t), nil)
+	err := pool.Ping(t.Context())
+	printed.value(err)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	assert.Empty(t, refused.Hint)
+	assert.Zero(t, hook.Stats().Rejections)
 }
 
 func TestRefusalByAServerWithTwoHostsIsTriedOnTheOther(t *testing.T) {
@@ -315,11 +356,17 @@ func TestRefusalByAServerWithTwoHostsIsTriedOnTheOther(t *testing.T) {
 	for _, fallback := range config.ConnConfig.Fallbacks {
 		fallback.TLSConfig.RootCAs = other.CertPool()
 	}
-	pool, err := aadpool.NewWithConfig(t.Context(), config, a.credential(t))
+	var logs sink
+	pool, err := aadpool.NewWithConfig(t.Context(), config, a.credential(t), aadpool.WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
 	require.NoError(t, err)
 	defer pool.Close()
+	other.SetFault(aadpooltest.RefuseLogins("28000", "no pg_hba.conf entry either"))
+	require.Error(t, pool.Ping(t.Context()))
+	assert.Contains(t, logs.buf.String(), "server="+a.server.Addr(), "each that refused is named")
+	assert.Contains(t, logs.buf.String(), "server="+other.Addr())
+
+	other.SetFault(aadpooltest.Fault{})
 	assert.Equal(t, "orders-api", whoami(t, pool))
-	require.Len(t, other.Logins(), 1)
 }
 
 func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
@@ -368,6 +415,17 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		require.ErrorContains(t, err, "aadpool: waiting for an access token for ")
 		a.Close() // ends the request, and with it the fetch
 	})
+}
+
+func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
+	a := newAzure(t)
+	a.SetRefreshIn(time.Second)
+	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=1", a.credential(t), nil)
+	require.Eventually(t, func() bool {
+		return pool.Ping(t.Context()) == nil && hook.Stats().Fetches >= 2
+	}, 10*time.Second, 10*time.Millisecond, "acquires alone have the token refreshed")
+	assert.Len(t, a.server.Logins(), 1)
+	assert.EqualValues(t, 1, hook.Stats().Waits)
 }
 
 func TestOutageOfEntraUnderLoad(t *testing.T) {

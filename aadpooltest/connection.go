@@ -1,0 +1,402 @@
+package aadpooltest
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// saslOAuthBearer is the name of the SASL mechanism: https://www.rfc-editor.org/rfc/rfc7628.
+const saslOAuthBearer = "OAUTHBEARER"
+
+var (
+	errDropped  = errors.New("dropped by a fault")
+	errProtocol = errors.New("the client broke the protocol")
+)
+
+// connection is one client of a [Server], from accept to end.
+type connection struct {
+	server *Server
+	tcp    net.Conn
+	conn   net.Conn // what messages go through: tcp, or TLS on it
+	secure bool     // conn is TLS
+	login  Login    // what is known so far
+
+	ctx    context.Context // ends when the connection is cut
+	cancel context.CancelFunc
+}
+
+func newConnection(s *Server, tcp net.Conn) *connection {
+	ctx, cancel := context.WithCancel(s.closing)
+	return &connection{
+		server: s,
+		tcp:    tcp,
+		conn:   &peekedConn{tcp, bufio.NewReader(tcp)},
+		ctx:    ctx,
+		cancel: cancel,
+	}
+}
+
+// cut ends the connection at once, whatever it is doing, without TLS's farewell.
+func (c *connection) cut() {
+	c.cancel()
+	_ = c.tcp.Close()
+}
+
+func (c *connection) serve() {
+	defer c.cut()
+	ctx, cancel := context.WithTimeout(c.ctx, loginTimeout)
+	defer cancel()
+	_ = c.tcp.SetDeadline(time.Now().Add(loginTimeout))
+
+	first, err := c.firstMessage(ctx)
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	if request, ok := first.(*pgproto3.CancelRequest); ok {
+		_ = c.server.postgres.cancel(ctx, request) // the client is told nothing, whatever comes of it
+		return
+	}
+	session, err := c.logIn(ctx, first.(*pgproto3.StartupMessage))
+	if err != nil {
+		c.refuse(err)
+		return
+	}
+	defer session.Conn.Close()
+	if err := c.welcome(session); err != nil {
+		return
+	}
+	_ = c.tcp.SetDeadline(time.Time{})
+	c.relay(session.Conn)
+}
+
+// reach does in this phase of the login what a fault wants.
+func (c *connection) reach(ctx context.Context, p Phase) error {
+	for {
+		fault, changed := c.server.currentFault()
+		if fault.phase != p {
+			return nil
+		}
+		if fault.kind == dropFault {
+			return errDropped
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// firstMessage negotiates encryption and returns what comes after it: a StartupMessage or a CancelRequest.
+func (c *connection) firstMessage(ctx context.Context) (pgproto3.FrontendMessage, error) {
+	if err := c.reach(ctx, PhaseAccept); err != nil {
+		return nil, err
+	}
+	if err := c.directTLS(ctx); err != nil {
+		return nil, err
+	}
+	for range 3 { // GSSEncRequest, SSLRequest and the message itself
+		message, err := readStartup(c.conn)
+		if err != nil {
+			return nil, err
+		}
+		switch message.(type) {
+		case *pgproto3.GSSEncRequest:
+			_, err = c.conn.Write([]byte{'N'})
+		case *pgproto3.SSLRequest:
+			err = c.answerSSLRequest(ctx)
+		default:
+			return message, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errProtocol
+}
+
+// directTLS begins TLS if the client has, without asking: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL.
+func (c *connection) directTLS(ctx context.Context) error {
+	first, err := c.conn.(*peekedConn).reader.Peek(1)
+	if err != nil {
+		return err
+	}
+	if first[0] != tlsHandshake {
+		return nil
+	}
+	if err := c.startTLS(ctx); err != nil {
+		return err
+	}
+	if c.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol != alpnProtocol {
+		return errProtocol // PostgreSQL too hangs up, lest it be mistaken for a server of another protocol
+	}
+	return nil
+}
+
+func (c *connection) answerSSLRequest(ctx context.Context) error {
+	if c.secure {
+		return errProtocol
+	}
+	// Bytes before the answer are an attacker's, who would smuggle them into the session: CVE-2021-23214.
+	if c.conn.(*peekedConn).reader.Buffered() > 0 {
+		return errProtocol
+	}
+	if err := c.reach(ctx, PhaseSSLRequest); err != nil {
+		return err
+	}
+	if fault, _ := c.server.currentFault(); fault.kind == downgradeFault {
+		_, err := c.conn.Write([]byte{'N'})
+		return err
+	}
+	if _, err := c.conn.Write([]byte{'S'}); err != nil {
+		return err
+	}
+	return c.startTLS(ctx)
+}
+
+func (c *connection) startTLS(ctx context.Context) error {
+	conn := tls.Server(c.conn, c.server.tls)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	c.conn, c.secure = conn, true
+	return c.reach(ctx, PhaseTLS)
+}
+
+// logIn authenticates the client and opens its session. Of the errors, the client is told those that are a PgError.
+func (c *connection) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*pgconn.HijackedConn, error) {
+	c.readStartup(startup)
+	if err := c.reach(ctx, PhaseStartup); err != nil {
+		return nil, err
+	}
+	if err := c.checkStartup(startup); err != nil {
+		return nil, err
+	}
+	if err := c.negotiateVersion(startup); err != nil {
+		return nil, err
+	}
+	method, audience := c.server.authentication()
+	c.login.Method = method
+	token, err := c.askToken(method)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.reach(ctx, PhasePassword); err != nil {
+		return nil, err
+	}
+	if err := c.checkToken(token, audience); err != nil {
+		if method == OAuthBearer {
+			c.refuseBearer(audience)
+		}
+		return nil, err
+	}
+	session, err := c.openSession(ctx, sessionParameters(startup))
+	if err != nil {
+		return nil, asPgError(err)
+	}
+	return session, nil
+}
+
+func (c *connection) readStartup(startup *pgproto3.StartupMessage) {
+	c.login.Role = startup.Parameters["user"]
+	c.login.Database = startup.Parameters["database"]
+	if c.login.Database == "" {
+		c.login.Database = c.login.Role // PostgreSQL's default
+	}
+	if !c.secure {
+		c.server.count(func(s *ServerStats) { s.PlaintextStartups++ })
+	}
+}
+
+// checkStartup refuses what Azure does before it asks for a token.
+func (c *connection) checkStartup(startup *pgproto3.StartupMessage) error {
+	host, _, _ := net.SplitHostPort(c.tcp.RemoteAddr().String())
+	if c.login.Role == "" {
+		return fatal("28000", "no PostgreSQL user name specified in startup packet")
+	}
+	if fault, _ := c.server.currentFault(); !c.secure && fault.kind != downgradeFault {
+		return fatal("28000", fmt.Sprintf(`no pg_hba.conf entry for host "%s", user "%s", database "%s", no encryption`,
+			host, c.login.Role, c.login.Database))
+	}
+	switch startup.Parameters["replication"] {
+	case "", "false", "off", "no", "0":
+		return nil
+	}
+	return fatal("28000", fmt.Sprintf(`no pg_hba.conf entry for replication connection from host "%s", user "%s", SSL encryption`,
+		host, c.login.Role))
+}
+
+// negotiateVersion tells a client that asks for more than protocol 3.0 that this is all there is:
+// https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NEGOTIATEPROTOCOLVERSION.
+func (c *connection) negotiateVersion(startup *pgproto3.StartupMessage) error {
+	options := slices.DeleteFunc(slices.Sorted(maps.Keys(startup.Parameters)), func(name string) bool { return !isProtocolOption(name) })
+	if startup.ProtocolVersion == pgproto3.ProtocolVersion30 && len(options) == 0 {
+		return nil
+	}
+	return c.send(&pgproto3.NegotiateProtocolVersion{
+		NewestMinorProtocol: pgproto3.ProtocolVersion30, // as PostgreSQL does, the whole version
+		UnrecognizedOptions: options,
+	})
+}
+
+func isProtocolOption(name string) bool { return strings.HasPrefix(name, "_pq_.") }
+
+// sessionParameters are the run-time parameters of a startup message, such as application_name.
+func sessionParameters(startup *pgproto3.StartupMessage) map[string]string {
+	params := maps.Clone(startup.Parameters)
+	maps.DeleteFunc(params, func(name, _ string) bool {
+		return name == "user" || name == "database" || name == "replication" || isProtocolOption(name)
+	})
+	return params
+}
+
+// askToken asks for the access token and returns what comes.
+func (c *connection) askToken(method AuthMethod) (string, error) {
+	var request pgproto3.BackendMessage = &pgproto3.AuthenticationCleartextPassword{}
+	if method == OAuthBearer {
+		request = &pgproto3.AuthenticationSASL{AuthMechanisms: []string{saslOAuthBearer}}
+	}
+	if err := c.send(request); err != nil {
+		return "", err
+	}
+	response, err := readPassword(c.conn)
+	if err != nil {
+		return "", err
+	}
+	if !c.secure {
+		c.server.count(func(s *ServerStats) { s.PlaintextPasswords++ })
+	}
+	if method == OAuthBearer {
+		return bearerToken(response)
+	}
+	var password pgproto3.PasswordMessage
+	if err := password.Decode(response); err != nil {
+		return "", fatal("08P01", "malformed password packet")
+	}
+	return password.Password, nil
+}
+
+// checkToken decides whether the token is good for the role.
+func (c *connection) checkToken(token, audience string) error {
+	claims, err := c.server.authority.Verify(token, audience)
+	principal, known := Principal{}, false
+	if err == nil {
+		principal, known = c.server.authority.principalOf(claims)
+		c.login.Principal, c.login.TokenExpiresAt = principal.Name, claims.ExpiresAt
+	}
+	switch fault, _ := c.server.currentFault(); {
+	case fault.kind == refuseFault:
+		return fault.refusal
+	case !c.secure:
+		return fatal("28000", "a password came without TLS")
+	case err != nil:
+		return tokenRefusal(err, audience)
+	case !known || !principal.mayUse(c.login.Role):
+		return c.server.roleRefusal(c.login.Role, principal)
+	}
+	return nil
+}
+
+// mayUse tells whether the principal is let in as the role: its own or that of a group it is in. Case counts.
+func (p Principal) mayUse(role string) bool {
+	return p.Name == role || slices.Contains(p.Groups, role)
+}
+
+// refuseBearer says what was wrong in the way of OAUTHBEARER, before the refusal itself:
+// https://www.rfc-editor.org/rfc/rfc7628#section-3.2.2. The client's answer to it carries nothing, and pgx sends none.
+func (c *connection) refuseBearer(audience string) {
+	status, err := json.Marshal(map[string]string{
+		"status":               "invalid_token",
+		"scope":                audience + "/.default",
+		"openid-configuration": c.server.authority.URL() + c.server.authority.TenantID() + "/v2.0/.well-known/openid-configuration",
+	})
+	if err != nil {
+		return
+	}
+	if c.send(&pgproto3.AuthenticationSASLContinue{Data: status}) == nil {
+		_, _ = readPassword(c.conn)
+	}
+}
+
+// openSession connects to the real server as the role, creating it if it has not logged in before.
+func (c *connection) openSession(ctx context.Context, params map[string]string) (*pgconn.HijackedConn, error) {
+	if err := c.server.ensureRole(ctx, c.login.Role); err != nil {
+		return nil, err
+	}
+	conn, err := c.server.postgres.connectAs(ctx, c.login.Role, c.login.Database, params)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.SyncConn(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
+	return conn.Hijack()
+}
+
+// welcome records the login and tells the client that it is in. The cancel key is the real server's.
+func (c *connection) welcome(session *pgconn.HijackedConn) error {
+	c.server.record(c.login)
+	messages := []pgproto3.BackendMessage{&pgproto3.AuthenticationOk{}}
+	for name, value := range session.ParameterStatuses {
+		messages = append(messages, &pgproto3.ParameterStatus{Name: name, Value: value})
+	}
+	return c.send(append(messages,
+		&pgproto3.BackendKeyData{ProcessID: session.PID, SecretKey: session.SecretKey},
+		&pgproto3.ReadyForQuery{TxStatus: session.TxStatus})...)
+}
+
+// relay passes everything on until one side ends; then the other is closed too.
+func (c *connection) relay(session net.Conn) {
+	c.server.count(func(s *ServerStats) { s.Sessions++ })
+	defer c.server.count(func(s *ServerStats) { s.Sessions-- })
+	var toServer sync.WaitGroup
+	toServer.Go(func() {
+		defer session.Close()
+		_, _ = io.Copy(session, c.conn)
+	})
+	_, _ = io.Copy(c.conn, session)
+	_ = c.conn.Close()
+	toServer.Wait()
+}
+
+// refuse ends a login. The client is told the reason if it is PostgreSQL's kind; else the connection just ends.
+func (c *connection) refuse(err error) {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return
+	}
+	if c.login.Role != "" {
+		c.login.SQLState, c.login.Message = pgErr.Code, pgErr.Message
+		c.server.record(c.login)
+	}
+	if c.send(errorResponse(pgErr)) == nil {
+		_ = c.conn.Close()
+	}
+}
+
+func (c *connection) send(messages ...pgproto3.BackendMessage) error {
+	var packet []byte
+	for _, m := range messages {
+		var err error
+		if packet, err = m.Encode(packet); err != nil {
+			return err
+		}
+	}
+	_, err := c.conn.Write(packet)
+	return err
+}

@@ -1,0 +1,150 @@
+//go:build unix
+
+package aadpooltest
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// postmasterPID is the process ID of the server in dir.
+func postmasterPID(t *testing.T, dir string) int {
+	t.Helper()
+	file, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	require.NoError(t, err)
+	line, _, _ := strings.Cut(string(file), "\n")
+	pid, err := strconv.Atoi(line)
+	require.NoError(t, err)
+	return pid
+}
+
+func isRunning(pid int) bool { return syscall.Kill(pid, 0) == nil }
+
+func TestStopLeavesNothing(t *testing.T) {
+	pg := startOwnPostgres(t)
+	pid := postmasterPID(t, pg.dir)
+	require.True(t, isRunning(pid))
+	conn, err := connectDSN(t, pg.DSN(), "") // a session that is still open
+	require.NoError(t, err)
+
+	require.NoError(t, pg.Stop())
+	assert.False(t, isRunning(pid))
+	assert.NoDirExists(t, pg.dir)
+	require.Error(t, conn.Ping(t.Context()))
+	require.NoError(t, pg.Stop(), "again")
+}
+
+func TestStopReportsAServerThatHadCrashed(t *testing.T) {
+	t.Setenv(DatabaseEnv, "")
+	pg, err := StartPostgres(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(postmasterPID(t, pg.dir), syscall.SIGKILL))
+	require.Eventually(t, func() bool { _, err := os.Stat(pg.dir); return os.IsNotExist(err) }, 10*time.Second, 10*time.Millisecond)
+	require.ErrorContains(t, pg.Stop(), "ended by itself")
+}
+
+// The test runs itself in a second process, which starts a server and is killed.
+func TestServerDoesNotOutliveAKilledProcess(t *testing.T) {
+	const child = "AADPOOLTEST_CHILD"
+	if os.Getenv(child) != "" {
+		t.Setenv(DatabaseEnv, "")
+		pg, err := StartPostgres(t.Context())
+		require.NoError(t, err)
+		fmt.Println("dir:", pg.dir)
+		_, _ = io.Copy(io.Discard, os.Stdin) // the end, if the first process dies before it kills this one
+		t.Fatal("the process was not killed")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(self, "-test.run=^"+t.Name()+"$")
+	cmd.Env = append(os.Environ(), child+"=1")
+	_, err = cmd.StdinPipe()
+	require.NoError(t, err)
+	stdout, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	require.NoError(t, err)
+	dir, ok := strings.CutPrefix(strings.TrimSpace(line), "dir: ")
+	require.True(t, ok, line)
+	pid := postmasterPID(t, dir)
+
+	require.NoError(t, cmd.Process.Kill())
+	_ = cmd.Wait()
+	assert.Eventually(t, func() bool { return !isRunning(pid) }, 10*time.Second, 10*time.Millisecond)
+	assert.Eventually(t, func() bool { _, err := os.Stat(dir); return os.IsNotExist(err) }, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestServerThatCannotStartSaysWhy(t *testing.T) {
+	t.Setenv(DatabaseEnv, "")
+	serverSettings = append(serverSettings, "no_such_setting=1")
+	defer func() { serverSettings = serverSettings[:len(serverSettings)-1] }()
+	_, err := StartPostgres(t.Context())
+	require.ErrorContains(t, err, "no_such_setting")
+}
+
+func TestFindPostgres(t *testing.T) {
+	t.Run("15 is newer than 9.6", func(t *testing.T) {
+		assert.Equal(t,
+			[]string{"/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/9.6/bin"},
+			newestFirst([]string{"/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/9.6/bin", "/usr/lib/postgresql/17/bin"}))
+	})
+	t.Run("the one on PATH comes first", func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"initdb", "postgres"} {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755))
+		}
+		t.Setenv("PATH", dir)
+		bin, err := findPostgres(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, dir, bin)
+	})
+	t.Run("where pg_config says", func(t *testing.T) {
+		path, bin := t.TempDir(), t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(path, "pg_config"), []byte("#!/bin/sh\necho "+bin+"\n"), 0o755))
+		for _, name := range []string{"initdb", "postgres"} {
+			require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755))
+		}
+		t.Setenv("PATH", path)
+		found, err := findPostgres(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, bin, found)
+	})
+	t.Run("none is an error that says what to install", func(t *testing.T) {
+		t.Setenv("PATH", t.TempDir())
+		defer func(dirs []string) { installDirs = dirs }(installDirs)
+		installDirs = nil
+		_, err := findPostgres(t.Context())
+		require.ErrorContains(t, err, "apt-get install postgresql")
+	})
+}
+
+func TestServerDirFitsItsUser(t *testing.T) {
+	t.Run("a directory that others cannot enter is not reachable", func(t *testing.T) {
+		private := filepath.Join(t.TempDir(), "private")
+		require.NoError(t, os.Mkdir(private, 0o700))
+		assert.False(t, reachable(private))
+		assert.True(t, reachable("/"))
+	})
+	t.Run("a path too long for a socket is passed over", func(t *testing.T) {
+		long := filepath.Join(t.TempDir(), strings.Repeat("x", 100))
+		require.NoError(t, os.Mkdir(long, 0o700))
+		t.Setenv("TMPDIR", long)
+		dir, err := makeServerDir(nil)
+		require.NoError(t, err)
+		defer os.Remove(dir)
+		assert.Equal(t, "/tmp", filepath.Dir(dir))
+	})
+}
