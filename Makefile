@@ -7,8 +7,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: demo test bench lint postgresql
 
+# Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
-	@go run ./examples/demo
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && trap : INT && \
+	go build -o "$$dir/demo" ./examples/demo && "$$dir/demo"
 
 test: postgresql
 	go test -race -timeout 5m ./...

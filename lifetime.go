@@ -14,8 +14,12 @@ func matchLifetime(config *pgxpool.Config, life time.Duration) {
 	lifetimeGiven, jitterGiven := lifetimesGiven(config)
 	lifetime, jitter := config.MaxConnLifetime, config.MaxConnLifetimeJitter
 	if !lifetimeGiven && !jitterGiven {
-		// pgxpool draws the jitter in whole seconds.
-		jitter = (life / 10).Truncate(time.Second)
+		jitter = life / 10
+		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
+		// Each has a deadline of its own in any case.
+		if jitter < 10*time.Second {
+			jitter = 0
+		}
 	}
 	if jitter >= life {
 		jitter = life / 10

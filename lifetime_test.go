@@ -20,8 +20,8 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 	}{
 		{"nothing given", "", nil, 75 * m, 67*m + 30*time.Second, 7*m + 30*time.Second},
 		{"nothing given, a token of 24 hours", "", nil, 24 * time.Hour, 21*time.Hour + 36*m, 2*time.Hour + 24*m},
-		{"nothing given, a token of 25 seconds", "", nil, 25 * time.Second, 23 * time.Second, 2 * time.Second},
-		{"nothing given, a token too short for a jitter of a second", "", nil, 5 * time.Second, 5 * time.Second, 0},
+		{"nothing given, a token of 100 seconds", "", nil, 100 * time.Second, 90 * time.Second, 10 * time.Second},
+		{"nothing given, a token so short that whole seconds of jitter are no spread", "", nil, 25 * time.Second, 25 * time.Second, 0},
 		{"less given: kept, and no jitter added", "pool_max_conn_lifetime=10m", nil, 75 * m, 10 * m, 0},
 		{"less given, with jitter: both kept", "pool_max_conn_lifetime=10m&pool_max_conn_lifetime_jitter=5m", nil, 75 * m, 10 * m, 5 * m},
 		{"exactly the default given: kept", "pool_max_conn_lifetime=1h", nil, 75 * m, time.Hour, 0},

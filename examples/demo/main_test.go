@@ -1,0 +1,131 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/examples/internal/liveline"
+	"github.com/aadpool/aadpool/examples/internal/localazure"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRotationsPass(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"-duration", "11s", "-workers", "4", "-token-life", "5s"}, &stdout, &stderr)
+	out := stdout.String()
+	require.Equal(t, 0, code, "%s\n%s", out, &stderr)
+	assert.Empty(t, stderr.String())
+	assert.Contains(t, out, "4 workers for 11s, with queries that take the server 10ms each.\nA token lives 5s and takes 125ms to fetch.")
+	assert.Contains(t, out, "token rotated: number 2")
+	assert.Regexp(t, `(?m)^ +0:05 +[1-9]\d* +0 `, out, "a line for the fifth second")
+	assert.Regexp(t, `token rotations +[2-9]`, out)
+	assert.Regexp(t, `queries +[1-9]\d*\n`, out)
+	assert.Regexp(t, `queries that failed +0\n`, out)
+	assert.Regexp(t, `statements checked against their token's end +[1-9]`, out)
+	assert.Regexp(t, `statements started after it +0\n`, out)
+	assert.Regexp(t, `connections retired before their token's end +[1-9]`, out)
+	assert.Contains(t, out, "\nPASS: ")
+	assert.NotContains(t, out, "\x1b", "a pipe gets no escape sequence")
+	for line := range strings.Lines(out) {
+		assert.LessOrEqual(t, len(line), 120, line)
+	}
+}
+
+func TestFaultsFail(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		fault func(*localazure.Services)
+		// duration is long enough for the fault to show.
+		duration time.Duration
+		want     []string
+	}{
+		{
+			"the server lets nobody in",
+			func(s *localazure.Services) {
+				s.Server.SetFault(aadpooltest.RefuseLogins("53300", "too many connections"))
+			},
+			time.Second,
+			[]string{"queries failed; the first: failed to connect", "too many connections", "the server refused"},
+		},
+		{
+			"the authority is so slow that the token ends before there is another",
+			func(s *localazure.Services) { s.Authority.SetLatency(time.Second) },
+			5 * time.Second,
+			[]string{"connects waited for a token after the first"},
+		},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			set := settings{duration: row.duration, workers: 4, tokenLife: minTokenLife}
+			services, err := localazure.Start(t.Context(), role, set.tokenLife, set.fetchLatency())
+			require.NoError(t, err)
+			defer func() { assert.NoError(t, services.Stop()) }()
+			row.fault(services)
+
+			var stdout, stderr bytes.Buffer
+			code := show(t.Context(), set, services, liveline.New(&stdout), &stderr)
+			assert.Equal(t, 1, code)
+			assert.Empty(t, stderr.String())
+			_, reasons, failed := strings.Cut(stdout.String(), "\nFAIL:\n")
+			assert.True(t, failed, stdout.String())
+			for _, reason := range row.want {
+				assert.Contains(t, reasons, reason)
+			}
+		})
+	}
+}
+
+func TestInterruptEndsItWithTheSummary(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	// The second line of a load that shall last for an hour.
+	stdout := &cancelAt{text: "   0:02 ", cancel: cancel}
+	var stderr bytes.Buffer
+	code := run(ctx, []string{"-duration", "1h"}, stdout, &stderr)
+	assert.Equal(t, 0, code)
+	assert.Empty(t, stderr.String())
+	assert.Regexp(t, `duration +2\S*s, interrupted\n`, stdout.printed.String())
+	assert.Contains(t, stdout.printed.String(), "\nPASS: ")
+}
+
+func TestInterruptBeforeTheLoad(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 0, run(ctx, nil, &stdout, &stderr))
+	assert.Equal(t, interruptedEarly+"\n", stdout.String())
+	assert.Empty(t, stderr.String())
+}
+
+// cancelAt collects what is printed and cancels a context when the text is.
+type cancelAt struct {
+	printed strings.Builder
+	text    string
+	cancel  context.CancelFunc
+}
+
+func (c *cancelAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(c.text)) {
+		c.cancel()
+	}
+	return c.printed.Write(p)
+}
+
+func TestFailureToStartIsOneLine(t *testing.T) {
+	t.Setenv(aadpooltest.DatabaseEnv, "host=/nowhere")
+	var stdout, stderr bytes.Buffer
+	assert.Equal(t, 1, run(t.Context(), nil, &stdout, &stderr))
+	assert.Empty(t, stdout.String())
+	assert.Regexp(t, `^demo: could not start: .*`+aadpooltest.DatabaseEnv+`.*\n$`, stderr.String())
+}

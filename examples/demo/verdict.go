@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/examples/internal/liveline"
+)
+
+// summary is what the whole run came to.
+type summary struct {
+	elapsed     time.Duration
+	interrupted bool
+	tokenLife   time.Duration
+
+	tally
+	found    int64 // of the rows whose transaction was committed
+	countErr error // why they could not be counted
+
+	logins        logins
+	tokensFetched int64
+	waited        int64 // connects that waited for a token, after the first token
+
+	statements int64 // that were checked
+	late       int64 // that started on a connection whose token had ended
+
+	retired          int64 // connections closed by aadpool, because their token was about to end
+	closedAtLifetime int64 // connections closed by pgxpool, at their MaxConnLifetime
+}
+
+// logins is what the server saw.
+type logins struct {
+	accepted, refused int64
+	rotations         int // how often a token was followed by another
+	// most is the most logins within one second with any token but the first: the pool replacing connections, and not
+	// filling up.
+	most int
+}
+
+func countLogins(all []aadpooltest.Login) logins {
+	var l logins
+	tokens := map[time.Time]bool{} // by their ends
+	var first time.Time
+	var later []time.Time
+	for _, login := range all {
+		if login.SQLState != "" {
+			l.refused++
+			continue
+		}
+		if l.accepted++; l.accepted == 1 {
+			first = login.TokenExpiresAt
+		}
+		tokens[login.TokenExpiresAt] = true
+		if !login.TokenExpiresAt.Equal(first) {
+			later = append(later, login.Time)
+		}
+	}
+	l.rotations = max(0, len(tokens)-1)
+	l.most = mostWithin(time.Second, later)
+	return l
+}
+
+// mostWithin returns the most of the times that lie within d of each other.
+func mostWithin(d time.Duration, times []time.Time) int {
+	times = slices.SortedFunc(slices.Values(times), time.Time.Compare)
+	most, start := 0, 0
+	for i, t := range times {
+		for t.Sub(times[start]) >= d {
+			start++
+		}
+		most = max(most, i-start+1)
+	}
+	return most
+}
+
+// rotationsDue is how many rotations there must have been at least: a token is replaced before it ends.
+func (s summary) rotationsDue() int { return int(s.elapsed / s.tokenLife) }
+
+// failures says what went wrong, a line each. There is none if all went well.
+func (s summary) failures() []string {
+	var reasons []string
+	because := func(wrong bool, format string, args ...any) {
+		if wrong {
+			reasons = append(reasons, fmt.Sprintf(format, args...))
+		}
+	}
+	because(s.queries == 0, "no query was made")
+	because(s.failed > 0, "%d of %d queries failed; the first: %s", s.failed, s.queries, textOf(s.firstError))
+	because(s.countErr != nil, "the committed writes could not be counted: %s", textOf(s.countErr))
+	because(s.countErr == nil && s.found < s.writes, "%d of %d committed writes are lost", s.writes-s.found, s.writes)
+	because(s.waited > 0, "%d connects waited for a token after the first", s.waited)
+	because(s.late > 0, "%d of %d statements started on a connection whose token had ended", s.late, s.statements)
+	because(s.queries > 0 && s.statements == 0, "no statement was checked against its connection's token")
+	because(s.logins.refused > 0, "the server refused %d logins", s.logins.refused)
+	because(s.logins.rotations < s.rotationsDue(), "%d token rotations were seen, and there must be %d at least in %s of tokens that live %s",
+		s.logins.rotations, s.rotationsDue(), s.elapsed.Round(time.Second), s.tokenLife)
+	return reasons
+}
+
+// table is the summary for people.
+func (s summary) table() string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "  %s\t%s\n", name, fmt.Sprintf(format, args...))
+	}
+	duration := s.elapsed.Round(100 * time.Millisecond).String()
+	if s.interrupted {
+		duration += ", interrupted"
+	}
+	row("duration", "%s", duration)
+	row("token rotations", "%d", s.logins.rotations)
+	row("queries", "%d", s.queries)
+	row("queries that failed", "%d", s.failed)
+	row("writes acknowledged / found", "%d / %d", s.writes, s.found)
+	row("latency p50 / p99 / max", "%.1f / %.1f / %.1f ms", milliseconds(s.p50), milliseconds(s.p99), milliseconds(s.max))
+	row("tokens fetched", "%d", s.tokensFetched)
+	row("connects", "%d", s.logins.accepted)
+	row("connects refused", "%d", s.logins.refused)
+	row("connects that waited for a token, after the first", "%d", s.waited)
+	row("statements checked against their token's end", "%d", s.statements)
+	row("statements started after it", "%d", s.late)
+	row("connections retired before their token's end", "%d", s.retired)
+	row("connections closed at MaxConnLifetime", "%d", s.closedAtLifetime)
+	row("most reconnects within one second", "%d", s.logins.most)
+	_ = table.Flush() // a strings.Builder takes everything
+	return "\n" + text.String()
+}
+
+// verdict is the last word on the run.
+func verdict(s summary, failures []string, display *liveline.Display) string {
+	if len(failures) == 0 {
+		return display.Paint(liveline.Green, fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token",
+			s.queries, s.logins.rotations))
+	}
+	return display.Paint(liveline.Red, "FAIL:\n  "+strings.Join(failures, "\n  "))
+}
