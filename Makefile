@@ -5,6 +5,9 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
+# The modules of their own, which keep what they depend on out of the package's.
+MODULES = otelaadpool examples/ecosystem
+
 .PHONY: demo test bench lint postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
@@ -14,15 +17,19 @@ demo: postgresql
 
 test: postgresql
 	go test -race -timeout 5m ./...
+	@# Four packages at a time: they mostly wait.
+	@for module in $(MODULES); do \
+		(set -x; cd $$module && go test -race -timeout 5m -p 4 ./...) || exit 1; \
+	done
 
 bench: postgresql
 	go test -run '^$$' -bench . ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
-	go mod tidy -diff
+	@for module in . $(MODULES); do \
+		(set -x; cd $$module && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \
+	done
 
 # PostgreSQL's server programs, installed where that can be done.
 postgresql:

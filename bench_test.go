@@ -16,29 +16,76 @@ import (
 )
 
 // The benchmarks here compare a pool of aadpool's with a plain one that has the token as its password, on one server, in
-// rounds that take turns, many and short, so that whatever else the machine does falls on both.
+// short rounds that take turns, so that whatever else the machine does falls on both. How the processes of a pool's
+// connections are spread over the processors makes a difference, too, so the pools are made anew a number of times. A
+// second plain pool takes part as a control: its ratio to the first tells how much of a difference is noise.
 
-const rounds = 501
+const (
+	newPools = 12
+	rounds   = 40
+)
 
-func bothPools(b *testing.B) (plain, ours *pgxpool.Pool) {
+// contest is three pools on one server.
+type contest struct{ plain, ours, control *pgxpool.Pool }
+
+func newContest(b *testing.B, a azure) contest {
 	b.Helper()
-	a := newAzure(b)
+	dsn := a.dsn() + "&pool_max_conns=16"
 	token, err := a.Issue(a.app.Name)
 	require.NoError(b, err)
-	config, err := pgxpool.ParseConfig(a.dsn() + "&pool_max_conns=16")
+	plain := func() *pgxpool.Pool {
+		config, err := pgxpool.ParseConfig(dsn)
+		require.NoError(b, err)
+		config.ConnConfig.Password = token
+		pool, err := pgxpool.NewWithConfig(b.Context(), config)
+		require.NoError(b, err)
+		return pool
+	}
+	ours, err := aadpool.New(b.Context(), dsn, a.credential(b))
 	require.NoError(b, err)
-	config.ConnConfig.Password = token
-	plain, err = pgxpool.NewWithConfig(b.Context(), config)
-	require.NoError(b, err)
-	b.Cleanup(plain.Close)
-	ours, err = aadpool.New(b.Context(), a.dsn()+"&pool_max_conns=16", a.credential(b))
-	require.NoError(b, err)
-	b.Cleanup(ours.Close)
-	return plain, ours
+	c := contest{plain: plain(), ours: ours, control: plain()}
+	for _, pool := range []*pgxpool.Pool{c.plain, c.ours, c.control} {
+		fill(b, pool)
+	}
+	return c
 }
 
-// round has workers goroutines call f, n times together, and returns the time for one.
-func round(workers, n int, f func()) time.Duration {
+// fill opens all connections that a pool may have: with more or fewer of them, the server's work is another.
+func fill(b *testing.B, pool *pgxpool.Pool) {
+	b.Helper()
+	for range pool.Config().MaxConns {
+		conn, err := pool.Acquire(b.Context())
+		require.NoError(b, err)
+		defer conn.Release()
+	}
+}
+
+func (c contest) close() {
+	c.plain.Close()
+	c.ours.Close()
+	c.control.Close()
+}
+
+// times are those of each round, for one call.
+type times struct{ plain, ours, control []time.Duration }
+
+// run has each pool's turn come rounds times, beginning with another each time. In a turn, workers goroutines make n
+// calls of f together.
+func (c contest) run(workers, n int, f func(*pgxpool.Pool)) (t times) {
+	turns := []func(){
+		func() { t.plain = append(t.plain, turn(workers, n, func() { f(c.plain) })) },
+		func() { t.ours = append(t.ours, turn(workers, n, func() { f(c.ours) })) },
+		func() { t.control = append(t.control, turn(workers, n, func() { f(c.control) })) },
+	}
+	for i := range rounds {
+		for j := range turns {
+			turns[(i+j)%len(turns)]()
+		}
+	}
+	return t
+}
+
+func turn(workers, n int, f func()) time.Duration {
 	var wg sync.WaitGroup
 	start := time.Now()
 	for range workers {
@@ -52,51 +99,51 @@ func round(workers, n int, f func()) time.Duration {
 	return time.Since(start) / time.Duration(n)
 }
 
-// takeTurns runs rounds of plain and ours, each first in every other round, and returns the times of both.
-func takeTurns(workers, n int, plain, ours func()) (plains, ourss []time.Duration) {
-	round(workers, n, plain)
-	round(workers, n, ours)
-	for i := range rounds {
-		if i%2 == 0 {
-			plains = append(plains, round(workers, n, plain))
-			ourss = append(ourss, round(workers, n, ours))
-		} else {
-			ourss = append(ourss, round(workers, n, ours))
-			plains = append(plains, round(workers, n, plain))
-		}
+// compare makes pools anew and runs them, until it has seen enough.
+func compare(b *testing.B, workers, n int, f func(*pgxpool.Pool)) (all times) {
+	b.Helper()
+	a := newAzure(b)
+	for range newPools {
+		c := newContest(b, a)
+		t := c.run(workers, n, f)
+		c.close()
+		all.plain, all.ours, all.control = append(all.plain, t.plain...), append(all.ours, t.ours...), append(all.control, t.control...)
 	}
-	return plains, ourss
+	return all
 }
 
-// ratios returns how fast ours is relative to plain, a ratio for each round, in order of size.
-func ratios(plains, ourss []time.Duration) (r []float64) {
-	for i := range plains {
-		r = append(r, float64(plains[i])/float64(ourss[i]))
+// rates are the ratios of b's rate to a's, in order of size.
+func rates(a, b []time.Duration) (r []float64) {
+	for i := range a {
+		r = append(r, float64(a[i])/float64(b[i]))
 	}
 	slices.Sort(r)
 	return r
 }
 
-// BenchmarkSteadyState reports the rate of select 1 through an aadpool pool as a ratio to that through plain pgxpool:
-// the median of the rounds, and the middle half.
+func median(d []time.Duration) float64 {
+	d = slices.Sorted(slices.Values(d))
+	return float64(d[len(d)/2])
+}
+
+// BenchmarkSteadyState reports the rate of select 1 through an aadpool pool as a ratio to that through plain pgxpool: the
+// median of the rounds and its middle half, and the median for the control.
 func BenchmarkSteadyState(b *testing.B) {
 	for _, workers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
-			plain, ours := bothPools(b)
-			query := func(pool *pgxpool.Pool) func() {
-				return func() {
+			for b.Loop() {
+				t := compare(b, workers, 160, func(pool *pgxpool.Pool) {
 					var one int
 					if err := pool.QueryRow(context.Background(), "select 1").Scan(&one); err != nil {
 						b.Error(err)
 					}
-				}
-			}
-			for b.Loop() {
-				plains, ourss := takeTurns(workers, 160, query(plain), query(ours))
-				r := ratios(plains, ourss)
-				b.ReportMetric(r[rounds/2], "ratio")
-				b.ReportMetric(r[rounds/4], "ratio-p25")
-				b.ReportMetric(r[rounds*3/4], "ratio-p75")
+				})
+				r := rates(t.plain, t.ours)
+				b.ReportMetric(r[len(r)/2], "ratio")
+				b.ReportMetric(r[len(r)/4], "ratio-p25")
+				b.ReportMetric(r[len(r)*3/4], "ratio-p75")
+				r = rates(t.plain, t.control)
+				b.ReportMetric(r[len(r)/2], "control-ratio")
 			}
 			b.ReportMetric(0, "ns/op")
 		})
@@ -104,25 +151,25 @@ func BenchmarkSteadyState(b *testing.B) {
 }
 
 // BenchmarkAcquire reports what an acquire costs more than with plain pgxpool, while no token is due: the difference of
-// the medians, and the difference in allocations.
+// the medians, and that in allocations.
 func BenchmarkAcquire(b *testing.B) {
-	plain, ours := bothPools(b)
-	acquire := func(pool *pgxpool.Pool) func() {
-		return func() {
-			conn, err := pool.Acquire(context.Background())
-			if err != nil {
-				b.Fatal(err)
-			}
-			conn.Release()
+	acquire := func(pool *pgxpool.Pool) {
+		conn, err := pool.Acquire(context.Background())
+		if err != nil {
+			b.Error(err)
+			return
 		}
+		conn.Release()
 	}
 	for b.Loop() {
-		plains, ourss := takeTurns(1, 2000, acquire(plain), acquire(ours))
-		slices.Sort(plains)
-		slices.Sort(ourss)
-		b.ReportMetric(float64(plains[rounds/2]), "plain-ns")
-		b.ReportMetric(float64(ourss[rounds/2]-plains[rounds/2]), "added-ns")
-		b.ReportMetric(allocations(acquire(ours))-allocations(acquire(plain)), "added-allocs")
+		t := compare(b, 1, 2000, acquire)
+		b.ReportMetric(median(t.plain), "plain-ns")
+		b.ReportMetric(median(t.ours)-median(t.plain), "added-ns")
+		b.ReportMetric(median(t.control)-median(t.plain), "control-added-ns")
+
+		c := newContest(b, newAzure(b))
+		b.ReportMetric(allocations(func() { acquire(c.ours) })-allocations(func() { acquire(c.plain) }), "added-allocs")
+		c.close()
 	}
 	b.ReportMetric(0, "ns/op")
 }

@@ -162,7 +162,7 @@ func ExampleHook_BeforeConnect() {
 }
 
 // database/sql with its own pool. (For one on a pgxpool, see stdlib.OpenDBFromPool.)
-func ExampleHook_BeforeConnect_databaseSQL() {
+func ExampleHook_ResetSession() {
 	dsn, cred, stop := startExample()
 	defer stop()
 
@@ -174,9 +174,10 @@ func ExampleHook_BeforeConnect_databaseSQL() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect))
+	db := stdlib.OpenDB(*config,
+		stdlib.OptionBeforeConnect(hook.BeforeConnect),
+		stdlib.OptionResetSession(hook.ResetSession))
 	defer db.Close()
-	db.SetConnMaxLifetime(45 * time.Minute) // an Entra token lives an hour or more
 
 	var role string
 	if err := db.QueryRow("select current_user").Scan(&role); err != nil {

@@ -2,6 +2,7 @@ package aadpool
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"reflect"
@@ -146,12 +147,7 @@ func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error
 		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return beforeAcquire(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		now := time.Now()
-		if cache := h.cache.Load(); cache != nil {
-			cache.refreshIfDue(ctx, now)
-		}
-		if retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time); ok && now.After(retireAt) {
-			h.retired.Add(1)
+		if h.retire(ctx, conn) {
 			return false, nil
 		}
 		if callers == nil {
@@ -161,10 +157,35 @@ func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error
 	}
 }
 
+// retire says whether conn, which is about to be used, has to give up its place because its token has ended. It also has
+// a token that is due fetched anew, so that a busy pool has one before it needs it.
+func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
+	now := time.Now()
+	if cache := h.cache.Load(); cache != nil {
+		cache.refreshIfDue(ctx, now)
+	}
+	retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time)
+	if !ok || !now.After(retireAt) {
+		return false
+	}
+	h.retired.Add(1)
+	return true
+}
+
+// ResetSession is for database/sql without a pgxpool: with stdlib.OptionResetSession(hook.ResetSession), beside
+// stdlib.OptionBeforeConnect(hook.BeforeConnect), database/sql does not use a connection again whose token has ended.
+// It returns [driver.ErrBadConn] for one, by which database/sql knows to open another, and otherwise nil.
+func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
+	if h.retire(ctx, conn) {
+		return driver.ErrBadConn
+	}
+	return nil
+}
+
 // BeforeConnect makes config log in with an access token. It sets the password (and the token provider for servers that
 // ask for OAUTHBEARER), with [WithUserFromToken] the user, and makes the TLS settings such that no token leaves this
 // machine in the clear. For a single connection call it on a fresh copy of the config just before [pgx.ConnectConfig];
-// for database/sql pass it to stdlib.OptionBeforeConnect.
+// for database/sql pass it to stdlib.OptionBeforeConnect, and see [Hook.ResetSession].
 //
 // It returns at once while the token at hand is good, and otherwise waits for one until ctx ends or the token timeout.
 // It returns an error if there is none, with its cause and the time of the next try, or if config would send the token
@@ -193,7 +214,7 @@ type Stats struct {
 	LastFetchDuration time.Duration // how long the last of them took
 	Waits             int64         // connects that had to wait for a token
 	Rejections        int64         // logins that the server refused
-	RetiredConns      int64         // pooled connections closed because their token was about to end
+	RetiredConns      int64         // connections closed because their token was about to end
 }
 
 // Stats returns a snapshot.

@@ -641,6 +641,28 @@ func TestDatabaseSQL(t *testing.T) {
 	})
 }
 
+func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
+	a := newAzure(t)
+	a.SetTokenLife(4 * time.Second)
+	hook, err := aadpool.NewHook(a.credential(t))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(a.dsn())
+	require.NoError(t, err)
+	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
+	defer db.Close()
+
+	var first time.Time
+	require.Eventually(t, func() bool {
+		require.NoError(t, db.PingContext(t.Context()))
+		logins := a.server.Logins()
+		first = logins[0].TokenExpiresAt
+		return len(logins) == 2
+	}, 10*time.Second, 10*time.Millisecond)
+	assert.True(t, time.Now().Before(first), "replaced before the token's end")
+	assert.EqualValues(t, 1, hook.Stats().RetiredConns)
+	assert.EqualValues(t, 1, hook.Stats().Waits, "and the new token was there by then")
+}
+
 func TestSingleConnection(t *testing.T) {
 	a := newAzure(t)
 	hook, err := aadpool.NewHook(a.credential(t))

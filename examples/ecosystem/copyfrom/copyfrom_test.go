@@ -1,0 +1,79 @@
+package copyfrom
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// One load goes on for all of the test, and each round is a short one beside it.
+func TestLoad(t *testing.T) {
+	t.Parallel()
+	azure := rotation.Start(t)
+	pool := azure.Pool(t)
+	_, err := pool.Exec(t.Context(), "create table orders (id bigint primary key, customer text)")
+	require.NoError(t, err)
+
+	long := startLoad(t.Context(), pool)
+	id := int64(0)
+	azure.Through(t, func(ctx context.Context) error {
+		short := startLoad(ctx, pool)
+		for _, load := range []*load{long, short} {
+			id++
+			if err := load.add(ctx, Order{id, "contoso"}); err != nil {
+				return err
+			}
+		}
+		loaded, err := short.end()
+		assert.EqualValues(t, 1, loaded)
+		return err
+	})
+	loaded, err := long.end()
+	require.NoError(t, err)
+	assert.Equal(t, id/2, loaded)
+	var rows int64
+	require.NoError(t, pool.QueryRow(t.Context(), "select count(*) from orders").Scan(&rows))
+	assert.Equal(t, id, rows)
+}
+
+// A load is a call of Load that goes on.
+type load struct {
+	orders chan Order
+	done   chan struct{}
+	n      int64
+	err    error
+}
+
+func startLoad(ctx context.Context, pool *pgxpool.Pool) *load {
+	l := &load{orders: make(chan Order), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		l.n, l.err = Load(ctx, pool, l.orders)
+	}()
+	return l
+}
+
+func (l *load) add(ctx context.Context, order Order) error {
+	select {
+	case l.orders <- order:
+		return nil
+	case <-l.done:
+		return l.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l *load) end() (int64, error) {
+	close(l.orders)
+	<-l.done
+	return l.n, l.err
+}

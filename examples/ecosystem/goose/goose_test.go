@@ -1,0 +1,64 @@
+package goose
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/pressly/goose/v3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestUpAndDownAgainAndAgain(t *testing.T) {
+	t.Parallel()
+	azure := rotation.Start(t)
+	pool := azure.Pool(t)
+	azure.Through(t, func(ctx context.Context) error {
+		if err := Migrate(ctx, pool); err != nil {
+			return err
+		}
+		if _, err := pool.Exec(ctx, "insert into orders (customer, shipped_at) values ('contoso', now())"); err != nil {
+			return err
+		}
+		return down(ctx, pool)
+	})
+}
+
+func down(ctx context.Context, pool *pgxpool.Pool) error {
+	migrations, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		return err
+	}
+	return withProvider(pool, migrations, func(provider *goose.Provider) error {
+		_, err := provider.DownTo(ctx, 0)
+		return err
+	})
+}
+
+func TestAMigrationThatOutlivesItsToken(t *testing.T) {
+	t.Parallel()
+	azure := rotation.Start(t)
+	pool := azure.Pool(t)
+	slow := fmt.Sprintf("-- +goose Up\nselect pg_sleep(%d);\ncreate table backfilled ();\n", int(rotation.TokenLife.Seconds())+1)
+	migrations := fstest.MapFS{"00001_backfill.sql": {Data: []byte(slow)}}
+
+	require.NoError(t, withProvider(pool, migrations, func(provider *goose.Provider) error {
+		_, err := provider.Up(t.Context())
+		return err
+	}))
+	first := azure.Server.Logins()[0].TokenExpiresAt
+	assert.True(t, first.Before(time.Now()), "the token that the migration began with has ended")
+	_, err := pool.Exec(t.Context(), "select from backfilled")
+	require.NoError(t, err)
+	assert.Greater(t, azure.Tokens(), 1, "the pool goes on with the next token")
+}

@@ -1,0 +1,41 @@
+package sqlc
+
+import (
+	"context"
+	_ "embed"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/examples/ecosystem/sqlc/orders"
+)
+
+//go:embed schema.sql
+var schema string
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCreateTwo(t *testing.T) {
+	t.Parallel()
+	azure := rotation.Start(t)
+	pool := azure.Pool(t)
+	_, err := pool.Exec(t.Context(), schema)
+	require.NoError(t, err)
+	queries := orders.New(pool)
+	azure.Through(t, func(ctx context.Context) error {
+		if err := CreateTwo(ctx, pool, "contoso"); err != nil {
+			return err
+		}
+		last, err := queries.ListOrders(ctx, orders.ListOrdersParams{Customer: "contoso", Limit: 2})
+		if err != nil {
+			return err
+		}
+		require.Len(t, last, 2)
+		found, err := queries.GetOrder(ctx, last[0].ID)
+		assert.Equal(t, last[0], found)
+		return err
+	})
+}

@@ -1,0 +1,40 @@
+package otelaadpool_test
+
+import (
+	"net/http/httptest"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stretchr/testify/require"
+	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// A target is a service as Prometheus scrapes it.
+type target struct {
+	provider *sdkmetric.MeterProvider
+	registry *prometheus.Registry
+}
+
+func newTarget(t testing.TB) target {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry),
+		otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
+	require.NoError(t, err)
+	return target{sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter)), registry}
+}
+
+// scrape returns what the service answers to GET /metrics.
+func (s target) scrape(t testing.TB) string {
+	t.Helper()
+	recorder := httptest.NewRecorder()
+	promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.HTTPErrorOnError}).
+		ServeHTTP(recorder, httptest.NewRequest("GET", "/metrics", nil))
+	require.Equal(t, 200, recorder.Code, recorder.Body)
+	return recorder.Body.String()
+}

@@ -1,0 +1,91 @@
+package otelaadpool_test
+
+import (
+	"log/slog"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/otelaadpool"
+)
+
+// tokenLife is enough for a busy machine to log in within the last tenth of it.
+const tokenLife = 6 * time.Second
+
+// A pool on a real server goes through a rotation, a refused login and an outage of Entra; each is seen in what is
+// exported.
+func TestAPoolsLifeIsSeenInItsMetrics(t *testing.T) {
+	postgres, err := aadpooltest.StartPostgres(t.Context())
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, postgres.Stop()) }()
+	entra, err := aadpooltest.NewAuthority()
+	require.NoError(t, err)
+	defer entra.Close()
+	entra.SetTokenLife(tokenLife)
+	server, err := aadpooltest.NewServer(entra, postgres)
+	require.NoError(t, err)
+	defer server.Close()
+
+	app := entra.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api"})
+	options := &azidentity.ClientSecretCredentialOptions{ClientOptions: entra.ClientOptions()}
+	options.Retry.MaxRetries = -1
+	cred, err := azidentity.NewClientSecretCredential(entra.TenantID(), app.ClientID, app.Secret, options)
+	require.NoError(t, err)
+	hook, err := aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	target := newTarget(t)
+	registration, err := otelaadpool.Register(hook, otelaadpool.WithMeterProvider(target.provider))
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, registration.Unregister()) }()
+
+	config, err := pgxpool.ParseConfig(server.DSN(app.Name))
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer pool.Close()
+
+	// value polls, as Prometheus does, while the pool is in use.
+	reaches := func(sample string, least float64, use func()) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			use()
+			return value(t, target, sample) >= least
+		}, 30*time.Second, 20*time.Millisecond, "%s at least %v:\n%s", sample, least, target.scrape(t))
+	}
+	ping := func() { require.NoError(t, pool.Ping(t.Context())) }
+
+	reaches("aadpool_connection_retirements_total", 1, ping)
+	assert.GreaterOrEqual(t, value(t, target, "aadpool_token_fetches_total"), 2.0)
+	assert.Zero(t, value(t, target, `aadpool_token_fetches_total{error_type="_OTHER"}`))
+	assert.InDelta(t, tokenLife.Seconds()/2, value(t, target, "aadpool_token_time_to_expiry_seconds"), tokenLife.Seconds()/2)
+	assert.Positive(t, value(t, target, "aadpool_token_fetch_last_duration_seconds"))
+
+	server.SetFault(aadpooltest.RefuseLogins("28P01", "password authentication failed"))
+	server.CloseConnections()
+	pingAnyway := func() { _ = pool.Ping(t.Context()) }
+	reaches("aadpool_login_rejections_total", 1, pingAnyway)
+
+	entra.SetFailure(aadpooltest.ServerError(503))
+	reaches(`aadpool_token_fetches_total{error_type="_OTHER"}`, 1, pingAnyway)
+	require.Eventually(t, func() bool { return value(t, target, "aadpool_token_time_to_expiry_seconds") < 0 },
+		2*tokenLife, 20*time.Millisecond, "the token has ended")
+}
+
+// value is that of one sample of what is exported.
+func value(t *testing.T, target target, sample string) float64 {
+	t.Helper()
+	match := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(sample) + ` (\S+)$`).FindStringSubmatch(target.scrape(t))
+	require.NotNil(t, match, sample)
+	v, err := strconv.ParseFloat(match[1], 64)
+	require.NoError(t, err)
+	return v
+}
