@@ -42,10 +42,10 @@
 //
 // require encrypts but does not verify who answers; use it only where the network does.
 //
-// A token is in no error, log record or value that this package makes. While a connection is being made its
-// [pgconn.Config] holds the token as its Password, as with any password, and so does that of a [pgconn.ConnectError]
-// when the network failed in the middle of it; once the connection is up, or the server has refused it, neither holds
-// it any more. For the same reason a connection's own config cannot be used to make another one.
+// A token is in no error, log record or value that this package makes. While a connection is being made, the
+// [pgconn.Config] holds the token as its Password, as with any password. Once the connection is up, or the server has
+// refused it, it holds it no more; but the config in a [pgconn.ConnectError] still does where the attempt ended in another
+// way, such as by a failure of the network. For the same reason a connection's own config cannot be used to make another one.
 //
 // Whoever controls the DSN controls which server gets the token: treat it as configuration, not as input.
 //

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -23,11 +23,10 @@ import (
 // A Hook holds the token for one scope. It has no goroutine at rest and needs no closing. Its methods may be called from
 // several goroutines.
 type Hook struct {
-	cred    azcore.TokenCredential
-	options options
-
-	mu    sync.Mutex                 // guards the making of cache
-	cache atomic.Pointer[tokenCache] // nil until the scope is known
+	getToken getToken
+	options  options
+	cache    atomic.Pointer[tokenCache] // nil until the scope is known
+	parsed   atomic.Pointer[parsedDSN]  // the last DSN whose sslmode was asked for
 
 	rejections atomic.Int64
 	retired    atomic.Int64
@@ -48,17 +47,21 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return &Hook{cred: cred, options: o}, nil
+	return &Hook{getToken: cred.GetToken, options: o}, nil
 }
+
+// getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot print
+// a credential's secret.
+type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error)
 
 // Configure changes config so that the pool made from it logs in with access tokens: what [NewWithConfig] does to its
 // copy. Use it with [pgxpool.NewWithConfig] where several pools share a Hook.
 //
 //   - The TLS settings are made such that no token leaves this machine in the clear.
 //   - MaxConnLifetime and MaxConnLifetimeJitter are matched to the token's life.
-//   - BeforeConnect and PrepareConn are set. Those (or the BeforeAcquire) that config has are still called:
-//     BeforeConnect before the Hook's, so that it can choose the host and the user; PrepareConn after, so that it sees
-//     no connection that is to be retired.
+//   - BeforeConnect, PrepareConn and ShouldPing are set. Those (or the BeforeAcquire) that config has are still called:
+//     BeforeConnect before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in
+//     pgconn); PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
 //
 // It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
 // not to be used, if there is no token, if config would send one in the clear to another machine, or if its hosts need
@@ -78,6 +81,7 @@ func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 		}
 	}
 	matchLifetime(config, token.life())
+	config.ShouldPing = h.shouldPing(config.ShouldPing)
 	config.BeforeConnect = h.beforeConnect(config.BeforeConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
@@ -86,7 +90,10 @@ func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 
 // token secures config's transport and returns a token that its hosts take.
 func (h *Hook) token(ctx context.Context, config *pgconn.Config, connString string) (*accessToken, error) {
-	if err := secureTransport(config, connString); err != nil {
+	if h.getToken == nil {
+		return nil, errors.New("the Hook was not made by NewHook")
+	}
+	if err := secureTransport(config, func() sslMode { return h.sslMode(connString) }); err != nil {
 		return nil, err
 	}
 	cache, err := h.cacheFor(config)
@@ -94,6 +101,21 @@ func (h *Hook) token(ctx context.Context, config *pgconn.Config, connString stri
 		return nil, err
 	}
 	return cache.get(ctx)
+}
+
+// parsedDSN remembers what a DSN says, so that it is not parsed at each connect.
+type parsedDSN struct {
+	connString string
+	ssl        sslMode
+}
+
+func (h *Hook) sslMode(connString string) sslMode {
+	parsed := h.parsed.Load()
+	if parsed == nil || parsed.connString != connString {
+		parsed = &parsedDSN{connString, sslModeOf(connString)}
+		h.parsed.Store(parsed)
+	}
+	return parsed.ssl
 }
 
 // cacheFor returns the Hook's cache, made for the scope of the first server that asks.
@@ -104,26 +126,15 @@ func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
 			return nil, err
 		}
 	}
-	cache := h.cache.Load()
-	if cache == nil {
-		cache = h.makeCache(scope)
+	if h.cache.Load() == nil {
+		h.cache.CompareAndSwap(nil, newTokenCache(h.getToken, scope, h.options.tokenTimeout, h.options.logger))
 	}
+	cache := h.cache.Load()
 	if cache.scope != scope {
 		return nil, fmt.Errorf("%s takes tokens for %s, but this Hook's are for %s; make another Hook for it, or use WithScope if one token serves both",
 			config.Host, scope, cache.scope)
 	}
 	return cache, nil
-}
-
-func (h *Hook) makeCache(scope string) *tokenCache {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	cache := h.cache.Load()
-	if cache == nil {
-		cache = newTokenCache(h.cred, scope, h.options.tokenTimeout, h.options.logger)
-		h.cache.Store(cache)
-	}
-	return cache
 }
 
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
@@ -164,12 +175,29 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	if cache := h.cache.Load(); cache != nil {
 		cache.refreshIfDue(ctx, now)
 	}
-	retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time)
-	if !ok || !now.After(retireAt) {
+	if !isToRetire(conn, now) {
 		return false
 	}
 	h.retired.Add(1)
 	return true
+}
+
+func isToRetire(conn *pgx.Conn, now time.Time) bool {
+	retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time)
+	return ok && now.After(retireAt)
+}
+
+// shouldPing is the pool's ShouldPing: the caller's own, or pgxpool's default, but for a connection that is about to be
+// retired. pgxpool pings before it asks PrepareConn.
+func (h *Hook) shouldPing(callers func(context.Context, pgxpool.ShouldPingParams) bool) func(context.Context, pgxpool.ShouldPingParams) bool {
+	if callers == nil {
+		callers = func(_ context.Context, params pgxpool.ShouldPingParams) bool {
+			return params.IdleDuration > time.Second
+		}
+	}
+	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
+		return callers(ctx, params) && !isToRetire(params.Conn, time.Now())
+	}
 }
 
 // ResetSession is for database/sql without a pgxpool: with stdlib.OptionResetSession(hook.ResetSession), beside
@@ -193,6 +221,9 @@ func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 //
 // The config serves for one connection: once it is up, neither the config nor the connection holds the token any more.
 func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
+	if config == nil {
+		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
+	}
 	token, err := h.token(ctx, &config.Config, config.ConnString())
 	if err != nil {
 		return fmt.Errorf("aadpool: %w", err)

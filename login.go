@@ -72,7 +72,9 @@ func (l *login) begin(config *pgconn.Config, conn net.Conn) error {
 		return err
 	}
 	l.config = config
-	config.Password = l.token.secret() // which a refusal by another host has taken away
+	if config.Password == "" { // a refusal by another host has taken it away
+		config.Password = l.token.secret()
+	}
 	return nil
 }
 
@@ -96,16 +98,25 @@ func (l *login) provideToken(context.Context) (string, error) {
 
 // afterStartup is pgconn's AfterConnect: the connection is up.
 func (l *login) afterStartup(ctx context.Context, conn *pgconn.PgConn) error {
-	l.mu.Lock()
-	conn.CustomData()[retireAtKey] = retirement(time.Now(), l.token.expires)
-	l.forget()
-	l.given, l.token = nil, nil
-	l.mu.Unlock()
-
+	if err := l.end(conn); err != nil {
+		return err
+	}
 	if l.afterConnect == nil {
 		return nil
 	}
 	return l.afterConnect(ctx, conn)
+}
+
+func (l *login) end(conn *pgconn.PgConn) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == nil {
+		return errConfigUsed
+	}
+	conn.CustomData()[retireAtKey] = retirement(time.Now(), l.token.expires)
+	l.forget()
+	l.given, l.token = nil, nil
+	return nil
 }
 
 // handleError is pgconn's OnPgError. Once the connection is up it only passes on.
@@ -122,15 +133,18 @@ func (l *login) handleError(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 func (l *login) refused(conn *pgconn.PgConn, err *pgconn.PgError) {
 	l.forget() // pgx's ConnectError holds the config
 	// A server may repeat what it was sent.
-	for _, text := range []*string{&err.Message, &err.Detail, &err.Hint} {
+	for _, text := range []*string{
+		&err.Severity, &err.SeverityUnlocalized, &err.Code, &err.Message, &err.Detail, &err.Hint, &err.InternalQuery, &err.Where,
+		&err.SchemaName, &err.TableName, &err.ColumnName, &err.DataTypeName, &err.ConstraintName, &err.File, &err.Routine,
+	} {
 		*text = redact(strings.ReplaceAll(*text, l.token.secret(), redacted))
 	}
 	if !isRejection(err) {
 		return
 	}
-	server := conn.Conn().RemoteAddr().String()
-	if len(l.given.Fallbacks) == 0 {
-		server = net.JoinHostPort(l.given.Host, strconv.Itoa(int(l.given.Port)))
+	server := net.JoinHostPort(l.given.Host, strconv.Itoa(int(l.given.Port)))
+	if addr := conn.Conn().RemoteAddr(); addr != nil && len(l.given.Fallbacks) > 0 {
+		server = addr.String()
 	}
 	l.hook.reject(rejection{err: err, server: server, role: l.given.User, token: l.token})
 }

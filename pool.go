@@ -19,7 +19,7 @@ import (
 // not used. cred is any azidentity credential.
 //
 // New gets the first token, for which it waits until ctx ends or the token timeout. It returns an error if dsn is
-// malformed or names no server, if cred is nil or has no token to give, if dsn would send the token in the clear to
+// malformed, or empty where no PGHOST or PGSERVICE is set, if cred is nil or has no token to give, if dsn would send the token in the clear to
 // another machine (sslmode=disable), or if an option is wrong. As with pgxpool, it makes no connection: [pgxpool.Pool.Ping]
 // does.
 func New(ctx context.Context, dsn string, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
@@ -73,8 +73,8 @@ func parseConfig(dsn string) (*pgxpool.Config, error) {
 
 // parseFailure is the part of pgx's error that is safe to show. pgx puts the DSN into the error's text with the
 // passwords masked where it can find them, which in a malformed DSN is not always, and the whole of it into a field; so
-// the error is not wrapped, and of its text only what follows the DSN is taken. The cause is left out where the DSN
-// could not be told apart into keys and values: the words in it may be those of a password.
+// the error is not wrapped, and of its text only what follows the DSN is taken. Of its cause, which repeats the words that
+// could not be understood and may be those of a password, only that which names a file is.
 func parseFailure(err error) string {
 	var parseErr *pgconn.ParseConfigError
 	if !errors.As(err, &parseErr) {
@@ -83,11 +83,14 @@ func parseFailure(err error) string {
 	text, cause := parseErr.Error(), ""
 	if inner := parseErr.Unwrap(); inner != nil {
 		cause = " (" + inner.Error() + ")"
-		text = strings.TrimSuffix(text, cause)
 	}
+	text = strings.TrimSuffix(text, cause)
 	text = text[strings.LastIndex(text, "`: ")+len("`: "):]
-	if strings.HasPrefix(text, "failed to parse as") {
+	switch {
+	case strings.HasPrefix(text, "failed to parse as"):
 		return text + "; " + dsnExample
+	case strings.HasPrefix(text, "failed to configure TLS"), strings.HasPrefix(text, "failed to read service"):
+		return text + cause
 	}
-	return text + cause
+	return text
 }

@@ -73,7 +73,7 @@ func (w *endWatcher) TraceQueryStart(ctx context.Context, conn *pgx.Conn, _ pgx.
 func (w *endWatcher) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
 func TestRotationsUnderLoad(t *testing.T) {
-	const life, workers, length = 8 * time.Second, 16, 26 * time.Second
+	const life, workers, length = 12 * time.Second, 16, 31 * time.Second
 	a := newAzure(t)
 	a.SetTokenLife(life)
 	a.SetLatency(500 * time.Millisecond)
@@ -103,13 +103,13 @@ func TestRotationsUnderLoad(t *testing.T) {
 	t.Logf("%d queries, %+v", watcher.queries.Load(), stats)
 	assert.Greater(t, watcher.queries.Load(), int64(10_000))
 	assert.Zero(t, watcher.late.Load(), "queries started on a connection whose token had ended")
-	assert.GreaterOrEqual(t, stats.Fetches, int64(4), "three rotations at least")
+	assert.GreaterOrEqual(t, stats.Fetches, int64(4), "three rotations")
 	assert.EqualValues(t, 1, stats.Waits, "only New waited for a token")
 	assert.Zero(t, stats.FailedFetches)
 	assert.Zero(t, stats.Rejections)
 	assert.Positive(t, stats.RetiredConns)
 
-	// The connections of the first token end in a window of 0.72 s. Opened together, they must not end together.
+	// The connections of the first token end in a window of 1.08 s. Opened together, they must not end together.
 	var reconnects []time.Time
 	for i, login := range a.server.Logins() {
 		require.Empty(t, login.Message)
@@ -419,7 +419,8 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 
 func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
 	a := newAzure(t)
-	a.SetRefreshIn(time.Second)
+	a.SetTokenLife(20 * time.Second)
+	a.SetRefreshIn(3 * time.Second)
 	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=1", a.credential(t), nil)
 	require.Eventually(t, func() bool {
 		return pool.Ping(t.Context()) == nil && hook.Stats().Fetches >= 2
@@ -438,7 +439,7 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 	ends := hook.Stats().TokenExpires
 	ticks := time.NewTicker(10 * time.Millisecond)
 	defer ticks.Stop()
-	for time.Until(ends) > 50*time.Millisecond {
+	for time.Until(ends) > 300*time.Millisecond {
 		pool.Reset() // each query on a new connection
 		require.NoError(t, pool.Ping(t.Context()), "while the token is valid, with %s left", time.Until(ends))
 		<-ticks.C

@@ -1,6 +1,7 @@
 package aadpool
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,11 +19,13 @@ func redact(text string) string {
 	return secrets.ReplaceAllString(text, "${1}"+redacted)
 }
 
-// redactedError is err with a text that is fit for a log. errors.Is and errors.As see through it.
+// redactedError is err with a text that is fit for a log. errors.Is and errors.As see through it; it has no Unwrap, since
+// error reporters print what they unwrap.
 type redactedError struct{ err error }
 
-func (e redactedError) Error() string { return redact(e.err.Error()) }
-func (e redactedError) Unwrap() error { return e.err }
+func (e redactedError) Error() string        { return redact(e.err.Error()) }
+func (e redactedError) Is(target error) bool { return errors.Is(e.err, target) }
+func (e redactedError) As(target any) bool   { return errors.As(e.err, target) }
 
 // A token never prints itself, whatever the verb and the logger.
 

@@ -2,6 +2,7 @@ package aadpool
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -37,14 +39,24 @@ func TestCredentialErrorIsRedactedButKeepsItsIdentity(t *testing.T) {
 	assert.Equal(t, "cannot decode [redacted]: "+errEntra.Error(), err.Error())
 	assert.ErrorIs(t, err, errEntra)
 	assert.ErrorIs(t, err, cause)
+	var found interface{ Timeout() bool }
+	assert.ErrorAs(t, redactedError{context.DeadlineExceeded}, &found)
+	assert.NoError(t, errors.Unwrap(err), "which an error reporter would print")
+}
+
+// valueCredential is a credential that is no pointer, so that whoever holds it prints it.
+type valueCredential struct{ secret string }
+
+func (valueCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, nil
 }
 
 func TestTokenNeverPrintsItself(t *testing.T) {
 	secret := jwt(`{"upn":"ada@contoso.example"}`)
 	token, err := newAccessToken(azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, time.Now())
 	require.NoError(t, err)
-	hook := &Hook{}
-	cache, _ := newTestCache(nil)
+	hook := &Hook{getToken: valueCredential{"client-secret"}.GetToken}
+	cache, _ := newTestCache(issuing(time.Hour, 0))
 	cache.token = token
 	hook.cache.Store(cache)
 
@@ -59,5 +71,6 @@ func TestTokenNeverPrintsItself(t *testing.T) {
 	}
 	assert.NotContains(t, out.String(), secret)
 	assert.NotContains(t, out.String(), fmt.Sprintf("%x", secret))
+	assert.NotContains(t, out.String(), "client-secret")
 	assert.Contains(t, out.String(), redacted)
 }

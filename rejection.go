@@ -35,20 +35,22 @@ func (r rejection) advice() string {
 	switch {
 	case isTokenTooLong(r.err):
 		return fmt.Sprintf("a PgBouncer up to 1.25 takes no password over 2047 bytes and this token has %d; connect to port 5432, or log in as a managed identity or service principal, whose tokens are shorter", len(r.token.secret()))
-	case contains(words, "expired"):
+	case contains(words, "password authentication failed"): // which goes on with the role's name: see to it first
+		return r.roleAdvice()
+	case contains(words, "token has expired"):
 		return "the server holds the token for expired: check this machine's clock"
-	case contains(words, "audience"):
+	case contains(words, "audience claim"):
 		return fmt.Sprintf("the token is for another resource or cloud than the server's (its audience is %s): set WithScope", r.token.claims.audience())
-	case contains(words, "APP_USER"):
+	case contains(words, "AAD_AUTH_TOKENTYPE"):
 		return fmt.Sprintf("the role and the token belong to different kinds of principal, and the token is that of %s: set user= to its own role, "+
 			"or make the role anew with the right type, by pgaadauth_create_principal_with_oid", r.token.claims.kind())
-	case contains(words, "invalid format"):
+	case contains(words, "token has invalid format"):
 		return "the server cannot read the token: check that the scope is that of the server's cloud, and that nothing between changes or shortens passwords"
 	case contains(words, "no encryption"):
 		return "the server takes no connection without TLS: remove sslmode=disable"
 	case contains(words, "pg_hba.conf"):
 		return "the server takes no such login from here: check its firewall rules, the database name, and that Microsoft Entra authentication is enabled"
-	case contains(words, "too many"):
+	case contains(words, "too many failed"):
 		return "the server has locked the role out for a while after too many failed logins: stop what keeps failing, and wait"
 	}
 	return r.roleAdvice()
@@ -80,17 +82,18 @@ func (h *Hook) reject(r rejection) {
 	if r.err.Hint == "" {
 		r.err.Hint = r.hint()
 	}
-	if !h.warned.due(r.server + "\x00" + r.role + "\x00" + r.err.Error()) {
+	advice := r.advice()
+	if !h.warned.due(r.server + "\x00" + r.role + "\x00" + r.err.Code + "\x00" + advice) {
 		return
 	}
-	h.options.logger.Warn("aadpool: the server refused the login: "+r.advice(),
+	h.options.logger.Warn("aadpool: the server refused the login: "+advice,
 		"server", r.server, "role", r.role, "sqlstate", r.err.Code, "message", r.err.Message,
 		"principal", r.token.claims.principal(), "audience", r.token.claims.audience(), "token_expires", r.token.expires)
 }
 
 const (
 	warnAgainAfter = 30 * time.Second
-	maxWarnings    = 64 // a server may put what it likes into its messages
+	maxWarnings    = 64 // a server may refuse with what SQLSTATE it likes
 )
 
 // warnings keeps a pool that goes on trying from filling the log with one and the same warning. The zero value is ready.

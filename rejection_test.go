@@ -20,6 +20,7 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 		{"a role of another kind of principal", "28000", "Service Principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role[ada]", "ada", "the token is that of a service principal: set user= to its own role"},
 		{"another principal's role", "28P01", `password authentication failed for user "Orders-API"`, "Orders-API", `the token is for "orders-api" but the role is "Orders-API": set user=orders-api (role names are case-sensitive)`},
 		{"the role is missing", "28P01", `password authentication failed for user "orders-api"`, "orders-api", "pgaadauth_create_principal('orders-api', false, false)"},
+		{"a role whose name is a word of another refusal", "28P01", `password authentication failed for user "too many failed audience claims"`, "x", "the token is for"},
 		{"a role with a quote in it", "28P01", `password authentication failed for user "o'brien"`, "o'brien", "pgaadauth_create_principal('o''brien', false, false)"},
 		{"no TLS", "28000", `no pg_hba.conf entry for host "10.0.0.4", user "u", database "d", no encryption`, "orders-api", "remove sslmode=disable"},
 		{"not let in", "28000", `no pg_hba.conf entry for host "10.0.0.4", user "u", database "d", SSL encryption`, "orders-api", "firewall rules"},

@@ -10,86 +10,101 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// secureTransport changes config so that no connection made from it can send a token in the clear off this machine, or
-// returns an error where only the caller can. The rules are in the package documentation. connString is what config was
-// parsed from.
+// sslMode is what the DSN, the environment and the service file say about TLS, as far as it matters here.
+type sslMode int
+
+const (
+	sslOptional sslMode = iota // nothing, prefer or allow; or it cannot be told
+	sslDisabled
+	sslRequired // require, verify-ca or verify-full
+)
+
+// secureTransport changes config so that no connection made from it can send a token in the clear off this machine, nor
+// to a server that is not verified unless mode allows it. It returns an error where only the caller can. The rules are
+// in the package documentation.
 //
 // It looks at every entry, because pgx makes one for each host and for each way of connecting to it, and tries them in
 // turn. It changes neither a tls.Config nor the Fallbacks slice in place: stdlib passes a shallow copy.
-func secureTransport(config *pgconn.Config, connString string) error {
-	if allVerified(config) {
+func secureTransport(config *pgconn.Config, mode func() sslMode) error {
+	if all(config, func(_ string, c *tls.Config) bool { return isVerified(c) }) {
+		return nil // the case at each connect, once a pool has been configured
+	}
+	ssl := mode()
+	isSecure := func(host string, c *tls.Config) bool {
+		return isSecure(host, c, ssl, config.SSLNegotiation == "direct")
+	}
+	if all(config, isSecure) {
 		return nil
 	}
-	entries := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
-	directOptional := config.SSLNegotiation == "direct" && !requiresTLS(connString)
 
+	entries := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
 	var kept []*pgconn.FallbackConfig
 	for _, entry := range entries {
-		twin := hasTwin(entries, entry)
 		switch {
-		case entry.TLSConfig != nil && (twin || directOptional):
-			secured := *entry
-			secured.TLSConfig = verifyFull(entry.TLSConfig, entry.Host, directOptional)
-			kept = append(kept, &secured)
+		case isSecure(entry.Host, entry.TLSConfig):
+			kept = append(kept, entry)
 		case entry.TLSConfig != nil:
-			kept = append(kept, entry)
-		case twin:
-			// The plaintext half of prefer or allow goes.
-		case isLocal(entry.Host, entry.Port):
-			kept = append(kept, entry)
-		default:
-			return fmt.Errorf("refusing to send an access token to %s in the clear: the DSN, PGSSLMODE or the service file says sslmode=disable; "+
-				"remove it, or use sslmode=verify-full", entry.Host)
+			kept = append(kept, verifyFull(entry))
+		case ssl != sslOptional:
+			return errPlaintext(entry.Host)
 		}
+		// What is left over is the plaintext half of prefer or allow.
+	}
+	if len(kept) == 0 {
+		return errPlaintext(config.Host)
 	}
 	config.Host, config.Port, config.TLSConfig = kept[0].Host, kept[0].Port, kept[0].TLSConfig
 	config.Fallbacks = kept[1:]
 	return nil
 }
 
-// allVerified says without allocating that there is nothing to change: the case at each connect.
-func allVerified(config *pgconn.Config) bool {
-	if config.TLSConfig == nil || config.TLSConfig.InsecureSkipVerify {
+// all says whether ok holds for every entry of config.
+func all(config *pgconn.Config, ok func(host string, c *tls.Config) bool) bool {
+	if !ok(config.Host, config.TLSConfig) {
 		return false
 	}
 	for _, entry := range config.Fallbacks {
-		if entry.TLSConfig == nil || entry.TLSConfig.InsecureSkipVerify {
+		if !ok(entry.Host, entry.TLSConfig) {
 			return false
 		}
 	}
 	return true
 }
 
-// hasTwin says that entries reach the same server both with and without TLS: how pgx writes down sslmode prefer (its
-// default) and allow.
-func hasTwin(entries []*pgconn.FallbackConfig, entry *pgconn.FallbackConfig) bool {
-	for _, other := range entries {
-		if other.Host == entry.Host && other.Port == entry.Port && (other.TLSConfig == nil) != (entry.TLSConfig == nil) {
-			return true
-		}
-	}
-	return false
+func errPlaintext(host string) error {
+	return fmt.Errorf("refusing to send an access token to %s in the clear: use sslmode=verify-full, or remove the sslmode=disable "+
+		"that the DSN, PGSSLMODE or the service file says (if none does, Host has been set on the config without a TLSConfig: put it into the DSN)", host)
 }
 
-// verifyFull returns c, which pgx made for a server that may be without TLS, as it would be with sslmode=verify-full. A
-// verification that the caller set stands: it is theirs to judge. With direct negotiation pgx itself sets one that
-// checks the chain but not the name.
-func verifyFull(c *tls.Config, host string, direct bool) *tls.Config {
-	if !c.InsecureSkipVerify || c.VerifyConnection != nil || (c.VerifyPeerCertificate != nil && !direct) {
-		return c
+// isVerified says that there is TLS, and that Go verifies the server.
+func isVerified(c *tls.Config) bool { return c != nil && !c.InsecureSkipVerify }
+
+// isSecure says that a token may be sent to a server in this way.
+func isSecure(host string, c *tls.Config, ssl sslMode, direct bool) bool {
+	if c == nil {
+		return isUnixSocket(host) || (ssl == sslDisabled && isLoopback(host))
 	}
-	c = c.Clone()
-	c.InsecureSkipVerify = false
-	if c.ServerName == "" {
-		c.ServerName = host
+	if isVerified(c) || ssl == sslRequired {
+		return true
 	}
-	return c
+	// A verification that the caller set stands: it is theirs to judge. With direct negotiation pgx itself sets one, which
+	// checks the chain but not the name.
+	return c.VerifyConnection != nil || (c.VerifyPeerCertificate != nil && !direct)
 }
 
-// requiresTLS says whether connString, with the environment and the service file, asks for an sslmode of require or
-// more. That is not to be seen in a config for sslnegotiation=direct, for which pgx turns prefer into require; so
-// connString is parsed again for the usual negotiation.
-func requiresTLS(connString string) bool {
+// verifyFull returns entry as it would be with sslmode=verify-full.
+func verifyFull(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
+	verified := *entry
+	verified.TLSConfig = entry.TLSConfig.Clone()
+	verified.TLSConfig.InsecureSkipVerify = false
+	verified.TLSConfig.ServerName = entry.Host
+	return &verified
+}
+
+// sslModeOf tells the sslmode that connString asks for, with the environment and the service file. pgx does not keep it,
+// and what it makes of it may have been changed since, and does not show it with sslnegotiation=direct, for which pgx turns
+// prefer into require; so connString is parsed again, for the usual negotiation.
+func sslModeOf(connString string) sslMode {
 	usual := connString + " sslnegotiation=postgres"
 	if strings.HasPrefix(connString, "postgres://") || strings.HasPrefix(connString, "postgresql://") {
 		separator := "?"
@@ -99,22 +114,35 @@ func requiresTLS(connString string) bool {
 		usual = connString + separator + "sslnegotiation=postgres"
 	}
 	config, err := pgconn.ParseConfig(usual)
-	if err != nil || config.SSLNegotiation != "postgres" || config.TLSConfig == nil {
-		return false
+	if err != nil || config.SSLNegotiation != "postgres" {
+		return sslOptional
 	}
-	for _, entry := range config.Fallbacks {
-		if entry.TLSConfig == nil {
-			return false
+	plain, encrypted := 0, 0
+	for _, entry := range append(config.Fallbacks, &pgconn.FallbackConfig{Host: config.Host, TLSConfig: config.TLSConfig}) {
+		switch {
+		case isUnixSocket(entry.Host): // which has no TLS, whatever the mode
+		case entry.TLSConfig == nil:
+			plain++
+		default:
+			encrypted++
 		}
 	}
-	return true
+	switch {
+	case plain > 0 && encrypted == 0:
+		return sslDisabled
+	case encrypted > 0 && plain == 0:
+		return sslRequired
+	}
+	return sslOptional
 }
 
-// isLocal says whether what is sent to host stays on this machine: a Unix socket or a loopback address.
-func isLocal(host string, port uint16) bool {
-	if network, _ := pgconn.NetworkAddress(host, port); network == "unix" {
-		return true
-	}
+// isUnixSocket says of a host what [pgconn.NetworkAddress] does, which allocates: an absolute path is a Unix socket's.
+func isUnixSocket(host string) bool {
+	return strings.HasPrefix(host, "/") || (len(host) >= 3 && 'A' <= host[0] && host[0] <= 'Z' && host[1:3] == `:\`)
+}
+
+// isLoopback says whether what is sent to host stays on this machine, as far as its name tells.
+func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true
 	}
@@ -133,5 +161,5 @@ func checkPlaintext(conn net.Conn) error {
 	if !ok || addr.IP.IsLoopback() || addr.IP.IsUnspecified() {
 		return nil
 	}
-	return fmt.Errorf("refusing to send an access token to %s in the clear: use sslmode=verify-full", addr)
+	return fmt.Errorf("aadpool: refusing to send an access token to %s in the clear: use sslmode=verify-full", addr)
 }

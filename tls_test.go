@@ -80,7 +80,8 @@ func tlsRows(t testing.TB) (rows []tlsRow) {
 func clearPGEnv(t *testing.T) {
 	for _, pair := range os.Environ() {
 		if name, _, _ := strings.Cut(pair, "="); strings.HasPrefix(name, "PG") {
-			t.Setenv(name, "")
+			t.Setenv(name, "") // for its restoring
+			require.NoError(t, os.Unsetenv(name))
 		}
 	}
 	t.Setenv("HOME", t.TempDir())
@@ -97,7 +98,7 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			parsed, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			config := &parsed.ConnConfig.Config
-			err = secureTransport(config, parsed.ConnString())
+			err = secureTransport(config, func() sslMode { return sslModeOf(parsed.ConnString()) })
 			if want, isError := strings.CutPrefix(row.want, "error: "); isError {
 				require.ErrorContains(t, err, want)
 				assert.ErrorContains(t, err, "use sslmode=verify-full", "what to do")
@@ -106,8 +107,51 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, row.want, ways(t, config))
 
-			require.NoError(t, secureTransport(config, parsed.ConnString()))
+			require.NoError(t, secureTransport(config, func() sslMode { return sslModeOf(parsed.ConnString()) }))
 			assert.Equal(t, row.want, ways(t, config), "once more, as at each connect")
+		})
+	}
+}
+
+// silent is the mode of a DSN that says nothing.
+func silent() sslMode { return sslOptional }
+
+// What a caller does to a parsed config does not open what its DSN keeps shut.
+func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
+	clearPGEnv(t)
+	for _, row := range []struct {
+		name, dsn string
+		change    func(*pgconn.Config)
+		want      string
+	}{
+		{"the plaintext fallback removed", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Fallbacks = nil }, "full db.example"},
+		{"another host, TLS left as it was", "host=localhost user=u", func(c *pgconn.Config) { c.Host = "db.example" }, "full db.example"},
+		{"another port", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Port = 6432 }, "full db.example"},
+		{"a remote host in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "db.example" }, "error"},
+		{"a remote host in the place of a loopback one without TLS", "host=127.0.0.1 sslmode=disable", func(c *pgconn.Config) { c.Host = "db.example" }, "error"},
+		{"no TLS where the DSN requires it", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) { c.TLSConfig = nil }, "error"},
+		{"no TLS on the loopback where the DSN says nothing", "postgres://u@127.0.0.1/d", func(c *pgconn.Config) { c.TLSConfig, c.Fallbacks = nil, nil }, "error"},
+		{"an entry without TLS added", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
+			c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: "other.example"})
+		}, "error"},
+		{"verification switched off where the DSN says nothing", "postgres://u@db.example/d", func(c *pgconn.Config) {
+			c.TLSConfig, c.Fallbacks = &tls.Config{InsecureSkipVerify: true}, nil
+		}, "full db.example"},
+		{"verification switched off where the DSN requires no more", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
+			c.TLSConfig = &tls.Config{InsecureSkipVerify: true}
+		}, "any db.example"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config, err := pgconn.ParseConfig(row.dsn)
+			require.NoError(t, err)
+			row.change(config)
+			err = secureTransport(config, func() sslMode { return sslModeOf(row.dsn) })
+			if row.want == "error" {
+				require.ErrorContains(t, err, "refusing to send an access token")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, row.want, ways(t, config))
 		})
 	}
 }
@@ -119,7 +163,7 @@ func TestSecureTransportLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{ServerName: "real.example", RootCAs: x509.NewCertPool()}
 		config.TLSConfig = own
-		require.NoError(t, secureTransport(config, ""))
+		require.NoError(t, secureTransport(config, silent))
 		assert.Same(t, own, config.TLSConfig)
 		assert.Empty(t, config.Fallbacks)
 	})
@@ -128,14 +172,19 @@ func TestSecureTransportLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, secureTransport(config, ""))
+		require.NoError(t, secureTransport(config, silent))
+		assert.Same(t, own, config.TLSConfig)
+
+		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return nil }}
+		config.TLSConfig = own
+		require.NoError(t, secureTransport(config, silent))
 		assert.Same(t, own, config.TLSConfig)
 	})
 	t.Run("neither a tls.Config nor the Fallbacks slice is changed in place", func(t *testing.T) {
 		config, err := pgconn.ParseConfig("postgres://u@a.example,b.example/d")
 		require.NoError(t, err)
 		shallow := *config
-		require.NoError(t, secureTransport(&shallow, ""))
+		require.NoError(t, secureTransport(&shallow, silent))
 		assert.True(t, config.TLSConfig.InsecureSkipVerify)
 		require.Len(t, config.Fallbacks, 3)
 		assert.Nil(t, config.Fallbacks[0].TLSConfig)
@@ -166,7 +215,7 @@ func TestPlaintextConnectionIsCheckedOnceItIsThere(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			err := checkPlaintext(row.conn)
 			if row.refused {
-				assert.ErrorContains(t, err, "refusing to send an access token to 192.0.2.7:5432 in the clear")
+				assert.ErrorContains(t, err, "aadpool: refusing to send an access token to 192.0.2.7:5432 in the clear")
 				return
 			}
 			assert.NoError(t, err)

@@ -40,9 +40,10 @@ const (
 	// minRejectedAge keeps a server that refuses every token from causing a fetch for each connect.
 	minRejectedAge = 30 * time.Second
 
-	// maxAbandoned bounds the GetToken calls that outlived their timeout and have still not come back, so that a
-	// credential that hangs for good cannot collect goroutines.
-	maxAbandoned = 3
+	// maxAbandonedPause is the longest pause after a call of the credential that did not come back by its timeout. The
+	// pause doubles with each that has still not come back, so that a credential that hangs for good does not collect
+	// goroutines, and one that recovers is asked again.
+	maxAbandonedPause = 10 * time.Minute
 )
 
 // tokenCache keeps one access token fresh.
@@ -50,7 +51,7 @@ const (
 // It has no goroutine at rest and nothing to close: it fetches when a caller finds the token due. There is at most one
 // fetch in flight; whoever has to wait for it shares its token or its error.
 type tokenCache struct {
-	cred    azcore.TokenCredential
+	ask     getToken
 	scope   string
 	timeout time.Duration
 	logger  *slog.Logger
@@ -66,8 +67,8 @@ type tokenCache struct {
 	inFlight  *fetch
 	err       error     // of the last fetch
 	failures  int       // in a row, without a valid token
-	nextTry   time.Time // no fetch starts before; by the monotonic clock, so that a clock that is set cannot stretch it
-	abandoned int
+	nextTry   time.Time // no fetch starts before; by the monotonic clock, so that a clock that is set does not stretch it
+	abandoned int       // calls of the credential that have not come back, though their time was up
 	stats     cacheStats
 }
 
@@ -84,8 +85,8 @@ type fetch struct {
 	err   error
 }
 
-func newTokenCache(cred azcore.TokenCredential, scope string, timeout time.Duration, logger *slog.Logger) *tokenCache {
-	return &tokenCache{cred: cred, scope: scope, timeout: timeout, logger: logger}
+func newTokenCache(ask getToken, scope string, timeout time.Duration, logger *slog.Logger) *tokenCache {
+	return &tokenCache{ask: ask, scope: scope, timeout: timeout, logger: logger}
 }
 
 // get returns a token that is valid now. It returns at once while the token at hand is good, and otherwise waits for a
@@ -185,8 +186,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 		return c.inFlight
 	}
 	// Without a token and without an error to report there is nothing to do but ask.
-	pausing := now.Before(c.nextTry) && (state != stateGone || c.err != nil)
-	if pausing || c.abandoned >= maxAbandoned {
+	if now.Before(c.nextTry) && (state != stateGone || c.err != nil) {
 		c.rearm(now)
 		return nil
 	}
@@ -205,15 +205,12 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	// A credential that heeds its deadline gets the time to say what it was waiting for.
 	ctx, cancel := context.WithTimeout(ctx, c.timeout-c.timeout/20)
 	defer cancel()
-	type answer struct {
-		token azcore.AccessToken
-		err   error
-	}
 	answers := make(chan answer, 1)
 	start := time.Now()
 	go func() {
-		token, err := c.ask(ctx)
-		answers <- answer{token, err}
+		a := answer{err: errors.New("the credential ended its goroutine")} // runtime.Goexit, which a test's FailNow calls
+		defer func() { answers <- a }()
+		a = c.call(ctx)
 	}()
 
 	timer := time.NewTimer(c.timeout)
@@ -242,18 +239,24 @@ func (c *tokenCache) timeoutError(err error) error {
 	return fmt.Errorf("no answer within the token timeout of %s: %w", c.timeout, err)
 }
 
-// ask calls the credential. A panic in it would end the process from a goroutine that its owner does not know of.
-func (c *tokenCache) ask(ctx context.Context) (token azcore.AccessToken, err error) {
+type answer struct {
+	token azcore.AccessToken
+	err   error
+}
+
+// call calls the credential. A panic in it would end the process from a goroutine that its owner does not know of.
+func (c *tokenCache) call(ctx context.Context) (a answer) {
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
 		case runtime.Error:
-			err = fmt.Errorf("the credential panicked: %w", r)
+			a.err = fmt.Errorf("the credential panicked: %w", r)
 		default: // which could be anything, a token included
-			err = fmt.Errorf("the credential panicked with a %T", r)
+			a.err = fmt.Errorf("the credential panicked with a %T", r)
 		}
 	}()
-	return c.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+	a.token, a.err = c.ask(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+	return a
 }
 
 // finish records what came of f and lets those who wait for it go on.
@@ -295,13 +298,12 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 // keep makes token the one at hand. c.mu is held.
 func (c *tokenCache) keep(token *accessToken, now time.Time) {
 	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
-	if c.token != nil && c.token.secret() == token.secret() {
-		// The credential answered from a cache of its own that nothing can make it skip. What is known of the token
-		// stands: a credential may give RefreshOn with its first answer only.
-		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
-		return
+	if c.token == nil || c.token.secret() != token.secret() {
+		c.token = token
 	}
-	c.token, c.nextTry = token, time.Time{}
+	// Else the credential answered from a cache of its own that nothing can make it skip. What is known of the token
+	// stands: a credential may give RefreshOn with its first answer only.
+	c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
 }
 
 // fail records a fetch that failed. c.mu is held.
@@ -310,11 +312,13 @@ func (c *tokenCache) fail(err error, now time.Time) {
 	c.err = err
 	if c.token.state(now) != stateGone {
 		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
-		return
+	} else {
+		c.nextTry = now.Add(spread(min(firstBackoff<<min(c.failures, 8), maxBackoff)))
+		c.failures++
 	}
-	backoff := min(firstBackoff<<min(c.failures, 8), maxBackoff)
-	c.failures++
-	c.nextTry = now.Add(spread(backoff))
+	if errors.Is(err, errAbandoned) {
+		c.nextTry = now.Add(spread(min(maxBackoff<<min(c.abandoned, 8), maxAbandonedPause)))
+	}
 }
 
 // fetchError says why there is no token and when the next try is due. c.mu is held.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -102,7 +103,7 @@ const testScope = "https://db.example/.default"
 
 func newTestCache(cred azcore.TokenCredential) (*tokenCache, *logBuffer) {
 	logs := &logBuffer{}
-	return newTokenCache(cred, testScope, defaultTokenTimeout, logs.logger()), logs
+	return newTokenCache(cred.GetToken, testScope, defaultTokenTimeout, logs.logger()), logs
 }
 
 // mustGet gets a token and says how long that took.
@@ -238,35 +239,35 @@ func TestRefreshIfDueFetchesInTheBackground(t *testing.T) {
 }
 
 func TestRefreshOnOfTheFirstAnswerIsKept(t *testing.T) {
-	// As azidentity's ManagedIdentityCredential does it: a token of 24 hours, RefreshOn with the first answer, the same
-	// token without RefreshOn until then.
+	// As azidentity's ManagedIdentityCredential does it: a token of 24 hours, RefreshOn with the first answer, and the same
+	// token without RefreshOn until it gets another, here ten minutes later than it could.
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-			if time.Since(start) < 12*time.Hour {
-				token := azcore.AccessToken{Token: "first", ExpiresOn: start.Add(24 * time.Hour)}
-				if n == 1 {
-					token.RefreshOn = start.Add(12 * time.Hour)
-				}
-				return token, nil
+			if time.Since(start) > 12*time.Hour+10*time.Minute {
+				return azcore.AccessToken{Token: "second", ExpiresOn: time.Now().Add(24 * time.Hour)}, nil
 			}
-			return azcore.AccessToken{Token: "second", ExpiresOn: time.Now().Add(24 * time.Hour)}, nil
+			token := azcore.AccessToken{Token: "first", ExpiresOn: start.Add(24 * time.Hour)}
+			if n == 1 {
+				token.RefreshOn = start.Add(12 * time.Hour)
+			}
+			return token, nil
 		}}
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 
 		time.Sleep(12*time.Hour - time.Second)
 		mustGet(t, cache)
-		assert.Equal(t, 1, cred.count())
+		assert.Equal(t, 1, cred.count(), "not before RefreshOn")
 
-		time.Sleep(2 * time.Second)
-		token, took := mustGet(t, cache)
-		assert.Equal(t, "first", token)
-		assert.Zero(t, took)
-		synctest.Wait()
-		token, _ = mustGet(t, cache)
+		for time.Since(start) < 12*time.Hour+11*time.Minute { // a connect each second
+			time.Sleep(time.Second)
+			_, took := mustGet(t, cache)
+			require.Zero(t, took, "in the background")
+		}
+		token, _ := mustGet(t, cache)
 		assert.Equal(t, "second", token)
-		assert.Equal(t, 2, cred.count())
+		assert.Greater(t, cred.count(), 15, "asked again and again from RefreshOn on")
 	})
 }
 
@@ -496,7 +497,7 @@ func TestHangingCredential(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(start), defaultTokenTimeout)
 		})
 	})
-	t.Run("one that does not is abandoned at the timeout, a few times at the most", func(t *testing.T) {
+	t.Run("one that does not is abandoned at the timeout, and asked again more and more seldom", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
 			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
@@ -509,17 +510,37 @@ func TestHangingCredential(t *testing.T) {
 			require.ErrorContains(t, err, "no answer within the token timeout of 30s")
 			assert.Equal(t, defaultTokenTimeout, time.Since(start))
 
-			for range 100 {
+			for time.Since(start) < 24*time.Hour { // a connect each 10 s
 				_, err := cache.get(t.Context())
 				require.Error(t, err)
 				time.Sleep(10 * time.Second)
 			}
-			assert.Equal(t, maxAbandoned, cred.count())
+			assert.Less(t, cred.count(), 24*6+10, "no more than one in ten minutes, in the long run")
+			for i, gap := range cred.gaps() {
+				assert.Greater(t, gap, defaultTokenTimeout+min(maxBackoff<<(i+1), maxAbandonedPause), "try %d", i+2)
+			}
 
-			close(release)
-			synctest.Wait()
+			close(release) // all come back
+			time.Sleep(2 * maxAbandonedPause)
 			_, _ = mustGet(t, cache)
+			assert.Zero(t, cache.abandoned)
 		})
+	})
+}
+
+func TestCredentialThatBringsATokenDueAtOnceIsNotHammered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			token := newToken(n, time.Hour)
+			token.RefreshOn = time.Now().Add(-time.Minute)
+			return token, nil
+		}}
+		cache, _ := newTestCache(cred)
+		for range 600 { // a connect each 100 ms for a minute
+			mustGet(t, cache)
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, cred.count(), 3)
 	})
 }
 
@@ -530,6 +551,7 @@ func TestPanickingCredentialIsAnError(t *testing.T) {
 		want  string
 	}{
 		{"a runtime error", func() { _ = []int{}[len(os.Args[:0])] }, "index out of range"},
+		{"a goroutine that ends", runtime.Goexit, "ended its goroutine"},
 		{"a value that may hold anything", func() { panic("eyJ0b2tlbg.secret") }, "panicked with a string"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -576,8 +598,11 @@ func TestRefusedTokenIsAskedForAgain(t *testing.T) {
 		mustGet(t, cache)
 		assert.Equal(t, 1, cred.count(), "not when the credential has just returned it")
 
-		time.Sleep(25 * time.Second)
+		time.Sleep(30 * time.Second)
 		cache.reject(refused)
+		cache.refreshIfDue(t.Context(), time.Now())
+		synctest.Wait()
+		assert.Equal(t, 2, cred.count(), "at the next acquire")
 		token, _ := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 
