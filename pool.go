@@ -89,6 +89,8 @@ func parseFailure(err error) string {
 	switch {
 	case strings.HasPrefix(text, "failed to parse as"):
 		return text + "; " + dsnExample
+	case text == "invalid port":
+		return text + "; in a URL write @ as %40, : as %3A and / as %2F where they are part of a name or password"
 	case strings.HasPrefix(text, "failed to configure TLS"), strings.HasPrefix(text, "failed to read service"):
 		return text + cause
 	}
