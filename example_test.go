@@ -67,6 +67,47 @@ func Example() {
 	// Output: logged in as orders-api
 }
 
+// What New returns is a plain pgxpool: its settings come from the DSN, as ever.
+func ExampleNew() {
+	dsn, cred, stop := startExample()
+	defer stop()
+	ctx := context.Background()
+
+	pool, err := aadpool.New(ctx, dsn+"&pool_max_conns=20&pool_max_conn_idle_time=5m", cred)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	fmt.Println(pool.Config().MaxConns, pool.Config().MaxConnIdleTime)
+	// Output: 20 5m0s
+}
+
+// A Hook of one's own, to read its Stats.
+func ExampleNewHook() {
+	dsn, cred, stop := startExample()
+	defer stop()
+	ctx := context.Background()
+
+	hook, err := aadpool.NewHook(cred)
+	if err != nil {
+		log.Fatal(err)
+	}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := hook.Configure(ctx, config); err != nil {
+		log.Fatal(err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	fmt.Println(pool.Ping(ctx), hook.Stats().Fetches)
+	// Output: <nil> 1
+}
+
 func ExampleNewWithConfig() {
 	dsn, cred, stop := startExample()
 	defer stop()
