@@ -1,0 +1,135 @@
+package aadpool_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+)
+
+func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
+	a := newAzure(t)
+	var mu sync.Mutex
+	var calls []string
+	called := func(name string) {
+		mu.Lock()
+		defer mu.Unlock()
+		calls = append(calls, name)
+	}
+	config, err := pgxpool.ParseConfig(strings.Replace(a.dsn(), "orders-api", "somebody", 1))
+	require.NoError(t, err)
+	config.ConnConfig.Tracer = orderTracer(called)
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		called("BeforeConnect")
+		assert.Empty(t, c.Password, "before the Hook's")
+		c.User = "orders-api"
+		return nil
+	}
+	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		called("AfterNetConnect")
+		return conn, nil
+	}
+	config.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error { called("pgconn.AfterConnect"); return nil }
+	config.AfterConnect = func(context.Context, *pgx.Conn) error { called("AfterConnect"); return nil }
+	config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { called("PrepareConn"); return true, nil }
+	//lint:ignore SA1019 pgxpool still has it
+	config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { called("BeforeAcquire"); return true }
+	config.AfterRelease = func(*pgx.Conn) bool { called("AfterRelease"); return true }
+	config.BeforeClose = func(*pgx.Conn) { called("BeforeClose") }
+	onPgError := config.ConnConfig.OnPgError
+	config.ConnConfig.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool { called("OnPgError"); return onPgError(c, e) }
+
+	pool, err := aadpool.NewWithConfig(t.Context(), config, a.credential(t))
+	require.NoError(t, err)
+	_, err = pool.Exec(t.Context(), "select no_such_column")
+	require.Error(t, err)
+	pool.Close()
+	assert.Equal(t, "orders-api", a.server.Logins()[0].Role, "the user that the caller's BeforeConnect chose")
+
+	mu.Lock()
+	defer mu.Unlock()
+	var distinct []string
+	for _, call := range calls {
+		if !slices.Contains(distinct, call) {
+			distinct = append(distinct, call)
+		}
+	}
+	assert.Equal(t, []string{
+		"TraceAcquireStart", "BeforeConnect", "TraceConnectStart", "AfterNetConnect", "pgconn.AfterConnect", "TraceConnectEnd",
+		"AfterConnect", "PrepareConn", "TraceAcquireEnd", "TraceQueryStart", "OnPgError", "TraceQueryEnd", "AfterRelease", "BeforeClose",
+	}, distinct, "as in pgxpool, which calls no BeforeAcquire where there is a PrepareConn")
+}
+
+func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
+	a := newAzure(t)
+	refuse := true
+	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+		//lint:ignore SA1019 pgxpool still calls it
+		config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
+	})
+	require.NoError(t, pool.Ping(t.Context()))
+	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")
+}
+
+func TestCallersErrorsArePassedOn(t *testing.T) {
+	a := newAzure(t)
+	errOwn := errors.New("no")
+	for _, row := range []struct {
+		name   string
+		change func(*pgxpool.Config)
+	}{
+		{"BeforeConnect", func(c *pgxpool.Config) {
+			c.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return errOwn }
+		}},
+		{"pgconn.AfterConnect", func(c *pgxpool.Config) {
+			c.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error { return errOwn }
+		}},
+		{"PrepareConn", func(c *pgxpool.Config) {
+			c.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { return true, errOwn }
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, _ := newPool(t, a.dsn(), a.credential(t), row.change)
+			require.ErrorIs(t, pool.Ping(t.Context()), errOwn)
+		})
+	}
+}
+
+// orderTracer tells of each thing that it is called for.
+type orderTracer func(string)
+
+func (f orderTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	f("TraceAcquireStart")
+	return ctx
+}
+
+func (f orderTracer) TraceAcquireEnd(context.Context, *pgxpool.Pool, pgxpool.TraceAcquireEndData) {
+	f("TraceAcquireEnd")
+}
+
+func (f orderTracer) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectStartData) context.Context {
+	f("TraceConnectStart")
+	return ctx
+}
+
+func (f orderTracer) TraceConnectEnd(context.Context, pgx.TraceConnectEndData) { f("TraceConnectEnd") }
+
+func (f orderTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	f("TraceQueryStart")
+	return ctx
+}
+
+func (f orderTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {
+	f("TraceQueryEnd")
+}

@@ -1,0 +1,118 @@
+package aadpool_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+func TestPrimaryAndReplicaShareOneToken(t *testing.T) {
+	a := newAzure(t)
+	replica, err := aadpooltest.NewServer(a.Authority, a.Postgres)
+	require.NoError(t, err)
+	defer replica.Close()
+	hook, err := aadpool.NewHook(a.credential(t))
+	require.NoError(t, err)
+	for _, dsn := range []string{a.dsn(), replica.DSN(a.app.Name)} {
+		config, err := pgxpool.ParseConfig(dsn)
+		require.NoError(t, err)
+		require.NoError(t, hook.Configure(t.Context(), config))
+		pool, err := pgxpool.NewWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		defer pool.Close()
+		assert.Equal(t, "orders-api", whoami(t, pool))
+	}
+	assert.Equal(t, 1, a.Requests())
+}
+
+func TestDatabaseSQL(t *testing.T) {
+	a := newAzure(t)
+	t.Run("on the pool", func(t *testing.T) {
+		pool, _ := newPool(t, a.dsn(), a.credential(t), nil)
+		db := stdlib.OpenDBFromPool(pool)
+		defer db.Close()
+		require.NoError(t, db.PingContext(t.Context()))
+	})
+	t.Run("without a pool of pgx's", func(t *testing.T) {
+		hook, err := aadpool.NewHook(a.credential(t))
+		require.NoError(t, err)
+		config, err := pgx.ParseConfig(a.dsn())
+		require.NoError(t, err)
+		db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect))
+		defer db.Close()
+		db.SetMaxIdleConns(0)
+		for range 3 {
+			require.NoError(t, db.PingContext(t.Context()))
+		}
+		conn, err := db.Conn(t.Context())
+		require.NoError(t, err)
+		defer conn.Close()
+		require.NoError(t, conn.Raw(func(driverConn any) error { printed.value(driverConn); return nil }))
+		assert.Nil(t, config.OAuthTokenProvider, "the shallow copy's Fallbacks and TLS settings are its own")
+		assert.Empty(t, config.Password)
+	})
+}
+
+func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
+	a := newAzure(t)
+	a.SetTokenLife(4 * time.Second)
+	hook, err := aadpool.NewHook(a.credential(t))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(a.dsn())
+	require.NoError(t, err)
+	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
+	defer db.Close()
+
+	var first time.Time
+	require.Eventually(t, func() bool {
+		require.NoError(t, db.PingContext(t.Context()))
+		logins := a.server.Logins()
+		first = logins[0].TokenExpiresAt
+		return len(logins) == 2
+	}, 10*time.Second, 10*time.Millisecond)
+	assert.True(t, time.Now().Before(first), "replaced before the token's end")
+	assert.EqualValues(t, 1, hook.Stats().RetiredConns)
+	assert.EqualValues(t, 1, hook.Stats().Waits, "and the new token was there by then")
+}
+
+func TestSingleConnection(t *testing.T) {
+	a := newAzure(t)
+	hook, err := aadpool.NewHook(a.credential(t))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(a.dsn())
+	require.NoError(t, err)
+	require.NoError(t, hook.BeforeConnect(t.Context(), config))
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+
+	_, err = conn.Exec(t.Context(), "listen orders; notify orders, 'new'")
+	require.NoError(t, err)
+	notification, err := conn.WaitForNotification(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "new", notification.Payload)
+
+	t.Run("holds no token once it is up", func(t *testing.T) {
+		assert.Empty(t, conn.Config().Password)
+		assert.Empty(t, config.Password, "nor does the config that was passed to BeforeConnect")
+		printed.value(*conn.Config())
+		printed.value(*config)
+		_, err := conn.Config().OAuthTokenProvider(t.Context())
+		require.ErrorContains(t, err, "aadpool: this config has already served for a connection")
+	})
+	t.Run("nor does its config serve for another", func(t *testing.T) {
+		for _, used := range []*pgx.ConnConfig{config, conn.Config()} {
+			_, err := pgx.ConnectConfig(t.Context(), used)
+			require.ErrorContains(t, err, "aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
+		}
+	})
+}
