@@ -6,7 +6,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules of their own, which keep what they depend on out of the package's.
-MODULES = otelaadpool examples/ecosystem
+MODULES = otelaadpool examples/ecosystem examples/tokenservice
 
 .PHONY: demo test bench lint postgresql
 

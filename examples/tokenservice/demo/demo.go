@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/aadpool/aadpool/examples/internal/liveline"
+	"github.com/aadpool/aadpool/examples/internal/localazure"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+)
+
+const (
+	replicas    = 2
+	ownAudience = "api://tokenservice"
+
+	// maxConns is the pool of each replica.
+	maxConns = 8
+)
+
+// demo is the service, the load on it, and those who watch.
+type demo struct {
+	settings settings
+	display  *liveline.Display
+	dir      string // of the certificate
+	cluster  *localservice.Cluster
+	replicas []*localservice.Replica
+	client   *http.Client
+	visitor  localservice.Registration // for whoever tries the service by hand
+	load     *load
+}
+
+// newDemo starts the replicas and registers the clients.
+func newDemo(ctx context.Context, s settings, azure *localazure.Services, display *liveline.Display) (d *demo, err error) {
+	d = &demo{settings: s, display: display}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.stop())
+		}
+	}()
+	config := service.DefaultConfig() // the real hashes, too
+	config.OAuth.Audiences = []string{ownAudience}
+	if d.cluster, err = localservice.New(ctx, azure, config, slog.Default()); err != nil {
+		return d, err
+	}
+	for range replicas {
+		replica, err := d.cluster.StartReplica(ctx, func(c *pgxpool.Config) { c.MaxConns = maxConns })
+		if err != nil {
+			return d, fmt.Errorf("starting a replica: %w", err)
+		}
+		d.replicas = append(d.replicas, replica)
+	}
+	if err := d.writeCertificate(); err != nil {
+		return d, err
+	}
+	d.client = d.cluster.Client()
+	pool := d.replicas[0].Pool
+	if d.visitor, err = d.cluster.Register(ctx, pool, "you", "principals:admin"); err != nil {
+		return d, err
+	}
+	var clients []localservice.Registration
+	for n := range s.clients {
+		registered, err := d.cluster.Register(ctx, pool, fmt.Sprintf("client %d", n+1), "orders:read")
+		if err != nil {
+			return d, err
+		}
+		clients = append(clients, registered)
+	}
+	urls := make([]string, replicas)
+	for i, replica := range d.replicas {
+		urls[i] = replica.URL
+	}
+	d.load = newLoad(d.client, urls, clients)
+	return d, nil
+}
+
+func (d *demo) writeCertificate() (err error) {
+	if d.dir, err = os.MkdirTemp("", "tokenservice-demo-"); err != nil {
+		return err
+	}
+	return os.WriteFile(d.certificateFile(), d.cluster.CertificatePEM, 0o644)
+}
+
+func (d *demo) certificateFile() string { return filepath.Join(d.dir, "certificate.pem") }
+
+// stop ends what newDemo started.
+func (d *demo) stop() error {
+	var errs []error
+	if d.client != nil {
+		d.client.CloseIdleConnections()
+	}
+	for _, replica := range d.replicas {
+		errs = append(errs, replica.Stop())
+	}
+	if d.dir != "" {
+		errs = append(errs, os.RemoveAll(d.dir))
+	}
+	return errors.Join(errs...)
+}
+
+// show runs the load with its display, and gives the verdict. It returns whether all went well.
+func (d *demo) show(ctx context.Context) bool {
+	d.display.Print(d.header())
+	start := time.Now()
+	loading, cancel := context.WithTimeout(ctx, d.settings.duration)
+	defer cancel()
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		d.watch(loading, start)
+	}()
+	d.load.run(loading)
+	elapsed := time.Since(start)
+	<-watched
+	d.display.End()
+
+	result := d.summarize(context.WithoutCancel(ctx), elapsed, ctx.Err() != nil)
+	failures := result.failures()
+	d.display.Print(result.table())
+	d.display.Print(verdict(result, failures, d.display))
+	return len(failures) == 0
+}
+
+// rotations is how often a replica's token for the database was replaced.
+func rotations(replica *localservice.Replica) int64 {
+	stats := replica.Hook.Stats()
+	return max(0, stats.Fetches-stats.FailedFetches-1)
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/examples/internal/liveline"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestDemo(t *testing.T) {
+	var out, errors bytes.Buffer
+	code := run(context.Background(), []string{"-duration", "14s", "-clients", "2", "-token-life", "4s"}, false, &out, &errors)
+	t.Log(out.String())
+	require.Zero(t, code, errors.String())
+	assert.Contains(t, out.String(), "PASS")
+	assert.Contains(t, out.String(), "/tokenservice/oauth2/v2.0/token")
+	assert.Contains(t, out.String(), "KEEP=1")
+	assert.Empty(t, errors.String())
+}
+
+func TestCommandsAreShell(t *testing.T) {
+	var out bytes.Buffer
+	shell := exec.Command("sh", "-n")
+	_, commands, found := strings.Cut((&demo{}).commandsFor("https://127.0.0.1:1", "https://127.0.0.1:2"), "\n")
+	require.True(t, found)
+	shell.Stdin = strings.NewReader(commands)
+	shell.Stderr = &out
+	assert.NoError(t, shell.Run(), out.String())
+}
+
+func TestArguments(t *testing.T) {
+	for _, row := range []struct {
+		name, args string
+		code       int
+		says       string
+	}{
+		{"help", "-h", 0, "-token-life"},
+		{"too short for three rotations", "-duration 10s", 2, "three and a half"},
+		{"tokens that live too short", "-token-life 1s", 2, "4s or more"},
+		{"no clients", "-clients 0", 2, "from 1 to 32"},
+		{"what is no flag", "now", 2, "is no flag"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			var stderr bytes.Buffer
+			assert.Equal(t, row.code, run(context.Background(), strings.Fields(row.args), false, io.Discard, &stderr))
+			assert.Contains(t, stderr.String(), row.says)
+		})
+	}
+}
+
+func TestFailures(t *testing.T) {
+	good := func() summary {
+		return summary{elapsed: time.Minute, tally: tally{logins: 2, refreshes: 3, uses: 4}, rotations: []int64{3, 4}, audited: audited{2, 3, 0}}
+	}
+	require.Empty(t, good().failures())
+	assert.Contains(t, verdict(good(), nil, liveline.New(io.Discard)), "PASS: 9 requests")
+	for _, row := range []struct {
+		name   string
+		change func(*summary)
+		want   string
+	}{
+		{"a request failed", func(s *summary) { s.failed, s.firstError = 1, errors.New("503\n") }, "1 of 9 requests failed; the first: 503"},
+		{"a login is lost", func(s *summary) { s.audited.logins = 1 }, "2 logins were answered, and the audit log has 1"},
+		{"a refresh is lost", func(s *summary) { s.audited.refreshes = 4 }, "3 refreshes were answered, and the audit log has 4"},
+		{"a token was taken for reused", func(s *summary) { s.audited.reused = 1 }, "1 refresh tokens were taken for reused"},
+		{"too few rotations", func(s *summary) { s.rotations[1] = 2 }, "replica 2 replaced its token for the database 2 times, and there must be 3"},
+		{"nothing was done", func(s *summary) { s.tally, s.audited = tally{}, audited{} }, "no request was made"},
+		{"the audit log is away", func(s *summary) { s.auditErr = errors.New("away") }, "the audit log could not be read: away"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s := good()
+			row.change(&s)
+			require.Len(t, s.failures(), 1)
+			assert.Contains(t, s.failures()[0], row.want)
+			assert.Contains(t, verdict(s, s.failures(), liveline.New(io.Discard)), "FAIL")
+		})
+	}
+	interrupted := good()
+	interrupted.interrupted, interrupted.rotations = true, []int64{0, 0}
+	assert.Empty(t, interrupted.failures(), "one that was interrupted need not have seen three rotations")
+}

@@ -1,0 +1,260 @@
+// Package keyring has the keys that access tokens are signed with. They are in the database, so that all replicas sign and
+// verify with the same ones; each replica holds a copy in memory, and asks the database for nothing when it signs or verifies.
+//
+// A key goes through three times: it is published before it signs, so that everyone who verifies knows it by then; it signs
+// until a newer one does; and it is published until the last token that it signed has ended.
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+)
+
+// Algorithm is RS256, which everyone who verifies access tokens supports: https://www.rfc-editor.org/rfc/rfc9068#section-2.1.
+const Algorithm = jose.RS256
+
+const rsaBits = 2048 // https://www.rfc-editor.org/rfc/rfc7518#section-3.3
+
+// Store is where the keys are. [store.Store] is one.
+type Store interface {
+	SigningKeys(context.Context) ([]store.SigningKey, error)
+	AddSigningKey(context.Context, store.Actor, func([]store.SigningKey) (*store.SigningKey, error)) error
+}
+
+// Schedule is when keys are made and used.
+type Schedule struct {
+	// Rotation is how long a key signs. It is published for twice as long, so that a replica whose database is away can
+	// go on to sign for that time.
+	Rotation time.Duration
+	// Lead is how long a key is published before it signs. It must be longer than a replica goes without [Keyring.Load],
+	// and than others keep the published keys.
+	Lead time.Duration
+}
+
+// A Keyring signs and verifies. Its methods may be called from several goroutines.
+type Keyring struct {
+	store    Store
+	sealer   *Sealer
+	schedule Schedule
+	loaded   atomic.Pointer[[]key] // oldest first
+}
+
+var _ oidc.KeySet = (*Keyring)(nil)
+
+type key struct {
+	store.SigningKey
+	public jose.JSONWebKey
+	signer jose.Signer // nil if another key-encryption key sealed it
+}
+
+// New returns a Keyring without keys: [Keyring.Maintain] comes first.
+func New(store Store, sealer *Sealer, schedule Schedule) *Keyring {
+	return &Keyring{store: store, sealer: sealer, schedule: schedule}
+}
+
+// Maintain makes a key if one is due, and reads those that there are. It is to be called regularly.
+func (k *Keyring) Maintain(ctx context.Context) error {
+	if err := k.Load(ctx); err != nil {
+		return err
+	}
+	if due, _ := k.due(*k.loaded.Load(), time.Now()); !due {
+		return nil
+	}
+	err := k.store.AddSigningKey(ctx, actor, func(existing []store.SigningKey) (*store.SigningKey, error) {
+		keys, err := k.open(existing)
+		if err != nil {
+			return nil, err
+		}
+		due, signsFrom := k.due(keys, time.Now())
+		if !due { // another replica was faster
+			return nil, nil
+		}
+		return k.generate(signsFrom)
+	})
+	if err != nil {
+		return fmt.Errorf("making a signing key: %w", err)
+	}
+	return k.Load(ctx)
+}
+
+var actor = store.Actor{Name: "tokenservice"}
+
+// Rotate makes a key now, which signs once everyone knows it.
+func (k *Keyring) Rotate(ctx context.Context, by store.Actor) (signsFrom time.Time, err error) {
+	signsFrom = time.Now().Add(k.schedule.Lead)
+	return signsFrom, k.store.AddSigningKey(ctx, by, func([]store.SigningKey) (*store.SigningKey, error) {
+		return k.generate(signsFrom)
+	})
+}
+
+// due tells whether a key is to be made, and from when it is to sign: at once if nothing else can.
+func (k *Keyring) due(keys []key, now time.Time) (bool, time.Time) {
+	newest := time.Time{}
+	for _, key := range keys {
+		if key.signer != nil {
+			newest = key.SignsFrom
+		}
+	}
+	if newest.IsZero() {
+		return true, now
+	}
+	return now.Add(k.schedule.Lead).After(newest.Add(k.schedule.Rotation)), now.Add(k.schedule.Lead)
+}
+
+func (k *Keyring) generate(signsFrom time.Time) (*store.SigningKey, error) {
+	private, err := rsa.GenerateKey(rand.Reader, rsaBits)
+	if err != nil {
+		return nil, fmt.Errorf("generating an RSA key: %w", err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(private.Public())
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, err
+	}
+	id := make([]byte, 16)
+	rand.Read(id)
+	keyID := base64.RawURLEncoding.EncodeToString(id)
+	return &store.SigningKey{
+		ID:            keyID,
+		Public:        public,
+		SealedPrivate: k.sealer.seal(der, keyID),
+		SignsFrom:     signsFrom,
+		ExpiresAt:     signsFrom.Add(2 * k.schedule.Rotation),
+	}, nil
+}
+
+// Load reads the keys.
+func (k *Keyring) Load(ctx context.Context) error {
+	stored, err := k.store.SigningKeys(ctx)
+	if err != nil {
+		return err
+	}
+	keys, err := k.open(stored)
+	if err != nil {
+		return err
+	}
+	k.loaded.Store(&keys)
+	return nil
+}
+
+func (k *Keyring) open(stored []store.SigningKey) ([]key, error) {
+	known := k.known()
+	keys := make([]key, 0, len(stored))
+	for _, s := range stored {
+		opened, ok := known[s.ID]
+		if !ok {
+			var err error
+			if opened, err = k.openOne(s); err != nil {
+				return nil, fmt.Errorf("reading signing key %s: %w", s.ID, err)
+			}
+		}
+		keys = append(keys, opened)
+	}
+	return keys, nil
+}
+
+func (k *Keyring) known() map[string]key {
+	known := map[string]key{}
+	if loaded := k.loaded.Load(); loaded != nil {
+		for _, key := range *loaded {
+			known[key.ID] = key
+		}
+	}
+	return known
+}
+
+func (k *Keyring) openOne(s store.SigningKey) (key, error) {
+	public, err := x509.ParsePKIXPublicKey(s.Public)
+	if err != nil {
+		return key{}, err
+	}
+	opened := key{SigningKey: s, public: jose.JSONWebKey{Key: public, KeyID: s.ID, Algorithm: string(Algorithm), Use: oidc.KeyUseSignature}}
+	der, err := k.sealer.open(s.SealedPrivate, s.ID)
+	if errors.Is(err, errOtherKey) {
+		return opened, nil // good to verify with
+	}
+	if err != nil {
+		return key{}, err
+	}
+	private, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return key{}, err
+	}
+	options := (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", s.ID) // https://www.rfc-editor.org/rfc/rfc9068#section-2.1
+	opened.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: Algorithm, Key: private}, options)
+	return opened, err
+}
+
+// ErrNoKey is why nothing can be signed: the database has been away for longer than keys are good.
+var ErrNoKey = errors.New("there is no signing key that is valid for long enough")
+
+// Sign returns claims, which are valid for life, as a signed JWT.
+func (k *Keyring) Sign(claims any, life time.Duration) (string, error) {
+	signer := k.signer(time.Now(), life)
+	if signer == nil {
+		return "", ErrNoKey
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		return "", err
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("signing an access token: %w", err)
+	}
+	return signed.CompactSerialize()
+}
+
+// signer returns the newest key whose time has come, and that others know until the token has ended.
+func (k *Keyring) signer(now time.Time, life time.Duration) jose.Signer {
+	var newest jose.Signer
+	if loaded := k.loaded.Load(); loaded != nil {
+		for _, key := range *loaded {
+			if key.signer != nil && !now.Before(key.SignsFrom) && now.Add(life).Before(key.ExpiresAt) {
+				newest = key.signer
+			}
+		}
+	}
+	return newest
+}
+
+// PublicKeys returns the keys that verify tokens: https://www.rfc-editor.org/rfc/rfc7517#section-5.
+func (k *Keyring) PublicKeys() jose.JSONWebKeySet {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	if loaded := k.loaded.Load(); loaded != nil {
+		for _, key := range *loaded {
+			set.Keys = append(set.Keys, key.public)
+		}
+	}
+	return set
+}
+
+// VerifySignature verifies with the key that the token names, from memory. A key that is not known is no reason to ask the
+// database, as keys are known before they sign: so nobody can make work for it with invented ones.
+func (k *Keyring) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
+	id, algorithm := oidc.GetKeyIDAndAlg(jws)
+	if loaded := k.loaded.Load(); loaded != nil && algorithm == string(Algorithm) {
+		for _, key := range *loaded {
+			if key.ID == id && time.Now().Before(key.ExpiresAt) {
+				return jws.Verify(key.public)
+			}
+		}
+	}
+	return nil, oidc.ErrKeyNone
+}

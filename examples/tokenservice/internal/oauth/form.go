@@ -1,0 +1,79 @@
+package oauth
+
+import (
+	"errors"
+	"mime"
+	"net/http"
+	"net/url"
+
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+// maxForm is many times what any request needs. A refresh token has 47 bytes.
+const maxForm = 16 << 10
+
+// strictForm lets only requests through that keep to the standard's rules for forms and client credentials. The library is
+// more lenient: it takes parameters from the URL, where they would be logged by everyone on the way, and the first of
+// several of the same name.
+func strictForm(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := parseForm(r); err != nil {
+			writeError(w, r, err)
+			return
+		}
+		if !hasCredentials(r) {
+			writeError(w, r, unauthorized(w.Header()))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func parseForm(r *http.Request) error {
+	// https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1
+	if r.URL.RawQuery != "" {
+		return invalidRequest("parameters belong in the body, not in the URL")
+	}
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
+		return invalidRequest("the Content-Type must be application/x-www-form-urlencoded")
+	}
+	err := r.ParseForm()
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return answer(http.StatusRequestEntityTooLarge, oidc.ErrInvalidRequest(), "the body is too large")
+	}
+	if err != nil {
+		return invalidRequest("the body is not a form")
+	}
+	// https://www.rfc-editor.org/rfc/rfc6749#section-3.2
+	for name, values := range r.PostForm {
+		if len(values) > 1 {
+			return invalidRequest("a parameter is there more than once")
+		}
+		if values[0] == "" {
+			r.PostForm.Del(name)
+			r.Form.Del(name)
+		}
+	}
+	return nil
+}
+
+func invalidRequest(description string) error {
+	return answer(http.StatusBadRequest, oidc.ErrInvalidRequest(), description)
+}
+
+// hasCredentials tells whether a client id and a secret are there, in a way that this server knows. The library answers some
+// of what is refused here with other errors than https://www.rfc-editor.org/rfc/rfc6749#section-5.2 asks for.
+func hasCredentials(r *http.Request) bool {
+	if r.PostForm.Get("client_assertion") != "" {
+		return false
+	}
+	if r.Header.Get("Authorization") == "" {
+		return r.PostForm.Get("client_id") != "" && r.PostForm.Get("client_secret") != ""
+	}
+	id, password, ok := r.BasicAuth()
+	_, idErr := url.QueryUnescape(id)
+	_, passwordErr := url.QueryUnescape(password)
+	return ok && id != "" && password != "" && idErr == nil && passwordErr == nil
+}

@@ -1,0 +1,223 @@
+package service_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+)
+
+// What the demo has as steady load, on two replicas while the database tokens of both are replaced three times.
+func TestDatabaseTokenRotationInTheMiddleOfRequests(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setupWith(t, func(c *pgxpool.Config) { c.MaxConns = 4 })
+	e.azure.Authority.SetTokenLife(4 * time.Second)
+	replicas := []*localservice.Replica{e.start(nil), e.start(nil)}
+	deadline, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	rotated := func() bool {
+		for _, r := range replicas {
+			if r.Hook.Stats().Fetches < 4 { // the first, and three more
+				return false
+			}
+		}
+		return true
+	}
+	var working sync.WaitGroup
+	for _, name := range []string{"one", "two", "three", "four"} {
+		principal := e.register(name, "orders:read")
+		working.Go(func() {
+			current, err := e.send(tokenRequest(replicas[0], principal, "grant_type", "client_credentials"))
+			for n := 1; err == nil && current.status == http.StatusOK && !rotated() && deadline.Err() == nil; n++ {
+				replica := replicas[n%2]
+				me := newRequest(http.MethodGet, replica.URL+"/v1/me", "", "")
+				me.Header.Set("Authorization", "Bearer "+current.AccessToken)
+				answered, meErr := e.send(me)
+				if !assert.NoError(t, meErr) || !assert.Equal(t, http.StatusOK, answered.status) {
+					return
+				}
+				current, err = e.send(tokenRequest(replica, principal, "grant_type", "refresh_token", "refresh_token", current.RefreshToken))
+			}
+			assert.NoError(t, err)
+			assert.Equal(t, http.StatusOK, current.status, "%s", current.body)
+		})
+	}
+	working.Wait()
+	assert.True(t, rotated(), "three rotations on each replica")
+}
+
+func TestDatabaseAwayAndBack(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]aadpooltest.Fault{
+		"it cuts connections":    aadpooltest.DropAt(aadpooltest.PhaseAccept),
+		"it does not answer":     aadpooltest.StallAt(aadpooltest.PhaseStartup),
+		"it has no room":         aadpooltest.RefuseLogins("53300", "too many connections for role"),
+		"it is being shut down":  aadpooltest.RefuseLogins("57P03", "the database system is shutting down"),
+		"it refuses the service": aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const timeout = time.Second
+			e := setup(t, func(c *service.Config) { c.RequestTimeout = timeout })
+			boss := e.register("boss", "principals:admin")
+			before := e.logIn(boss)
+
+			e.azure.Server.SetFault(fault)
+			e.azure.Server.CloseConnections()
+			start := time.Now()
+			requests := map[string]*http.Request{
+				"login":          tokenRequest(e.replica, boss, "grant_type", "client_credentials"),
+				"refresh":        tokenRequest(e.replica, boss, "grant_type", "refresh_token", "refresh_token", before.RefreshToken),
+				"administration": newRequest(http.MethodGet, e.replica.URL+"/v1/principals", "", ""),
+				"readiness":      newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""),
+			}
+			requests["administration"].Header.Set("Authorization", "Bearer "+before.AccessToken)
+			for name, request := range requests {
+				a := e.do(request)
+				assert.Equal(t, http.StatusServiceUnavailable, a.status, "%s: %s", name, a.body)
+				assert.NotEmpty(t, a.header.Get("Retry-After"), name)
+				if name != "readiness" {
+					assert.Equal(t, "temporarily_unavailable", a.Error, name)
+				}
+			}
+			assert.Less(t, time.Since(start), time.Duration(len(requests))*timeout+2*time.Second, "none hangs")
+			assert.Equal(t, 200, e.call(e.replica, before.AccessToken, "GET", "/v1/me", "").status, "access tokens go on")
+			assert.Equal(t, 204, e.do(newRequest("GET", e.replica.URL+"/healthz", "", "")).status, "the process is well")
+			assert.Error(t, e.replica.Service.Maintain(context.Background()))
+
+			e.azure.Server.SetFault(aadpooltest.Fault{})
+			require.Eventually(t, func() bool {
+				a, err := e.send(newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""))
+				return err == nil && a.status == 204
+			}, 20*time.Second, 50*time.Millisecond, "it comes back by itself")
+			assert.Equal(t, 200, e.refresh(e.replica, boss, before.RefreshToken).status, "nothing is lost: the token was not used up")
+			assert.Equal(t, 200, e.do(tokenRequest(e.replica, boss, "grant_type", "client_credentials")).status)
+		})
+	}
+}
+
+// Connections that are cut in the middle of things, as by a failover: a request gets its answer or 503, and never another.
+func TestConnectionsCutUnderLoad(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	var working sync.WaitGroup
+	var answered, refused atomic.Int64
+	stop := make(chan struct{})
+	for _, name := range []string{"one", "two", "three"} {
+		principal := e.register(name)
+		working.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				a, err := e.send(tokenRequest(e.replica, principal, "grant_type", "client_credentials"))
+				if !assert.NoError(t, err) || !assert.Contains(t, []int{200, 503}, a.status, "%s", a.body) {
+					return
+				}
+				if a.status == 503 {
+					refused.Add(1)
+					assert.NotEmpty(t, a.header.Get("Retry-After"))
+				} else {
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	for cuts, done := 0, int64(0); cuts < 5; cuts++ {
+		require.Eventually(t, func() bool { return answered.Load() >= done+10 }, 10*time.Second, time.Millisecond)
+		done = answered.Load()
+		e.azure.Server.CloseConnections()
+	}
+	require.Eventually(t, func() bool { return answered.Load() > 60 }, 10*time.Second, time.Millisecond)
+	close(stop)
+	working.Wait()
+	t.Logf("%d answered, %d refused with 503", answered.Load(), refused.Load())
+
+	var families int64
+	require.NoError(t, e.replica.Pool.QueryRow(context.Background(), "select count(*) from refresh_families").Scan(&families))
+	assert.GreaterOrEqual(t, families, answered.Load(), "every login that was answered is there")
+}
+
+func TestAuditLogIsAppendOnly(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	e.logIn(e.register("orders"))
+	for _, statement := range []string{
+		"update audit_log set detail = 'nothing'",
+		"delete from audit_log",
+		"truncate audit_log",
+		"truncate principals cascade, audit_log",
+	} {
+		_, err := e.replica.Pool.Exec(ctx, statement)
+		require.Error(t, err, statement)
+	}
+	require.Len(t, e.events(), 3)
+
+	t.Run("a role that owns nothing cannot switch that off", func(t *testing.T) {
+		service := e.azure.Authority.Register(aadpooltest.Principal{Name: "tokenservice-runtime"})
+		require.NoError(t, postgres.EnsureRole(ctx, service.Name))
+		require.NoError(t, store.GrantTo(ctx, e.replica.Pool, service.Name))
+		dsn, err := e.DSN(service.Name)
+		require.NoError(t, err)
+		azure := *e.azure
+		azure.App = service
+		cred, err := azure.Credential()
+		require.NoError(t, err)
+		pool, err := aadpool.New(ctx, dsn, cred)
+		require.NoError(t, err)
+		defer pool.Close()
+
+		config := e.Config
+		config.OAuth.PublicURL = "https://localhost"
+		_, err = newService(ctx, pool, config)
+		require.NoError(t, err, "it can do what the service does")
+		require.NoError(t, store.New(pool).Disable(ctx, admin, e.register("billing").ClientID))
+		for _, statement := range []string{
+			"delete from audit_log",
+			"drop trigger audit_log_is_append_only on audit_log",
+			"alter table audit_log disable trigger all",
+			"drop table audit_log",
+			"set session_replication_role = replica",
+		} {
+			_, err := pool.Exec(ctx, statement)
+			var refused *pgconn.PgError
+			require.ErrorAs(t, err, &refused, statement)
+			assert.Equal(t, "42501", refused.Code, statement)
+		}
+	})
+}
+
+func TestSecretsAreHashedAtRest(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	orders := e.register("orders")
+	tokens := e.logIn(orders)
+	e.refresh(e.replica, orders, tokens.RefreshToken)
+	for _, table := range []string{"principals", "client_secrets", "refresh_families", "refresh_tokens", "signing_keys", "audit_log", "failed_logins"} {
+		var all string
+		require.NoError(t, e.replica.Pool.QueryRow(ctx, "select coalesce(string_agg(t::text, ' '), '') from "+table+" t").Scan(&all))
+		for _, value := range []string{orders.Secret.Reveal(), tokens.RefreshToken, tokens.AccessToken} {
+			assert.NotContains(t, all, value, table)
+			assert.NotContains(t, all, value[strings.LastIndexByte(value, '_')+1:], table)
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package service_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/examples/internal/localazure"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+)
+
+// postgres is the one server of all tests. Each has a database of its own on it, and its own stand-ins for Azure.
+var postgres *aadpooltest.Postgres
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&everyLog, nil))) // what the libraries log
+	var err error
+	if postgres, err = aadpooltest.StartPostgres(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	if err := postgres.Stop(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := everyLog.check(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// everyLog is what all replicas of all tests have logged, at every level, and what must not be in it.
+var everyLog secretLog
+
+type secretLog struct {
+	mu      sync.Mutex
+	log     bytes.Buffer
+	secrets []string
+}
+
+func (l *secretLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.log.Write(p)
+}
+
+// mustNotHold names a secret.
+func (l *secretLog) mustNotHold(value string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.secrets = append(l.secrets, value)
+}
+
+func (l *secretLog) check() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, value := range l.secrets {
+		if bytes.Contains(l.log.Bytes(), []byte(value)) {
+			return fmt.Errorf("of the %d secrets and tokens that the tests used, one is in the log; its first letters: %.6s", len(l.secrets), value)
+		}
+	}
+	return nil
+}
+
+// environment is a test's own Azure, database and replicas.
+type environment struct {
+	*localservice.Cluster
+	t       testing.TB
+	azure   *localazure.Services
+	client  *http.Client
+	replica *localservice.Replica // the first
+}
+
+const ordersAPI = "api://orders"
+
+// setup starts a replica whose database tokens live for an hour, and whose hashes are cheap.
+func setup(t testing.TB, change ...func(*service.Config)) *environment {
+	return setupWith(t, nil, change...)
+}
+
+func setupWith(t testing.TB, configure func(*pgxpool.Config), change ...func(*service.Config)) *environment {
+	ctx := context.Background()
+	authority, err := aadpooltest.NewAuthority()
+	require.NoError(t, err)
+	t.Cleanup(authority.Close)
+	server, err := aadpooltest.NewServer(authority, postgres)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	app := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "tokenservice"})
+	azure := &localazure.Services{Authority: authority, Postgres: postgres, Server: server, App: app}
+
+	config := service.DefaultConfig()
+	config.Argon2id = secret.Argon2id{MemoryKiB: 64, Iterations: 1, Parallelism: 1}
+	config.OAuth.Audiences = []string{"api://tokenservice", ordersAPI}
+	config.OAuth.Throttle.PerAddress = 1000 // all tests come from one
+	config.RequestTimeout = 5 * time.Second
+	for _, change := range change {
+		change(&config)
+	}
+	log := slog.New(slog.NewJSONHandler(&everyLog, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	cluster, err := localservice.New(ctx, azure, config, log)
+	require.NoError(t, err)
+	e := &environment{Cluster: cluster, t: t, azure: azure, client: cluster.Client()}
+	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	t.Cleanup(e.client.CloseIdleConnections)
+	e.replica = e.start(configure)
+	return e
+}
+
+func (e *environment) start(configure func(*pgxpool.Config)) *localservice.Replica {
+	replica, err := e.StartReplica(context.Background(), configure)
+	require.NoError(e.t, err)
+	e.t.Cleanup(func() {
+		e.client.CloseIdleConnections()
+		assert.NoError(e.t, replica.Stop())
+	})
+	return replica
+}
+
+func (e *environment) store() *store.Store { return store.New(e.replica.Pool) }
+
+func (e *environment) register(name string, permissions ...string) localservice.Registration {
+	r, err := e.Register(context.Background(), e.replica.Pool, name, permissions...)
+	require.NoError(e.t, err)
+	everyLog.mustNotHold(r.Secret.Reveal())
+	return r
+}
+
+// answer is what a request came to.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+
+	Error        string `json:"error"`
+	AccessToken  string `json:"access_token"`
+	RefreshToken string `json:"refresh_token"`
+	TokenType    string `json:"token_type"`
+	Scope        string `json:"scope"`
+	ExpiresIn    int    `json:"expires_in"`
+}
+
+// send makes a request, whatever comes of it. It may be called from any goroutine.
+func (e *environment) send(r *http.Request) (answer, error) {
+	response, err := e.client.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	a := answer{status: response.StatusCode, header: response.Header}
+	if a.body, err = io.ReadAll(response.Body); err != nil {
+		return answer{}, err
+	}
+	_ = json.Unmarshal(a.body, &a) // those that are not JSON have no such fields
+	for _, token := range []string{a.AccessToken, a.RefreshToken} {
+		if token != "" {
+			everyLog.mustNotHold(token)
+		}
+	}
+	return a, nil
+}
+
+func (e *environment) do(r *http.Request) answer {
+	e.t.Helper()
+	a, err := e.send(r)
+	require.NoError(e.t, err)
+	return a
+}
+
+func newRequest(method, address, contentType, body string) *http.Request {
+	r, err := http.NewRequest(method, address, strings.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	if contentType != "" {
+		r.Header.Set("Content-Type", contentType)
+	}
+	return r
+}
+
+const form = "application/x-www-form-urlencoded"
+
+func tokenURL(replica *localservice.Replica) string {
+	return replica.URL + "/tokenservice/oauth2/v2.0/token"
+}
+
+// tokenRequest is a request with HTTP Basic. parameters are alternating names and values.
+func tokenRequest(replica *localservice.Replica, as localservice.Registration, parameters ...string) *http.Request {
+	values := url.Values{}
+	for i := 0; i < len(parameters); i += 2 {
+		values.Set(parameters[i], parameters[i+1])
+	}
+	r := newRequest(http.MethodPost, tokenURL(replica), form, values.Encode())
+	r.SetBasicAuth(as.ClientID.String(), as.Secret.Reveal())
+	return r
+}
+
+// logIn gets tokens by client_credentials.
+func (e *environment) logIn(as localservice.Registration, parameters ...string) answer {
+	e.t.Helper()
+	a := e.do(tokenRequest(e.replica, as, append([]string{"grant_type", "client_credentials"}, parameters...)...))
+	require.Equal(e.t, http.StatusOK, a.status, "%s", a.body)
+	return a
+}
+
+func (e *environment) refresh(replica *localservice.Replica, as localservice.Registration, token string, parameters ...string) answer {
+	e.t.Helper()
+	return e.do(tokenRequest(replica, as, append([]string{"grant_type", "refresh_token", "refresh_token", token}, parameters...)...))
+}
+
+// call makes a request to the API with an access token.
+func (e *environment) call(replica *localservice.Replica, token, method, path, body string) answer {
+	e.t.Helper()
+	contentType := ""
+	if body != "" {
+		contentType = "application/json"
+	}
+	r := newRequest(method, replica.URL+path, contentType, body)
+	r.Header.Set("Authorization", "Bearer "+token)
+	return e.do(r)
+}
+
+// events are the names of what was audited, oldest first.
+func (e *environment) events() []string {
+	e.t.Helper()
+	records, err := e.store().AuditLog(context.Background(), 1000)
+	require.NoError(e.t, err)
+	var events []string
+	for i := len(records) - 1; i >= 0; i-- {
+		events = append(events, strings.TrimSpace(string(records[i].Event)+" "+records[i].Detail))
+	}
+	return events
+}

@@ -1,0 +1,119 @@
+package service
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// What a slow or hostile client may take. Requests are small.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	idleTimeout       = 2 * time.Minute
+	maxHeaderBytes    = 16 << 10
+)
+
+// Serve serves HTTPS on listener until ctx ends, and then finishes what is under way. It returns nil if that succeeded.
+func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      readTimeout + s.config.RequestTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
+	}
+	maintaining, stop := context.WithCancel(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { s.maintain(maintaining) })
+	defer background.Wait()
+	defer stop()
+
+	served := make(chan error, 1)
+	go func() { served <- server.ServeTLS(listener, "", "") }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving: %w", err)
+	case <-ctx.Done():
+	}
+	s.log.Info("finishing what is under way")
+	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
+	defer cancel()
+	err := server.Shutdown(finishing)
+	if err != nil {
+		err = errors.Join(fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err), server.Close())
+	}
+	<-served
+	return err
+}
+
+// wrap is what holds for every request.
+func (s *Service) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(r.Context(), s.config.RequestTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		secure(w.Header())
+		recorder := &statusRecorder{ResponseWriter: w}
+		defer s.finish(recorder, r, start)
+		next.ServeHTTP(recorder, r)
+	})
+}
+
+// secure sets the headers of https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers.
+// Tokens must not be stored: https://www.rfc-editor.org/rfc/rfc6749#section-5.1. What may be says so later.
+func secure(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("Pragma", "no-cache")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Strict-Transport-Security", "max-age=31536000")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("X-Frame-Options", "DENY")
+}
+
+// finish ends a request: in an error if it panicked, and in the log with nothing that a client chose but the method.
+func (s *Service) finish(w *statusRecorder, r *http.Request, start time.Time) {
+	if cause := recover(); cause != nil {
+		s.log.ErrorContext(r.Context(), "panic", slog.String("type", fmt.Sprintf("%T", cause)), slog.String("stack", string(debug.Stack())))
+		if w.status == 0 {
+			http.Error(w, `{"error":"server_error"}`, http.StatusInternalServerError)
+		}
+	}
+	s.log.InfoContext(r.Context(), "request", slog.String("route", r.Pattern), slog.Int("status", w.status),
+		slog.Duration("took", time.Since(start)), slog.String("from", r.RemoteAddr))
+}
+
+// statusRecorder remembers what was answered.
+type statusRecorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusRecorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusRecorder) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.MaxBytesReader close the connection.
+func (w *statusRecorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }

@@ -1,0 +1,187 @@
+package service_test
+
+import (
+	"context"
+	"net/url"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+)
+
+var admin = store.Actor{Name: "test"}
+
+func TestRefreshRotates(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	orders := e.register("orders", "orders:read")
+	first := e.logIn(orders, "scope", ordersAPI+"/.default")
+	second := e.refresh(e.replica, orders, first.RefreshToken)
+	require.Equal(t, 200, second.status, "%s", second.body)
+	assert.NotEqual(t, first.RefreshToken, second.RefreshToken)
+	_, claims := decodeJWT(t, second.AccessToken)
+	assert.Equal(t, ordersAPI, claims["aud"], "of the login")
+
+	require.NoError(t, e.store().Grant(context.Background(), admin, orders.ClientID, "orders:write"))
+	require.NoError(t, e.store().Revoke(context.Background(), admin, orders.ClientID, "orders:read"))
+	third := e.refresh(e.replica, orders, second.RefreshToken)
+	require.Equal(t, 200, third.status)
+	_, claims = decodeJWT(t, third.AccessToken)
+	assert.Equal(t, []any{"orders:write"}, claims["roles"], "permissions are those of now")
+	assert.Equal(t, []string{"principal.created orders:read", "key.created", "login.succeeded api://orders", "token.refreshed",
+		"principal.permission_granted orders:write", "principal.permission_revoked orders:read", "token.refreshed"}, withoutKeyID(e.events()))
+}
+
+// withoutKeyID sorts the first key's record after the first principal's, and cuts its detail.
+func withoutKeyID(events []string) []string {
+	events[0], events[1] = events[1], events[0][:len("key.created")]
+	return events
+}
+
+func TestRefreshWithAnAudience(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	orders := e.register("orders")
+	tokens := e.logIn(orders)
+	other := e.refresh(e.replica, orders, tokens.RefreshToken, "scope", ordersAPI+"/.default")
+	assert.Equal(t, "invalid_scope", other.Error, "not another one than the login's")
+	same := e.refresh(e.replica, orders, tokens.RefreshToken, "scope", "api://tokenservice/.default")
+	assert.Equal(t, 200, same.status, "and the token is still good")
+}
+
+func TestReuseRevokesTheFamily(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	orders := e.register("orders")
+	stolen := e.logIn(orders)
+	apart := e.logIn(orders)
+	second := e.refresh(e.replica, orders, stolen.RefreshToken)
+	third := e.refresh(e.replica, orders, second.RefreshToken)
+	require.Equal(t, 200, third.status)
+
+	assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, stolen.RefreshToken).Error, "a used one")
+	assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, third.RefreshToken).Error, "and then the newest of its family")
+	assert.Equal(t, 200, e.refresh(e.replica, orders, apart.RefreshToken).status, "but not that of another login")
+	events := e.events()
+	assert.Equal(t, []string{"token.reused used twice", "token.refresh_refused revoked", "token.refreshed"}, events[len(events)-3:])
+}
+
+func TestOneTokenUsedAtTheSameTimeIsReuse(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	replicas := []*localservice.Replica{e.replica, e.start(nil)}
+	orders := e.register("orders")
+	for range 10 {
+		tokens := e.logIn(orders)
+		var all sync.WaitGroup
+		answers := make(chan answer, 6)
+		for n := range cap(answers) {
+			all.Go(func() {
+				a, err := e.send(tokenRequest(replicas[n%2], orders, "grant_type", "refresh_token", "refresh_token", tokens.RefreshToken))
+				assert.NoError(t, err)
+				answers <- a
+			})
+		}
+		all.Wait()
+		close(answers)
+		var served []answer
+		for a := range answers {
+			if a.status == 200 {
+				served = append(served, a)
+			} else {
+				assert.Equal(t, "invalid_grant", a.Error)
+			}
+		}
+		require.Len(t, served, 1, "one is served")
+		assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, served[0].RefreshToken).Error, "and that has ended as well")
+	}
+}
+
+func TestWhatEndsARefreshToken(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	thief := e.register("thief")
+	revoke := func(as localservice.Registration, token, hint string) answer {
+		r := tokenRequest(e.replica, as, "token", token, "token_type_hint", hint)
+		r.URL, _ = url.Parse(e.replica.URL + "/tokenservice/oauth2/v2.0/revoke")
+		return e.do(r)
+	}
+	for name, end := range map[string]func(t *testing.T, principal localservice.Registration, tokens answer) (wantError string){
+		"its time": func(t *testing.T, _ localservice.Registration, tokens answer) string {
+			_, err := e.replica.Pool.Exec(ctx, "update refresh_tokens set expires_at = now() where token_hash = $1",
+				secret.ParseRefreshToken(tokens.RefreshToken).Hash())
+			require.NoError(t, err)
+			return "invalid_grant"
+		},
+		"its family's time": func(t *testing.T, principal localservice.Registration, _ answer) string {
+			_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = $1", principal.ClientID)
+			require.NoError(t, err)
+			return "invalid_grant"
+		},
+		"being disabled": func(t *testing.T, principal localservice.Registration, _ answer) string {
+			require.NoError(t, e.store().Disable(ctx, admin, principal.ClientID))
+			var alive int
+			require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*) from refresh_families where client_id = $1 and revoked_at is null",
+				principal.ClientID).Scan(&alive))
+			assert.Zero(t, alive)
+			return "invalid_client"
+		},
+		"being deleted": func(t *testing.T, principal localservice.Registration, _ answer) string {
+			require.NoError(t, e.store().Delete(ctx, admin, principal.ClientID))
+			return "invalid_client"
+		},
+		"its use by another client": func(t *testing.T, _ localservice.Registration, tokens answer) string {
+			assert.Equal(t, "invalid_grant", e.refresh(e.replica, thief, tokens.RefreshToken).Error)
+			return "invalid_grant"
+		},
+		"revocation": func(t *testing.T, principal localservice.Registration, tokens answer) string {
+			assert.Equal(t, 200, revoke(principal, tokens.RefreshToken, "refresh_token").status)
+			assert.Equal(t, 200, revoke(principal, tokens.RefreshToken, "").status, "a second time")
+			return "invalid_grant"
+		},
+		"nothing that another client asks": func(t *testing.T, _ localservice.Registration, tokens answer) string {
+			assert.Equal(t, "invalid_grant", revoke(thief, tokens.RefreshToken, "").Error)
+			return ""
+		},
+		"nothing that is asked of an access token": func(t *testing.T, principal localservice.Registration, tokens answer) string {
+			assert.Equal(t, "unsupported_token_type", revoke(principal, tokens.AccessToken, "access_token").Error)
+			return ""
+		},
+		"nothing that is asked of an unknown token": func(t *testing.T, principal localservice.Registration, _ answer) string {
+			assert.Equal(t, 200, revoke(principal, "unknown", "").status)
+			assert.Equal(t, "invalid_request", revoke(principal, "", "").Error)
+			assert.Equal(t, "invalid_client", revoke(localservice.Registration{ClientID: principal.ClientID}, "unknown", "").Error)
+			return ""
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			principal := e.register(name)
+			tokens := e.logIn(principal)
+			want := end(t, principal, tokens)
+			after := e.refresh(e.replica, principal, tokens.RefreshToken)
+			assert.Equal(t, want, after.Error, "%s", after.body)
+		})
+	}
+}
+
+func TestMaintenanceDeletesWhatHasEnded(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	e.logIn(e.register("orders"))
+	apart := e.logIn(e.register("billing"))
+	_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = (select client_id from principals where name = 'orders')")
+	require.NoError(t, err)
+	require.NoError(t, e.replica.Service.Maintain(ctx))
+	var left int
+	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*) from refresh_tokens").Scan(&left))
+	assert.Equal(t, 1, left)
+	assert.Equal(t, 200, e.do(tokenRequest(e.replica, e.register("third"), "grant_type", "client_credentials")).status)
+	assert.NotEmpty(t, apart.RefreshToken)
+}

@@ -1,0 +1,134 @@
+// Package service puts the token service together: the database, the keys, the two servers behind one HTTPS port, and what is
+// done regularly.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/api"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/keyring"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/oauth"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+	"github.com/aadpool/aadpool/examples/tokenservice/resource"
+)
+
+// Config is how a replica runs. All replicas need the same but for the last three.
+type Config struct {
+	OAuth    oauth.Config
+	Argon2id secret.Argon2id // of new secrets
+	Keys     keyring.Schedule
+	Sealer   *keyring.Sealer
+
+	// MaintenanceInterval is how often the signing keys are read, and what has expired is deleted.
+	MaintenanceInterval time.Duration
+	// RequestTimeout is how long a request may take.
+	RequestTimeout time.Duration
+	// ShutdownTimeout is how long requests that are under way may take when the service is to end.
+	ShutdownTimeout time.Duration
+}
+
+// DefaultConfig is all but the service's name, its audiences and its key-encryption key.
+func DefaultConfig() Config {
+	return Config{
+		OAuth:    oauth.DefaultConfig(),
+		Argon2id: secret.DefaultArgon2id,
+		// The lead is longer than the maintenance interval and the five minutes that others may keep the published keys.
+		Keys:                keyring.Schedule{Rotation: 24 * time.Hour, Lead: 10 * time.Minute},
+		MaintenanceInterval: time.Minute,
+		RequestTimeout:      8 * time.Second,
+		ShutdownTimeout:     20 * time.Second,
+	}
+}
+
+func (c Config) check() error {
+	switch public, err := url.Parse(c.OAuth.PublicURL); {
+	case err != nil || public.Scheme != "https" || public.Host == "" || public.Path != "" || public.RawQuery != "":
+		return fmt.Errorf("the public URL %q is not of the form https://host[:port]", c.OAuth.PublicURL)
+	case len(c.OAuth.Audiences) == 0 || slices.Contains(c.OAuth.Audiences, ""):
+		return errors.New("there must be an audience, and none may be empty")
+	case c.Sealer == nil:
+		return errors.New("there must be a key-encryption key")
+	}
+	return nil
+}
+
+// A Service is one replica.
+type Service struct {
+	config  Config
+	store   *store.Store
+	keys    *keyring.Keyring
+	log     *slog.Logger
+	handler http.Handler
+}
+
+// New returns a replica on pool, which stays the caller's to close. It reads the signing keys, and makes the first.
+func New(ctx context.Context, pool *pgxpool.Pool, config Config, log *slog.Logger) (*Service, error) {
+	if err := config.check(); err != nil {
+		return nil, err
+	}
+	s := &Service{config: config, store: store.New(pool), log: log}
+	s.keys = keyring.New(s.store, config.Sealer, config.Keys)
+	if err := s.keys.Maintain(ctx); err != nil {
+		return nil, fmt.Errorf("%w (if its tables are missing: tokenservice migrate)", err)
+	}
+	// A hash keeps a core busy. More of them at once would only make all of them late.
+	hasher := secret.NewHasher(config.Argon2id, runtime.GOMAXPROCS(0))
+	mux := http.NewServeMux()
+	oauth.NewServer(config.OAuth, s.store, hasher, s.keys, log).Register(mux)
+	verifier := resource.NewVerifier(config.OAuth.Issuer(), config.OAuth.Audiences[0], s.keys)
+	api.New(s.store, hasher, verifier, log).Register(mux)
+	mux.HandleFunc("GET /healthz", healthy)
+	mux.HandleFunc("GET /readyz", s.ready)
+	s.handler = s.wrap(mux)
+	return s, nil
+}
+
+// Handler serves everything that the service does.
+func (s *Service) Handler() http.Handler { return s.handler }
+
+// Maintain does what is due regularly, once. It takes no longer than a request may.
+func (s *Service) Maintain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
+	defer cancel()
+	return errors.Join(s.keys.Maintain(ctx), s.store.DeleteExpired(ctx))
+}
+
+// maintain does so until ctx ends. A failure is tried again at the next turn: keys are good for long enough.
+func (s *Service) maintain(ctx context.Context) {
+	ticker := time.NewTicker(s.config.MaintenanceInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := s.Maintain(ctx); err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "maintenance failed, and is tried again", slog.Any("error", err))
+		}
+	}
+}
+
+// healthy says that the process is alive, whatever the database does: it would not help to start it anew.
+func healthy(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
+
+// ready says whether requests can be served.
+func (s *Service) ready(w http.ResponseWriter, r *http.Request) {
+	if err := s.store.Ping(r.Context()); err != nil {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "the database is not available", http.StatusServiceUnavailable)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}

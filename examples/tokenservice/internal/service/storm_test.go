@@ -1,0 +1,126 @@
+package service_test
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+)
+
+func newService(ctx context.Context, pool *pgxpool.Pool, config service.Config) (*service.Service, error) {
+	return service.New(ctx, pool, config, slog.New(slog.DiscardHandler))
+}
+
+// More logins at once than can be checked: those beyond the queue are told to come back, the others are served, and who has a
+// token does not notice.
+func TestLoginStorm(t *testing.T) {
+	t.Parallel()
+	const queue, storm = 8, 100
+	e := setup(t, func(c *service.Config) {
+		c.OAuth.MaxInFlight = queue
+		c.Argon2id = secret.Argon2id{MemoryKiB: 4 << 10, Iterations: 4, Parallelism: 1}
+		c.RequestTimeout = 20 * time.Second
+	})
+	orders := e.register("orders")
+	token := e.logIn(orders).AccessToken
+
+	var served, refused atomic.Int64
+	var storming sync.WaitGroup
+	for range storm {
+		storming.Go(func() {
+			a, err := e.send(tokenRequest(e.replica, orders, "grant_type", "client_credentials"))
+			if !assert.NoError(t, err) {
+				return
+			}
+			switch a.status {
+			case http.StatusOK:
+				served.Add(1)
+			case http.StatusServiceUnavailable:
+				refused.Add(1)
+				assert.Equal(t, "temporarily_unavailable", a.Error)
+				assert.NotEmpty(t, a.header.Get("Retry-After"))
+			default:
+				assert.Fail(t, "another answer", "%d %s", a.status, a.body)
+			}
+		})
+	}
+	for range 20 {
+		a := e.call(e.replica, token, "GET", "/v1/me", "")
+		assert.Equal(t, 200, a.status)
+	}
+	storming.Wait()
+	assert.GreaterOrEqual(t, served.Load(), int64(queue), "the queue is served")
+	assert.Positive(t, refused.Load(), "the rest is refused")
+	assert.Equal(t, 200, e.do(tokenRequest(e.replica, orders, "grant_type", "client_credentials")).status, "and then all is as before")
+	t.Logf("of %d logins at once %d were served and %d refused", storm, served.Load(), refused.Load())
+}
+
+// A request that waits for its turn longer than a request may take is refused, and does not hang.
+func TestWaitingForATurnEnds(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *service.Config) {
+		c.Argon2id = secret.Argon2id{MemoryKiB: 16 << 10, Iterations: 10, Parallelism: 1} // longer than a request may take
+		c.RequestTimeout = 30 * time.Millisecond
+	})
+	orders := e.register("orders")
+	var waiting sync.WaitGroup
+	var refused atomic.Int64
+	for range 16 {
+		waiting.Go(func() {
+			a, err := e.send(tokenRequest(e.replica, orders, "grant_type", "client_credentials"))
+			if assert.NoError(t, err) && a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" {
+				refused.Add(1)
+			}
+		})
+	}
+	waiting.Wait()
+	assert.EqualValues(t, 16, refused.Load())
+}
+
+func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	orders := e.register("orders")
+	other, err := e.StartReplica(ctx, nil)
+	require.NoError(t, err)
+
+	// A login that waits for a row that is locked here.
+	tx, err := e.replica.Pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = tx.Exec(ctx, "select from principals for update")
+	require.NoError(t, err)
+	answered := make(chan answer, 1)
+	go func() {
+		a, err := e.send(tokenRequest(other, orders, "grant_type", "client_credentials"))
+		assert.NoError(t, err)
+		answered <- a
+	}()
+	require.Eventually(t, func() bool {
+		var waiting bool
+		err := e.replica.Pool.QueryRow(ctx, `select exists (select from pg_stat_activity
+			where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waiting)
+		return err == nil && waiting
+	}, 5*time.Second, 5*time.Millisecond)
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- other.Stop() }()
+	require.Eventually(t, func() bool {
+		_, err := e.send(newRequest(http.MethodGet, other.URL+"/healthz", "", ""))
+		return err != nil
+	}, 5*time.Second, 5*time.Millisecond, "it takes no more connections")
+	require.NoError(t, tx.Rollback(ctx))
+	a := <-answered
+	assert.Equal(t, 200, a.status, "%s", a.body)
+	assert.NoError(t, <-stopped)
+}

@@ -1,0 +1,238 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+)
+
+// A Principal is an application that can log in.
+type Principal struct {
+	ClientID    uuid.UUID      `json:"client_id"`
+	Name        string         `json:"name"`
+	Permissions []string       `json:"permissions"`
+	Secrets     []SecretStatus `json:"secrets"`
+	CreatedAt   time.Time      `json:"created_at"`
+	DisabledAt  *time.Time     `json:"disabled_at,omitempty"`
+}
+
+// SecretStatus is what can be told of a secret that is valid.
+type SecretStatus struct {
+	ID        string     `json:"id"`
+	CreatedAt time.Time  `json:"created_at"`
+	ExpiresAt *time.Time `json:"expires_at,omitempty"` // nil: until it is rotated
+}
+
+// SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+const (
+	foreignKeyViolation = "23503"
+	uniqueViolation     = "23505"
+)
+
+// CreatePrincipal registers an application with its first secret.
+func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, permissions []string, id string, hash secret.Hash) (uuid.UUID, error) {
+	if err := checkName(name); err != nil {
+		return uuid.Nil, err
+	}
+	for _, permission := range permissions {
+		if err := checkPermission(permission); err != nil {
+			return uuid.Nil, err
+		}
+	}
+	clientID := uuid.New()
+	batch := &pgx.Batch{} // one implicit transaction
+	batch.Queue(`insert into principals (client_id, name) values ($1, $2)`, clientID, name)
+	for _, permission := range slices.Compact(slices.Sorted(slices.Values(permissions))) {
+		queueGrant(batch, clientID, permission)
+	}
+	queueSecret(batch, clientID, id, hash)
+	queueAudit(batch, PrincipalCreated, by, clientID, strings.Join(permissions, " "))
+	return clientID, named(s.pool.SendBatch(ctx, batch).Close(), "creating the principal")
+}
+
+// checkName keeps out what would not be stored, or not be shown as it is.
+func checkName(name string) error {
+	if name == "" || utf8.RuneCountInString(name) > 100 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return fmt.Errorf("%w: a name has 1 to 100 characters, and no control characters", ErrInvalid)
+	}
+	return nil
+}
+
+// permissionPattern is also the table's.
+var permissionPattern = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,62}:[a-z][a-z0-9.-]{0,62}$`)
+
+func checkPermission(permission string) error {
+	if !permissionPattern.MatchString(permission) {
+		return fmt.Errorf("%w: a permission looks like orders:read", ErrInvalid)
+	}
+	return nil
+}
+
+// named says what was being done when err came up.
+func named(err error, doing string) error {
+	switch {
+	case err == nil:
+		return nil
+	case isViolation(err, uniqueViolation):
+		return ErrExists
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func queueGrant(batch *pgx.Batch, clientID uuid.UUID, permission string) {
+	batch.Queue(`insert into principal_permissions (client_id, permission) values ($1, $2) on conflict do nothing`, clientID, permission)
+}
+
+func queueSecret(batch *pgx.Batch, clientID uuid.UUID, id string, hash secret.Hash) {
+	batch.Queue(`insert into client_secrets (secret_id, client_id, salt, hash, memory_kib, iterations, parallelism)
+		values ($1, $2, $3, $4, $5, $6, $7)`, id, clientID, hash.Salt, hash.Sum, hash.MemoryKiB, hash.Iterations, hash.Parallelism)
+}
+
+const selectPrincipals = `select client_id, name, created_at, disabled_at,
+	array(select permission from principal_permissions p where p.client_id = principals.client_id order by 1) as permissions,
+	coalesce((select json_agg(json_build_object('id', secret_id, 'created_at', created_at, 'expires_at', expires_at) order by created_at)
+		from client_secrets s where s.client_id = principals.client_id and (expires_at is null or expires_at > now())), '[]') as secrets
+	from principals `
+
+// Principals returns them all, by name.
+func (s *Store) Principals(ctx context.Context) ([]Principal, error) {
+	return s.principals(ctx, selectPrincipals+`order by name`)
+}
+
+// Principal returns one, or ErrNotFound.
+func (s *Store) Principal(ctx context.Context, clientID uuid.UUID) (Principal, error) {
+	found, err := s.principals(ctx, selectPrincipals+`where client_id = $1`, clientID)
+	if err != nil {
+		return Principal{}, err
+	}
+	if len(found) == 0 {
+		return Principal{}, ErrNotFound
+	}
+	return found[0], nil
+}
+
+func (s *Store) principals(ctx context.Context, query string, args ...any) ([]Principal, error) {
+	rows, err := s.pool.Query(ctx, query, args...)
+	if err != nil {
+		return nil, fmt.Errorf("reading principals: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByNameLax[Principal])
+	if err != nil {
+		return nil, fmt.Errorf("reading principals: %w", err)
+	}
+	return found, nil
+}
+
+// FindByName returns the principal of that name, or ErrNotFound.
+func (s *Store) FindByName(ctx context.Context, name string) (Principal, error) {
+	found, err := s.principals(ctx, selectPrincipals+`where name = $1`, name)
+	if err != nil {
+		return Principal{}, err
+	}
+	if len(found) == 0 {
+		return Principal{}, ErrNotFound
+	}
+	return found[0], nil
+}
+
+// RotateSecret adds a secret. The one that was the newest goes on to be valid for overlap, and any older one ends now: no
+// more than two are valid at any time.
+func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, overlap time.Duration, id string, hash secret.Hash) error {
+	if overlap < 0 {
+		return fmt.Errorf("%w: the overlap of two secrets cannot be negative", ErrInvalid)
+	}
+	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
+		batch.Queue(`delete from client_secrets where client_id = $1 and secret_id not in
+			(select secret_id from client_secrets where client_id = $1 order by created_at desc limit 1)`, clientID)
+		batch.Queue(`update client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID, overlap)
+		queueSecret(batch, clientID, id, hash)
+		queueAudit(batch, SecretRotated, by, clientID, "the old one ends in "+overlap.String())
+	})
+	return named(err, "rotating the secret")
+}
+
+// Disable ends the principal's logins and refresh tokens. What access tokens it has end by themselves.
+func (s *Store) Disable(ctx context.Context, by Actor, clientID uuid.UUID) error {
+	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
+		batch.Queue(`update principals set disabled_at = coalesce(disabled_at, now()) where client_id = $1`, clientID)
+		batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = 'disabled' where client_id = $1 and revoked_at is null`, clientID)
+		queueAudit(batch, PrincipalDisabled, by, clientID, "")
+	})
+	return named(err, "disabling the principal")
+}
+
+// Grant gives the principal a permission, which its next access token has.
+func (s *Store) Grant(ctx context.Context, by Actor, clientID uuid.UUID, permission string) error {
+	if err := checkPermission(permission); err != nil {
+		return err
+	}
+	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
+		queueGrant(batch, clientID, permission)
+		queueAudit(batch, PermissionGranted, by, clientID, permission)
+	})
+	return named(err, "granting the permission")
+}
+
+// Revoke takes a permission away. It is no error if the principal does not have it.
+func (s *Store) Revoke(ctx context.Context, by Actor, clientID uuid.UUID, permission string) error {
+	if err := checkPermission(permission); err != nil {
+		return err
+	}
+	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
+		batch.Queue(`delete from principal_permissions where client_id = $1 and permission = $2`, clientID, permission)
+		queueAudit(batch, PermissionRevoked, by, clientID, permission)
+	})
+	return named(err, "revoking the permission")
+}
+
+// Delete removes the principal with all that belongs to it but its audit records.
+func (s *Store) Delete(ctx context.Context, by Actor, clientID uuid.UUID) error {
+	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
+		batch.Queue(`delete from principals where client_id = $1`, clientID)
+		queueAudit(batch, PrincipalDeleted, by, clientID, "")
+	})
+	return named(err, "deleting the principal")
+}
+
+// change makes changes to a principal, one caller at a time.
+func (s *Store) change(ctx context.Context, clientID uuid.UUID, queue func(*pgx.Batch)) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `select from principals where client_id = $1 for update`, clientID).Scan()
+		if errors.Is(err, pgx.ErrNoRows) {
+			return ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		batch := &pgx.Batch{}
+		queue(batch)
+		return tx.SendBatch(ctx, batch).Close()
+	})
+}
+
+// CheckActive returns nil if the principal is there, is not disabled and has the permission now.
+func (s *Store) CheckActive(ctx context.Context, clientID uuid.UUID, permission string) error {
+	var active bool
+	err := s.pool.QueryRow(ctx, `select disabled_at is null and exists (select from principal_permissions p
+		where p.client_id = principals.client_id and permission = $2) from principals where client_id = $1`, clientID, permission).Scan(&active)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrNotFound
+	case err != nil:
+		return fmt.Errorf("checking the principal: %w", err)
+	case !active:
+		return ErrDisabled
+	}
+	return nil
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/examples/internal/localazure"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+)
+
+func TestCredential(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		kind        string
+		environment map[string]string
+		want        any
+		missing     []string
+	}{
+		{"nothing set", "default", nil, &azidentity.DefaultAzureCredential{}, nil},
+		{"a managed identity's client id", "default", map[string]string{"AZURE_CLIENT_ID": "id"}, &azidentity.DefaultAzureCredential{}, nil},
+		{"all three", "default", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
+		{"all three, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
+		{"a secret alone", "default", map[string]string{"AZURE_CLIENT_SECRET": "hush"}, nil, []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"}},
+		{"no tenant", "default", map[string]string{"AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, nil, []string{"AZURE_TENANT_ID"}},
+		{"no secret, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id"}, nil, []string{"AZURE_CLIENT_SECRET"}},
+		{"none, asked for", "client-secret", nil, nil, []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			cred, err := credential(row.kind, func(name string) string { return row.environment[name] })
+			if row.want != nil {
+				require.NoError(t, err)
+				assert.IsType(t, row.want, cred)
+				return
+			}
+			require.Error(t, err)
+			assert.Equal(t, strings.Join(row.missing, " and "), regexp.MustCompile(`AZURE_\w+( and AZURE_\w+)*`).FindString(err.Error()))
+			assert.NotContains(t, err.Error(), "hush")
+		})
+	}
+}
+
+func TestWhatIsMissingIsNamed(t *testing.T) {
+	t.Setenv("DATABASE_URL", "")
+	t.Setenv("TOKENSERVICE_KEY_ENCRYPTION_KEY", "")
+	for _, row := range []struct{ name, args, want string }{
+		{"the database", "migrate", "DATABASE_URL"},
+		{"the public URL", "serve", "--public-url"},
+		{"the key-encryption key", "serve --public-url https://localhost", "TOKENSERVICE_KEY_ENCRYPTION_KEY"},
+		{"the name", "principal create", "--name"},
+		{"the command", "", "serve"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			err := run(context.Background(), strings.Fields(row.args), logIn, io.Discard, io.Discard)
+			assert.ErrorContains(t, err, row.want)
+		})
+	}
+	t.Run("a password in the URL is not repeated", func(t *testing.T) {
+		err := run(context.Background(), []string{"migrate", "--database-url", "postgres://role:hush@[/tokens"}, logIn, io.Discard, io.Discard)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), "hush")
+	})
+}
+
+// One command after the other, on a real database that they log in to with access tokens.
+func TestCommands(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	ctx := context.Background()
+	azure, err := localazure.Start(ctx, "tokenservice", time.Hour, 0)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, azure.Stop()) }()
+	cluster, err := localservice.New(ctx, azure, service.DefaultConfig(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	dsn, err := cluster.DSN(azure.App.Name)
+	require.NoError(t, err)
+	t.Setenv("DATABASE_URL", dsn)
+	key := make([]byte, 32)
+	rand.Read(key)
+	t.Setenv("TOKENSERVICE_KEY_ENCRYPTION_KEY", base64.StdEncoding.EncodeToString(key))
+
+	connect := func(ctx context.Context, d database, _ *slog.Logger) (*pgxpool.Pool, error) {
+		cred, err := azure.Credential()
+		if err != nil {
+			return nil, err
+		}
+		return aadpool.New(ctx, d.URL, cred)
+	}
+	command := func(t *testing.T, line string) string {
+		var out strings.Builder
+		require.NoError(t, run(ctx, strings.Fields(line), connect, &out, io.Discard), line)
+		return out.String()
+	}
+	shown := regexp.MustCompile(`client_id: +(\S+)\nclient_secret: +(tss_\S{56})\n`)
+
+	assert.Equal(t, "0 migrations applied\n", command(t, "migrate"))
+	created := shown.FindStringSubmatch(command(t, "principal create --name orders --permission orders:read --permission orders:write"))
+	require.NotNil(t, created)
+	id, secret := created[1], created[2]
+	assert.Regexp(t, `orders +`+id+` +active +1 +orders:read orders:write`, command(t, "principal list"))
+	assert.NotContains(t, command(t, "principal list --json"), secret)
+
+	rotated := shown.FindStringSubmatch(command(t, "principal rotate-secret orders"))
+	require.NotNil(t, rotated)
+	assert.NotEqual(t, secret, rotated[2])
+	command(t, "principal revoke orders orders:write")
+	command(t, "principal grant "+id+" billing:read")
+	assert.Regexp(t, `active +2 +billing:read orders:read`, command(t, "principal list"))
+
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	certificate := filepath.Join(t.TempDir(), "certificate.pem")
+	stderr, logged := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(serving, []string{"serve", "--migrate", "--listen", "127.0.0.1:0", "--public-url", "https://localhost", "--tls-cert-out", certificate},
+			connect, io.Discard, logged)
+		logged.Close()
+	}()
+	address := servingAddress(t, stderr)
+	client := clientThatTrusts(t, certificate)
+	defer client.CloseIdleConnections()
+	for name, secret := range map[string]string{"the first secret": secret, "the second": rotated[2]} {
+		response, err := client.PostForm("https://"+address+"/tokenservice/oauth2/v2.0/token",
+			url.Values{"grant_type": {"client_credentials"}, "client_id": {id}, "client_secret": {secret}})
+		require.NoError(t, err)
+		response.Body.Close()
+		assert.Equal(t, 200, response.StatusCode, name)
+	}
+	client.CloseIdleConnections()
+	stop()
+	require.NoError(t, <-ended)
+
+	assert.Contains(t, command(t, "key rotate"), "the new key signs from")
+	command(t, "principal disable orders")
+	assert.Regexp(t, `orders +`+id+` +disabled`, command(t, "principal list"))
+	command(t, "principal delete orders")
+	assert.NotContains(t, command(t, "principal list"), "orders")
+	log := command(t, "audit")
+	for _, event := range []string{"principal.created", "principal.secret_rotated", "principal.permission_granted", "login.succeeded", "key.created", "principal.deleted"} {
+		assert.Contains(t, log, event)
+	}
+	assert.Contains(t, log, "by tokenservice")
+	assert.NotContains(t, log, secret)
+
+	for _, line := range []string{"principal disable nobody", "principal grant " + id + " orders:read", "principal create --name x --permission everything"} {
+		assert.Error(t, run(ctx, strings.Fields(line), connect, io.Discard, io.Discard), line)
+	}
+}
+
+// servingAddress reads the log until the service says where it serves, and goes on reading.
+func servingAddress(t *testing.T, log io.Reader) string {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		var record struct{ Msg, Address string }
+		if json.Unmarshal(lines.Bytes(), &record) == nil && record.Msg == "serving" {
+			go func() { _, _ = io.Copy(io.Discard, log) }()
+			return record.Address
+		}
+	}
+	require.FailNow(t, "it does not serve")
+	return ""
+}
+
+func clientThatTrusts(t *testing.T, certificate string) *http.Client {
+	pem, err := os.ReadFile(certificate)
+	require.NoError(t, err)
+	roots := x509.NewCertPool()
+	require.True(t, roots.AppendCertsFromPEM(pem))
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}

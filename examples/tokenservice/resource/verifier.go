@@ -1,0 +1,137 @@
+// Package resource lets a service accept the token service's access tokens: it verifies them, and requires permissions.
+//
+//	verifier, err := resource.Discover(ctx, http.DefaultClient, "https://tokens.example.com/tokenservice/v2.0", "api://orders")
+//	…
+//	mux.Handle("GET /orders", verifier.Require("orders:read", listOrders))
+//
+// A token is verified with the issuer's published keys, which are kept in memory: no request is made for it, but where the
+// keys have been rotated.
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/zitadel/oidc/v3/pkg/client"
+	"github.com/zitadel/oidc/v3/pkg/client/rp"
+	"github.com/zitadel/oidc/v3/pkg/oidc"
+)
+
+const (
+	// maxTokenSize bounds the work for a token before anything is known of it.
+	maxTokenSize = 8 << 10
+
+	// clockDifference is how far a token's iat and nbf may lie ahead of this machine's clock. Its end is taken as it is.
+	clockDifference = 30 * time.Second
+)
+
+// algorithms is what signatures are made with. That there is only an asymmetric one leaves no room for alg=none, nor for
+// a signature made with the public key as the secret of an HMAC: https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
+var algorithms = []jose.SignatureAlgorithm{jose.RS256}
+
+// Why a token is not accepted. Errors of [Verifier.Verify] wrap one of these, and never hold the token.
+var (
+	// ErrInvalidToken: no access token, not signed by the issuer, not for this audience, or expired.
+	ErrInvalidToken = errors.New("the access token is not valid")
+	// ErrKeysUnavailable: the issuer's keys could not be had, so that it is not known whether the token is good.
+	ErrKeysUnavailable = errors.New("the issuer's keys are not available")
+)
+
+// Claims are what a verified access token says: https://www.rfc-editor.org/rfc/rfc9068#section-2.2.
+type Claims struct {
+	jwt.Claims
+	ClientID string   `json:"client_id"`
+	Roles    []string `json:"roles"`
+}
+
+// Allows tells whether the token has the permission.
+func (c Claims) Allows(permission string) bool { return slices.Contains(c.Roles, permission) }
+
+// A Verifier verifies access tokens of one issuer for one audience. Its methods may be called from several goroutines.
+type Verifier struct {
+	issuer, audience string
+	keys             oidc.KeySet
+}
+
+// NewVerifier returns a Verifier with the issuer's keys.
+func NewVerifier(issuer, audience string, keys oidc.KeySet) *Verifier {
+	return &Verifier{issuer, audience, keys}
+}
+
+// Discover returns a Verifier that gets the keys from where the issuer's discovery document says, by httpClient. They are
+// got when they are first needed, and again when a token names one that is not known.
+func Discover(ctx context.Context, httpClient *http.Client, issuer, audience string) (*Verifier, error) {
+	document, err := client.Discover(ctx, issuer, httpClient)
+	if err != nil {
+		return nil, fmt.Errorf("discovering %s: %w", issuer, err)
+	}
+	return NewVerifier(issuer, audience, rp.NewRemoteKeySet(httpClient, document.JwksURI)), nil
+}
+
+// Verify returns what the token says, if it is good. Its errors wrap ErrInvalidToken or ErrKeysUnavailable.
+func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
+	if len(token) > maxTokenSize {
+		return Claims{}, invalid("it is too long")
+	}
+	jws, err := jose.ParseSignedCompact(token, algorithms)
+	if err != nil {
+		return Claims{}, invalid("it is no JWT that is signed with RS256")
+	}
+	if err := checkType(jws.Signatures[0].Protected); err != nil {
+		return Claims{}, err
+	}
+	payload, err := v.keys.VerifySignature(ctx, jws)
+	if err != nil {
+		return Claims{}, keyError(err)
+	}
+	var claims Claims
+	if err := json.Unmarshal(payload, &claims); err != nil {
+		return Claims{}, invalid("its claims cannot be read")
+	}
+	return claims, v.check(claims, time.Now())
+}
+
+// checkType refuses other kinds of JWT that the issuer may sign: https://www.rfc-editor.org/rfc/rfc9068#section-4.
+func checkType(header jose.Header) error {
+	typ, _ := header.ExtraHeaders[jose.HeaderType].(string)
+	if typ = strings.ToLower(typ); typ != "at+jwt" && typ != "application/at+jwt" {
+		return invalid("its type is not at+jwt")
+	}
+	return nil
+}
+
+// keyError tells a signature that is wrong from keys that could not be had.
+func keyError(err error) error {
+	if errors.Is(err, jose.ErrCryptoFailure) || errors.Is(err, oidc.ErrKeyNone) || errors.Is(err, oidc.ErrKeyMultiple) {
+		return invalid("its signature is not the issuer's")
+	}
+	return fmt.Errorf("%w: %w", ErrKeysUnavailable, err)
+}
+
+func (v *Verifier) check(claims Claims, now time.Time) error {
+	if claims.Expiry == nil || !now.Before(claims.Expiry.Time()) {
+		return invalid("it has expired")
+	}
+	expected := jwt.Expected{Issuer: v.issuer, AnyAudience: jwt.Audience{v.audience}, Time: now}
+	switch err := claims.ValidateWithLeeway(expected, clockDifference); {
+	case errors.Is(err, jwt.ErrInvalidAudience):
+		return invalid("it is for another audience")
+	case errors.Is(err, jwt.ErrInvalidIssuer):
+		return invalid("it is another issuer's")
+	case err != nil:
+		return invalid("it is not valid yet")
+	case claims.Subject == "" || claims.ClientID == "":
+		return invalid("it does not tell whose it is")
+	}
+	return nil
+}
+
+func invalid(reason string) error { return fmt.Errorf("%w: %s", ErrInvalidToken, reason) }
