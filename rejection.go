@@ -46,6 +46,8 @@ func (r rejection) advice() string {
 			"or make the role anew with the right type, by pgaadauth_create_principal_with_oid", r.token.claims.kind())
 	case contains(words, "token has invalid format"):
 		return "the server cannot read the token: check that the scope is that of the server's cloud, and that nothing between changes or shortens passwords"
+	case contains(words, "validating the access token"):
+		return "the server could not validate the token: check that it is of the server's tenant, and this machine's clock"
 	case contains(words, "no encryption"):
 		return "the server takes no connection without TLS: remove sslmode=disable"
 	case contains(words, "pg_hba.conf"):

@@ -17,6 +17,7 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 		{"expired", "28000", "The access token has expired. Acquire a new token and try again.", "orders-api", "check this machine's clock"},
 		{"wrong audience", "28000", `The access token does not have a valid audience claim. Please acquire a new token for the resource "https://x".`, "orders-api", "its audience is https://ossrdbms-aad.database.windows.net): set WithScope"},
 		{"not a token for the server", "28000", "The access token has invalid format. …", "orders-api", "the server cannot read the token"},
+		{"another tenant's token, or one that is not valid yet", "28000", "An error occurred while validating the access token. Please acquire a new token and retry", "orders-api", "check that it is of the server's tenant, and this machine's clock"},
 		{"a role of another kind of principal", "28000", "Service Principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role[ada]", "ada", "the token is that of a service principal: set user= to its own role"},
 		{"another principal's role", "28P01", `password authentication failed for user "Orders-API"`, "Orders-API", `the token is for "orders-api" but the role is "Orders-API": set user=orders-api (role names are case-sensitive)`},
 		{"the role is missing", "28P01", `password authentication failed for user "orders-api"`, "orders-api", "pgaadauth_create_principal('orders-api', false, false)"},

@@ -21,6 +21,10 @@ const (
 	// a VM's start, and azidentity retries within it.
 	defaultTokenTimeout = 30 * time.Second
 
+	// credentialGrace is how much earlier a credential's context ends. azidentity's Azure CLI, azd and PowerShell
+	// credentials return 100 ms after that: os/exec waits so long for what a killed process has started.
+	credentialGrace = time.Second
+
 	// refreshMargin is how long before its end a token is fetched anew: where azidentity, too, stops serving it from
 	// its own cache. A token that lives shorter is fetched anew when a fifth of its life is left.
 	refreshMargin = 5 * time.Minute
@@ -123,20 +127,26 @@ func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken) (*acc
 		defer timer.Stop()
 		giveUp = timer.C
 	}
-	select {
-	case <-f.done:
-	case <-giveUp:
-		return old, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for an access token for %s: %w", c.scope, ctx.Err())
+	for {
+		select {
+		case <-f.done:
+			if f.err == nil {
+				return f.token, nil
+			}
+			if old.state(time.Now()) != stateGone {
+				return old, nil
+			}
+			return nil, f.err
+		case <-giveUp:
+			// The timer goes by the monotonic clock, and the token by the wall clock: the machine may have slept.
+			if old.state(time.Now()) != stateGone {
+				return old, nil
+			}
+			giveUp = nil
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for an access token for %s: %w", c.scope, ctx.Err())
+		}
 	}
-	if f.err == nil {
-		return f.token, nil
-	}
-	if old.state(time.Now()) != stateGone {
-		return old, nil
-	}
-	return nil, f.err
 }
 
 // refreshIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
@@ -185,8 +195,8 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 	if c.inFlight != nil {
 		return c.inFlight
 	}
-	// Without a token and without an error to report there is nothing to do but ask.
-	if now.Before(c.nextTry) && (state != stateGone || c.err != nil) {
+	// A pause that began when there was a token does not hold when there is none any more: the machine may have slept.
+	if now.Before(c.nextTry) && (state != stateGone || c.failures > 0) {
 		c.rearm(now)
 		return nil
 	}
@@ -203,7 +213,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 // a caller who waits holds a slot of its pool.
 func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	// A credential that heeds its deadline gets the time to say what it was waiting for.
-	ctx, cancel := context.WithTimeout(ctx, c.timeout-c.timeout/20)
+	ctx, cancel := context.WithTimeout(ctx, c.timeout-min(credentialGrace, c.timeout/2))
 	defer cancel()
 	answers := make(chan answer, 1)
 	start := time.Now()

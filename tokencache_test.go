@@ -414,6 +414,23 @@ func TestHangingCredential(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(start), defaultTokenTimeout)
 		})
 	})
+	t.Run("one that returns a moment after its context ended is not taken for one that does not return", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+				if n == 1 {
+					<-ctx.Done()
+					time.Sleep(100 * time.Millisecond)
+					return azcore.AccessToken{}, ctx.Err()
+				}
+				return newToken(n, time.Hour), nil
+			}}
+			cache := newTokenCache(cred.GetToken, testScope, time.Second, slog.New(slog.DiscardHandler))
+			_, err := cache.get(t.Context())
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			time.Sleep(firstBackoff * 12 / 10)
+			mustGet(t, cache)
+		})
+	})
 	t.Run("one that does not is abandoned at the timeout, and asked again more and more seldom", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})

@@ -281,6 +281,9 @@ func (c *connection) askToken(method AuthMethod) (string, error) {
 	if !c.secure {
 		c.server.count(func(s *ServerStats) { s.PlaintextPasswords++ })
 	}
+	if !c.server.takesPassword(len(response) - 1) { // it ends with a zero byte
+		return "", fatal("08P01", messageTooLong)
+	}
 	if method == OAuthBearer {
 		return bearerToken(response)
 	}
@@ -306,7 +309,7 @@ func (c *connection) checkToken(token, audience string) error {
 		return fatal("28000", "a password came without TLS")
 	case err != nil:
 		return tokenRefusal(err, audience)
-	case !known || !principal.mayUse(c.login.Role):
+	case !known || !principal.mayUse(c.login.Role) || c.server.isMissing(c.login.Role):
 		return c.server.roleRefusal(c.login.Role, principal)
 	}
 	return nil

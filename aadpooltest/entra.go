@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,10 +44,16 @@ func (a *Authority) ofTenant(serve http.HandlerFunc) http.HandlerFunc {
 
 // serveInstanceDiscovery tells MSAL that this authority's host belongs to a cloud: it asks about every host that it was
 // not built with, unless DisableInstanceDiscovery is set.
-func (a *Authority) serveInstanceDiscovery(w http.ResponseWriter, _ *http.Request) {
+//
+// It sends a client on to the tenant that it asks for, which may be a wrong one.
+func (a *Authority) serveInstanceDiscovery(w http.ResponseWriter, r *http.Request) {
 	host := a.entra.Listener.Addr().String()
+	tenant := a.tenantID
+	if endpoint, err := url.Parse(r.URL.Query().Get("authorization_endpoint")); err == nil && endpoint.Path != "" {
+		tenant, _, _ = strings.Cut(strings.TrimPrefix(endpoint.Path, "/"), "/")
+	}
 	jsonAnswer(http.StatusOK, map[string]any{
-		"tenant_discovery_endpoint": a.URL() + a.tenantID + "/v2.0/.well-known/openid-configuration",
+		"tenant_discovery_endpoint": a.URL() + url.PathEscape(tenant) + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
 		"metadata": []map[string]any{{
 			"preferred_network": host,

@@ -232,3 +232,13 @@ func TestFederatedTokenIsForEntra(t *testing.T) {
 	require.NoError(t, err)
 	assert.WithinDuration(t, time.Now().Add(time.Hour), expires.Time, 2*time.Second)
 }
+
+func TestInstanceDiscoveryLeadsToTheTenantAskedFor(t *testing.T) {
+	a := newAuthority(t)
+	p := a.Register(Principal{Name: "orders-api"})
+	cred, err := azidentity.NewClientSecretCredential("00000000-0000-4000-8000-000000000000", p.ClientID, p.Secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: a.ClientOptions()})
+	require.NoError(t, err)
+	_, err = cred.GetToken(t.Context(), postgresToken)
+	require.ErrorContains(t, err, "AADSTS90002")
+}

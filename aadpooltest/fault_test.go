@@ -85,6 +85,34 @@ func TestRefuseLogins(t *testing.T) {
 	assert.Equal(t, "53300", s.Logins()[0].SQLState)
 }
 
+func TestMissingRoleIsRefused(t *testing.T) {
+	a, s := newServer(t)
+	token := issue(t, a, "orders-api")
+	s.SetMissingRoles("orders-api")
+	_, err := connect(t, s, "orders-api", token)
+	require.ErrorContains(t, err, `password authentication failed for user "orders-api" (SQLSTATE 28P01)`)
+
+	s.SetMissingRoles()
+	_, err = connect(t, s, "orders-api", token)
+	require.NoError(t, err)
+}
+
+func TestPasswordThatIsTooLongIsRefused(t *testing.T) {
+	a, s := newServer(t)
+	s.SetMaxPassword(2047)
+	for _, row := range []struct {
+		size    int
+		refused bool
+	}{{2047, false}, {2048, true}} {
+		_, err := connect(t, s, "orders-api", issue(t, a, "orders-api", WithSize(row.size)))
+		if row.refused {
+			require.ErrorContains(t, err, "client sent partial pkt in startup phase (SQLSTATE 08P01)")
+			continue
+		}
+		require.NoError(t, err, row.size)
+	}
+}
+
 func TestDowngrade(t *testing.T) {
 	t.Run("verify-full sends nothing", func(t *testing.T) {
 		a, s := newServer(t)

@@ -17,6 +17,7 @@ const (
 	messageInvalid       = "An error occurred while validating the access token. Please acquire a new token and retry"
 	messageNotUserToken  = `Microsoft Entra user token for role "%s" is neither an AAD_AUTH_TOKENTYPE_APP_USER or an AAD_AUTH_TOKENTYPE_APP_OBO token.`
 	messageUserToken     = `Service principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role "%s".`
+	messageTooLong       = "client sent partial pkt in startup phase" // PgBouncer's words
 	messageWrongRole     = `password authentication failed for user "%s"`
 )
 

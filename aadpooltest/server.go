@@ -90,6 +90,8 @@ type Server struct {
 	logins       []Login
 	method       AuthMethod
 	audience     string
+	missing      []string // roles
+	maxPassword  int      // 0: no limit of its own
 	fault        Fault
 	faultChanged chan struct{} // closed when fault is replaced
 }
@@ -210,6 +212,34 @@ func (s *Server) SetAudience(resource string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.audience = resource
+}
+
+// SetMissingRoles makes the server refuse these roles as one does on which nobody has created them; by default it creates
+// a role at its first login. Calling it again replaces the list.
+func (s *Server) SetMissingRoles(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.missing = slices.Clone(names)
+}
+
+// SetMaxPassword makes the server refuse passwords of more than n bytes, as a PgBouncer up to 1.25 does from 2,048 bytes on:
+// https://github.com/pgbouncer/pgbouncer/issues/874. Default: 0, which is no limit.
+func (s *Server) SetMaxPassword(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.maxPassword = n
+}
+
+func (s *Server) isMissing(role string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.missing, role)
+}
+
+func (s *Server) takesPassword(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maxPassword == 0 || n <= s.maxPassword
 }
 
 // SetFault makes logins fail in the way of f, in place of the fault before. The zero Fault ends it.

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no command", nil, `expected one of "check", "token", "psql", "role"`},
+		{"an unknown command", []string{"chekc"}, "the first argument must be check, token, psql or role"},
+		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
+		{"an unknown flag", []string{"check", "--pasword=hunter2"}, "unknown flag --pasword; try --help"},
+		{"an unknown flag of one letter", []string{"check", "-phunter2"}, "unknown flag"},
+		{"a DSN that is not quoted", []string{"check", "host=h", "user=u", "password=hunter2"}, "quote a DSN that has spaces"},
+		{"two DSNs", []string{"psql", "host=a", "postgres://u:hunter2@h"}, "there is an argument too many"},
+		{"an unknown credential", []string{"token", "--credential=hunter2"}, "--credential must be one of"},
+		{"a timeout that is none", []string{"token", "--timeout=hunter2"}, "--timeout: expected duration"},
+		{"a timeout of nothing", []string{"check", "--timeout=0s", "host=h"}, "--timeout must be more than 0"},
+		{"a negative timeout", []string{"psql", "--timeout=-1s", "host=h"}, "--timeout must be more than 0"},
+		{"a flag that takes no value", []string{"check", "--json=hunter2"}, "try --help"},
+		{"a flag without its value", []string{"token", "--scope"}, "--scope"},
+		{"a scope that is none", []string{"check", "--scope=nonsense", "host=h"}, "a scope looks like"},
+		{"a scope that is none, for a token", []string{"token", "--scope=nonsense"}, "a scope looks like"},
+		{"a scope that is none, for psql", []string{"psql", "--scope=nonsense", "host=h"}, "a scope looks like"},
+		{"arguments for psql, but not with psql", []string{"check", "host=h", "--", "-c", "hunter2"}, "there is an argument too many"},
+		{"no DSN, for psql", []string{"psql"}, "the DSN is empty and neither PGHOST nor PGSERVICE is set"},
+		{"a malformed DSN, for psql", []string{"psql", "postgres://u:hun%ter2@h/db"}, "parsing the DSN"},
+		{"a malformed port, for psql", []string{"psql", "postgres://u:hun:ter2@h:port/db"}, "parsing the DSN"},
+		{"an @ in the user, for psql", []string{"psql", "postgres://a@contoso.com:hunter2@h/db"}, "parsing the DSN"},
+		{"another host for psql", []string{"psql", "host=h user=u", "--", "-h", "elsewhere"}, "-h after -- would have psql connect elsewhere"},
+		{"no role", []string{"role"}, `expected "<name>"`},
+		{"a role with a line break", []string{"role", "a\nb"}, "control character"},
+		{"an empty role", []string{"role", ""}, "the role's name is empty"},
+		{"a role of 64 bytes", []string{"role", strings.Repeat("a", 64)}, "has 64 bytes: PostgreSQL takes 63"},
+		{"a role that is no UTF-8", []string{"role", "a\xff"}, "no UTF-8"},
+		{"a role of PostgreSQL's own", []string{"role", "pg_monitor"}, "PostgreSQL keeps this name for itself"},
+		{"an object id that is none", []string{"role", "x", "--object-id=hunter2", "--kind=user"}, "--object-id is no UUID"},
+		{"an object id without a kind", []string{"role", "x", "--object-id=99999999-2222-3333-4444-555555555555"}, "--object-id needs --kind"},
+		{"an unknown kind", []string{"role", "x", "--kind=hunter2"}, "--kind must be one of"},
+		{"grants without a database", []string{"role", "x", "--grant=read"}, "--grant needs --database"},
+		{"a database without grants", []string{"role", "x", "--database=orders"}, "--database needs --grant"},
+		{"a database that is a connection string", []string{"role", "x", "--grant=read", "--database=host=elsewhere"}, "leave --grant out"},
+		{"a database with a line break", []string{"role", "x", "--grant=read", "--database=a\nb"}, "control character"},
+		{"a schema that is empty", []string{"role", "x", "--grant=read", "--database=a", "--schema="}, "--schema is empty"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clearEnvironment(t)
+			t.Setenv("PATH", t.TempDir())
+			got := runCommand(t, outside{}, row.args...)
+			assert.Equal(t, exitUsage, got.status, got.stdout+got.stderr)
+			assert.Empty(t, got.stdout)
+			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.stderr)
+			assert.Contains(t, got.stderr, row.want)
+			assert.NotContains(t, got.stderr, "ter2", "no piece of a password")
+		})
+	}
+}
+
+func TestBadDSNIsTheFirstStep(t *testing.T) {
+	for _, row := range []struct{ name, dsn, want string }{
+		{"no DSN", "", "neither PGHOST nor PGSERVICE is set"},
+		{"no key and value", "hunter2", "failed to parse as keyword/value"},
+		{"a malformed escape", "postgres://u:hun%ter2@h/db", "parsing the DSN"},
+		{"an @ in the user", "postgres://a@contoso.com:hunter2@h/db", "parsing the DSN"},
+		{"an unknown sslmode", "host=h user=u password=hunter2 sslmode=hunter2", "sslmode is invalid"},
+		{"a root certificate that is not there", "host=h user=u sslrootcert=/nowhere password=hunter2", "unable to read CA file"},
+		{"a lifetime that is none", "host=h user=u pool_max_conn_lifetime=x password=hunter2", "pool_max_conn_lifetime"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clearEnvironment(t)
+			got := runCommand(t, outside{}, "check", row.dsn)
+			assert.Equal(t, exitUsage, got.status)
+			assert.Empty(t, got.stderr)
+			assert.Contains(t, got.stdout, "✗ DSN")
+			assert.Contains(t, got.stdout, row.want)
+			assert.Contains(t, got.stdout, "Cause: dsn")
+			assert.NotContains(t, got.stdout, "ter2")
+
+			r := parseResult(t, runCommand(t, outside{}, "check", "--json", row.dsn).stdout)
+			assert.Equal(t, exitUsage, r.Exit)
+			assert.Equal(t, causeDSN, r.Failure.Cause)
+		})
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"check", "--help"}, {"token", "-h"}, {"psql", "--help"}, {"role", "--help"}} {
+		got := runCommand(t, outside{}, args...)
+		assert.Equal(t, exitOK, got.status)
+		assert.Empty(t, got.stderr)
+		assert.Contains(t, got.stdout, "Usage: aadpool ")
+	}
+}
+
+func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
+	for _, file := range []string{"main.go", "README.md"} {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, e := range exitMeanings {
+			assert.Contains(t, string(text), e.meaning, file)
+		}
+	}
+	help := runCommand(t, outside{}, "check", "--help").stdout
+	assert.Contains(t, help, exitTable()[len("Exit status:\n\n"):])
+}
+
+func TestAFileIsNoTerminal(t *testing.T) {
+	file, err := os.CreateTemp(t.TempDir(), "")
+	require.NoError(t, err)
+	defer file.Close()
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	assert.False(t, isTerminal(file))
+	assert.False(t, isTerminal(null))
+	assert.False(t, isTerminal(&strings.Builder{}))
+}
+
+func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
+	var stderr strings.Builder
+	assert.Equal(t, exitOther, report(t.Context(), errors.New("odd\nthing"), &stderr))
+	assert.Equal(t, "aadpool: odd thing\n", stderr.String())
+}

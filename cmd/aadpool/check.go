@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool"
+)
+
+// checkCommand is aadpool check.
+type checkCommand struct {
+	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
+	credentialFlags
+	JSON bool `name:"json" help:"Print one JSON object in the place of lines."`
+}
+
+// Help is shown by aadpool check --help.
+func (checkCommand) Help() string {
+	return `It prints a line for each step: ✓ done, ✗ failed, ! worth a look, – not possible here. At the first failure it
+says what that means and what to type to mend it. No line holds a token, a secret or a password.
+
+` + exitTable()
+}
+
+// A check is one run of aadpool check.
+type check struct {
+	command  *checkCommand
+	outside  outside
+	reporter *reporter
+
+	// What the steps have found out so far.
+	target     target
+	hosts      []host
+	credential *watchedCredential
+	hook       *aadpool.Hook
+	facts      tokenFacts
+	conn       *pgx.Conn
+}
+
+func (cmd *checkCommand) run(in invocation) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
+	c := &check{command: cmd, outside: in.outside, reporter: &reporter{w: in.stdout, json: cmd.JSON, secrets: knownSecrets()}}
+	d, err := c.run(in.ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.reporter.end(d); err != nil {
+		return err
+	}
+	if d != nil {
+		return exitError{status: d.status, text: d.Meaning, told: true}
+	}
+	return nil
+}
+
+// run takes the steps until one fails. The error is about the arguments.
+func (c *check) run(ctx context.Context) (*diagnosis, error) {
+	if c.command.Scope != "" {
+		// The option's own check, which is about an argument, and comes before all steps.
+		if _, err := aadpool.NewHook(noCredential{}, aadpool.WithScope(c.command.Scope)); err != nil {
+			return nil, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+		}
+	}
+	for _, do := range []func(context.Context) *diagnosis{
+		c.readDSN, c.reachHosts, c.makeCredential, c.getToken, c.compareRole, c.logIn, c.askServer, c.showPool,
+	} {
+		d := do(ctx)
+		if d != nil && ctx.Err() != nil { // which is why it failed
+			return nil, exitError{status: exitInterrupted, text: "interrupted"}
+		}
+		if d != nil {
+			return d, nil
+		}
+	}
+	return nil, nil
+}
+
+// timed takes one step and reports it. The step's outcome is failed if there is a diagnosis, and passed if none is set.
+func (c *check) timed(ctx context.Context, name string, do func(context.Context) (step, *diagnosis)) *diagnosis {
+	return c.take(ctx, name, failed, do)
+}
+
+// hostStep is timed for a step towards one of several hosts: the failure of one is a warning.
+func (c *check) hostStep(ctx context.Context, name string, do func(context.Context) (step, *diagnosis)) *diagnosis {
+	if len(c.hosts) > 1 {
+		return c.take(ctx, name, warned, do)
+	}
+	return c.take(ctx, name, failed, do)
+}
+
+func (c *check) take(ctx context.Context, name string, onFailure outcome, do func(context.Context) (step, *diagnosis)) *diagnosis {
+	ctx, cancel := context.WithTimeout(ctx, c.command.Timeout)
+	defer cancel()
+	start := time.Now()
+	s, d := do(ctx)
+	s.Name, s.Took = name, milliseconds(time.Since(start))
+	if s.Outcome == "" {
+		s.Outcome = passed
+	}
+	if d != nil {
+		s.Outcome = onFailure
+	}
+	c.reporter.step(s)
+	return d
+}
+
+func (c *check) skip(name, why string) {
+	c.reporter.step(step{Name: name, Outcome: skipped, Text: why})
+}
+
+// readDSN parses the DSN and applies the TLS policy.
+func (c *check) readDSN(ctx context.Context) *diagnosis {
+	var policyErr error
+	d := c.timed(ctx, "DSN", func(ctx context.Context) (step, *diagnosis) {
+		var err error
+		if c.target, policyErr, err = parseTarget(ctx, c.command.DSN, c.command.Scope); err != nil {
+			return step{Text: strings.TrimPrefix(err.Error(), "aadpool: ")}, diagnoseDSN(err)
+		}
+		return c.describeDSN(), nil
+	})
+	if d != nil {
+		return d
+	}
+	return c.timed(ctx, "TLS policy", func(context.Context) (step, *diagnosis) {
+		if policyErr != nil {
+			return step{Text: strings.TrimPrefix(policyErr.Error(), "aadpool: ")}, diagnosePolicy(c.target, policyErr)
+		}
+		return c.describePolicy(), nil
+	})
+}
+
+func (c *check) describeDSN() step {
+	t := c.target
+	c.reporter.secrets = c.reporter.secrets.with(t.secret)
+	if c.outside.lookup != nil {
+		t.config.ConnConfig.LookupFunc = c.outside.lookup
+		t.secured.ConnConfig.LookupFunc = c.outside.lookup
+	}
+	c.hosts = hosts(&t.secured.ConnConfig.Config)
+	s := step{Text: t.describe(), Details: map[string]any{
+		"role": t.config.ConnConfig.User, "database": t.config.ConnConfig.Database, "hosts": strings.Split(hostNames(c.hosts), ", "),
+	}}
+	if t.secret != "" {
+		s.Notes = append(s.Notes, "there is a password in the DSN, PGPASSWORD or the password file; a pool does not use it")
+	}
+	return s
+}
+
+func (c *check) describePolicy() step {
+	s := step{Details: map[string]any{"raised": c.target.isRaised()}}
+	modes := map[string]string{}
+	var texts []string
+	for _, h := range c.hosts {
+		mode := sslMode(h.tls)
+		modes[h.String()] = mode
+		if meaning := modeMeaning[mode]; len(texts) == 0 || texts[len(texts)-1] != meaning {
+			texts = append(texts, meaning)
+		}
+		if mode == "require" {
+			s.Outcome = warned
+		}
+	}
+	s.Text = strings.Join(texts, "; ")
+	s.Details["sslmode"] = modes
+	if c.target.isRaised() {
+		s.Notes = []string{"the DSN has no sslmode, or prefer or allow, which may fall back to plaintext: a pool takes verify-full"}
+	}
+	return s
+}
+
+func (c *check) makeCredential(ctx context.Context) *diagnosis {
+	options := []aadpool.Option{aadpool.WithLogger(silent), aadpool.WithTokenTimeout(c.command.Timeout)}
+	if c.command.Scope != "" {
+		options = append(options, aadpool.WithScope(c.command.Scope))
+	}
+	var err error
+	if c.credential, err = newWatchedCredential(c.command.Credential, c.outside.clientOptions); err == nil {
+		c.hook, err = aadpool.NewHook(c.credential, options...)
+	}
+	if err == nil {
+		return nil
+	}
+	return c.timed(ctx, "credential", func(context.Context) (step, *diagnosis) {
+		return step{Text: reason(err.Error())}, c.diagnoseCredential(err)
+	})
+}
+
+// getToken gets a token in the way that a pool does.
+func (c *check) getToken(ctx context.Context) *diagnosis {
+	config := c.target.config.Copy()
+	d := c.timed(ctx, "credential", func(ctx context.Context) (step, *diagnosis) {
+		if err := c.hook.Configure(ctx, config); err != nil {
+			return describeCredentialFailure(err), c.diagnoseCredential(err)
+		}
+		return c.describeCredential(), nil
+	})
+	if d != nil {
+		return d
+	}
+	c.target.secured = config
+	return c.timed(ctx, "token", func(ctx context.Context) (step, *diagnosis) {
+		token, scope := c.credential.given()
+		c.reporter.secrets = c.reporter.secrets.with(token.Token)
+		c.facts = readToken(token, scope, time.Now())
+		c.facts.name = userFromToken(ctx, c.target.config, token, scope)
+		return c.facts.describe(time.Now()), nil
+	})
+}
+
+func (c *check) describeCredential() step {
+	name := c.credential.answered()
+	s := step{Text: name + " of the default chain answered", Details: map[string]any{"credential": name}}
+	if c.command.Credential != "default" {
+		s.Text, s.Details["credential"] = "--credential "+c.command.Credential, c.command.Credential
+		return s
+	}
+	for _, other := range c.credential.others(name) {
+		s.Notes = append(s.Notes, other.String())
+	}
+	return s
+}
+
+func describeCredentialFailure(err error) step {
+	lines := attemptLines(credentialText(err))
+	return step{Text: lines[0], Notes: lines[1:]}
+}
+
+// credentialText is the credential's own part of an error of package aadpool, which has taken secrets out of it.
+func credentialText(err error) string {
+	text := strings.TrimPrefix(err.Error(), "aadpool: ")
+	if strings.HasPrefix(text, "getting an access token for ") {
+		_, text, _ = strings.Cut(text, ": ")
+	}
+	if end := strings.LastIndex(text, " (next try in "); end >= 0 {
+		text = text[:end]
+	}
+	return text
+}
+
+func (f tokenFacts) describe(now time.Time) step {
+	if !f.readable {
+		return step{Outcome: warned, Text: "got one, but it is no JWT: what it says cannot be read", Details: map[string]any{"scope": f.scope}}
+	}
+	name := f.name
+	if name == "" {
+		name = "no name in the token"
+	}
+	return step{
+		Text: fmt.Sprintf("for %s, a %s, object id %s", name, f.kind, f.objectID),
+		Notes: []string{
+			"tenant " + f.tenant,
+			"scope " + f.scope + ", audience " + f.audience,
+			fmt.Sprintf("lives %s, ends in %s, at %s; a pool asks for the next from %s", f.life,
+				f.expires.Sub(now).Round(time.Second), f.expires.Local().Format(time.RFC3339), f.refreshAt.Local().Format(time.TimeOnly)),
+		},
+		Details: map[string]any{
+			"name": f.name, "kind": f.kind, "object_id": f.objectID, "tenant": f.tenant, "scope": f.scope, "audience": f.audience,
+			"issued": f.issued.UTC(), "expires": f.expires.UTC(), "refresh_at": f.refreshAt.UTC(), "bytes": f.size,
+		},
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a group's,
+// and only the server knows.
+func (c *check) compareRole(ctx context.Context) *diagnosis {
+	return c.timed(ctx, "role", func(context.Context) (step, *diagnosis) {
+		return describeRole(c.target.config.ConnConfig.User, c.facts), nil
+	})
+}
+
+func describeRole(role string, f tokenFacts) step {
+	s := step{Details: map[string]any{"role": role, "token_name": f.name, "matches": role == f.name}}
+	switch {
+	case role == f.name:
+		s.Text = fmt.Sprintf("%q is the name in the token", role)
+		return s
+	case f.name == "":
+		s.Text = fmt.Sprintf("the token names nobody, so whether %q is right is for the server to say", role)
+	case strings.EqualFold(role, f.name):
+		s.Text = fmt.Sprintf("the DSN says %q, the token %q: case matters", role, f.name)
+	default:
+		s.Text = fmt.Sprintf("the DSN says %q, the token %q: right only if %q is a group with %s as a member, or a role made for its object id",
+			role, f.name, role, f.name)
+	}
+	s.Outcome = warned
+	return s
+}
+
+// logIn connects as the pool does.
+func (c *check) logIn(ctx context.Context) *diagnosis {
+	return c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
+		config := c.target.secured.ConnConfig.Copy()
+		err := c.hook.BeforeConnect(ctx, config)
+		if err == nil {
+			c.conn, err = pgx.ConnectConfig(ctx, config)
+		}
+		if err != nil {
+			return step{Text: loginError(err)}, c.diagnoseLogin(err)
+		}
+		return step{Text: fmt.Sprintf("as %q", config.User)}, nil
+	})
+}
+
+// loginError is what the server has said, or else pgx.
+func loginError(err error) string {
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return fmt.Sprintf("%s: %s (SQLSTATE %s)", refused.Severity, refused.Message, refused.Code)
+	}
+	return strings.TrimPrefix(err.Error(), "aadpool: ")
+}
+
+// rightsQuery also serves on a PgBouncer that pools transactions.
+const rightsQuery = `select current_database(), session_user::text,
+	has_database_privilege(session_user, current_database(), 'CONNECT'),
+	coalesce((select rolconnlimit from pg_catalog.pg_roles where rolname = session_user), -1)`
+
+// askServer asks for the server's version and the role's rights, and ends the session.
+func (c *check) askServer(ctx context.Context) *diagnosis {
+	defer func() { _ = c.conn.Close(context.WithoutCancel(ctx)) }()
+	version := c.conn.PgConn().ParameterStatus("server_version")
+	if d := c.timed(ctx, "server", func(context.Context) (step, *diagnosis) {
+		return step{Text: "PostgreSQL " + version, Details: map[string]any{"version": version}}, nil
+	}); d != nil {
+		return d
+	}
+	return c.timed(ctx, "rights", func(ctx context.Context) (step, *diagnosis) {
+		var database, role string
+		var connect bool
+		var limit int32
+		row := c.conn.QueryRow(ctx, rightsQuery, pgx.QueryExecModeSimpleProtocol)
+		if err := row.Scan(&database, &role, &connect, &limit); err != nil {
+			return step{Text: loginError(err)}, diagnoseQuery(err)
+		}
+		return describeRights(database, role, connect, limit), nil
+	})
+}
+
+func describeRights(database, role string, connect bool, limit int32) step {
+	s := step{
+		Text:    fmt.Sprintf("%q may connect to database %q, with no limit of connections of its own", role, database),
+		Details: map[string]any{"database": database, "role": role, "connect": connect, "connection_limit": limit},
+	}
+	if limit >= 0 {
+		s.Text = fmt.Sprintf("%q may connect to database %q, with at most %d connections", role, database, limit)
+	}
+	if !connect { // a server that lets it in nevertheless: through a pooler that logs in by itself, for example
+		s.Outcome = warned
+		s.Text = fmt.Sprintf("%q is in, but has no right to connect to database %q", role, database)
+	}
+	return s
+}
+
+// showPool says how a pool on this DSN would be set.
+func (c *check) showPool(ctx context.Context) *diagnosis {
+	return c.timed(ctx, "pool", func(context.Context) (step, *diagnosis) {
+		config := c.target.secured
+		return step{
+			Text: fmt.Sprintf("MaxConnLifetime %s, MaxConnLifetimeJitter %s; MaxConns %d, MinConns %d",
+				config.MaxConnLifetime, config.MaxConnLifetimeJitter, config.MaxConns, config.MinConns),
+			Details: map[string]any{
+				"max_conn_lifetime_seconds": config.MaxConnLifetime.Seconds(), "max_conn_lifetime_jitter_seconds": config.MaxConnLifetimeJitter.Seconds(),
+				"max_conns": config.MaxConns, "min_conns": config.MinConns,
+			},
+		}, nil
+	})
+}

@@ -1,0 +1,150 @@
+// Aadpool finds out why a login to Azure Database for PostgreSQL with a Microsoft Entra access token fails, and brings
+// such tokens to tools that want a password.
+//
+//	aadpool check [DSN]            goes the whole way to a query, step by step, and says what to type at the first fault
+//	aadpool token                  prints an access token, for PGPASSWORD
+//	aadpool psql [DSN] [-- args]   runs psql with an access token
+//	aadpool role NAME              prints the SQL that makes the database role of a principal
+//
+// It uses package github.com/aadpool/aadpool for what that decides: the TLS policy, the scope, the pool's lifetimes.
+//
+// # Exit status
+//
+//	0    all is well
+//	1    something else went wrong
+//	2    the arguments or the DSN are wrong
+//	3    the DSN would send a token in the clear
+//	4    the server cannot be reached: name, address, firewall
+//	5    TLS: certificate, name, roots
+//	6    no access token: credential, tenant, scope
+//	7    the server does not take the token: expired, for another resource or tenant, too long
+//	8    the server does not take the role: missing, or another principal's
+//	9    the server or the database lets the role in nowhere: database, rights, firewall rule, too many connections
+//	127  psql is not there
+//	130  interrupted
+//
+// aadpool psql returns psql's own status once psql runs; 128 and the signal's number if a signal ended it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/alecthomas/kong"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends a command in order, a second one at once.
+	context.AfterFunc(ctx, stop)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, outside{})
+	stop()
+	os.Exit(int(code))
+}
+
+// outside is what the program reaches besides its arguments, its environment and its output. The zero value is the real
+// thing; tests put stand-ins in its place.
+type outside struct {
+	clientOptions azcore.ClientOptions                                               // of every credential
+	lookup        func(ctx context.Context, host string) (addrs []string, err error) // nil: the system's resolver
+	isTerminal    func(io.Writer) bool                                               // nil: by asking the file
+}
+
+// invocation is what a command gets to run with.
+type invocation struct {
+	ctx            context.Context
+	stdout, stderr io.Writer
+	outside        outside
+	passed         []string // psql's arguments, those after --
+}
+
+// commands is the command line, as kong reads it.
+type commands struct {
+	Check checkCommand `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
+	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
+	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
+	Role  roleCommand  `cmd:"" help:"Print the SQL that makes the database role of a principal."`
+}
+
+// command is one of them.
+type command interface {
+	run(in invocation) error
+}
+
+const description = `Log in to Azure Database for PostgreSQL with Microsoft Entra access tokens, and find out why that fails.`
+
+// run is the whole program.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {
+	own, passed := splitArguments(args)
+	chosen, err := parse(own, stdout)
+	if err == nil && chosen == nil {
+		return exitOK // help has been printed
+	}
+	if err == nil {
+		err = chosen.run(invocation{ctx: ctx, stdout: stdout, stderr: stderr, outside: o, passed: passed})
+	}
+	return report(ctx, err, stderr)
+}
+
+// report prints err, if a command has not told it in its own way, and returns the exit status for it.
+func report(ctx context.Context, err error, stderr io.Writer) exitStatus {
+	if err == nil {
+		return exitOK
+	}
+	status := exitOther
+	var failed exitError
+	if errors.As(err, &failed) {
+		status = failed.status
+	}
+	if ctx.Err() != nil && status != exitUsage && !failed.final {
+		status = exitInterrupted
+	}
+	if !failed.told {
+		fmt.Fprintln(stderr, "aadpool:", oneLine(knownSecrets().redact(err.Error())))
+	}
+	return status
+}
+
+// splitArguments separates what is for psql from what is for this program.
+func splitArguments(args []string) (own, passed []string) {
+	if len(args) == 0 || args[0] != "psql" {
+		return args, nil
+	}
+	for i, arg := range args {
+		if arg == "--" {
+			return args[:i], args[i+1:]
+		}
+	}
+	return args, nil
+}
+
+// parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
+func parse(args []string, stdout io.Writer) (command, error) {
+	var c commands
+	helped := false
+	parser, err := kong.New(&c,
+		kong.Name("aadpool"),
+		kong.Description(description+"\n\n"+exitTable()),
+		kong.Writers(stdout, io.Discard),
+		kong.Exit(func(int) { helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
+		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames},
+	)
+	if err != nil {
+		return nil, fmt.Errorf("reading the command line: %w", err)
+	}
+	parsed, err := parser.Parse(args)
+	if helped {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, usageError(argumentFault(err, args))
+	}
+	return parsed.Selected().Target.Addr().Interface().(command), nil
+}

@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// A misconfiguration is one that people meet, made for real.
+type misconfiguration struct {
+	name string
+	// make makes it, and returns the DSN and the flags that run into it.
+	make func(t *testing.T, a azure) (dsn string, flags []string)
+	// What aadpool check says.
+	status exitStatus
+	cause  cause
+	step   string // the one that fails
+	says   string // a part of the meaning, or of the step's line
+	mend   string // one of the lines to type
+	// warning is a part of what a pool logs, empty where it logs nothing: it has no pool then, or no connection.
+	warning string
+}
+
+var ada = aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@contoso.example"}
+
+// The names that the tests of the server's name use.
+const azureHost = "orders.postgres.database.azure.com"
+
+var misconfigurations = []misconfiguration{
+	{
+		"1: no credential", func(_ *testing.T, a azure) (string, []string) { return a.server.DSN("orders-api"), nil },
+		exitCredential, causeNoCredential, "credential", "no credential that DefaultAzureCredential knows of", "az login",
+		"no valid access token",
+	},
+	{
+		"2: logged out of az", func(t *testing.T, a azure) (string, []string) {
+			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
+			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
+		},
+		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'",
+	},
+	{
+		"2: logged out of az, in the default chain", func(t *testing.T, a azure) (string, []string) {
+			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
+			return a.server.DSN(ada.Name), nil
+		},
+		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'",
+	},
+	{
+		"3: wrong tenant, refused by Entra", func(t *testing.T, a azure) (string, []string) {
+			other, err := aadpooltest.NewAuthority()
+			require.NoError(t, err)
+			t.Cleanup(other.Close)
+			setenv(t, other.ClientSecretEnv(other.Register(aadpooltest.Principal{Name: "orders-api"})))
+			t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
+			t.Setenv("AZURE_TENANT_ID", a.TenantID())
+			return a.server.DSN("orders-api"), nil
+		},
+		exitCredential, causeWrongTenant, "credential", "The tenant is not the one that the principal",
+		"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)", "was not found in the directory",
+	},
+	{
+		"3: wrong tenant, refused by the server", func(t *testing.T, a azure) (string, []string) {
+			other, err := aadpooltest.NewAuthority()
+			require.NoError(t, err)
+			t.Cleanup(other.Close)
+			require.NoError(t, other.InstallAzureCLI(other.Register(ada), a.bin))
+			return a.server.DSN(ada.Name), nil
+		},
+		exitToken, causeWrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token",
+	},
+	{
+		"4: wrong scope", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return a.server.DSN("orders-api"), []string{"--scope", "https://management.azure.com/.default"}
+		},
+		exitToken, causeWrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope",
+	},
+	{
+		"4: wrong cloud", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.server.SetAudience("https://ossrdbms-aad.database.usgovcloudapi.net")
+			return a.server.DSN("orders-api"), nil
+		},
+		exitToken, causeWrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope",
+	},
+	{
+		"5: role missing", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.server.SetMissingRoles("orders-api")
+			return a.server.DSN("orders-api"), nil
+		},
+		exitRole, causeRoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it",
+	},
+	{
+		"6: role for another principal", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"})
+			return a.server.DSN("billing-api"), nil
+		},
+		exitRole, causeRoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api",
+	},
+	{
+		"6: role for another kind of principal", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.Register(ada)
+			return a.server.DSN(ada.Name), nil
+		},
+		exitRole, causeRoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal",
+	},
+	{
+		"7: case of the role name", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return a.server.DSN("Orders-API"), nil
+		},
+		exitRole, causeRoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive",
+	},
+	{
+		"8: group instead of member", func(t *testing.T, a azure) (string, []string) {
+			p := ada
+			p.ObjectID = "99999999-2222-3333-4444-555555555555"
+			a.useCLI(t, p)
+			return a.server.DSN("Orders Readers"), nil
+		},
+		exitRole, causeGroup, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member",
+	},
+	{
+		"9: expired token, by the server's clock", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			endTokensInFlight(t, a)
+			return a.server.DSN("orders-api"), nil
+		},
+		exitToken, causeClock, "login", "check this machine's clock", setClock()[0], "check this machine's clock",
+	},
+	{
+		"9: expired token, by this machine's clock", func(t *testing.T, a azure) (string, []string) {
+			a.useCLI(t, ada)
+			a.SetTokenAge(80 * time.Minute)
+			return a.server.DSN(ada.Name), nil
+		},
+		exitCredential, causeClock, "credential", "ended already by this machine's clock", setClock()[0], "check this machine's clock",
+	},
+	{
+		"10: plaintext DSN", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return "postgres://orders-api@" + azureHost + "/orders?sslmode=disable", nil
+		},
+		exitPlaintext, causePlaintext, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "",
+	},
+	{
+		"11: name not on the certificate", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", azureHost, a.port(), a.rootFile(t)), nil
+		},
+		exitTLS, causeCertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "",
+	},
+	{
+		"11: unknown root", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres", a.port()), nil
+		},
+		exitTLS, causeUnknownRoot, "TLS", "none that is trusted here", "sslrootcert=/path/to/root.crt", "",
+	},
+	{
+		"12: PgBouncer that cannot take a long token", func(t *testing.T, a azure) (string, []string) {
+			a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: strings.Repeat("a", 1500) + "@contoso.example"})
+			a.server.SetMaxPassword(2047)
+			return a.server.DSN("ada"), nil
+		},
+		exitToken, causeTokenLength, "login", "A PgBouncer up to 1.25 takes no password over 2047 bytes", "port=5432", "connect to port 5432",
+	},
+}
+
+// rootFile is the file of the server's certificate, which is in its DSN.
+func (a azure) rootFile(t *testing.T) string {
+	parsed, err := url.Parse(a.server.DSN("x"))
+	require.NoError(t, err)
+	return parsed.Query().Get("sslrootcert")
+}
+
+// endTokensInFlight has the server look at a token only once it has ended: what it does whose clock is ahead.
+func endTokensInFlight(t *testing.T, a azure) {
+	a.SetTokenLife(2 * time.Second)
+	a.server.SetFault(aadpooltest.StallAt(aadpooltest.PhasePassword))
+	resume := time.AfterFunc(3*time.Second, func() { a.server.SetFault(aadpooltest.Fault{}) })
+	t.Cleanup(func() { resume.Stop() })
+}
+
+func TestEachMisconfigurationIsNamed(t *testing.T) {
+	for _, row := range misconfigurations {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			t.Run("by check", func(t *testing.T) { row.testLines(t, a) })
+			t.Run("by check --json", func(t *testing.T) { row.testJSON(t, a) })
+			if row.warning != "" {
+				t.Run("by the pool's own warning", func(t *testing.T) { row.testWarning(t, a) })
+			}
+		})
+	}
+}
+
+func TestAllTwelveMisconfigurationsAreTested(t *testing.T) {
+	numbers := map[string]bool{}
+	for _, row := range misconfigurations {
+		number, _, _ := strings.Cut(row.name, ":")
+		numbers[number] = true
+	}
+	assert.Len(t, numbers, 12)
+}
+
+func (row misconfiguration) testLines(t *testing.T, a azure) {
+	dsn, flags := row.make(t, a)
+	got := runCommand(t, a.outside(), append([]string{"check", dsn}, flags...)...)
+
+	require.Equal(t, row.status, got.status, got.stdout+got.stderr)
+	assert.Empty(t, got.stderr)
+	assert.Contains(t, got.stdout, "\nCause: "+string(row.cause)+"\n")
+	assert.Regexp(t, `(?m)^✗ `+row.step+` `, got.stdout)
+	assert.Equal(t, 1, strings.Count(got.stdout, "✗"), "the first failure is the last step")
+	assert.Contains(t, got.stdout, row.says)
+	_, mend, _ := strings.Cut(got.stdout, "\nTo mend it:\n")
+	assert.Contains(t, mend, row.mend)
+	assert.NotContains(t, got.stdout, "%!", "no formatting has failed")
+}
+
+func (row misconfiguration) testJSON(t *testing.T, a azure) {
+	dsn, flags := row.make(t, a)
+	got := runCommand(t, a.outside(), append([]string{"check", "--json", dsn}, flags...)...)
+
+	require.Equal(t, row.status, got.status)
+	r := parseResult(t, got.stdout)
+	require.NotEmpty(t, r.Steps)
+	last := r.Steps[len(r.Steps)-1]
+	assert.Equal(t, row.step, last.Step)
+	assert.Equal(t, failed, last.Outcome)
+	assert.False(t, r.OK)
+	assert.Equal(t, row.status, r.Exit)
+	require.NotNil(t, r.Failure)
+	assert.Equal(t, row.cause, r.Failure.Cause)
+	assert.NotEmpty(t, r.Failure.Meaning)
+	assert.Contains(t, strings.Join(r.Failure.Mend, "\n"), row.mend)
+}
+
+// parsedResult is what a program reads out of check --json.
+type parsedResult struct {
+	OK    bool
+	Exit  exitStatus
+	Steps []struct {
+		Step    string
+		Outcome outcome
+		Ms      float64
+		Text    string
+		Details map[string]any
+	}
+	Failure *diagnosis
+}
+
+func parseResult(t *testing.T, text string) parsedResult {
+	var r parsedResult
+	require.NoError(t, json.Unmarshal([]byte(text), &r), text)
+	return r
+}
+
+// testWarning has a running pool meet it.
+func (row misconfiguration) testWarning(t *testing.T, a azure) {
+	dsn, flags := row.make(t, a)
+	name, options := poolSettings(flags)
+	cred, err := newCredential(name, a.outside().clientOptions)
+	require.NoError(t, err)
+	var log lockedBuffer
+	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
+
+	pool, err := aadpool.New(t.Context(), dsn, cred, options...)
+	if err == nil {
+		defer pool.Close()
+		err = pool.Ping(t.Context())
+	}
+	require.Error(t, err)
+	// A failed fetch is logged beside whoever waited for it, and perhaps a moment later.
+	assert.Eventually(t, func() bool { return strings.Contains(log.String(), row.warning) }, 5*time.Second, time.Millisecond, row.warning)
+	assert.Contains(t, log.String(), "level=WARN")
+	assert.NotRegexp(t, anyJWT, log.String())
+}
+
+// poolSettings are what a program would have in the place of the flags.
+func poolSettings(flags []string) (credential string, options []aadpool.Option) {
+	credential = "default"
+	for i := 0; i+1 < len(flags); i += 2 {
+		switch flags[i] {
+		case "--credential":
+			credential = flags[i+1]
+		case "--scope":
+			options = append(options, aadpool.WithScope(flags[i+1]))
+		}
+	}
+	return credential, options
+}
+
+// lockedBuffer takes the log of a pool, whose connects are other goroutines'.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes on
+// to the next; it returns a diagnosis only if none does.
+func (c *check) reachHosts(ctx context.Context) *diagnosis {
+	var first *diagnosis
+	reached := false
+	for _, h := range c.hosts {
+		d := c.reachHost(ctx, h)
+		if d == nil {
+			reached = true
+		} else if first == nil {
+			first = d
+		}
+	}
+	if reached {
+		return nil
+	}
+	return first
+}
+
+// reachHost resolves, dials, and makes TLS.
+func (c *check) reachHost(ctx context.Context, h host) *diagnosis {
+	if path := h.socket(); path != "" {
+		c.skip("DNS", path+" is a Unix socket")
+		conn, d := c.dial(ctx, h, "unix", []string{path})
+		if d == nil {
+			_ = conn.Close()
+			c.skip("TLS", "none on a Unix socket")
+		}
+		return d
+	}
+	addresses, d := c.resolve(ctx, h)
+	if d != nil {
+		return d
+	}
+	conn, d := c.dial(ctx, h, "tcp", addresses)
+	if d != nil {
+		return d
+	}
+	defer conn.Close()
+	if h.tls == nil {
+		c.skip("TLS", "the DSN says sslmode=disable, to this machine")
+		return nil
+	}
+	return c.handshake(ctx, h, conn)
+}
+
+func (c *check) resolve(ctx context.Context, h host) ([]string, *diagnosis) {
+	if _, err := netip.ParseAddr(h.name); err == nil {
+		c.skip("DNS", h.name+" is an address")
+		return []string{h.address()}, nil
+	}
+	var addresses []string
+	d := c.hostStep(ctx, "DNS", func(ctx context.Context) (step, *diagnosis) {
+		names, err := c.target.secured.ConnConfig.LookupFunc(ctx, h.name)
+		if err == nil && len(names) == 0 {
+			err = errors.New("no address")
+		}
+		if err != nil {
+			return step{Text: fmt.Sprintf("%s: %s", h.name, shortNetworkError(err))}, diagnoseDNS(h)
+		}
+		for _, name := range names {
+			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.port))))
+		}
+		return step{Text: h.name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.name, "addresses": names}}, nil
+	})
+	return addresses, d
+}
+
+// dial connects to the first address that answers, as pgx does.
+func (c *check) dial(ctx context.Context, h host, network string, addresses []string) (conn net.Conn, d *diagnosis) {
+	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (step, *diagnosis) {
+		var errs []error
+		for _, address := range addresses {
+			var dialer net.Dialer
+			var err error
+			if conn, err = dialer.DialContext(ctx, network, address); err == nil {
+				return step{Text: "connected to " + address, Details: map[string]any{"address": address}}, nil
+			}
+			errs = append(errs, fmt.Errorf("%s: %s", address, shortNetworkError(err)))
+			if ctx.Err() != nil {
+				break
+			}
+		}
+		return step{Text: errors.Join(errs...).Error()}, diagnoseDial(h, errs)
+	})
+	return conn, d
+}
+
+// sslRequest asks a server for TLS:
+// https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
+var sslRequest = binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, 1234<<16|5679)
+
+var errNoTLS = errors.New("the server says that it has no TLS")
+
+func (c *check) handshake(ctx context.Context, h host, conn net.Conn) *diagnosis {
+	return c.hostStep(ctx, "TLS", func(ctx context.Context) (step, *diagnosis) {
+		state, err := startTLS(ctx, conn, h.tls, c.target.secured.ConnConfig.SSLNegotiation == "direct")
+		if err != nil {
+			return step{Text: oneLine(err.Error())}, diagnoseTLS(h, err)
+		}
+		return describeTLS(state), nil
+	})
+}
+
+func startTLS(ctx context.Context, conn net.Conn, config *tls.Config, direct bool) (tls.ConnectionState, error) {
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if !direct {
+		if _, err := conn.Write(sslRequest); err != nil {
+			return tls.ConnectionState{}, err
+		}
+		var answer [1]byte
+		if _, err := io.ReadFull(conn, answer[:]); err != nil {
+			return tls.ConnectionState{}, fmt.Errorf("asking for TLS: %w", err)
+		}
+		if answer[0] != 'S' {
+			return tls.ConnectionState{}, errNoTLS
+		}
+	}
+	secured := tls.Client(conn, config)
+	err := secured.HandshakeContext(ctx)
+	return secured.ConnectionState(), err
+}
+
+func describeTLS(state tls.ConnectionState) step {
+	leaf := state.PeerCertificates[0]
+	days := int(time.Until(leaf.NotAfter).Hours() / 24)
+	s := step{
+		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), certificateNames(leaf), days),
+		Details: map[string]any{
+			"version": tls.VersionName(state.Version), "names": strings.Split(certificateNames(leaf), ", "),
+			"not_after": leaf.NotAfter.UTC(), "days_left": days,
+		},
+	}
+	chain := state.PeerCertificates
+	if len(state.VerifiedChains) > 0 {
+		chain = state.VerifiedChains[0]
+	}
+	subjects := make([]string, len(chain))
+	for i, certificate := range chain {
+		subjects[i] = commonName(certificate)
+	}
+	s.Notes = []string{"chain: " + strings.Join(subjects, " < ")}
+	s.Details["chain"] = subjects
+	return s
+}
+
+// certificateNames are the DNS names and addresses that a certificate is for.
+func certificateNames(c *x509.Certificate) string {
+	names := append([]string{}, c.DNSNames...)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return commonName(c)
+	}
+	return strings.Join(names, ", ")
+}
+
+func commonName(c *x509.Certificate) string {
+	if c.Subject.CommonName != "" {
+		return c.Subject.CommonName
+	}
+	return c.Subject.String()
+}
+
+// shortNetworkError leaves out what the line says already.
+func shortNetworkError(err error) string {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return dns.Err
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
+		return op.Err.Error()
+	}
+	return err.Error()
+}

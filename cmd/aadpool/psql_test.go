@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// findPsql returns the machine's psql, before a test changes PATH.
+func findPsql(t *testing.T) string {
+	if path, err := exec.LookPath("psql"); err == nil {
+		return path
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/psql")
+	require.NoError(t, err)
+	require.NotEmpty(t, found, "psql is missing: install postgresql-client")
+	return found[len(found)-1]
+}
+
+func (a azure) usePsql(t *testing.T, path string) { a.program(t, "psql", "exec "+path+` "$@"`) }
+
+func TestPsqlLogsIn(t *testing.T) {
+	psql := findPsql(t)
+	for _, row := range []struct {
+		name string
+		dsn  func(t *testing.T, a azure) string
+		args []string
+		want string
+	}{
+		{"by a URL", func(_ *testing.T, a azure) string { return a.server.DSN("orders-api") }, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"by keywords, with what only pgx understands", func(t *testing.T, a azure) string {
+			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=prefer sslrootcert='%s' pool_max_conns=7 default_query_exec_mode=exec statement_timeout=12345 application_name='a b'",
+				a.port(), a.rootFile(t))
+		}, []string{"-c", "select current_setting('statement_timeout') || current_setting('application_name')"}, "12345msa b\n"},
+		{"in spite of a password in the DSN", func(_ *testing.T, a azure) string {
+			return strings.Replace(a.server.DSN("orders-api"), "orders-api@", "orders-api:hunter2hunter2@", 1)
+		}, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"by a service file that has a password in it", func(t *testing.T, a azure) string {
+			file := filepath.Join(t.TempDir(), "services")
+			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "[orders]\nhost=127.0.0.1\nport=%s\nuser=orders-api\ndbname=postgres\npassword=hunter2hunter2\nsslrootcert=%s\nsslmode=allow\n",
+				a.port(), a.rootFile(t)), 0o600))
+			t.Setenv("PGSERVICEFILE", file)
+			return "service=orders"
+		}, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"by the environment, whose other settings lead elsewhere", func(t *testing.T, a azure) string {
+			setenv(t, map[string]string{"PGHOST": "127.0.0.1", "PGPORT": a.port(), "PGUSER": "orders-api", "PGDATABASE": "postgres",
+				"PGSSLROOTCERT": a.rootFile(t), "PGSSLMODE": "allow", "PGHOSTADDR": "192.0.2.1", "PGPASSWORD": "hunter2hunter2"})
+			return ""
+		}, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"with the system's roots", func(t *testing.T, a azure) string {
+			t.Setenv("SSL_CERT_FILE", a.rootFile(t))
+			return "host=127.0.0.1 user=orders-api dbname=postgres port=" + a.port()
+		}, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"to the second of two hosts", func(t *testing.T, a azure) string { return hostAnd(t, a, "127.0.0.1,", closedPort(t)+",") },
+			[]string{"-c", "select session_user"}, "orders-api\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			a.usePsql(t, psql)
+			args := append([]string{"psql", row.dsn(t, a), "--", "-X", "-A", "-t"}, row.args...)
+			got := runCommand(t, a.outside(), args...)
+			require.Equal(t, exitOK, got.status, got.stderr)
+			assert.Equal(t, row.want, got.stdout)
+			assert.Zero(t, a.server.Stats().PlaintextStartups)
+		})
+	}
+}
+
+func TestPsqlVerifiesTheServer(t *testing.T) {
+	psql := findPsql(t)
+	other, a := newAzure(t), newAzure(t)
+	a.useSecret(t)
+	a.usePsql(t, psql)
+	t.Setenv("SSL_CERT_FILE", other.rootFile(t))
+	got := runCommand(t, a.outside(), "psql", "host=127.0.0.1 user=orders-api dbname=postgres port="+a.port(), "--", "-c", "select 1")
+	assert.Equal(t, exitStatus(2), got.status, "psql's own: the connection failed")
+	assert.Contains(t, got.stderr, "certificate")
+	assert.Empty(t, a.server.Logins(), "no token has been sent")
+}
+
+func TestPsqlExitStatus(t *testing.T) {
+	for _, row := range []struct {
+		name, script string
+		want         exitStatus
+	}{
+		{"all is well", "exit 0", exitOK},
+		{"an error in a script", "exit 3", 3},
+		{"ended by a signal", "kill -KILL $$", 128 + exitStatus(syscall.SIGKILL)},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			a.program(t, "psql", `case "$1" in --version) echo "psql (PostgreSQL) 17.2";; *) `+row.script+";; esac")
+			got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"))
+			assert.Equal(t, row.want, got.status)
+			assert.Empty(t, got.stderr)
+		})
+	}
+}
+
+// signalAt sends a signal to this process when a text is written.
+type signalAt struct {
+	printed bytes.Buffer
+	text    string
+	signal  syscall.Signal
+	once    sync.Once
+}
+
+func (s *signalAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(s.text)) {
+		s.once.Do(func() { _ = syscall.Kill(os.Getpid(), s.signal) })
+	}
+	return s.printed.Write(p)
+}
+
+func TestPsqlGetsTheSignals(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			a.program(t, "psql", `case "$1" in --version) exit;; esac
+				trap 'echo trapped; exit 42' INT TERM HUP QUIT
+				echo ready
+				while :; do /bin/sleep 0.05; done`)
+			stdout := &signalAt{text: "ready", signal: signal}
+			var stderr bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, a.outside())
+			assert.Equal(t, exitStatus(42), status)
+			assert.Equal(t, "ready\ntrapped\n", stdout.printed.String())
+			assert.Empty(t, stderr.String())
+		})
+	}
+}
+
+func TestPsqlThatIsNotThere(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"))
+	assert.Equal(t, exitNoPsql, got.status)
+	assert.Regexp(t, `^aadpool: psql is not on PATH: install it [^\n]+\n$`, got.stderr)
+	assert.Zero(t, a.Requests(), "no token was asked for")
+}
+
+func TestPsqlFailsBeforeItRuns(t *testing.T) {
+	a := newAzure(t)
+	a.program(t, "psql", "echo ran")
+	got := runCommand(t, a.outside(), "psql", "postgres://orders-api@"+azureHost+"/orders?sslmode=disable")
+	assert.Equal(t, exitPlaintext, got.status)
+	assert.Contains(t, got.stderr, "in the clear")
+	got = runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"))
+	assert.Equal(t, exitCredential, got.status)
+	assert.Contains(t, got.stderr, "no credential of the default chain has a token")
+	assert.Empty(t, got.stdout)
+}

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgservicefile"
+)
+
+// psqlEnvironment is the environment that has psql connect as a pool on the DSN would. psql gets no DSN: a password in
+// it, or in a service file, would come before the token, and pgx's own keywords mean nothing to libpq.
+func psqlEnvironment(t target, dsn string, version int) ([]string, error) {
+	all := hosts(&t.secured.ConnConfig.Config)
+	config := t.secured.ConnConfig
+	names, ports := make([]string, len(all)), make([]string, len(all))
+	mode := "disable"
+	for i, h := range all {
+		names[i], ports[i] = h.name, strconv.Itoa(int(h.port))
+		if h.tls != nil {
+			mode = sslMode(h.tls) // one for all, but for Unix sockets, to which it does not apply
+		}
+	}
+	settings := newSettings(dsn)
+	set := map[string]string{
+		"PGHOST": strings.Join(names, ","), "PGPORT": strings.Join(ports, ","), "PGUSER": config.User, "PGDATABASE": config.Database,
+		"PGSSLMODE": mode, "PGSSLCERT": settings.get("sslcert"), "PGSSLKEY": settings.get("sslkey"),
+		"PGTARGETSESSIONATTRS": settings.get("target_session_attrs"),
+		"PGAPPNAME":            config.RuntimeParams["application_name"],
+		"PGOPTIONS":            serverOptions(config.RuntimeParams),
+		"PGGSSENCMODE":         "disable", // it would take the place of TLS
+	}
+	if config.ConnectTimeout > 0 {
+		set["PGCONNECT_TIMEOUT"] = strconv.Itoa(int((config.ConnectTimeout + time.Second - 1) / time.Second))
+	}
+	if config.SSLNegotiation == "direct" && version >= 17 {
+		set["PGSSLNEGOTIATION"] = "direct"
+	}
+	var err error
+	if set["PGSSLROOTCERT"], err = rootCertificates(mode, settings.get("sslrootcert"), version); err != nil {
+		return nil, err
+	}
+	return replaceConnectionSettings(os.Environ(), set), nil
+}
+
+// kept are variables of libpq that neither say where to connect nor what to send there.
+var kept = map[string]bool{"PGCLIENTENCODING": true, "PGTZ": true, "PGDATESTYLE": true, "PGGEQO": true, "PGSYSCONFDIR": true,
+	"PGLOCALEDIR": true, "PGSSLCRL": true, "PGSSLCRLDIR": true, "PGSSLMINPROTOCOLVERSION": true, "PGSSLMAXPROTOCOLVERSION": true,
+	"PGCHANNELBINDING": true, "PGREQUIREAUTH": true}
+
+// replaceConnectionSettings takes libpq's variables out of environ and puts those of set in: PGHOSTADDR, for one, would
+// send the token elsewhere. Those of psql itself (PSQL_…, PAGER) stay.
+func replaceConnectionSettings(environ []string, set map[string]string) []string {
+	result := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
+		name, _, _ := strings.Cut(pair, "=")
+		return strings.HasPrefix(name, "PG") && !kept[name]
+	})
+	for _, name := range slices.Sorted(maps.Keys(set)) {
+		if set[name] != "" {
+			result = append(result, name+"="+set[name])
+		}
+	}
+	return result
+}
+
+// serverOptions is PGOPTIONS: the run-time parameters, which a DSN of pgx can name and one of libpq cannot.
+func serverOptions(params map[string]string) string {
+	options := []string{}
+	if given := params["options"]; given != "" {
+		options = append(options, given)
+	}
+	escape := strings.NewReplacer(`\`, `\\`, " ", `\ `)
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if name != "application_name" && name != "options" {
+			options = append(options, "-c "+escape.Replace(name+"="+params[name]))
+		}
+	}
+	return strings.Join(options, " ")
+}
+
+// systemRoots is where distributions keep the system's roots in one file; crypto/x509 looks there too.
+var systemRoots = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem"}
+
+// rootCertificates is PGSSLROOTCERT. Without one, libpq looks for a file in the home directory and nowhere else; the
+// system's roots, which pgx takes, it knows as "system" from version 16 on, with verify-full only:
+// https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-SSLROOTCERT
+func rootCertificates(mode, given string, version int) (string, error) {
+	if mode == "disable" || (given != "" && given != "system") || (mode == "require" && given == "") {
+		return given, nil
+	}
+	if mode == "verify-full" && version >= 16 && os.Getenv("SSL_CERT_FILE") == "" {
+		return "system", nil
+	}
+	files := systemRoots
+	if file := os.Getenv("SSL_CERT_FILE"); file != "" {
+		files = []string{file}
+	}
+	for _, file := range files {
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+	}
+	return "", exitError{status: exitTLS, text: fmt.Sprintf("psql %d cannot take the system's roots by itself (16 and newer can, for verify-full), and there is no file of them here: "+
+		"install ca-certificates, or put sslrootcert=FILE into the DSN", version)}
+}
+
+// settings are those of a DSN's keywords that pgx does not keep as they were given.
+type settings struct{ dsn, service map[string]string }
+
+// variables are the environment's names for them.
+var variables = map[string]string{"sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslrootcert": "PGSSLROOTCERT",
+	"target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "servicefile": "PGSERVICEFILE"}
+
+// newSettings reads a DSN that pgx has found to be well-formed.
+func newSettings(dsn string) settings {
+	s := settings{dsn: keywords(dsn)}
+	name := cmp.Or(s.dsn["service"], os.Getenv("PGSERVICE"))
+	if name == "" {
+		return s
+	}
+	file := cmp.Or(s.dsn["servicefile"], os.Getenv("PGSERVICEFILE"), homeFile(".pg_service.conf"))
+	if parsed, err := pgservicefile.ReadServicefile(file); err == nil {
+		if service, err := parsed.GetService(name); err == nil {
+			s.service = service.Settings
+		}
+	}
+	return s
+}
+
+// get follows pgx: the DSN, the service file, the environment, and the files that libpq and pgx look for at home.
+func (s settings) get(key string) string {
+	value := cmp.Or(s.dsn[key], s.service[key], os.Getenv(variables[key]))
+	if value == "" && key == "sslrootcert" && runtime.GOOS != "windows" {
+		if file := homeFile(filepath.Join(".postgresql", "root.crt")); file != "" {
+			if _, err := os.Stat(file); err == nil {
+				return file
+			}
+		}
+	}
+	return value
+}
+
+func homeFile(name string) string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(home, name)
+}
+
+// keywords takes a well-formed DSN apart: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING.
+// Of a URL it reads the parameters only.
+func keywords(dsn string) map[string]string {
+	result := map[string]string{}
+	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+		_, query, _ := strings.Cut(dsn, "?")
+		values, _ := url.ParseQuery(query)
+		for key, all := range values {
+			result[key] = all[len(all)-1]
+		}
+		return result
+	}
+	for {
+		key, rest, ok := strings.Cut(dsn, "=")
+		if !ok {
+			return result
+		}
+		value, rest := keywordValue(strings.TrimSpace(rest))
+		result[strings.TrimSpace(key)] = value
+		dsn = rest
+	}
+}
+
+// keywordValue returns the value that text begins with, and what comes after it.
+func keywordValue(text string) (value, rest string) {
+	var b strings.Builder
+	text, quoted := strings.CutPrefix(text, "'")
+	for i := 0; i < len(text); i++ {
+		switch char := text[i]; {
+		case char == '\\' && i+1 < len(text):
+			i++
+			b.WriteByte(text[i])
+		case quoted && char == '\'', !quoted && strings.ContainsRune(" \t\n\r\v\f", rune(char)):
+			return b.String(), text[i+1:]
+		default:
+			b.WriteByte(char)
+		}
+	}
+	return b.String(), ""
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// asAdministrator says where the SQL about roles is to be run:
+// https://learn.microsoft.com/azure/postgresql/security/security-manage-entra-users
+const asAdministrator = "-- as a Microsoft Entra administrator of the server, in the database postgres:"
+
+// createPrincipal is the SQL that makes the role of the principal of that name. The last two arguments make it no
+// administrator, and do not ask for multi-factor authentication.
+func createPrincipal(name string) string {
+	return fmt.Sprintf("select * from pgaadauth_create_principal(%s, false, false);", literal(name))
+}
+
+// createPrincipalWithID is the SQL for a principal known by its object id, whose role may have any name.
+func createPrincipalWithID(name, objectID, objectType string) string {
+	return fmt.Sprintf("select * from pgaadauth_create_principal_with_oid(%s, %s, %s, false, false);",
+		literal(name), literal(objectID), literal(objectType))
+}
+
+// listPrincipals is the SQL that tells which principal a role belongs to.
+func listPrincipals(name string) string {
+	return fmt.Sprintf("select * from pgaadauth_list_principals(false) where rolname = %s;", literal(name))
+}
+
+// grants is the SQL that lets role use the tables of schema, in the database that it is run in.
+func grants(role, database, schema string, write bool) []string {
+	tables, sequences := "select", ""
+	if write {
+		tables, sequences = "select, insert, update, delete", "usage, select"
+	}
+	to := " to " + identifier(role) + ";"
+	in := " in schema " + identifier(schema)
+	lines := []string{
+		"grant connect on database " + identifier(database) + to,
+		"grant usage on schema " + identifier(schema) + to,
+		"grant " + tables + " on all tables" + in + to,
+	}
+	if write {
+		lines = append(lines, "grant "+sequences+" on all sequences"+in+to)
+	}
+	lines = append(lines, "-- for tables that the role which runs this creates later",
+		"alter default privileges"+in+" grant "+tables+" on tables"+to)
+	if write {
+		lines = append(lines, "alter default privileges"+in+" grant "+sequences+" on sequences"+to)
+	}
+	return lines
+}
+
+// identifier quotes a name: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
+func identifier(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// literal quotes a string. One with a backslash is written such that it means the same whatever
+// standard_conforming_strings says: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-STRINGS
+func literal(s string) string {
+	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
