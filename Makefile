@@ -1,5 +1,6 @@
 # make demo   a pool under load through several token rotations, on a local PostgreSQL
 # make test   every test, with the race detector, on a real PostgreSQL
+# make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
 # make bench  the benchmarks
 # make lint   gofmt, go vet, staticcheck, go mod tidy
 
@@ -8,7 +9,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The modules of their own, which keep what they depend on out of the package's.
 MODULES = otelaadpool examples/ecosystem examples/tokenservice
 
-.PHONY: demo test bench lint postgresql
+.PHONY: demo test soak bench lint postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -21,6 +22,9 @@ test: postgresql
 	@for module in $(MODULES); do \
 		(set -x; cd $$module && go test -race -timeout 5m -p 4 ./...) || exit 1; \
 	done
+
+soak: postgresql
+	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -run '^TestSoak$$' -v -timeout 0 .
 
 bench: postgresql
 	go test -run '^$$' -bench . ./...

@@ -1,0 +1,305 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Tests of a wall clock that is set, and of a machine that sleeps: the wall clock jumps and the monotonic one does not.
+//
+// In a bubble of testing/synctest, as on a machine that nobody touches, the two go together. But nothing in this package
+// knows what time it is other than by comparing the present with moments that it has recorded. So setting the wall clock
+// forward by d looks to it just as if each moment that is compared by the wall clock moved d into the past, and those
+// compared by the monotonic clock stayed. That is what setClock does. Which moment is of which kind is for
+// TestWhichClockEachMomentIsComparedBy to see, outside a bubble, where a time.Time has a monotonic reading or not.
+
+// setClock makes c see the wall clock set forward by d, or back if d is negative.
+func (c *tokenCache) setClock(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakeAt.Add(-d.Milliseconds())
+	token := *c.token
+	token.expires, token.refreshAt = token.expires.Add(-d), token.refreshAt.Add(-d)
+	c.token = &token
+}
+
+func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
+	hasMonotonicReading := func(t time.Time) bool { return t != t.Round(0) }
+	cache, _ := newTestCache(issuing(time.Hour, 0))
+	mustGet(t, cache)
+	assert.False(t, hasMonotonicReading(cache.token.expires))
+	assert.False(t, hasMonotonicReading(cache.token.refreshAt))
+	assert.False(t, hasMonotonicReading(retirement(time.Now(), cache.token.expires)))
+	assert.True(t, hasMonotonicReading(cache.vouched))
+	assert.True(t, hasMonotonicReading(cache.nextTry))
+
+	failing, _ := newTestCache(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return azcore.AccessToken{}, errEntra }})
+	_, err := failing.get(t.Context())
+	require.ErrorIs(t, err, errEntra)
+	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
+}
+
+// SetClock makes h see the wall clock set by d, for the tests with real servers. What connections know is theirs to move.
+func (h *Hook) SetClock(d time.Duration) { h.cache.Load().setClock(d) }
+
+func TestClockSetForwardPastTheTokensEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := issuing(time.Hour, time.Second)
+		cache, logs := newTestCache(cred)
+		mustGet(t, cache)
+		cache.setClock(time.Hour)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-2", token, "the old one has ended, as far as this machine knows")
+		assert.Equal(t, time.Second, took, "one fetch")
+		token, took = mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+		assert.Zero(t, took)
+		assert.Equal(t, 2, cred.count())
+		assert.Empty(t, logs.lines(slog.LevelWarn))
+	})
+}
+
+func TestClockSetForwardWithinTheTokensLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := issuing(24*time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		cache.setClock(time.Hour)
+		_, took := mustGet(t, cache)
+		assert.Zero(t, took)
+		assert.Equal(t, 1, cred.count())
+		time.Sleep(23*time.Hour - 5*time.Minute)
+		cache.refreshIfDue(t.Context(), time.Now())
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, 2, cred.count(), "due an hour sooner")
+	})
+}
+
+func TestClockSetBackThenRightAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := issuing(time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		cache.setClock(-time.Hour)
+		time.Sleep(57 * time.Minute)
+		_, took := mustGet(t, cache)
+		assert.Zero(t, took)
+		assert.Equal(t, 1, cred.count(), "the token has 63 minutes left, as far as this machine knows")
+
+		cache.setClock(time.Hour)
+		cache.refreshIfDue(t.Context(), time.Now())
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, 2, cred.count(), "due, and nobody had to wait")
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+		assert.Zero(t, took)
+	})
+}
+
+// With its clock set back a machine takes a token for good that is not. It learns of it from the server.
+func TestClockSetBackUntilTheServerRefusesTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := issuing(time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		cache.setClock(-time.Hour)
+		time.Sleep(time.Hour)
+		token, _ := mustGet(t, cache)
+		require.Equal(t, "token-1", token)
+
+		cache.reject(cache.token)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+		assert.Equal(t, time.Second, took)
+	})
+}
+
+func TestClockDoesNotChangeABackoff(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		set  time.Duration
+	}{
+		{"left alone", 0},
+		{"set back an hour", -time.Hour},
+		{"set forward an hour", time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+					if 1 < n && n <= 5 {
+						return azcore.AccessToken{}, errEntra
+					}
+					return newToken(n, time.Hour), nil
+				}}
+				cache, _ := newTestCache(cred)
+				mustGet(t, cache)
+				time.Sleep(3 * time.Hour)
+				start := time.Now()
+				for i := range 4 { // 1, 2, 4 and 5 s of back-off
+					time.Sleep(time.Until(cache.nextTry))
+					_, err := cache.get(t.Context())
+					require.ErrorIs(t, err, errEntra)
+					require.Equal(t, i+2, cred.count())
+				}
+				failed := time.Now()
+				cache.setClock(row.set)
+				var err error
+				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context()) {
+					require.Less(t, time.Since(start), time.Hour)
+					time.Sleep(10 * time.Millisecond)
+				}
+				assert.GreaterOrEqual(t, time.Since(failed), maxBackoff)
+				assert.LessOrEqual(t, time.Since(failed), maxBackoff*12/10+20*time.Millisecond)
+			})
+		})
+	}
+}
+
+// A laptop's lid is closed for two hours, or a virtual machine is paused.
+func TestMachineAsleepForTwoHours(t *testing.T) {
+	const asleep = 2 * time.Hour
+	t.Run("the first connect waits for a new token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := issuing(75*time.Minute, time.Second)
+			cache, logs := newTestCache(cred)
+			mustGet(t, cache)
+			time.Sleep(10 * time.Minute)
+			cache.setClock(asleep)
+			token, took := mustGet(t, cache)
+			assert.Equal(t, "token-2", token)
+			assert.Equal(t, time.Second, took)
+			assert.Empty(t, logs.lines(slog.LevelWarn))
+		})
+	})
+	t.Run("the first acquire has one fetched", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := issuing(75*time.Minute, time.Second)
+			cache, _ := newTestCache(cred)
+			mustGet(t, cache)
+			cache.setClock(asleep)
+			cache.refreshIfDue(t.Context(), time.Now())
+			time.Sleep(2 * time.Second)
+			assert.Equal(t, 2, cred.count())
+		})
+	})
+	t.Run("a fetch that was under way fails, and the next one does not wait long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				time.Sleep(time.Second)
+				if n == 2 {
+					return azcore.AccessToken{}, errEntra // its connection is long gone
+				}
+				return newToken(n, 75*time.Minute), nil
+			}}
+			cache, _ := newTestCache(cred)
+			mustGet(t, cache)
+			time.Sleep(70 * time.Minute)
+			mustGet(t, cache) // due: starts the second
+			synctest.Wait()
+			cache.setClock(asleep)
+			_, err := cache.get(t.Context())
+			require.ErrorIs(t, err, errEntra)
+			time.Sleep(firstBackoff * 12 / 10)
+			token, _ := mustGet(t, cache)
+			assert.Equal(t, "token-3", token)
+		})
+	})
+	t.Run("the pause after the same token again does not matter", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			first := newToken(1, 75*time.Minute)
+			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				if n <= 2 {
+					return first, nil
+				}
+				return newToken(n, 75*time.Minute), nil
+			}}
+			cache, _ := newTestCache(cred)
+			mustGet(t, cache)
+			time.Sleep(70*time.Minute + time.Second)
+			mustGet(t, cache)
+			synctest.Wait()
+			require.Equal(t, 2, cred.count(), "the next is due in 30 s")
+			cache.setClock(asleep)
+			token, _ := mustGet(t, cache)
+			assert.Equal(t, "token-3", token)
+		})
+	})
+	t.Run("nor does the pause after a refresh that failed", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				if n == 2 {
+					return azcore.AccessToken{}, errEntra
+				}
+				return newToken(n, 75*time.Minute), nil
+			}}
+			cache, _ := newTestCache(cred)
+			mustGet(t, cache)
+			time.Sleep(70 * time.Minute)
+			mustGet(t, cache)
+			synctest.Wait()
+			require.Equal(t, 2, cred.count(), "the next is due in 30 s")
+			cache.setClock(asleep)
+			token, _ := mustGet(t, cache)
+			assert.Equal(t, "token-3", token)
+		})
+	})
+	t.Run("a connect that was waiting for a new token does not fall back on the old one", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				if n == 2 {
+					time.Sleep(15 * time.Second)
+				}
+				return newToken(n, time.Hour), nil
+			}}
+			cache, _ := newTestCache(cred)
+			mustGet(t, cache)
+			time.Sleep(time.Hour - 20*time.Second) // the last minute: it waits for 10 s at the most
+			old := cache.token
+			token, err := cache.get(onWaiting{t.Context(), sync.OnceFunc(func() { old.expires = old.expires.Add(-asleep) })})
+			require.NoError(t, err)
+			assert.Equal(t, "token-2", token.secret())
+		})
+	})
+}
+
+// onWaiting is a context that does something when it is about to be waited for.
+type onWaiting struct {
+	context.Context
+	do func()
+}
+
+func (c onWaiting) Done() <-chan struct{} {
+	c.do()
+	return c.Context.Done()
+}
+
+// The pause after a refresh that failed began when there was a good token, and there is none when the machine wakes up.
+func TestMachineAsleepAfterARefreshThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n == 2 {
+				return azcore.AccessToken{}, errEntra
+			}
+			return newToken(n, 75*time.Minute), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(70 * time.Minute)
+		mustGet(t, cache) // due: the second fails, and the next is due in 30 s
+		synctest.Wait()
+		require.Equal(t, 2, cred.count())
+		cache.setClock(2 * time.Hour)
+		token, err := cache.get(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "token-3", token.secret())
+	})
+}

@@ -1,0 +1,157 @@
+package aadpool_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// laptop is a machine with a directory for az, and two people who use it.
+type laptop struct {
+	azure
+	bin, path string
+	ada, bob  aadpooltest.Principal
+}
+
+func newLaptop(t *testing.T) laptop {
+	t.Helper()
+	l := laptop{azure: newAzure(t), bin: t.TempDir(), path: os.Getenv("PATH")}
+	l.ada = l.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@contoso.example"})
+	l.bob = l.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "bob@contoso.example"})
+	setenv(t, nil)
+	return l
+}
+
+// login is `az login` as that user.
+func (l laptop) login(t *testing.T, p aadpooltest.Principal) {
+	t.Setenv("PATH", l.bin+string(os.PathListSeparator)+l.path) // the stand-in needs bash
+	require.NoError(t, l.InstallAzureCLI(p, l.bin))
+}
+
+// uninstall leaves no az on PATH, nor anything else.
+func (l laptop) uninstall(t *testing.T) {
+	t.Setenv("PATH", l.bin)
+	_ = os.Remove(filepath.Join(l.bin, "az"))
+}
+
+func (l laptop) logOut(t *testing.T) {
+	l.az(t, `echo "ERROR: Please run 'az login' to setup account." >&2; exit 1`)
+}
+
+// az is another az, by a shell script.
+func (l laptop) az(t *testing.T, script string) {
+	t.Helper()
+	l.uninstall(t)
+	name := filepath.Join(l.bin, "az")
+	require.NoError(t, os.WriteFile(name+".new", []byte("#!/bin/sh\n"+script+"\n"), 0o700))
+	require.NoError(t, os.Rename(name+".new", name))
+}
+
+// TestAzureCLI: what is wrong with az is what the error says; and when that has been put right, the same credential works.
+func TestAzureCLI(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		fail func(t *testing.T, l laptop)
+		sees string
+	}{
+		{"not installed", func(t *testing.T, l laptop) { l.uninstall(t) }, "executable not found on path"},
+		{"logged out", func(t *testing.T, l laptop) { l.logOut(t) }, "Please run 'az login' to setup account."},
+		{"slow", func(t *testing.T, l laptop) { l.az(t, "exec /bin/sleep 4") }, "no answer within the token timeout of 3s"},
+		{"saying something else than a token", func(t *testing.T, l laptop) { l.az(t, "echo Hello") }, "invalid character 'H'"},
+		{"with an answer that has no token", func(t *testing.T, l laptop) { l.az(t, `echo '{"expires_on": 4102444800}'`) }, "the credential returned an empty token"},
+		{"with a token that has expired", func(t *testing.T, l laptop) { l.SetTokenAge(2 * time.Hour); l.login(t, l.ada) }, "check this machine's clock"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l := newLaptop(t)
+			cred, err := azidentity.NewAzureCLICredential(nil)
+			require.NoError(t, err)
+			row.fail(t, l)
+			start := time.Now()
+			_, err = aadpool.New(t.Context(), l.server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(3*time.Second))
+			assert.Less(t, time.Since(start), 15*time.Second)
+			printed.value(err)
+			require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: ")
+			require.ErrorContains(t, err, row.sees)
+
+			l.SetTokenAge(0)
+			l.login(t, l.ada)
+			pool, err := aadpool.New(t.Context(), l.server.DSN(l.ada.Name), cred)
+			require.NoError(t, err)
+			defer pool.Close()
+			assert.Equal(t, l.ada.Name, whoami(t, pool))
+		})
+	}
+}
+
+// TestAzureCLILoggedOutWhileAPoolIsInUse: connects go on while the token lasts. Then they fail, with what to do; and
+// succeed again when that has been done.
+func TestAzureCLILoggedOutWhileAPoolIsInUse(t *testing.T) {
+	l := newLaptop(t)
+	l.SetTokenLife(4 * time.Second)
+	l.login(t, l.ada)
+	cred, err := azidentity.NewAzureCLICredential(nil)
+	require.NoError(t, err)
+	pool, hook := newPool(t, l.server.DSN(l.ada.Name), cred, nil)
+	writes := newRecord(t, azure{l.Authority, l.Postgres, l.server, l.ada})
+	defer writes.checkNothingIsLost(t)
+	l.logOut(t)
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	for ends := hook.Stats().TokenExpires; time.Until(ends) > 1500*time.Millisecond; <-ticks.C {
+		pool.Reset()
+		require.NoError(t, writes.write(t.Context(), pool))
+	}
+	// In its last moments the token may end while a login by it is under way.
+	require.Eventually(t, func() bool {
+		pool.Reset()
+		err := writes.write(t.Context(), pool)
+		printed.value(err)
+		return err != nil && strings.Contains(err.Error(), "Please run 'az login' to setup account.")
+	}, 20*time.Second, 20*time.Millisecond)
+
+	l.login(t, l.ada)
+	require.Eventually(t, func() bool { return writes.write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
+}
+
+// TestAzureCLISwitchedToAnotherUser: the DSN's role is ada's. With bob's token the server refuses it, and the hint says
+// why; when ada is back, so is the pool. With WithUserFromToken the role follows the token.
+func TestAzureCLISwitchedToAnotherUser(t *testing.T) {
+	l := newLaptop(t)
+	l.SetTokenLife(3 * time.Second)
+	cred, err := azidentity.NewAzureCLICredential(nil)
+	require.NoError(t, err)
+	l.login(t, l.ada)
+	pool, hook := newPool(t, l.server.DSN(l.ada.Name), cred, nil)
+	following, _ := newPool(t, l.server.DSN("somebody"), cred, nil, aadpool.WithUserFromToken())
+	writes := newRecord(t, azure{l.Authority, l.Postgres, l.server, l.ada})
+	defer writes.checkNothingIsLost(t)
+	require.NoError(t, writes.write(t.Context(), pool))
+	assert.Equal(t, l.ada.Name, whoami(t, following))
+
+	l.login(t, l.bob)
+	connect := func(p *pgxpool.Pool) error { p.Reset(); return p.Ping(t.Context()) }
+	var refused *pgconn.PgError
+	require.Eventually(t, func() bool { return errors.As(connect(pool), &refused) }, 20*time.Second, 20*time.Millisecond,
+		"with ada's last token gone, bob's is next")
+	printed.value(refused)
+	assert.Contains(t, refused.Message, `password authentication failed for user "ada@contoso.example"`)
+	assert.Contains(t, refused.Hint, `the token is for "bob@contoso.example" but the role is "ada@contoso.example"`)
+	assert.Positive(t, hook.Stats().Rejections)
+	require.Eventually(t, func() bool { return connect(following) == nil && whoami(t, following) == l.bob.Name }, 20*time.Second, 20*time.Millisecond)
+
+	l.login(t, l.ada)
+	require.Eventually(t, func() bool { return connect(pool) == nil }, 20*time.Second, 20*time.Millisecond)
+	require.NoError(t, writes.write(t.Context(), pool))
+}

@@ -1,0 +1,129 @@
+package aadpool_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// TestTokensOfEachKind: the credential has one token, of the row's kind, and no other.
+func TestTokensOfEachKind(t *testing.T) {
+	const m = time.Minute
+	for _, row := range []struct {
+		name string
+		// The token, as the authority makes it, and how much longer than the token itself the credential says it lasts.
+		options []aadpooltest.TokenOption
+		more    time.Duration
+		// What the server says to it, and what the error's hint says about that. Empty: it lets the pool in.
+		refusal, hint string
+		lifetime      time.Duration // the sum of the pool's MaxConnLifetime and its jitter
+	}{
+		{"good", nil, 0, "", "", 75 * m},
+		{"of 1 minute", []aadpooltest.TokenOption{aadpooltest.WithLife(m)}, 0, "", "", m},
+		{"of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour)}, 0, "", "", 24 * 60 * m},
+		{"with a minute left of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour), aadpooltest.WithIssuedAt(time.Now().Add(m - 24*time.Hour))},
+			0, "", "", 24 * 60 * m},
+		{"of 7 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(7 << 10)}, 0, "", "", 75 * m},
+		{"of 16 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(16 << 10)}, 0, "", "", 75 * m},
+		{"expired, which this machine's clock does not know", []aadpooltest.TokenOption{aadpooltest.WithIssuedAt(time.Now().Add(-76 * m))}, 60 * m,
+			"The access token has expired", "check this machine's clock", 75 * m},
+		{"for another audience", []aadpooltest.TokenOption{aadpooltest.WithAudience("https://management.azure.com")}, 0,
+			"does not have a valid audience claim", "its audience is https://management.azure.com): set WithScope", 75 * m},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			secret, err := a.Issue(a.app.Name, row.options...)
+			require.NoError(t, err)
+			ends, err := tokenEnd(secret)
+			require.NoError(t, err)
+			pool, hook := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: ends.Add(row.more)}}, nil)
+
+			err = pool.Ping(t.Context())
+			printed.value(err)
+			config := pool.Config()
+			assert.InDelta(t, row.lifetime, config.MaxConnLifetime+config.MaxConnLifetimeJitter, float64(time.Second), "a token's end is cut to the second")
+			if row.refusal == "" {
+				require.NoError(t, err)
+				assert.Equal(t, a.app.Name, whoami(t, pool))
+				assert.Zero(t, hook.Stats().Rejections)
+				return
+			}
+			var refused *pgconn.PgError
+			require.ErrorAs(t, err, &refused)
+			assert.Contains(t, refused.Message, row.refusal)
+			assert.Contains(t, refused.Hint, row.hint)
+			assert.EqualValues(t, 1, hook.Stats().Rejections)
+		})
+	}
+}
+
+// TestTokenNotYetValid: the authority's clock is ahead of the server's. The server refuses until the token is valid.
+func TestTokenNotYetValid(t *testing.T) {
+	a := newAzure(t)
+	a.SetTokenAge(-3 * time.Second)
+	pool, _ := newPool(t, a.dsn(), a.credential(t), nil)
+	writes := newRecord(t, a)
+	defer writes.checkNothingIsLost(t)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, writes.write(t.Context(), pool), &refused)
+	assert.Contains(t, refused.Message, "validating the access token")
+	require.Eventually(t, func() bool { return writes.write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
+	assert.Equal(t, 1, a.Requests(), "with the same token")
+}
+
+// TestSameTokenAgain: the credential has nothing newer to give though the token is due. Nobody waits, it is not asked
+// time and again, and that is no failure.
+func TestSameTokenAgain(t *testing.T) {
+	a := newAzure(t)
+	secret, err := a.Issue(a.app.Name)
+	require.NoError(t, err)
+	ends, err := tokenEnd(secret)
+	require.NoError(t, err)
+	pool, hook := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: ends, RefreshOn: time.Now()}}, nil)
+	writes := newRecord(t, a)
+	defer writes.checkNothingIsLost(t)
+	ticks := time.NewTicker(10 * time.Millisecond)
+	defer ticks.Stop()
+	for range 100 {
+		pool.Reset()
+		require.NoError(t, writes.write(t.Context(), pool))
+		<-ticks.C
+	}
+	stats := hook.Stats()
+	assert.LessOrEqual(t, stats.Fetches, int64(2), "the next one is due in 30 s")
+	assert.Zero(t, stats.FailedFetches)
+	assert.EqualValues(t, 1, stats.Waits)
+}
+
+// TestTokenTooLongForAPgBouncer: PgBouncer up to 1.25 takes passwords of up to 2,047 bytes, and says this of longer ones.
+func TestTokenTooLongForAPgBouncer(t *testing.T) {
+	a := newAzure(t)
+	a.server.SetFault(aadpooltest.RefuseLogins("08P01", "client sent partial pkt in startup phase"))
+	secret, err := a.Issue(a.app.Name, aadpooltest.WithSize(7<<10))
+	require.NoError(t, err)
+	pool, _ := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}}, nil)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, pool.Ping(t.Context()), &refused)
+	assert.Contains(t, refused.Hint, "takes no password over 2047 bytes and this token has 71")
+	assert.Contains(t, refused.Hint, "connect to port 5432")
+}
+
+// TestTokenOfAnotherTenant: it is a JWT, but not one that this server's Entra has signed.
+func TestTokenOfAnotherTenant(t *testing.T) {
+	a, other := newAzure(t), newAzure(t)
+	pool, hook := newPool(t, a.dsn(), other.credential(t), nil)
+	err := pool.Ping(t.Context())
+	printed.value(err)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	assert.True(t, strings.Contains(refused.Message, "validating the access token"), refused.Message)
+	assert.Contains(t, refused.Hint, "the token is for orders-api")
+	assert.EqualValues(t, 1, hook.Stats().Rejections)
+}
