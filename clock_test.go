@@ -281,25 +281,3 @@ func (c onWaiting) Done() <-chan struct{} {
 	c.do()
 	return c.Context.Done()
 }
-
-// The pause after a refresh that failed began when there was a good token, and there is none when the machine wakes up.
-func TestMachineAsleepAfterARefreshThatFailed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-			if n == 2 {
-				return azcore.AccessToken{}, errEntra
-			}
-			return newToken(n, 75*time.Minute), nil
-		}}
-		cache, _ := newTestCache(cred)
-		mustGet(t, cache)
-		time.Sleep(70 * time.Minute)
-		mustGet(t, cache) // due: the second fails, and the next is due in 30 s
-		synctest.Wait()
-		require.Equal(t, 2, cred.count())
-		cache.setClock(2 * time.Hour)
-		token, err := cache.get(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, "token-3", token.secret())
-	})
-}
