@@ -1,13 +1,13 @@
 # make demo   a pool under load through several token rotations, on a local PostgreSQL
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
-# make bench  the benchmarks
+# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (12 minutes)
 # make lint   gofmt, go vet, staticcheck, go mod tidy
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules of their own, which keep what they depend on out of the package's.
-MODULES = otelaadpool examples/ecosystem examples/tokenservice
+MODULES = otelaadpool bench examples/ecosystem examples/tokenservice
 
 .PHONY: demo test soak bench lint postgresql
 
@@ -27,7 +27,8 @@ soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 .
 
 bench: postgresql
-	go test -run '^$$' -bench . ./...
+	go test -run '^$$' -bench . .
+	cd bench && go run .
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestTableSaysWhichPeerIsBetter(t *testing.T) {
+	figure := func(f float64) cell { return cell{text: "x", figure: f} }
+	for _, row := range []struct {
+		name  string
+		sign  float64
+		noise float64
+		cells map[contestant]cell
+		want  string
+	}{
+		{"more is better, and a peer has more", 1, 0.01, map[contestant]cell{azidentity: figure(1.1), ours: figure(1)}, "azidentity"},
+		{"less is better, and a peer has less", -1, 0.01, map[contestant]cell{pgMultiAuth: figure(0.9), ours: figure(1)}, "go-pgmultiauth"},
+		{"both are", -1, 0, map[contestant]cell{azidentity: figure(0), pgMultiAuth: figure(0), ours: figure(1)}, "azidentity, go-pgmultiauth"},
+		{"the difference is noise", 1, 0.2, map[contestant]cell{azidentity: figure(1.1), ours: figure(1)}, ""},
+		{"equal", -1, 0, map[contestant]cell{azidentity: figure(1), ours: figure(1)}, ""},
+		{"plain pgxpool is no peer", -1, 0, map[contestant]cell{floor: figure(0), ours: figure(1)}, ""},
+		{"a peer without a figure", -1, 0, map[contestant]cell{azidentity: shown("the process died"), ours: figure(1)}, ""},
+		{"aadpool was not measured", -1, 0, map[contestant]cell{azidentity: figure(1)}, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, headlineRow(row.sign, row.noise, row.cells).better())
+		})
+	}
+}
+
+func headlineRow(sign, noise float64, cells map[contestant]cell) row {
+	return row{name: "a figure", sign: sign, noise: noise, cells: cells}
+}
+
+func TestMarkdown(t *testing.T) {
+	r := report{
+		headline: []row{headlineRow(-1, 0, map[contestant]cell{floor: shown("1"), azidentity: {text: "2", figure: 2}, ours: {text: "3", figure: 3}})},
+		verdicts: []verdict{{"a promise", "0", true}, {"another", "1", false}},
+		sections: []section{{title: "A measurement", text: "What it is.", table: [][]string{{"a", "b"}, {"1|2", "3"}}, after: "A note."}},
+	}
+	assert.Equal(t, `# Results
+
+Where it was measured.
+
+## At a glance
+
+|  | plain pgxpool | azidentity | go-pgmultiauth | aadpool | better than aadpool |
+|---|---|---|---|---|---|
+| a figure | 1 | 2 | – | 3 | azidentity |
+
+## What is promised
+
+| aadpool's promise | measured |  |
+|---|---|---|
+| a promise | 0 | met |
+| another | 1 | **missed** |
+
+## A measurement
+
+What it is.
+
+| a | b |
+|---|---|
+| 1\|2 | 3 |
+
+A note.
+`, r.markdown("Where it was measured."))
+}
