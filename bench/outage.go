@@ -260,8 +260,13 @@ func (b *bench) runOutage(ctx context.Context, o outage) (outageResult, error) {
 	if err != nil {
 		return result, err
 	}
+	dir, err := os.MkdirTemp("", "aadpool-bench") // a process that dies does not tidy up
+	if err != nil {
+		return result, err
+	}
+	defer os.RemoveAll(dir)
 	child := exec.CommandContext(ctx, program, outageArg, string(description))
-	child.Env = append(os.Environ(), aadpooltest.DatabaseEnv+"="+b.db.postgres.DSN())
+	child.Env = append(os.Environ(), aadpooltest.DatabaseEnv+"="+b.db.postgres.DSN(), "TMPDIR="+dir)
 	var printed, complaint bytes.Buffer
 	child.Stdout, child.Stderr = &printed, &complaint
 	err = child.Run()
