@@ -45,12 +45,18 @@ func newAccessToken(t azcore.AccessToken, now time.Time) (*accessToken, error) {
 		return nil, fmt.Errorf("the credential returned a token that expired %s ago; check this machine's clock", -left.Round(time.Second))
 	}
 	token := &accessToken{secret: func() string { return t.Token }, expires: expires, leftWhen: left}
-	token.refreshAt = expires.Add(-min(refreshMargin, left/5))
+	token.refreshAt = expires.Add(-renewalMargin(left))
 	if refreshOn := t.RefreshOn.Round(0); !refreshOn.IsZero() && refreshOn.Before(token.refreshAt) {
 		token.refreshAt = refreshOn
 	}
 	token.claims, token.claimsErr = parseClaims(t.Token)
 	return token, nil
+}
+
+// renewalMargin is how long before its end a token is fetched anew that had this much life left when it was fetched, if
+// the credential does not say.
+func renewalMargin(left time.Duration) time.Duration {
+	return min(refreshMargin, left/5)
 }
 
 func (t *accessToken) state(now time.Time) tokenState {

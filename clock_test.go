@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -38,7 +39,10 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	mustGet(t, cache)
 	assert.False(t, hasMonotonicReading(cache.token.expires))
 	assert.False(t, hasMonotonicReading(cache.token.refreshAt))
-	assert.False(t, hasMonotonicReading(retirement(time.Now(), cache.token.expires)))
+	r := newRetirement(time.Now(), cache.token)
+	assert.False(t, hasMonotonicReading(r.at))
+	assert.False(t, hasMonotonicReading(r.expires))
+	assert.False(t, hasMonotonicReading(r.putOff(time.Now()).at))
 	assert.True(t, hasMonotonicReading(cache.vouched))
 	assert.True(t, hasMonotonicReading(cache.nextTry))
 
@@ -48,8 +52,15 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
 }
 
-// SetClock makes h see the wall clock set by d, for the tests with real servers. What connections know is theirs to move.
-func (h *Hook) SetClock(d time.Duration) { h.cache.Load().setClock(d) }
+// SetClock makes h and its connections conns see the wall clock set by d, for the tests with real servers.
+func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
+	h.cache.Load().setClock(d)
+	for _, conn := range conns {
+		known := conn.PgConn().CustomData()
+		r := known[retirementKey].(retirement)
+		known[retirementKey] = retirement{r.at.Add(-d), r.expires.Add(-d)}
+	}
+}
 
 func TestClockSetForwardPastTheTokensEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

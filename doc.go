@@ -21,8 +21,9 @@
 //     sooner near the token's end. Without a good token connects fail with the cause and the time of the next try, at
 //     once within a pause of 1 second that doubles to 5 (each longer by up to a fifth).
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's end. aadpool retires each
-//     connection, when it is about to be handed out, at a random moment in the last tenth of the life that its token had
-//     left at login: a pool does not reconnect all at once, nor does a fleet.
+//     connection, when it is about to be handed out, at a random moment between its token's renewal and its end (but in the
+//     last tenth of its life, where that is shorter): a pool does not reconnect all at once, nor does a fleet. While there
+//     is no newer token, a connection goes on until its own token ends.
 //   - The pool's MaxConnLifetime and MaxConnLifetimeJitter are set so that their sum is the token's whole life. What the
 //     DSN or the config gives stands unless the sum would be more. (A MaxConnLifetime that is set on the config to
 //     pgxpool's own default of one hour cannot be told from one that is not set; put it into the DSN.)

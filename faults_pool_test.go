@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -168,15 +169,14 @@ func TestMachineAsleepForTwoHoursWithAPool(t *testing.T) {
 	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=4", a.credential(t), nil)
 	writes := newRecord(t, a)
 	defer writes.checkNothingIsLost(t)
-	held := make([]*pgxpool.Conn, conns)
-	var err error
-	for i := range held {
-		held[i], err = pool.Acquire(t.Context())
+	var held []*pgxpool.Conn
+	var known []*pgx.Conn
+	for range conns {
+		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
-		known := held[i].Conn().PgConn().CustomData()
-		known["github.com/aadpool/aadpool"] = known["github.com/aadpool/aadpool"].(time.Time).Add(-asleep)
+		held, known = append(held, conn), append(known, conn.Conn())
 	}
-	hook.SetClock(asleep)
+	hook.SetClock(asleep, known...)
 	for _, conn := range held {
 		conn.Release()
 	}

@@ -168,23 +168,32 @@ func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error
 	}
 }
 
-// retire says whether conn, which is about to be used, has to give up its place because its token has ended. It also has
+// retire says whether conn, which is about to be used, has to give up its place because its token is at its end. It also has
 // a token that is due fetched anew, so that a busy pool has one before it needs it.
 func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	now := time.Now()
 	if cache := h.cache.Load(); cache != nil {
 		cache.refreshIfDue(ctx, now)
 	}
-	if !isToRetire(conn, now) {
+	if !h.isToRetire(conn, now) {
 		return false
 	}
 	h.retired.Add(1)
 	return true
 }
 
-func isToRetire(conn *pgx.Conn, now time.Time) bool {
-	retireAt, ok := conn.PgConn().CustomData()[retireAtKey].(time.Time)
-	return ok && now.After(retireAt)
+// isToRetire says whether conn has to give up its place, and puts that off where it would gain nothing.
+func (h *Hook) isToRetire(conn *pgx.Conn, now time.Time) bool {
+	known := conn.PgConn().CustomData()
+	r, ok := known[retirementKey].(retirement)
+	if !ok || !r.isDue(now) {
+		return false
+	}
+	if cache := h.cache.Load(); cache != nil && r.canWait(now, cache.expires()) {
+		known[retirementKey] = r.putOff(now)
+		return false
+	}
+	return true
 }
 
 // shouldPing is the pool's ShouldPing: the caller's own, or pgxpool's default, but for a connection that is about to be
@@ -196,7 +205,7 @@ func (h *Hook) shouldPing(callers func(context.Context, pgxpool.ShouldPingParams
 		}
 	}
 	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-		return callers(ctx, params) && !isToRetire(params.Conn, time.Now())
+		return callers(ctx, params) && !h.isToRetire(params.Conn, time.Now())
 	}
 }
 

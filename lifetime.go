@@ -14,15 +14,16 @@ func matchLifetime(config *pgxpool.Config, life time.Duration) {
 	lifetimeGiven, jitterGiven := lifetimesGiven(config)
 	lifetime, jitter := config.MaxConnLifetime, config.MaxConnLifetimeJitter
 	if !lifetimeGiven && !jitterGiven {
-		jitter = life / 10
+		// Connections that are in use give up their places at times of their own (see retirement), which a longer
+		// jitter would bring forward to when there is no newer token yet.
+		jitter = life / 60
 		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
-		// Each has a deadline of its own in any case.
 		if jitter < 10*time.Second {
 			jitter = 0
 		}
 	}
 	if jitter >= life {
-		jitter = life / 10
+		jitter = life / 60
 	}
 	// pgxpool takes a lifetime of zero or less for an endless one.
 	if most := life - max(jitter, 0); !lifetimeGiven || lifetime <= 0 || lifetime > most {
@@ -49,10 +50,45 @@ func lifetimesGiven(config *pgxpool.Config) (lifetime, jitter bool) {
 		jitter || config.MaxConnLifetimeJitter != parsed.MaxConnLifetimeJitter
 }
 
-// retirement is when a connection opened at now with a token that ends at expires gives up its place: at a random moment
-// in the last tenth of the life that the token has left, so that neither a pool nor a fleet reconnects all at once. A
-// hundredth is kept back, since a query that starts takes a moment to reach the server.
-func retirement(now, expires time.Time) time.Time {
-	left := max(expires.Sub(now), 0)
-	return expires.Add(-left/100 - time.Duration(rand.Float64()*float64(left)*9/100))
+// endMargin is how long before its token's end a connection is retired at the latest: a query that starts takes a moment
+// to reach the server. It is a hundredth of the life left where that is less.
+const endMargin = 5 * time.Second
+
+// A retirement is when a connection is to give up its place to one that logs in with a newer token.
+type retirement struct {
+	at      time.Time
+	expires time.Time // the end of the token that the connection logged in with
+}
+
+// newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
+// fleet reconnects all at once: in the last tenth of the life left, or as long before its end as a token is renewed by
+// default, whichever is more; but not before this one is renewed, since the next login would be with the same token.
+func newRetirement(now time.Time, token *accessToken) retirement {
+	left := max(token.expires.Sub(now), 0)
+	margin := min(left/100, endMargin)
+	window := max(left/10, renewalMargin(left))
+	if now.Before(token.refreshAt) {
+		window = min(window, token.expires.Sub(token.refreshAt))
+	}
+	return retirement{
+		at:      token.expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin))),
+		expires: token.expires,
+	}
+}
+
+// isDue says whether the time has come at now.
+func (r retirement) isDue(now time.Time) bool {
+	return !now.Before(r.at)
+}
+
+// canWait says whether the connection may go on at now for want of anything better: its token is still valid, and the
+// one at hand, which ends at newest, is no newer.
+func (r retirement) canWait(now, newest time.Time) bool {
+	return now.Before(r.expires) && !newest.After(r.expires)
+}
+
+// putOff draws another moment from what is left of the token's life.
+func (r retirement) putOff(now time.Time) retirement {
+	r.at = r.expires.Add(-time.Duration(rand.Float64() * float64(r.expires.Sub(now))))
+	return r
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,9 +19,9 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 		life             time.Duration
 		lifetime, jitter time.Duration
 	}{
-		{"nothing given", "", nil, 75 * m, 67*m + 30*time.Second, 7*m + 30*time.Second},
-		{"nothing given, a token of 24 hours", "", nil, 24 * time.Hour, 21*time.Hour + 36*m, 2*time.Hour + 24*m},
-		{"nothing given, a token of 100 seconds", "", nil, 100 * time.Second, 90 * time.Second, 10 * time.Second},
+		{"nothing given", "", nil, 75 * m, 73*m + 45*time.Second, 75 * time.Second},
+		{"nothing given, a token of 24 hours", "", nil, 24 * time.Hour, 23*time.Hour + 36*m, 24 * m},
+		{"nothing given, a token of 10 minutes", "", nil, 10 * m, 590 * time.Second, 10 * time.Second},
 		{"nothing given, a token so short that whole seconds of jitter are no spread", "", nil, 25 * time.Second, 25 * time.Second, 0},
 		{"less given: kept, and no jitter added", "pool_max_conn_lifetime=10m", nil, 75 * m, 10 * m, 0},
 		{"less given, with jitter: both kept", "pool_max_conn_lifetime=10m&pool_max_conn_lifetime_jitter=5m", nil, 75 * m, 10 * m, 5 * m},
@@ -28,7 +29,7 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 		{"more given: cut", "pool_max_conn_lifetime=2h", nil, 75 * m, 75 * m, 0},
 		{"a sum that is more: the lifetime is cut", "pool_max_conn_lifetime=1h&pool_max_conn_lifetime_jitter=30m", nil, 75 * m, 45 * m, 30 * m},
 		{"jitter alone given: the lifetime makes up the rest", "pool_max_conn_lifetime_jitter=5m", nil, 75 * m, 70 * m, 5 * m},
-		{"a jitter of the token's life and more: cut", "pool_max_conn_lifetime_jitter=2h", nil, 75 * m, 67*m + 30*time.Second, 7*m + 30*time.Second},
+		{"a jitter of the token's life and more: cut", "pool_max_conn_lifetime_jitter=2h", nil, 75 * m, 73*m + 45*time.Second, 75 * time.Second},
 		{"endless given, which is pgxpool's zero", "pool_max_conn_lifetime=0", nil, 75 * m, 75 * m, 0},
 		{"less set on the config", "", func(c *pgxpool.Config) { c.MaxConnLifetime = 10 * m }, 75 * m, 10 * m, 0},
 		{"more set on the config", "", func(c *pgxpool.Config) { c.MaxConnLifetime = 3 * time.Hour }, 75 * m, 75 * m, 0},
@@ -50,22 +51,77 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 	}
 }
 
-func TestRetirementIsSpreadOverTheLastTenthOfTheLifeLeft(t *testing.T) {
+// RetireAt is when conn is to be retired, for the tests with real servers.
+func RetireAt(conn *pgx.Conn) time.Time {
+	return conn.PgConn().CustomData()[retirementKey].(retirement).at
+}
+
+func TestRetirementIsSpreadOverTheEndOfTheTokensLife(t *testing.T) {
+	const s, m, h = time.Second, time.Minute, time.Hour
 	now := time.Now()
-	for _, left := range []time.Duration{time.Second, 6 * time.Minute, 24 * time.Hour} {
-		expires := now.Add(left)
-		thirds := [3]int{}
-		for range 3000 {
-			at := retirement(now, expires).Sub(now)
-			require.GreaterOrEqual(t, at, left*9/10)
-			require.LessOrEqual(t, at, left*99/100)
-			thirds[min(2, int((at-left*9/10)*3/(left*9/100)))]++
-		}
-		for _, n := range thirds {
-			assert.InDelta(t, 1000, n, 200, "spread evenly over %s", left)
-		}
+	for _, row := range []struct {
+		name        string
+		left, renew time.Duration // of the token: its life left, and from how long before its end on it is renewed
+		first, last time.Duration // before the token's end
+	}{
+		{"from its renewal on: a new one is to be had", 65 * m, 5 * m, 5 * m, 5 * s},
+		{"with less of its life left", 20 * m, 5 * m, 4 * m, 5 * s},
+		{"a short one", 25 * s, 5 * s, 5 * s, 250 * time.Millisecond},
+		{"a long one that is renewed at half its life: the last tenth", 24 * h, 12 * h, 144 * m, 5 * s},
+		{"a long one, with little of its life left", 30 * m, 12 * h, 5 * m, 5 * s},
+		{"a long one that is renewed late", 24 * h, 5 * m, 5 * m, 5 * s},
+		{"one that is being renewed already", 4 * m, 5 * m, 48 * s, 2400 * time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			token := &accessToken{expires: now.Add(row.left), refreshAt: now.Add(row.left - row.renew)}
+			thirds := [3]int{}
+			for range 3000 {
+				before := token.expires.Sub(newRetirement(now, token).at)
+				require.LessOrEqual(t, before, row.first)
+				require.GreaterOrEqual(t, before, row.last)
+				thirds[min(2, int((before-row.last)*3/(row.first-row.last)))]++
+			}
+			for _, n := range thirds {
+				assert.InDelta(t, 1000, n, 200, "spread evenly")
+			}
+		})
 	}
 	t.Run("a token that ended while the connection was made", func(t *testing.T) {
-		assert.Equal(t, now.Add(-time.Second), retirement(now, now.Add(-time.Second)))
+		token := &accessToken{expires: now.Add(-s), refreshAt: now.Add(-m)}
+		assert.Equal(t, token.expires, newRetirement(now, token).at)
+	})
+}
+
+func TestRetirementWaitsForANewerTokenWhileItsOwnIsValid(t *testing.T) {
+	now := time.Now()
+	r := retirement{at: now, expires: now.Add(time.Minute)}
+	require.True(t, r.isDue(now))
+	assert.False(t, r.isDue(now.Add(-1)))
+	for _, row := range []struct {
+		name   string
+		now    time.Time
+		newest time.Time
+		want   bool
+	}{
+		{"there is no other", now, r.expires, true},
+		{"there is none at all", now, time.Time{}, true},
+		{"there is a newer one", now, r.expires.Add(time.Second), false},
+		{"there is no other, but its own has ended", r.expires, r.expires, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, r.canWait(row.now, row.newest))
+		})
+	}
+	t.Run("until some moment of what is left", func(t *testing.T) {
+		thirds := [3]int{}
+		for range 3000 {
+			later := r.putOff(now)
+			require.WithinRange(t, later.at, now, r.expires)
+			require.Equal(t, r.expires, later.expires)
+			thirds[min(2, later.at.Sub(now)/(20*time.Second))]++
+		}
+		for _, n := range thirds {
+			assert.InDelta(t, 1000, n, 200, "spread evenly")
+		}
 	})
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// retireAtKey is where a connection's CustomData says when it is to be retired, as a time.Time.
-const retireAtKey = "github.com/aadpool/aadpool"
+// retirementKey is where a connection's CustomData has its retirement.
+const retirementKey = "github.com/aadpool/aadpool"
 
 var errConfigUsed = errors.New("aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
 
@@ -113,7 +113,7 @@ func (l *login) end(conn *pgconn.PgConn) error {
 	if l.token == nil {
 		return errConfigUsed
 	}
-	conn.CustomData()[retireAtKey] = retirement(time.Now(), l.token.expires)
+	conn.CustomData()[retirementKey] = newRetirement(time.Now(), l.token)
 	l.forget()
 	l.given, l.token = nil, nil
 	return nil

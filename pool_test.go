@@ -195,8 +195,7 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
-	retireAt := conn.Conn().PgConn().CustomData()["github.com/aadpool/aadpool"].(time.Time)
-	assert.WithinRange(t, retireAt, time.Now().Add(5*time.Minute+20*time.Second), time.Now().Add(6*time.Minute))
+	assert.WithinRange(t, aadpool.RetireAt(conn.Conn()), time.Now().Add(4*time.Minute+40*time.Second), time.Now().Add(6*time.Minute))
 }
 
 func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
@@ -289,6 +288,41 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil }, 10*time.Second, 10*time.Millisecond)
 	t.Logf("back after %s", time.Since(back))
 	assert.Less(t, time.Since(back), 7*time.Second, "the longest back-off, spread, and a connect")
+}
+
+func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
+	const conns = 8
+	a := newAzure(t)
+	a.SetTokenLife(6 * time.Second) // so that it is renewed, and connections retired, from 1.2 s before its end
+	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=8", a.credential(t), nil)
+	a.SetFailure(aadpooltest.ServerError(503))
+	ends := hook.Stats().TokenExpires
+	acquireAll := func() {
+		var held []*pgxpool.Conn
+		for range conns {
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			held = append(held, conn)
+		}
+		for _, conn := range held {
+			conn.Release()
+		}
+	}
+	ticks := time.NewTicker(10 * time.Millisecond)
+	defer ticks.Stop()
+	for ; time.Until(ends) > 300*time.Millisecond; <-ticks.C {
+		acquireAll()
+	}
+	assert.Equal(t, conns, len(a.server.Logins()), "a login with the same token again would gain nothing")
+	assert.Zero(t, hook.Stats().RetiredConns)
+
+	a.SetFailure(aadpooltest.Failure{})
+	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil && hook.Stats().TokenExpires.After(ends) }, 10*time.Second, 10*time.Millisecond)
+	for ; time.Until(ends) > 0; <-ticks.C {
+	}
+	acquireAll()
+	assert.Equal(t, 2*conns, len(a.server.Logins()))
+	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
 }
 
 func TestCloseDuringAFetchLeavesNothing(t *testing.T) {

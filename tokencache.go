@@ -172,6 +172,13 @@ func (c *tokenCache) reject(token *accessToken) {
 	}
 }
 
+// expires is when the token at hand ends.
+func (c *tokenCache) expires() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.token.expiry()
+}
+
 func (c *tokenCache) snapshot() cacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,7 +37,10 @@ func (b *bench) measureFleet(ctx context.Context) error {
 		title: "A fleet, simulated",
 		text: fmt.Sprintf("%d replicas with %d busy connections each, started within %s, for %.0f hours of virtual time, with the package's own token cache and deadlines; Entra is down for %s in the middle. "+
 			"“Together” is what the server would see if, with the same tokens, every connection ended with its token. Peaks are those of a second, after the start: before the outage, in it, in the minute after it "+
-			"(when those whose tokens had ended come back at once, as they must), and later. A token request is a call of the credential; azidentity makes up to four for one while Entra answers with errors.",
+			"(when those whose tokens had ended come back at once, as they must), and later. A token request is a call of the credential; azidentity makes up to four for one while Entra answers with errors.\n\n"+
+			"What can be reached with tokens of 65 minutes: azidentity has a new one only from five minutes before the old one's end, and every connection has to log in once within those. "+
+			"The fleet's start, and so its expiry, takes one minute. Five such minutes cover those five, so that in one of them there is at least a fifth of the logins on average, whatever each replica does by itself; "+
+			"chance comes on top. Tokens that live 60 to 90 minutes at random do not end together: both peaks are chance, of a few replicas whose tokens happen to end in one second.",
 			d.Replicas, d.Connections, d.StartWithin, d.Length.Hours(), d.OutageFor),
 		table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later", "in all"}},
 	}

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// TokenLife is short enough to see several tokens in a test, and long enough for a busy machine to log in within the
-	// last tenth of it.
+	// TokenLife is short enough to see several tokens in a test, and long enough for a busy machine to log in anew within
+	// the last fifth of it.
 	TokenLife = 6 * time.Second
 
 	fetchLatency = 50 * time.Millisecond
