@@ -1,7 +1,7 @@
 # make demo   a pool under load through several token rotations, on a local PostgreSQL
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
-# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (8 minutes)
+# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
 # make lint   gofmt, go vet, staticcheck, go mod tidy
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

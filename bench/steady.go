@@ -14,7 +14,7 @@ const poolSize = 16
 
 // measureSteadyState measures select 1 on pools whose connections are all open, while no token is due.
 func (b *bench) measureSteadyState(ctx context.Context) error {
-	e := effort{sets: 16, rounds: 60}
+	e := effort{sets: 24, rounds: 60}
 	if b.quick {
 		e = effort{sets: 2, rounds: 10}
 	}
@@ -30,8 +30,21 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 	}
 	for _, load := range []struct{ workers, calls int }{{1, 120}, {16, 320}, {64, 640}} {
 		ls := newLanes(all)
-		if err := ls.contest(ctx, b.db, e, poolSize, func(l *lane) error { return l.calls(load.workers, load.calls, selectOne) }); err != nil {
-			return err
+		contest := func() error {
+			return ls.contest(ctx, b.db, e, poolSize, func(l *lane) error { return l.calls(load.workers, load.calls, selectOne) })
+		}
+		if load.workers > 1 {
+			if err := contest(); err != nil {
+				return err
+			}
+		} else {
+			confined, err := b.onOneProcessor(ctx, contest)
+			if err != nil {
+				return err
+			}
+			if confined {
+				s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and of its spread, is that a processor wakes up."
+			}
 		}
 		for _, c := range all {
 			l := ls.of(c)
