@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -80,6 +81,37 @@ func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
 	})
 	require.NoError(t, pool.Ping(t.Context()))
 	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")
+}
+
+func TestIdleConnectionIsPingedUnlessItIsToBeRetired(t *testing.T) {
+	always := func(context.Context, pgxpool.ShouldPingParams) bool { return true }
+	never := func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	for _, row := range []struct {
+		name       string
+		callers    func(context.Context, pgxpool.ShouldPingParams) bool
+		idle       time.Duration
+		clock      time.Duration // by which the machine's is set forward; a token lives for 75 minutes
+		wantPinged bool
+	}{
+		{"idle for a second: not, as in pgxpool", nil, time.Second, 0, false},
+		{"idle for longer", nil, time.Second + 1, 0, true},
+		{"the caller wants to ping", always, 0, 0, true},
+		{"the caller does not", never, time.Hour, 0, false},
+		{"its token has ended", nil, time.Hour, 76 * time.Minute, false},
+		{"its token has ended, and the caller wants to ping", always, time.Hour, 76 * time.Minute, false},
+		{"its token is at its end, and there is no newer one to reconnect with", nil, time.Hour, 75*time.Minute - 10*time.Second, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.SetTokenLife(75 * time.Minute)
+			pool, hook := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) { config.ShouldPing = row.callers })
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			defer conn.Release()
+			hook.SetClock(row.clock, conn.Conn())
+			assert.Equal(t, row.wantPinged, pool.Config().ShouldPing(t.Context(), pgxpool.ShouldPingParams{Conn: conn.Conn(), IdleDuration: row.idle}))
+		})
+	}
 }
 
 func TestCallersErrorsArePassedOn(t *testing.T) {
