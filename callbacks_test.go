@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
 )
 
 func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
@@ -81,6 +82,36 @@ func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
 	})
 	require.NoError(t, pool.Ping(t.Context()))
 	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")
+}
+
+func TestCallersOnPgErrorThatKeepsConnectionsChangesNothingOfARefusedLogin(t *testing.T) {
+	a := newAzure(t)
+	token, err := a.Issue(a.app.Name)
+	require.NoError(t, err)
+	a.server.SetFault(aadpooltest.RefuseLogins("28000", "you sent "+token))
+	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+		config.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { return true }
+	})
+	var refused *pgconn.PgError
+	require.ErrorAs(t, pool.Ping(t.Context()), &refused)
+	printed.value(refused)
+	assert.Equal(t, "you sent [redacted]", refused.Message)
+	assert.Contains(t, refused.Hint, "aadpool: the role is missing")
+}
+
+func TestCallersOnPgErrorDecidesOnceTheConnectionIsUp(t *testing.T) {
+	a := newAzure(t)
+	for _, keep := range []bool{true, false} {
+		pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+			config.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { return keep }
+		})
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		_, err = conn.Exec(t.Context(), "select no_such_column")
+		require.Error(t, err)
+		assert.Equal(t, keep, !conn.Conn().IsClosed())
+		conn.Release()
+	}
 }
 
 func TestIdleConnectionIsPingedUnlessItIsToBeRetired(t *testing.T) {

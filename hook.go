@@ -175,25 +175,28 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	if cache := h.cache.Load(); cache != nil {
 		cache.refreshIfDue(ctx, now)
 	}
-	if !h.isToRetire(conn, now) {
+	r, due := retirementOf(conn, now)
+	if !due {
+		return false
+	}
+	if h.canWait(r, now) {
+		conn.PgConn().CustomData()[retirementKey] = r.putOff(now)
 		return false
 	}
 	h.retired.Add(1)
 	return true
 }
 
-// isToRetire says whether conn has to give up its place, and puts that off where it would gain nothing.
-func (h *Hook) isToRetire(conn *pgx.Conn, now time.Time) bool {
-	known := conn.PgConn().CustomData()
-	r, ok := known[retirementKey].(retirement)
-	if !ok || !r.isDue(now) {
-		return false
-	}
-	if cache := h.cache.Load(); cache != nil && r.canWait(now, cache.expires()) {
-		known[retirementKey] = r.putOff(now)
-		return false
-	}
-	return true
+// retirementOf returns conn's retirement and whether it is due.
+func retirementOf(conn *pgx.Conn, now time.Time) (r retirement, due bool) {
+	r, ok := conn.PgConn().CustomData()[retirementKey].(retirement)
+	return r, ok && r.isDue(now)
+}
+
+// canWait says whether a retirement that is due would gain nothing yet.
+func (h *Hook) canWait(r retirement, now time.Time) bool {
+	cache := h.cache.Load()
+	return cache != nil && r.canWait(now, cache.expires())
 }
 
 // shouldPing is the pool's ShouldPing: the caller's own, or pgxpool's default, but for a connection that is about to be
@@ -205,7 +208,9 @@ func (h *Hook) shouldPing(callers func(context.Context, pgxpool.ShouldPingParams
 		}
 	}
 	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-		return callers(ctx, params) && !h.isToRetire(params.Conn, time.Now())
+		now := time.Now()
+		r, due := retirementOf(params.Conn, now)
+		return callers(ctx, params) && (!due || h.canWait(r, now))
 	}
 }
 

@@ -202,7 +202,7 @@ func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, hook.Configure(t.Context(), config))
 	assert.Equal(t, 75*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter)
-	// The connection's own deadline follows the six minutes: see TestRetirementIsSpreadOverTheLastTenthOfTheLifeLeft and,
+	// The connection's own deadline follows the six minutes: see TestRetirementIsSpreadOverTheEndOfTheTokensLife and,
 	// on a real server, TestConnectionsOwnDeadlineFollowsTheLifeLeft.
 }
 

@@ -50,8 +50,8 @@ func lifetimesGiven(config *pgxpool.Config) (lifetime, jitter bool) {
 		jitter || config.MaxConnLifetimeJitter != parsed.MaxConnLifetimeJitter
 }
 
-// endMargin is how long before its token's end a connection is retired at the latest: a query that starts takes a moment
-// to reach the server. It is a hundredth of the life left where that is less.
+// endMargin is how long before its token's end a connection is retired at the latest, unless there was no newer token: a
+// query that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
 
 // A retirement is when a connection is to give up its place to one that logs in with a newer token.
@@ -87,7 +87,8 @@ func (r retirement) canWait(now, newest time.Time) bool {
 	return now.Before(r.expires) && !newest.After(r.expires)
 }
 
-// putOff draws another moment from what is left of the token's life.
+// putOff draws another moment, from all that is left of the token's life: when a newer token comes, the connections that
+// have waited for it shall not reconnect all at once.
 func (r retirement) putOff(now time.Time) retirement {
 	r.at = r.expires.Add(-time.Duration(rand.Float64() * float64(r.expires.Sub(now))))
 	return r

@@ -93,6 +93,7 @@ func (l *login) provideToken(context.Context) (string, error) {
 	if l.token == nil {
 		return "", errConfigUsed
 	}
+	l.forget() // pgconn says nothing of a refusal
 	return l.token.secret(), nil
 }
 
@@ -119,14 +120,17 @@ func (l *login) end(conn *pgconn.PgConn) error {
 	return nil
 }
 
-// handleError is pgconn's OnPgError. Once the connection is up it only passes on.
+// handleError is pgconn's OnPgError. Once the connection is up it only passes on. Before that an error ends the attempt
+// whatever is returned here, but after a true pgconn would make another error of the message, as the server wrote it.
 func (l *login) handleError(conn *pgconn.PgConn, err *pgconn.PgError) bool {
 	l.mu.Lock()
+	starting := conn.TxStatus() == 0
 	if l.token != nil {
 		l.refused(conn, err)
 	}
 	l.mu.Unlock()
-	return l.onPgError == nil || l.onPgError(conn, err)
+	keep := l.onPgError == nil || l.onPgError(conn, err)
+	return keep && !starting
 }
 
 // refused deals with an error during start-up. l.mu is held.

@@ -105,7 +105,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 	assert.Zero(t, stats.Rejections)
 	assert.Positive(t, stats.RetiredConns)
 
-	// The connections of the first token end in a window of 1.08 s. Opened together, they must not end together.
+	// The connections of the first token end in a window of 2.28 s. Opened together, they must not end together.
 	var reconnects []time.Time
 	for i, login := range a.server.Logins() {
 		require.Empty(t, login.Message)

@@ -102,19 +102,13 @@ func verifyFull(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
 }
 
 // sslModeOf tells the sslmode that connString asks for, with the environment and the service file. pgx does not keep it,
-// and what it makes of it may have been changed since, and does not show it with sslnegotiation=direct, for which pgx turns
-// prefer into require; so connString is parsed again, for the usual negotiation.
+// and what it makes of it may have been changed since; so connString is parsed again.
 func sslModeOf(connString string) sslMode {
-	usual := connString + " sslnegotiation=postgres"
-	if strings.HasPrefix(connString, "postgres://") || strings.HasPrefix(connString, "postgresql://") {
-		separator := "?"
-		if strings.Contains(connString, "?") {
-			separator = "&"
-		}
-		usual = connString + separator + "sslnegotiation=postgres"
+	config, err := pgconn.ParseConfig(connString)
+	if err == nil && config.SSLNegotiation == "direct" { // for which pgx turns prefer into require
+		config, err = pgconn.ParseConfig(withUsualNegotiation(connString))
 	}
-	config, err := pgconn.ParseConfig(usual)
-	if err != nil || config.SSLNegotiation != "postgres" {
+	if err != nil || config.SSLNegotiation == "direct" {
 		return sslOptional
 	}
 	plain, encrypted := 0, 0
@@ -134,6 +128,17 @@ func sslModeOf(connString string) sslMode {
 		return sslRequired
 	}
 	return sslOptional
+}
+
+func withUsualNegotiation(connString string) string {
+	const usual = "sslnegotiation=postgres"
+	switch {
+	case !strings.HasPrefix(connString, "postgres://") && !strings.HasPrefix(connString, "postgresql://"):
+		return connString + " " + usual
+	case strings.Contains(connString, "?"):
+		return connString + "&" + usual
+	}
+	return connString + "?" + usual
 }
 
 // isUnixSocket says of a host what [pgconn.NetworkAddress] does, which allocates: an absolute path is a Unix socket's.

@@ -21,8 +21,9 @@ const (
 	// a VM's start, and azidentity retries within it.
 	defaultTokenTimeout = 30 * time.Second
 
-	// credentialGrace is how much earlier a credential's context ends. azidentity's Azure CLI, azd and PowerShell
-	// credentials return 100 ms after that: os/exec waits so long for what a killed process has started.
+	// credentialGrace is how much earlier a credential's context ends; a fifth of the timeout where that is less.
+	// azidentity's Azure CLI, azd and PowerShell credentials return 100 ms after that: os/exec waits so long for what a
+	// killed process has started.
 	credentialGrace = time.Second
 
 	// refreshMargin is how long before its end a token is fetched anew: where azidentity, too, stops serving it from
@@ -40,6 +41,10 @@ const (
 	// every connect fails meanwhile, but not so short that a pool's MinConns becomes a load on Entra.
 	firstBackoff = time.Second
 	maxBackoff   = 5 * time.Second
+
+	// suspectWait is how long a connect waits for another token than the one that a server refused: an Azure CLI process
+	// takes a second or two. The token may be good: perhaps it was refused for a role that it is not for.
+	suspectWait = 3 * time.Second
 
 	// minRejectedAge keeps a server that refuses every token from causing a fetch for each connect.
 	minRejectedAge = 30 * time.Second
@@ -66,7 +71,7 @@ type tokenCache struct {
 
 	mu        sync.Mutex // guards what follows; nothing slow runs while it is held
 	token     *accessToken
-	suspect   bool      // the server refused the token: ask for another before it is used again
+	suspect   bool      // a server refused the token: the next to connect asks for another first
 	vouched   time.Time // when the credential last returned the token
 	inFlight  *fetch
 	err       error     // of the last fetch
@@ -114,16 +119,20 @@ func (c *tokenCache) get(ctx context.Context) (*accessToken, error) {
 		return nil, err
 	}
 	c.stats.waits++
+	patience := token.expiry().Sub(now) / 2
+	if c.suspect {
+		patience = min(patience, suspectWait)
+	}
 	c.mu.Unlock()
-	return c.wait(ctx, f, token)
+	return c.wait(ctx, f, token, patience)
 }
 
 // wait waits for f. old, where it is not nil and still valid, is what it falls back on: when f fails, and also when f
-// takes so long that waiting on would use up half the life that old has left.
-func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken) (*accessToken, error) {
+// takes longer than patience, lest the wait use up the life that old has left.
+func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken, patience time.Duration) (*accessToken, error) {
 	var giveUp <-chan time.Time
 	if old.state(time.Now()) != stateGone {
-		timer := time.NewTimer(time.Until(old.expires) / 2)
+		timer := time.NewTimer(patience)
 		defer timer.Stop()
 		giveUp = timer.C
 	}
@@ -161,8 +170,8 @@ func (c *tokenCache) refreshIfDue(ctx context.Context, now time.Time) {
 	}
 }
 
-// reject records that the server refused token. If it is still the one at hand, and the credential has not just
-// returned it, the next caller of get has the credential asked again first.
+// reject records that a server refused token. If it is still the one at hand, and the credential has not just returned
+// it, the next caller of get has the credential asked again first.
 func (c *tokenCache) reject(token *accessToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -220,7 +229,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 // a caller who waits holds a slot of its pool.
 func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	// A credential that heeds its deadline gets the time to say what it was waiting for.
-	ctx, cancel := context.WithTimeout(ctx, c.timeout-min(credentialGrace, c.timeout/2))
+	ctx, cancel := context.WithTimeout(ctx, c.timeout-min(credentialGrace, c.timeout/5))
 	defer cancel()
 	answers := make(chan answer, 1)
 	start := time.Now()
@@ -315,18 +324,18 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 // keep makes token the one at hand. c.mu is held.
 func (c *tokenCache) keep(token *accessToken, now time.Time) {
 	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
-	if c.token == nil || c.token.secret() != token.secret() {
+	// The same token again comes from a cache of the credential's own, which nothing can make it skip. What is known of it
+	// stands, since a credential may give RefreshOn with its first answer only; unless it says now that it lasts longer.
+	if c.token == nil || c.token.secret() != token.secret() || token.expires.After(c.token.expires) {
 		c.token = token
 	}
-	// Else the credential answered from a cache of its own that nothing can make it skip. What is known of the token
-	// stands: a credential may give RefreshOn with its first answer only.
 	c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
 }
 
 // fail records a fetch that failed. c.mu is held.
 func (c *tokenCache) fail(err error, now time.Time) {
 	c.stats.failed++
-	c.err = err
+	c.err, c.suspect = err, false
 	if c.token.state(now) != stateGone {
 		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
 	} else {

@@ -564,3 +564,47 @@ func TestRefusedTokenServesOnWhileThereIsNoOther(t *testing.T) {
 		assert.Equal(t, 2, cred.count())
 	})
 }
+
+func TestRefusedTokenDelaysConnectsForAShortWhileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				<-ctx.Done()
+				return azcore.AccessToken{}, ctx.Err()
+			}
+			return newToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.reject(cache.token)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 3*time.Second, took, "Entra hangs, and the token may be good")
+		time.Sleep(defaultTokenTimeout)
+		for range 10 {
+			token, took = mustGet(t, cache)
+			assert.Equal(t, "token-1", token)
+			assert.Zero(t, took, "Entra has been asked")
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 2, cred.count())
+	})
+}
+
+func TestSameTokenThatLastsLongerThanTheCredentialSaidAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+			return azcore.AccessToken{Token: "the same", ExpiresOn: time.Now().Add(time.Hour)}, nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		for range 10 {
+			time.Sleep(56 * time.Minute)
+			mustGet(t, cache) // in the background
+			synctest.Wait()
+			assert.Equal(t, time.Now().Add(time.Hour), cache.snapshot().expires)
+		}
+		assert.Equal(t, 11, cred.count())
+	})
+}
