@@ -15,15 +15,15 @@
 //   - The token is fetched anew in the background from five minutes before its end, or a fifth of its life where that is
 //     less, or from the time that the credential named (azcore.AccessToken.RefreshOn). Connects go on with the old one
 //     meanwhile; only in the last 30 seconds of its life (or the last tenth, where that is less) do they wait for the new
-//     one, and they go on with the old one if that fails.
+//     one, and they go on with the old one if that fails. So they do, for three seconds at most, when a server has refused it.
 //   - There is one fetch at a time, however many connects ask. A caller that stops waiting does not end it for the others.
 //   - If a fetch fails while the token is good, nobody notices but the log, and it is tried again after 30 to 36 seconds,
 //     sooner near the token's end. Without a good token connects fail with the cause and the time of the next try, at
 //     once within a pause of 1 second that doubles to 5 (each longer by up to a fifth).
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's end. aadpool retires each
-//     connection, when it is about to be handed out, at a random moment between its token's renewal and its end (but in the
-//     last tenth of its life, where that is shorter): a pool does not reconnect all at once, nor does a fleet. While there
-//     is no newer token, a connection goes on until its own token ends.
+//     connection, when it is about to be handed out, at a random moment between its token's renewal and its end (if it is
+//     renewed earlier than in the last tenth of its life, in that): a pool does not reconnect all at once, nor does a fleet.
+//     While there is no newer token, a connection goes on until its own token ends.
 //   - The pool's MaxConnLifetime and MaxConnLifetimeJitter are set so that their sum is the token's whole life. What the
 //     DSN or the config gives stands unless the sum would be more. (A MaxConnLifetime that is set on the config to
 //     pgxpool's own default of one hour cannot be told from one that is not set; put it into the DSN.)

@@ -64,21 +64,16 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //     pgconn); PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
 //
 // It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
-// not to be used, if there is no token, if config would send one in the clear to another machine, or if its hosts need
-// tokens of different scopes.
+// not to be used, if there is no token, if config is nil or would send a token in the clear to another machine
+// (sslmode=disable), if its hosts need tokens of different scopes, or of another one than the Hook has been used for, or
+// if [WithUserFromToken] finds no name in the token.
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 	if config == nil || config.ConnConfig == nil {
 		return errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
 	}
-	connConfig := &config.ConnConfig.Config
-	token, err := h.token(ctx, connConfig, config.ConnString())
+	token, err := h.prepare(ctx, &config.ConnConfig.Config, config.ConnString())
 	if err != nil {
-		return fmt.Errorf("aadpool: %w", err)
-	}
-	if h.options.userFromToken {
-		if connConfig.User, err = token.userName(); err != nil {
-			return fmt.Errorf("aadpool: %w", err)
-		}
+		return err
 	}
 	matchLifetime(config, token.life())
 	config.ShouldPing = h.shouldPing(config.ShouldPing)
@@ -86,6 +81,18 @@ func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
 	return nil
+}
+
+// prepare makes config fit to log in with the token that it returns.
+func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, connString string) (*accessToken, error) {
+	token, err := h.token(ctx, config, connString)
+	if err == nil && h.options.userFromToken {
+		config.User, err = token.userName()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("aadpool: %w", err)
+	}
+	return token, nil
 }
 
 // token secures config's transport and returns a token that its hosts take.
@@ -230,22 +237,17 @@ func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 // for database/sql pass it to stdlib.OptionBeforeConnect, and see [Hook.ResetSession].
 //
 // It returns at once while the token at hand is good, and otherwise waits for one until ctx ends or the token timeout.
-// It returns an error if there is none, with its cause and the time of the next try, or if config would send the token
-// in the clear to another machine.
+// It returns an error if there is none, with its cause and the time of the next try, and for what [Hook.Configure]
+// refuses.
 //
 // The config serves for one connection: once it is up, neither the config nor the connection holds the token any more.
 func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
 	}
-	token, err := h.token(ctx, &config.Config, config.ConnString())
+	token, err := h.prepare(ctx, &config.Config, config.ConnString())
 	if err != nil {
-		return fmt.Errorf("aadpool: %w", err)
-	}
-	if h.options.userFromToken {
-		if config.User, err = token.userName(); err != nil {
-			return fmt.Errorf("aadpool: %w", err)
-		}
+		return err
 	}
 	startLogin(h, token, &config.Config)
 	return nil

@@ -97,6 +97,17 @@ func TestWaysToAskForTheToken(t *testing.T) {
 	}
 }
 
+func TestRefusalByOAUTHBEARERLeavesNoTokenInTheError(t *testing.T) {
+	a := newAzure(t)
+	a.server.SetAuthMethod(aadpooltest.OAuthBearer)
+	pool, _ := newPool(t, a.server.DSN("nobody"), a.credential(t), nil)
+	err := pool.Ping(t.Context())
+	var failed *pgconn.ConnectError
+	require.ErrorAs(t, err, &failed)
+	printed.value(*failed.Config)
+	assert.Empty(t, failed.Config.Password)
+}
+
 func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 	for _, row := range []struct {
 		name, role string

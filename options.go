@@ -73,13 +73,14 @@ func WithLogger(l *slog.Logger) Option {
 }
 
 // WithTokenTimeout sets how long one request to the credential may take. A connect that waits for a token waits no
-// longer than that, whether or not the credential heeds its context, and holds a slot of its pool meanwhile.
+// longer than that, whether or not the credential heeds its context, and holds a slot of its pool meanwhile. The
+// credential's context ends a second earlier, or a fifth of d where that is less.
 //
 // The default is 30 seconds. It is an error if d is not positive.
 func WithTokenTimeout(d time.Duration) Option {
 	return func(o *options) error {
 		if d <= 0 {
-			return fmt.Errorf("WithTokenTimeout(%s): must be positive", d)
+			return fmt.Errorf("WithTokenTimeout(%s): must be positive, such as 30*time.Second", d)
 		}
 		o.tokenTimeout = d
 		return nil

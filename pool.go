@@ -19,9 +19,8 @@ import (
 // not used. cred is any azidentity credential.
 //
 // New gets the first token, for which it waits until ctx ends or the token timeout. It returns an error if dsn is
-// malformed, or empty where no PGHOST or PGSERVICE is set, if cred is nil or has no token to give, if dsn would send the token in the clear to
-// another machine (sslmode=disable), or if an option is wrong. As with pgxpool, it makes no connection: [pgxpool.Pool.Ping]
-// does.
+// malformed, or empty where no PGHOST or PGSERVICE is set, if cred is nil or has no token to give, if an option is wrong,
+// and for what [Hook.Configure] refuses. As with pgxpool, it makes no connection: [pgxpool.Pool.Ping] does.
 func New(ctx context.Context, dsn string, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
 	config, err := parseConfig(dsn)
 	if err != nil {
@@ -31,8 +30,8 @@ func New(ctx context.Context, dsn string, cred azcore.TokenCredential, opts ...O
 }
 
 // NewWithConfig is [pgxpool.NewWithConfig] with a credential in the place of the password; see [New] for what it does
-// and which errors it returns, and [Hook.Configure] for what becomes of config's settings and callbacks. config itself,
-// which must have been made by [pgxpool.ParseConfig], is not changed.
+// and which errors it returns, and [Hook.Configure] for what becomes of config's settings and callbacks. config itself is
+// not changed. As pgxpool's, it panics if config has not been made by [pgxpool.ParseConfig].
 func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
 	hook, err := NewHook(cred, opts...)
 	if err != nil {
@@ -65,11 +64,38 @@ func parseConfig(dsn string) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parsing the DSN: %s", parseFailure(err))
 	}
-	if strings.Contains(config.ConnConfig.Host, "@") { // which may hold a part of a password, and is not shown
-		return nil, errors.New("parsing the DSN: there is an @ in the host; in a URL write an @ that is in the user name as %40")
+	if fault := misreadDSN(dsn, &config.ConnConfig.Config); fault != "" {
+		return nil, errors.New("parsing the DSN: " + fault)
 	}
 	return config, nil
 }
+
+// misreadDSN says what is wrong with a DSN that pgx takes to mean something else than its writer. What it was taken for
+// may hold a part of a password, and is not shown.
+func misreadDSN(dsn string, config *pgconn.Config) string {
+	if strings.Contains(config.Host, "@") {
+		return "there is an @ in the host; in a URL write an @ that is in the user name as %40"
+	}
+	if isURL(dsn) {
+		address, _, _ := strings.Cut(dsn[strings.Index(dsn, "://")+len("://"):], "?")
+		if _, database, _ := strings.Cut(address, "/"); strings.Contains(database, "@") {
+			return "there is an @ in the database's name; " + escapeAdvice
+		}
+	}
+	for name := range config.RuntimeParams { // pgx takes a keyword that it does not know for a parameter of the server
+		if strings.EqualFold(name, "server") || strings.EqualFold(name, "host") || strings.ContainsAny(name, ":;/?& ") {
+			return "this is how ADO.NET or JDBC writes it; " + dsnExample
+		}
+	}
+	return ""
+}
+
+// isURL tells a DSN that is a URL from one of keywords, as pgx does.
+func isURL(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+}
+
+const escapeAdvice = "in a URL write @ as %40, : as %3A and / as %2F where they are part of a name or password"
 
 // parseFailure is the part of pgx's error that is safe to show. pgx puts the DSN into the error's text with the
 // passwords masked where it can find them, which in a malformed DSN is not always, and the whole of it into a field; so
@@ -90,7 +116,7 @@ func parseFailure(err error) string {
 	case strings.HasPrefix(text, "failed to parse as"):
 		return text + "; " + dsnExample
 	case text == "invalid port":
-		return text + "; in a URL write @ as %40, : as %3A and / as %2F where they are part of a name or password"
+		return text + "; " + escapeAdvice
 	case strings.HasPrefix(text, "failed to configure TLS"), strings.HasPrefix(text, "failed to read service"):
 		return text + cause
 	}

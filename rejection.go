@@ -2,6 +2,7 @@ package aadpool
 
 import (
 	"fmt"
+	"os/user"
 	"strings"
 	"sync"
 	"time"
@@ -60,6 +61,13 @@ func (r rejection) advice() string {
 
 // roleAdvice is for a server that took the token but not for this role, or that says no more than that it failed.
 func (r rejection) roleAdvice() string {
+	if me, err := user.Current(); err == nil && me.Username == r.role {
+		return fmt.Sprintf("put user= into the DSN if it names none: pgx then takes the operating system's user, %s; otherwise %s", r.role, r.roleMismatch())
+	}
+	return r.roleMismatch()
+}
+
+func (r rejection) roleMismatch() string {
 	create := fmt.Sprintf("as an Entra administrator of the server, in the database postgres: select * from pgaadauth_create_principal('%s', false, false)",
 		strings.ReplaceAll(r.role, "'", "''"))
 	name, err := r.token.userName()
@@ -72,8 +80,11 @@ func (r rejection) roleAdvice() string {
 
 // hint is what goes into the error, where the caller sees it.
 func (r rejection) hint() string {
-	return fmt.Sprintf("aadpool: %s (the token is for %s, audience %s, and ends at %s)",
-		r.advice(), r.token.claims.principal(), r.token.claims.audience(), r.token.expires.Format(time.RFC3339))
+	ends := r.token.expires.Format(time.RFC3339)
+	if r.token.claimsErr != nil {
+		return fmt.Sprintf("aadpool: %s (the token does not tell whom it is for; it ends at %s)", r.advice(), ends)
+	}
+	return fmt.Sprintf("aadpool: %s (the token is for %s, audience %s, and ends at %s)", r.advice(), r.token.claims.principal(), r.token.claims.audience(), ends)
 }
 
 // reject records a refused login, tells the caller by the error's Hint and the operator by a warning, and has the cache

@@ -1,6 +1,7 @@
 package aadpool
 
 import (
+	"os/user"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,6 +38,24 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 			assert.Contains(t, rejection{err: pgErr, role: row.role, token: token}.advice(), row.want)
 		})
 	}
+}
+
+func TestAdviceOnARoleThatIsTheOperatingSystemsUser(t *testing.T) {
+	me, err := user.Current()
+	require.NoError(t, err)
+	token, err := newAccessToken(azcore.AccessToken{Token: jwt(`{"app_displayname":"orders-api"}`), ExpiresOn: time.Now().Add(time.Hour)}, time.Now())
+	require.NoError(t, err)
+	pgErr := &pgconn.PgError{Code: "28P01", Message: "password authentication failed"}
+	advice := rejection{err: pgErr, role: me.Username, token: token}.advice()
+	assert.Contains(t, advice, "put user= into the DSN if it names none")
+	assert.Contains(t, advice, "set user=orders-api")
+}
+
+func TestHintOnATokenThatIsNoJWT(t *testing.T) {
+	token, err := newAccessToken(azcore.AccessToken{Token: "opaque", ExpiresOn: time.Now().Add(time.Hour)}, time.Now())
+	require.NoError(t, err)
+	hint := rejection{err: &pgconn.PgError{Code: "28P01"}, role: "orders-api", token: token}.hint()
+	assert.Contains(t, hint, "(the token does not tell whom it is for; it ends at ")
 }
 
 func TestOtherErrorsOfStartupAreNoRejections(t *testing.T) {

@@ -133,7 +133,7 @@ func sslModeOf(connString string) sslMode {
 func withUsualNegotiation(connString string) string {
 	const usual = "sslnegotiation=postgres"
 	switch {
-	case !strings.HasPrefix(connString, "postgres://") && !strings.HasPrefix(connString, "postgresql://"):
+	case !isURL(connString):
 		return connString + " " + usual
 	case strings.Contains(connString, "?"):
 		return connString + "&" + usual

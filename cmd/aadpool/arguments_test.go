@@ -102,6 +102,13 @@ func TestHelp(t *testing.T) {
 	}
 }
 
+func TestVersion(t *testing.T) {
+	got := runCommand(t, outside{}, "--version")
+	assert.Equal(t, exitOK, got.status)
+	assert.Empty(t, got.stderr)
+	assert.Regexp(t, `^(\(devel\)|v\d.*)\n$`, got.stdout)
+}
+
 func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 	for _, file := range []string{"main.go", "README.md"} {
 		text, err := os.ReadFile(file)

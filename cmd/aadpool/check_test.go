@@ -183,6 +183,11 @@ func TestCheckOnOtherDSNs(t *testing.T) {
 			exitOK, []string{"– DNS", "is a Unix socket", "– TLS", "none on a Unix socket"},
 		},
 		{
+			"no user",
+			func(t *testing.T, _ azure) string { return "host=" + t.TempDir() },
+			exitNetwork, []string{"put user= into the DSN if that is not meant"},
+		},
+		{
 			"nothing listens at the Unix socket",
 			func(t *testing.T, _ azure) string { return "host=" + t.TempDir() + " user=orders-api" },
 			exitNetwork, []string{"Cause: connection-refused", "host=server.postgres.database.azure.com"},

@@ -33,6 +33,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -66,6 +67,8 @@ type invocation struct {
 
 // commands is the command line, as kong reads it.
 type commands struct {
+	Version kong.VersionFlag `help:"Print the version and exit."`
+
 	Check checkCommand `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
@@ -124,6 +127,14 @@ func splitArguments(args []string) (own, passed []string) {
 	return args, nil
 }
 
+// version is what go install has put into the binary, or (devel).
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
+}
+
 // parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
 func parse(args []string, stdout io.Writer) (command, error) {
 	var c commands
@@ -134,7 +145,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		kong.Writers(stdout, io.Discard),
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames},
+		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames, "version": version()},
 	)
 	if err != nil {
 		return nil, fmt.Errorf("reading the command line: %w", err)
