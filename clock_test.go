@@ -42,7 +42,8 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	r := newRetirement(time.Now(), cache.token)
 	assert.False(t, hasMonotonicReading(r.at))
 	assert.False(t, hasMonotonicReading(r.expires))
-	assert.False(t, hasMonotonicReading(r.putOff(time.Now()).at))
+	r.putOff(time.Now())
+	assert.False(t, hasMonotonicReading(r.at))
 	assert.True(t, hasMonotonicReading(cache.vouched))
 	assert.True(t, hasMonotonicReading(cache.nextTry))
 
@@ -56,9 +57,8 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
 	h.cache.Load().setClock(d)
 	for _, conn := range conns {
-		known := conn.PgConn().CustomData()
-		r := known[retirementKey].(retirement)
-		known[retirementKey] = retirement{r.at.Add(-d), r.expires.Add(-d)}
+		r := retirementOf(conn)
+		r.at, r.expires = r.at.Add(-d), r.expires.Add(-d)
 	}
 }
 

@@ -142,14 +142,14 @@ func (r *fleetReplica) connect(ctx context.Context) {
 }
 
 // use keeps a connection for as long as pgxpool would, with somebody acquiring it all the time.
-func (r *fleetReplica) use(ctx context.Context, retirement retirement, lifetime time.Duration) {
+func (r *fleetReplica) use(ctx context.Context, retirement *retirement, lifetime time.Duration) {
 	for end := time.Now().Add(lifetime); ctx.Err() == nil; {
 		fleetSleep(ctx, min(time.Until(end), time.Until(retirement.at)))
 		now := time.Now()
 		if !now.Before(end) || !retirement.canWait(now, r.cache.expires()) {
 			return
 		}
-		retirement = retirement.putOff(now)
+		retirement.putOff(now)
 	}
 }
 

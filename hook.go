@@ -182,26 +182,20 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	if cache := h.cache.Load(); cache != nil {
 		cache.refreshIfDue(ctx, now)
 	}
-	r, due := retirementOf(conn, now)
-	if !due {
+	r := retirementOf(conn)
+	if !r.isDue(now) {
 		return false
 	}
 	if h.canWait(r, now) {
-		conn.PgConn().CustomData()[retirementKey] = r.putOff(now)
+		r.putOff(now)
 		return false
 	}
 	h.retired.Add(1)
 	return true
 }
 
-// retirementOf returns conn's retirement and whether it is due.
-func retirementOf(conn *pgx.Conn, now time.Time) (r retirement, due bool) {
-	r, ok := conn.PgConn().CustomData()[retirementKey].(retirement)
-	return r, ok && r.isDue(now)
-}
-
 // canWait says whether a retirement that is due would gain nothing yet.
-func (h *Hook) canWait(r retirement, now time.Time) bool {
+func (h *Hook) canWait(r *retirement, now time.Time) bool {
 	cache := h.cache.Load()
 	return cache != nil && r.canWait(now, cache.expires())
 }
@@ -215,9 +209,11 @@ func (h *Hook) shouldPing(callers func(context.Context, pgxpool.ShouldPingParams
 		}
 	}
 	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-		now := time.Now()
-		r, due := retirementOf(params.Conn, now)
-		return callers(ctx, params) && (!due || h.canWait(r, now))
+		if !callers(ctx, params) {
+			return false
+		}
+		now, r := time.Now(), retirementOf(params.Conn)
+		return !r.isDue(now) || h.canWait(r, now)
 	}
 }
 

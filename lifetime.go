@@ -54,7 +54,8 @@ func lifetimesGiven(config *pgxpool.Config) (lifetime, jitter bool) {
 // query that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
 
-// A retirement is when a connection is to give up its place to one that logs in with a newer token.
+// A retirement is when a connection is to give up its place to one that logs in with a newer token. It belongs to who has
+// the connection.
 type retirement struct {
 	at      time.Time
 	expires time.Time // the end of the token that the connection logged in with
@@ -63,33 +64,41 @@ type retirement struct {
 // newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
 // fleet reconnects all at once: in the last tenth of the life left, or as long before its end as a token is renewed by
 // default, whichever is more; but not before this one is renewed, since the next login would be with the same token.
-func newRetirement(now time.Time, token *accessToken) retirement {
+func newRetirement(now time.Time, token *accessToken) *retirement {
 	left := max(token.expires.Sub(now), 0)
 	margin := min(left/100, endMargin)
 	window := max(left/10, renewalMargin(left))
 	if now.Before(token.refreshAt) {
 		window = min(window, token.expires.Sub(token.refreshAt))
 	}
-	return retirement{
+	return &retirement{
 		at:      token.expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin))),
 		expires: token.expires,
 	}
 }
 
+// retirementKey is where a connection's CustomData has its retirement.
+const retirementKey = "github.com/aadpool/aadpool"
+
+// retirementOf returns nil for a connection that no Hook has logged in.
+func retirementOf(conn *pgx.Conn) *retirement {
+	r, _ := conn.PgConn().CustomData()[retirementKey].(*retirement)
+	return r
+}
+
 // isDue says whether the time has come at now.
-func (r retirement) isDue(now time.Time) bool {
-	return !now.Before(r.at)
+func (r *retirement) isDue(now time.Time) bool {
+	return r != nil && !now.Before(r.at)
 }
 
 // canWait says whether the connection may go on at now for want of anything better: its token is still valid, and the
 // one at hand, which ends at newest, is no newer.
-func (r retirement) canWait(now, newest time.Time) bool {
+func (r *retirement) canWait(now, newest time.Time) bool {
 	return now.Before(r.expires) && !newest.After(r.expires)
 }
 
 // putOff draws another moment, from all that is left of the token's life: when a newer token comes, the connections that
 // have waited for it shall not reconnect all at once.
-func (r retirement) putOff(now time.Time) retirement {
+func (r *retirement) putOff(now time.Time) {
 	r.at = r.expires.Add(-time.Duration(rand.Float64() * float64(r.expires.Sub(now))))
-	return r
 }

@@ -12,9 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// retirementKey is where a connection's CustomData has its retirement.
-const retirementKey = "github.com/aadpool/aadpool"
-
 var errConfigUsed = errors.New("aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
 
 // A login brings the token to one connection, from its config to the end of its start-up, and takes it away again: what
