@@ -66,13 +66,18 @@ func (t *accessToken) state(now time.Time) tokenState {
 	switch left := t.expires.Sub(now); {
 	case left <= 0:
 		return stateGone
-	case left < min(lastMinute, t.leftWhen/10):
+	case left < t.lastMargin():
 		return stateLastMinute
 	case now.Before(t.refreshAt):
 		return stateFresh
 	default:
 		return stateDue
 	}
+}
+
+// lastMargin is how much life the token has left in its last minute.
+func (t *accessToken) lastMargin() time.Duration {
+	return min(lastMinute, t.leftWhen/10)
 }
 
 // life is the token's whole life: a credential's own cache may have held it for a while before it came here.

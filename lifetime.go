@@ -50,8 +50,8 @@ func lifetimesGiven(config *pgxpool.Config) (lifetime, jitter bool) {
 		jitter || config.MaxConnLifetimeJitter != parsed.MaxConnLifetimeJitter
 }
 
-// endMargin is how long before its token's end a connection is retired at the latest, unless there was no newer token: a
-// query that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
+// endMargin is how long before its token's end a connection is retired at the latest, if there is a newer one: a query that
+// starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
 
 // A retirement is when a connection is to give up its place to one that logs in with a newer token. It belongs to who has
@@ -66,15 +66,20 @@ type retirement struct {
 // default, whichever is more; but not before this one is renewed, since the next login would be with the same token.
 func newRetirement(now time.Time, token *accessToken) *retirement {
 	left := max(token.expires.Sub(now), 0)
-	margin := min(left/100, endMargin)
 	window := max(left/10, renewalMargin(left))
 	if now.Before(token.refreshAt) {
 		window = min(window, token.expires.Sub(token.refreshAt))
 	}
 	return &retirement{
-		at:      token.expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin))),
+		at:      momentBefore(token.expires, left, window),
 		expires: token.expires,
 	}
+}
+
+// momentBefore draws one from the window before expires, when there is as much of the token's life left as left says.
+func momentBefore(expires time.Time, left, window time.Duration) time.Time {
+	margin := min(left/100, endMargin)
+	return expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin)))
 }
 
 // retirementKey is where a connection's CustomData has its retirement.
@@ -100,5 +105,6 @@ func (r *retirement) canWait(now, newest time.Time) bool {
 // putOff draws another moment, from all that is left of the token's life: when a newer token comes, the connections that
 // have waited for it shall not reconnect all at once.
 func (r *retirement) putOff(now time.Time) {
-	r.at = r.expires.Add(-time.Duration(rand.Float64() * float64(r.expires.Sub(now))))
+	left := r.expires.Sub(now)
+	r.at = momentBefore(r.expires, left, left)
 }

@@ -73,7 +73,7 @@ func parseConfig(dsn string) (*pgxpool.Config, error) {
 // misreadDSN says what is wrong with a DSN that pgx takes to mean something else than its writer. What it was taken for
 // may hold a part of a password, and is not shown.
 func misreadDSN(dsn string, config *pgconn.Config) string {
-	if strings.Contains(config.Host, "@") {
+	if strings.Contains(config.Host, "@") && !isUnixSocket(config.Host) {
 		return "there is an @ in the host; in a URL write an @ that is in the user name as %40"
 	}
 	if isURL(dsn) {
@@ -84,7 +84,7 @@ func misreadDSN(dsn string, config *pgconn.Config) string {
 	}
 	for name := range config.RuntimeParams { // pgx takes a keyword that it does not know for a parameter of the server
 		if strings.EqualFold(name, "server") || strings.EqualFold(name, "host") || strings.ContainsAny(name, ":;/?& ") {
-			return "this is how ADO.NET or JDBC writes it; " + dsnExample
+			return "it is not as pgx has it, but as ADO.NET, JDBC or SQLAlchemy may; " + dsnExample
 		}
 	}
 	return ""
@@ -95,7 +95,7 @@ func isURL(dsn string) bool {
 	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 
-const escapeAdvice = "in a URL write @ as %40, : as %3A and / as %2F where they are part of a name or password"
+const escapeAdvice = "in a URL write @ as %40, : as %3A and / as %2F where they are part of a user's or database's name or of a password"
 
 // parseFailure is the part of pgx's error that is safe to show. pgx puts the DSN into the error's text with the
 // passwords masked where it can find them, which in a malformed DSN is not always, and the whole of it into a field; so

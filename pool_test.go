@@ -298,14 +298,12 @@ func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 	a.SetFailure(aadpooltest.ServerError(503))
 	ends := hook.Stats().TokenExpires
 	acquireAll := func() {
-		var held []*pgxpool.Conn
 		for range conns {
+			now := time.Now()
 			conn, err := pool.Acquire(t.Context())
 			require.NoError(t, err)
-			held = append(held, conn)
-		}
-		for _, conn := range held {
-			conn.Release()
+			defer conn.Release()
+			assert.Greater(t, aadpool.RetireAt(conn.Conn()), now, "put off, where it was due")
 		}
 	}
 	ticks := time.NewTicker(10 * time.Millisecond)

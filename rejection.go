@@ -61,10 +61,19 @@ func (r rejection) advice() string {
 
 // roleAdvice is for a server that took the token but not for this role, or that says no more than that it failed.
 func (r rejection) roleAdvice() string {
-	if me, err := user.Current(); err == nil && me.Username == r.role {
+	if r.role == osUser() {
 		return fmt.Sprintf("put user= into the DSN if it names none: pgx then takes the operating system's user, %s; otherwise %s", r.role, r.roleMismatch())
 	}
 	return r.roleMismatch()
+}
+
+// osUser is the user that pgx takes where a DSN names none: on Windows without its domain.
+func osUser() string {
+	me, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return me.Username[strings.LastIndex(me.Username, `\`)+1:]
 }
 
 func (r rejection) roleMismatch() string {

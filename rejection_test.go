@@ -1,7 +1,6 @@
 package aadpool
 
 import (
-	"os/user"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -41,12 +40,10 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 }
 
 func TestAdviceOnARoleThatIsTheOperatingSystemsUser(t *testing.T) {
-	me, err := user.Current()
-	require.NoError(t, err)
 	token, err := newAccessToken(azcore.AccessToken{Token: jwt(`{"app_displayname":"orders-api"}`), ExpiresOn: time.Now().Add(time.Hour)}, time.Now())
 	require.NoError(t, err)
 	pgErr := &pgconn.PgError{Code: "28P01", Message: "password authentication failed"}
-	advice := rejection{err: pgErr, role: me.Username, token: token}.advice()
+	advice := rejection{err: pgErr, role: osUser(), token: token}.advice()
 	assert.Contains(t, advice, "put user= into the DSN if it names none")
 	assert.Contains(t, advice, "set user=orders-api")
 }

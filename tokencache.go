@@ -325,8 +325,8 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 func (c *tokenCache) keep(token *accessToken, now time.Time) {
 	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
 	// The same token again comes from a cache of the credential's own, which nothing can make it skip. What is known of it
-	// stands, since a credential may give RefreshOn with its first answer only; unless it says now that it lasts longer.
-	if c.token == nil || c.token.secret() != token.secret() || token.expires.After(c.token.expires) {
+	// stands, since a credential may give RefreshOn with its first answer only; unless it is said now to last longer.
+	if c.token.state(now) == stateGone || c.token.secret() != token.secret() || token.expires.Sub(c.token.expires) > c.token.lastMargin() {
 		c.token = token
 	}
 	c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))

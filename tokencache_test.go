@@ -608,3 +608,28 @@ func TestSameTokenThatLastsLongerThanTheCredentialSaidAtFirst(t *testing.T) {
 		assert.Equal(t, 11, cred.count())
 	})
 }
+
+func TestSameTokenWithAnEndThatDriftsIsWhatItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := time.Now()
+		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			token := azcore.AccessToken{Token: "the same", ExpiresOn: first.Add(24*time.Hour + time.Duration(n)*time.Millisecond)}
+			if n == 1 {
+				token.RefreshOn = first.Add(12 * time.Hour)
+			}
+			return token, nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(12 * time.Hour)
+		for range 10 {
+			mustGet(t, cache)
+			time.Sleep(earlyRetry * 6 / 5)
+		}
+		assert.Equal(t, 11, cred.count(), "it is due since its RefreshOn")
+
+		time.Sleep(time.Until(first.Add(24*time.Hour + time.Millisecond)))
+		mustGet(t, cache)
+		assert.Positive(t, time.Until(cache.snapshot().expires), "once it has ended, whatever is later counts")
+	})
+}

@@ -17,7 +17,7 @@ import (
 	"github.com/aadpool/aadpool/otelaadpool"
 )
 
-// tokenLife is enough for a busy machine to log in within the last tenth of it.
+// tokenLife is enough for a busy machine to log in within the last fifth of it.
 const tokenLife = 6 * time.Second
 
 // A pool on a real server goes through a rotation, a refused login and an outage of Entra; each is seen in what is

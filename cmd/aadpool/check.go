@@ -150,7 +150,8 @@ func (c *check) describeDSN() step {
 	if t.secret != "" {
 		s.Notes = append(s.Notes, "there is a password in the DSN, PGPASSWORD or the password file; a pool does not use it")
 	}
-	if me, err := user.Current(); err == nil && me.Username == t.config.ConnConfig.User {
+	// On Windows pgx takes it without its domain.
+	if me, err := user.Current(); err == nil && me.Username[strings.LastIndex(me.Username, `\`)+1:] == t.config.ConnConfig.User {
 		s.Notes = append(s.Notes, "the role is the operating system's user, as pgx has it where the DSN names none: put user= into the DSN if that is not meant")
 	}
 	return s
