@@ -275,7 +275,11 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			mustGet(t, cache)
 			time.Sleep(time.Hour - 20*time.Second) // the last minute: it waits for 10 s at the most
 			old := cache.token
-			token, err := cache.get(onWaiting{t.Context(), sync.OnceFunc(func() { old.expires = old.expires.Add(-asleep) })})
+			token, err := cache.get(onWaiting{t.Context(), sync.OnceFunc(func() {
+				cache.mu.Lock()
+				defer cache.mu.Unlock()
+				old.expires = old.expires.Add(-asleep)
+			})})
 			require.NoError(t, err)
 			assert.Equal(t, "token-2", token.secret())
 		})
