@@ -84,7 +84,7 @@ func misreadDSN(dsn string, config *pgconn.Config) string {
 	}
 	for name := range config.RuntimeParams { // pgx takes a keyword that it does not know for a parameter of the server
 		if strings.EqualFold(name, "server") || strings.EqualFold(name, "host") || strings.ContainsAny(name, ":;/?& ") {
-			return "it is not as pgx has it, but as ADO.NET, JDBC or SQLAlchemy may; " + dsnExample
+			return "this looks like a connection string for another driver (ADO.NET, JDBC, SQLAlchemy); " + dsnExample
 		}
 	}
 	return ""
