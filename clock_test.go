@@ -224,45 +224,37 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			assert.Equal(t, "token-3", token)
 		})
 	})
-	t.Run("the pause after the same token again does not matter", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			first := newToken(1, 75*time.Minute)
-			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-				if n <= 2 {
-					return first, nil
-				}
-				return newToken(n, 75*time.Minute), nil
-			}}
-			cache, _ := newTestCache(cred)
-			mustGet(t, cache)
-			time.Sleep(70*time.Minute + time.Second)
-			mustGet(t, cache)
-			synctest.Wait()
-			require.Equal(t, 2, cred.count(), "the next is due in 30 s")
-			cache.setClock(asleep)
-			token, _ := mustGet(t, cache)
-			assert.Equal(t, "token-3", token)
+	for _, row := range []struct {
+		name   string
+		second func(first azcore.AccessToken) (azcore.AccessToken, error)
+	}{
+		{"the pause after the same token again does not matter", func(first azcore.AccessToken) (azcore.AccessToken, error) { return first, nil }},
+		{"nor does the pause after a refresh that failed", func(azcore.AccessToken) (azcore.AccessToken, error) { return azcore.AccessToken{}, errEntra }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := newToken(1, 75*time.Minute)
+				cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+					switch n {
+					case 1:
+						return first, nil
+					case 2:
+						return row.second(first)
+					}
+					return newToken(n, 75*time.Minute), nil
+				}}
+				cache, _ := newTestCache(cred)
+				mustGet(t, cache)
+				time.Sleep(70*time.Minute + time.Second)
+				mustGet(t, cache)
+				synctest.Wait()
+				require.Equal(t, 2, cred.count(), "the next is due in 30 s")
+				cache.setClock(asleep)
+				token, _ := mustGet(t, cache)
+				assert.Equal(t, "token-3", token)
+			})
 		})
-	})
-	t.Run("nor does the pause after a refresh that failed", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-				if n == 2 {
-					return azcore.AccessToken{}, errEntra
-				}
-				return newToken(n, 75*time.Minute), nil
-			}}
-			cache, _ := newTestCache(cred)
-			mustGet(t, cache)
-			time.Sleep(70 * time.Minute)
-			mustGet(t, cache)
-			synctest.Wait()
-			require.Equal(t, 2, cred.count(), "the next is due in 30 s")
-			cache.setClock(asleep)
-			token, _ := mustGet(t, cache)
-			assert.Equal(t, "token-3", token)
-		})
-	})
+	}
 	t.Run("a connect that was waiting for a new token does not fall back on the old one", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {

@@ -33,18 +33,17 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 		contest := func() error {
 			return ls.contest(ctx, b.db, e, poolSize, func(l *lane) error { return l.calls(load.workers, load.calls, selectOne) })
 		}
-		if load.workers > 1 {
-			if err := contest(); err != nil {
-				return err
-			}
+		confined, err := false, error(nil)
+		if load.workers == 1 {
+			confined, err = b.onOneProcessor(ctx, contest)
 		} else {
-			confined, err := b.onOneProcessor(ctx, contest)
-			if err != nil {
-				return err
-			}
-			if confined {
-				s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and of its spread, is that a processor wakes up."
-			}
+			err = contest()
+		}
+		if err != nil {
+			return err
+		}
+		if confined {
+			s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and of its spread, is that a processor wakes up."
 		}
 		for _, c := range all {
 			l := ls.of(c)

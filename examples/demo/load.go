@@ -40,8 +40,7 @@ type load struct {
 	table string
 
 	mu         sync.Mutex // guards what follows
-	lastSecond latency.Histogram
-	all        latency.Histogram // without lastSecond
+	latencies  latency.Recorder
 	failed     int64
 	firstError error
 	written    []int64 // the rows whose transaction was committed
@@ -106,7 +105,7 @@ func (l *load) query(ctx context.Context, write bool, row, last int64) error {
 func (l *load) record(err error, took time.Duration, write bool, row int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.lastSecond.Add(took)
+	l.latencies.Add(took)
 	switch {
 	case err != nil:
 		l.failed++
@@ -122,25 +121,20 @@ func (l *load) record(err error, took time.Duration, write bool, row int64) {
 func (l *load) endSecond() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	second := l.lastSecond
-	l.all.Merge(&second)
-	l.lastSecond = latency.Histogram{}
-	return l.tally(&second)
+	return l.tally(l.latencies.EndSecond())
 }
 
 // end returns the tally with the latencies of the whole load.
 func (l *load) end() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all.Merge(&l.lastSecond)
-	l.lastSecond = latency.Histogram{}
-	return l.tally(&l.all)
+	return l.tally(l.latencies.All())
 }
 
-// tally is called after lastSecond has been merged into all. l.mu is held.
+// tally is called with l.mu held.
 func (l *load) tally(latencies *latency.Histogram) tally {
 	return tally{
-		queries:    l.all.Count(),
+		queries:    l.latencies.All().Count(),
 		failed:     l.failed,
 		writes:     int64(len(l.written)),
 		firstError: l.firstError,

@@ -31,15 +31,6 @@ func (h *Histogram) Add(d time.Duration) {
 	h.max = max(h.max, d)
 }
 
-// Merge adds what other has counted.
-func (h *Histogram) Merge(other *Histogram) {
-	for i, n := range other.counts {
-		h.counts[i] += n
-	}
-	h.total += other.total
-	h.max = max(h.max, other.max)
-}
-
 // Count returns how many durations were added.
 func (h *Histogram) Count() int64 { return h.total }
 

@@ -66,14 +66,3 @@ func TestBucketsFollowEachOther(t *testing.T) {
 	}
 	assert.Less(t, bucketOf(math.MaxInt64), buckets)
 }
-
-func TestMerge(t *testing.T) {
-	var first, second Histogram
-	first.Add(time.Millisecond)
-	second.Add(3 * time.Millisecond)
-	second.Add(5 * time.Millisecond)
-	first.Merge(&second)
-	assert.EqualValues(t, 3, first.Count())
-	assert.Equal(t, 5*time.Millisecond, first.Max())
-	assert.InEpsilon(t, 3*time.Millisecond, first.Percentile(50), 1.0/sub)
-}

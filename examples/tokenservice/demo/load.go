@@ -48,8 +48,7 @@ type load struct {
 	counts     [kinds]int64
 	failed     int64
 	firstError error
-	lastSecond latency.Histogram // of requests for tokens
-	all        latency.Histogram // without lastSecond
+	latencies  latency.Recorder // of requests for tokens
 }
 
 func newLoad(client *http.Client, urls []string, clients []localservice.Registration) *load {
@@ -161,7 +160,7 @@ func (l *load) record(kind kind, took time.Duration, err error) {
 	defer l.mu.Unlock()
 	l.counts[kind]++
 	if kind != use {
-		l.lastSecond.Add(took)
+		l.latencies.Add(took)
 	}
 	if err != nil {
 		l.failed++
@@ -185,19 +184,14 @@ func (t tally) requests() int64 { return t.logins + t.refreshes + t.uses }
 func (l *load) endSecond() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	second := l.lastSecond
-	l.all.Merge(&second)
-	l.lastSecond = latency.Histogram{}
-	return l.tally(&second)
+	return l.tally(l.latencies.EndSecond())
 }
 
 // end returns the tally with the latencies of the whole load.
 func (l *load) end() tally {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.all.Merge(&l.lastSecond)
-	l.lastSecond = latency.Histogram{}
-	return l.tally(&l.all)
+	return l.tally(l.latencies.All())
 }
 
 // tally is called with l.mu held.

@@ -50,12 +50,12 @@ func (a *API) Register(mux *http.ServeMux) {
 	}
 	admin("GET /v1/principals", a.list)
 	admin("POST /v1/principals", a.create)
-	admin("GET /v1/principals/{id}", a.get)
-	admin("DELETE /v1/principals/{id}", a.delete)
-	admin("POST /v1/principals/{id}/secrets", a.rotateSecret)
-	admin("POST /v1/principals/{id}/disable", a.disable)
-	admin("PUT /v1/principals/{id}/permissions/{permission}", a.grant)
-	admin("DELETE /v1/principals/{id}/permissions/{permission}", a.revoke)
+	admin("GET /v1/principals/{id}", ofPrincipal(a.get))
+	admin("DELETE /v1/principals/{id}", ofPrincipal(a.delete))
+	admin("POST /v1/principals/{id}/secrets", ofPrincipal(a.rotateSecret))
+	admin("POST /v1/principals/{id}/disable", ofPrincipal(a.disable))
+	admin("PUT /v1/principals/{id}/permissions/{permission}", ofPrincipal(a.grant))
+	admin("DELETE /v1/principals/{id}/permissions/{permission}", ofPrincipal(a.revoke))
 }
 
 // an endpoint returns what to answer with, or nil for nothing.

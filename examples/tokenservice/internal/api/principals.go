@@ -51,27 +51,15 @@ func (a *API) create(r *http.Request, by store.Actor) (any, error) {
 	return newSecret{clientID, s.Reveal()}, err
 }
 
-func (a *API) get(r *http.Request, _ store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) get(r *http.Request, _ store.Actor, id uuid.UUID) (any, error) {
 	return a.store.Principal(r.Context(), id)
 }
 
-func (a *API) delete(r *http.Request, by store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) delete(r *http.Request, by store.Actor, id uuid.UUID) (any, error) {
 	return nil, a.store.Delete(r.Context(), by, id)
 }
 
-func (a *API) rotateSecret(r *http.Request, by store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) rotateSecret(r *http.Request, by store.Actor, id uuid.UUID) (any, error) {
 	body := struct {
 		OverlapSeconds uint32 `json:"overlap_seconds"`
 	}{uint32(DefaultOverlap / time.Second)}
@@ -87,34 +75,25 @@ func (a *API) rotateSecret(r *http.Request, by store.Actor) (any, error) {
 	return newSecret{id, s.Reveal()}, a.store.RotateSecret(r.Context(), by, id, overlap, s.ID, hash)
 }
 
-func (a *API) disable(r *http.Request, by store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) disable(r *http.Request, by store.Actor, id uuid.UUID) (any, error) {
 	return nil, a.store.Disable(r.Context(), by, id)
 }
 
-func (a *API) grant(r *http.Request, by store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) grant(r *http.Request, by store.Actor, id uuid.UUID) (any, error) {
 	return nil, a.store.Grant(r.Context(), by, id, r.PathValue("permission"))
 }
 
-func (a *API) revoke(r *http.Request, by store.Actor) (any, error) {
-	id, err := principalID(r)
-	if err != nil {
-		return nil, err
-	}
+func (a *API) revoke(r *http.Request, by store.Actor, id uuid.UUID) (any, error) {
 	return nil, a.store.Revoke(r.Context(), by, id, r.PathValue("permission"))
 }
 
-func principalID(r *http.Request) (uuid.UUID, error) {
-	id, err := uuid.Parse(r.PathValue("id"))
-	if err != nil {
-		return uuid.Nil, errNoSuchID
+// ofPrincipal is an endpoint for one principal: the one whose id is in the path.
+func ofPrincipal(serve func(r *http.Request, by store.Actor, id uuid.UUID) (any, error)) endpoint {
+	return func(r *http.Request, by store.Actor) (any, error) {
+		id, err := uuid.Parse(r.PathValue("id"))
+		if err != nil {
+			return nil, errNoSuchID
+		}
+		return serve(r, by, id)
 	}
-	return id, nil
 }
