@@ -7,7 +7,7 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The modules of their own, which keep what they depend on out of the package's.
-MODULES = otelaadpool bench examples/ecosystem examples/tokenservice
+MODULES = cmd/aadpool otelaadpool bench examples/ecosystem examples/tokenservice
 
 .PHONY: demo test soak bench lint postgresql
 
