@@ -24,7 +24,7 @@ test: postgresql
 	done
 
 soak: postgresql
-	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 .
+	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
 
 bench: postgresql
 	go test -run '^$$' -bench . .

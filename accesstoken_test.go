@@ -7,6 +7,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestStateOfAToken(t *testing.T) {
@@ -48,9 +50,9 @@ func TestLifeIsThatOfTheClaimsWhereTheyTellMore(t *testing.T) {
 		left, want  time.Duration
 	}{
 		{"opaque: what is left", "opaque", time.Hour, time.Hour},
-		{"six minutes of 75 left", jwt(`{"iat":1767225600,"exp":1767230100}`), 6 * time.Minute, 75 * time.Minute},
-		{"claims that tell less than what is left", jwt(`{"iat":1767225600,"exp":1767225660}`), time.Hour, time.Hour},
-		{"claims that end before they begin", jwt(`{"iat":1767230100,"exp":1767225600}`), time.Hour, time.Hour},
+		{"six minutes of 75 left", azuretest.JWT(`{"iat":1767225600,"exp":1767230100}`), 6 * time.Minute, 75 * time.Minute},
+		{"claims that tell less than what is left", azuretest.JWT(`{"iat":1767225600,"exp":1767225660}`), time.Hour, time.Hour},
+		{"claims that end before they begin", azuretest.JWT(`{"iat":1767230100,"exp":1767225600}`), time.Hour, time.Hour},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			token, err := newAccessToken(azcore.AccessToken{Token: row.token, ExpiresOn: now.Add(row.left)}, now)

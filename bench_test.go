@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // The benchmarks here compare a pool of aadpool's with a plain one that has the token as its password, on one server, in
@@ -28,10 +29,10 @@ const (
 // contest is three pools on one server.
 type contest struct{ plain, ours, control *pgxpool.Pool }
 
-func newContest(b *testing.B, a azure) contest {
+func newContest(b *testing.B, a azuretest.Azure) contest {
 	b.Helper()
-	dsn := a.dsn() + "&pool_max_conns=16"
-	token, err := a.Issue(a.app.Name)
+	dsn := a.DSN() + "&pool_max_conns=16"
+	token, err := a.Issue(a.App.Name)
 	require.NoError(b, err)
 	plain := func() *pgxpool.Pool {
 		config, err := pgxpool.ParseConfig(dsn)
@@ -41,7 +42,7 @@ func newContest(b *testing.B, a azure) contest {
 		require.NoError(b, err)
 		return pool
 	}
-	ours, err := aadpool.New(b.Context(), dsn, a.credential(b))
+	ours, err := aadpool.New(b.Context(), dsn, a.Credential(b))
 	require.NoError(b, err)
 	c := contest{plain: plain(), ours: ours, control: plain()}
 	for _, pool := range []*pgxpool.Pool{c.plain, c.ours, c.control} {
@@ -102,7 +103,7 @@ func turn(workers, n int, f func()) time.Duration {
 // compare makes pools anew and runs them, until it has seen enough.
 func compare(b *testing.B, workers, n int, f func(*pgxpool.Pool)) (all times) {
 	b.Helper()
-	a := newAzure(b)
+	a := azuretest.New(b)
 	for range newPools {
 		c := newContest(b, a)
 		t := c.run(workers, n, f)
@@ -167,7 +168,7 @@ func BenchmarkAcquire(b *testing.B) {
 		b.ReportMetric(median(t.ours)-median(t.plain), "added-ns")
 		b.ReportMetric(median(t.control)-median(t.plain), "control-added-ns")
 
-		c := newContest(b, newAzure(b))
+		c := newContest(b, azuretest.New(b))
 		b.ReportMetric(allocations(func() { acquire(c.ours) })-allocations(func() { acquire(c.plain) }), "added-allocs")
 		c.close()
 	}

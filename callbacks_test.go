@@ -18,10 +18,11 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	var mu sync.Mutex
 	var calls []string
 	called := func(name string) {
@@ -29,7 +30,7 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 		defer mu.Unlock()
 		calls = append(calls, name)
 	}
-	config, err := pgxpool.ParseConfig(strings.Replace(a.dsn(), "orders-api", "somebody", 1))
+	config, err := pgxpool.ParseConfig(strings.Replace(a.DSN(), "orders-api", "somebody", 1))
 	require.NoError(t, err)
 	config.ConnConfig.Tracer = orderTracer(called)
 	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
@@ -52,12 +53,12 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 	onPgError := config.ConnConfig.OnPgError
 	config.ConnConfig.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool { called("OnPgError"); return onPgError(c, e) }
 
-	pool, err := aadpool.NewWithConfig(t.Context(), config, a.credential(t))
+	pool, err := aadpool.NewWithConfig(t.Context(), config, a.Credential(t))
 	require.NoError(t, err)
 	_, err = pool.Exec(t.Context(), "select no_such_column")
 	require.Error(t, err)
 	pool.Close()
-	assert.Equal(t, "orders-api", a.server.Logins()[0].Role, "the user that the caller's BeforeConnect chose")
+	assert.Equal(t, "orders-api", a.Server.Logins()[0].Role, "the user that the caller's BeforeConnect chose")
 
 	mu.Lock()
 	defer mu.Unlock()
@@ -74,35 +75,35 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 }
 
 func TestCallersBeforeAcquireIsStillAsked(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	refuse := true
-	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+	pool, _ := newPool(t, a.DSN(), a.Credential(t), func(config *pgxpool.Config) {
 		//lint:ignore SA1019 pgxpool still calls it
 		config.BeforeAcquire = func(context.Context, *pgx.Conn) bool { refuse = !refuse; return refuse }
 	})
 	require.NoError(t, pool.Ping(t.Context()))
-	assert.Len(t, a.server.Logins(), 2, "the first connection was refused")
+	assert.Len(t, a.Server.Logins(), 2, "the first connection was refused")
 }
 
 func TestCallersOnPgErrorThatKeepsConnectionsChangesNothingOfARefusedLogin(t *testing.T) {
-	a := newAzure(t)
-	token, err := a.Issue(a.app.Name)
+	a := azuretest.New(t)
+	token, err := a.Issue(a.App.Name)
 	require.NoError(t, err)
-	a.server.SetFault(aadpooltest.RefuseLogins("28000", "you sent "+token))
-	pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+	a.Server.SetFault(aadpooltest.RefuseLogins("28000", "you sent "+token))
+	pool, _ := newPool(t, a.DSN(), a.Credential(t), func(config *pgxpool.Config) {
 		config.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { return true }
 	})
 	var refused *pgconn.PgError
 	require.ErrorAs(t, pool.Ping(t.Context()), &refused)
-	printed.value(refused)
+	azuretest.Printed.Value(refused)
 	assert.Equal(t, "you sent [redacted]", refused.Message)
 	assert.Contains(t, refused.Hint, "aadpool: the role is missing")
 }
 
 func TestCallersOnPgErrorDecidesOnceTheConnectionIsUp(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	for _, keep := range []bool{true, false} {
-		pool, _ := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) {
+		pool, _ := newPool(t, a.DSN(), a.Credential(t), func(config *pgxpool.Config) {
 			config.ConnConfig.OnPgError = func(*pgconn.PgConn, *pgconn.PgError) bool { return keep }
 		})
 		conn, err := pool.Acquire(t.Context())
@@ -133,9 +134,9 @@ func TestIdleConnectionIsPingedUnlessItIsToBeRetired(t *testing.T) {
 		{"its token is at its end, and there is no newer one to reconnect with", nil, time.Hour, 75*time.Minute - 10*time.Second, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
+			a := azuretest.New(t)
 			a.SetTokenLife(75 * time.Minute)
-			pool, hook := newPool(t, a.dsn(), a.credential(t), func(config *pgxpool.Config) { config.ShouldPing = row.callers })
+			pool, hook := newPool(t, a.DSN(), a.Credential(t), func(config *pgxpool.Config) { config.ShouldPing = row.callers })
 			conn, err := pool.Acquire(t.Context())
 			require.NoError(t, err)
 			defer conn.Release()
@@ -146,7 +147,7 @@ func TestIdleConnectionIsPingedUnlessItIsToBeRetired(t *testing.T) {
 }
 
 func TestCallersErrorsArePassedOn(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	errOwn := errors.New("no")
 	for _, row := range []struct {
 		name   string
@@ -163,7 +164,7 @@ func TestCallersErrorsArePassedOn(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			pool, _ := newPool(t, a.dsn(), a.credential(t), row.change)
+			pool, _ := newPool(t, a.DSN(), a.Credential(t), row.change)
 			require.ErrorIs(t, pool.Ping(t.Context()), errOwn)
 		})
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // Tests of a wall clock that is set, and of a machine that sleeps: the wall clock jumps and the monotonic one does not.
@@ -35,7 +37,7 @@ func (c *tokenCache) setClock(d time.Duration) {
 
 func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	hasMonotonicReading := func(t time.Time) bool { return t != t.Round(0) }
-	cache, _ := newTestCache(issuing(time.Hour, 0))
+	cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
 	mustGet(t, cache)
 	assert.False(t, hasMonotonicReading(cache.token.expires))
 	assert.False(t, hasMonotonicReading(cache.token.refreshAt))
@@ -47,9 +49,11 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	assert.True(t, hasMonotonicReading(cache.vouched))
 	assert.True(t, hasMonotonicReading(cache.nextTry))
 
-	failing, _ := newTestCache(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return azcore.AccessToken{}, errEntra }})
+	failing, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+		return azcore.AccessToken{}, azuretest.ErrEntra
+	}})
 	_, err := failing.get(t.Context())
-	require.ErrorIs(t, err, errEntra)
+	require.ErrorIs(t, err, azuretest.ErrEntra)
 	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
 }
 
@@ -64,7 +68,7 @@ func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
 
 func TestClockSetForwardPastTheTokensEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, time.Second)
+		cred := azuretest.Issuing(time.Hour, time.Second)
 		cache, logs := newTestCache(cred)
 		mustGet(t, cache)
 		cache.setClock(time.Hour)
@@ -74,42 +78,42 @@ func TestClockSetForwardPastTheTokensEnd(t *testing.T) {
 		token, took = mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.Zero(t, took)
-		assert.Equal(t, 2, cred.count())
-		assert.Empty(t, logs.lines(slog.LevelWarn))
+		assert.Equal(t, 2, cred.Count())
+		assert.Empty(t, logs.Lines(slog.LevelWarn))
 	})
 }
 
 func TestClockSetForwardWithinTheTokensLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(24*time.Hour, time.Second)
+		cred := azuretest.Issuing(24*time.Hour, time.Second)
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 		cache.setClock(time.Hour)
 		_, took := mustGet(t, cache)
 		assert.Zero(t, took)
-		assert.Equal(t, 1, cred.count())
+		assert.Equal(t, 1, cred.Count())
 		time.Sleep(23*time.Hour - 5*time.Minute)
 		cache.refreshIfDue(t.Context(), time.Now())
 		time.Sleep(2 * time.Second)
-		assert.Equal(t, 2, cred.count(), "due an hour sooner")
+		assert.Equal(t, 2, cred.Count(), "due an hour sooner")
 	})
 }
 
 func TestClockSetBackThenRightAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, time.Second)
+		cred := azuretest.Issuing(time.Hour, time.Second)
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 		cache.setClock(-time.Hour)
 		time.Sleep(57 * time.Minute)
 		_, took := mustGet(t, cache)
 		assert.Zero(t, took)
-		assert.Equal(t, 1, cred.count(), "the token has 63 minutes left, as far as this machine knows")
+		assert.Equal(t, 1, cred.Count(), "the token has 63 minutes left, as far as this machine knows")
 
 		cache.setClock(time.Hour)
 		cache.refreshIfDue(t.Context(), time.Now())
 		time.Sleep(2 * time.Second)
-		assert.Equal(t, 2, cred.count(), "due, and nobody had to wait")
+		assert.Equal(t, 2, cred.Count(), "due, and nobody had to wait")
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.Zero(t, took)
@@ -119,7 +123,7 @@ func TestClockSetBackThenRightAgain(t *testing.T) {
 // With its clock set back a machine takes a token for good that is not. It learns of it from the server.
 func TestClockSetBackUntilTheServerRefusesTheToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, time.Second)
+		cred := azuretest.Issuing(time.Hour, time.Second)
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 		cache.setClock(-time.Hour)
@@ -145,11 +149,11 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 					if 1 < n && n <= 5 {
-						return azcore.AccessToken{}, errEntra
+						return azcore.AccessToken{}, azuretest.ErrEntra
 					}
-					return newToken(n, time.Hour), nil
+					return azuretest.NewToken(n, time.Hour), nil
 				}}
 				cache, _ := newTestCache(cred)
 				mustGet(t, cache)
@@ -158,8 +162,8 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 				for i := range 4 { // 1, 2, 4 and 5 s of back-off
 					time.Sleep(time.Until(cache.nextTry))
 					_, err := cache.get(t.Context())
-					require.ErrorIs(t, err, errEntra)
-					require.Equal(t, i+2, cred.count())
+					require.ErrorIs(t, err, azuretest.ErrEntra)
+					require.Equal(t, i+2, cred.Count())
 				}
 				failed := time.Now()
 				cache.setClock(row.set)
@@ -180,7 +184,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 	const asleep = 2 * time.Hour
 	t.Run("the first connect waits for a new token", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cred := issuing(75*time.Minute, time.Second)
+			cred := azuretest.Issuing(75*time.Minute, time.Second)
 			cache, logs := newTestCache(cred)
 			mustGet(t, cache)
 			time.Sleep(10 * time.Minute)
@@ -188,28 +192,28 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			token, took := mustGet(t, cache)
 			assert.Equal(t, "token-2", token)
 			assert.Equal(t, time.Second, took)
-			assert.Empty(t, logs.lines(slog.LevelWarn))
+			assert.Empty(t, logs.Lines(slog.LevelWarn))
 		})
 	})
 	t.Run("the first acquire has one fetched", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cred := issuing(75*time.Minute, time.Second)
+			cred := azuretest.Issuing(75*time.Minute, time.Second)
 			cache, _ := newTestCache(cred)
 			mustGet(t, cache)
 			cache.setClock(asleep)
 			cache.refreshIfDue(t.Context(), time.Now())
 			time.Sleep(2 * time.Second)
-			assert.Equal(t, 2, cred.count())
+			assert.Equal(t, 2, cred.Count())
 		})
 	})
 	t.Run("a fetch that was under way fails, and the next one does not wait long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 				time.Sleep(time.Second)
 				if n == 2 {
-					return azcore.AccessToken{}, errEntra // its connection is long gone
+					return azcore.AccessToken{}, azuretest.ErrEntra // its connection is long gone
 				}
-				return newToken(n, 75*time.Minute), nil
+				return azuretest.NewToken(n, 75*time.Minute), nil
 			}}
 			cache, _ := newTestCache(cred)
 			mustGet(t, cache)
@@ -218,7 +222,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			synctest.Wait()
 			cache.setClock(asleep)
 			_, err := cache.get(t.Context())
-			require.ErrorIs(t, err, errEntra)
+			require.ErrorIs(t, err, azuretest.ErrEntra)
 			time.Sleep(firstBackoff * 12 / 10)
 			token, _ := mustGet(t, cache)
 			assert.Equal(t, "token-3", token)
@@ -229,26 +233,26 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 		second func(first azcore.AccessToken) (azcore.AccessToken, error)
 	}{
 		{"the pause after the same token again does not matter", func(first azcore.AccessToken) (azcore.AccessToken, error) { return first, nil }},
-		{"nor does the pause after a refresh that failed", func(azcore.AccessToken) (azcore.AccessToken, error) { return azcore.AccessToken{}, errEntra }},
+		{"nor does the pause after a refresh that failed", func(azcore.AccessToken) (azcore.AccessToken, error) { return azcore.AccessToken{}, azuretest.ErrEntra }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				first := newToken(1, 75*time.Minute)
-				cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				first := azuretest.NewToken(1, 75*time.Minute)
+				cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 					switch n {
 					case 1:
 						return first, nil
 					case 2:
 						return row.second(first)
 					}
-					return newToken(n, 75*time.Minute), nil
+					return azuretest.NewToken(n, 75*time.Minute), nil
 				}}
 				cache, _ := newTestCache(cred)
 				mustGet(t, cache)
 				time.Sleep(70*time.Minute + time.Second)
 				mustGet(t, cache)
 				synctest.Wait()
-				require.Equal(t, 2, cred.count(), "the next is due in 30 s")
+				require.Equal(t, 2, cred.Count(), "the next is due in 30 s")
 				cache.setClock(asleep)
 				token, _ := mustGet(t, cache)
 				assert.Equal(t, "token-3", token)
@@ -257,11 +261,11 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 	}
 	t.Run("a connect that was waiting for a new token does not fall back on the old one", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 				if n == 2 {
 					time.Sleep(15 * time.Second)
 				}
-				return newToken(n, time.Hour), nil
+				return azuretest.NewToken(n, time.Hour), nil
 			}}
 			cache, _ := newTestCache(cred)
 			mustGet(t, cache)

@@ -8,7 +8,6 @@ import (
 	"crypto/x509"
 	"math/big"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // clientCertificate makes what an app registration's certificate credential consists of.
@@ -33,20 +33,6 @@ func clientCertificate(t *testing.T) (*x509.Certificate, crypto.PrivateKey) {
 	return certificate, key
 }
 
-// setenv replaces all that the environment says about Azure.
-func setenv(t *testing.T, environment map[string]string) {
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "IDENTITY_") {
-			t.Setenv(name, "") // for its restoring
-			require.NoError(t, os.Unsetenv(name))
-		}
-	}
-	for name, value := range environment {
-		t.Setenv(name, value)
-	}
-}
-
 // TestEveryCredentialLogsIn logs in to PostgreSQL by each credential of azidentity that can be reached without Azure.
 func TestEveryCredentialLogsIn(t *testing.T) {
 	serviceIdentity := aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"}
@@ -56,58 +42,58 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 	for _, row := range []struct {
 		name      string
 		principal aadpooltest.Principal
-		cred      func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error)
+		cred      func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error)
 	}{
-		{"client secret", serviceIdentity, func(_ *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client secret", serviceIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret,
-				&azidentity.ClientSecretCredentialOptions{ClientOptions: a.options()})
+				&azidentity.ClientSecretCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"client certificate", serviceIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client certificate", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			certificate, key := clientCertificate(t)
 			p.Certificate = certificate
 			a.Register(p)
 			return azidentity.NewClientCertificateCredential(a.TenantID(), p.ClientID, []*x509.Certificate{certificate}, key,
-				&azidentity.ClientCertificateCredentialOptions{ClientOptions: a.options()})
+				&azidentity.ClientCertificateCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"client assertion", serviceIdentity, func(_ *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client assertion", serviceIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			return azidentity.NewClientAssertionCredential(a.TenantID(), p.ClientID,
 				func(context.Context) (string, error) { return a.FederatedToken(p) },
-				&azidentity.ClientAssertionCredentialOptions{ClientOptions: a.options()})
+				&azidentity.ClientAssertionCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"workload identity (AKS)", managedIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"workload identity (AKS)", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
 			require.NoError(t, err)
-			setenv(t, environment)
-			return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.options()})
+			azuretest.SetAzureEnv(t, environment)
+			return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"managed identity by App Service", managedIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			setenv(t, a.AppServiceEnv(p))
-			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.options(), ID: azidentity.ClientID(p.ClientID)})
+		{"managed identity by App Service", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+			azuretest.SetAzureEnv(t, a.AppServiceEnv(p))
+			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
 		}},
-		{"managed identity by IMDS", managedIdentity, func(_ *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.options(), ID: azidentity.ClientID(p.ClientID)})
+		{"managed identity by IMDS", managedIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
 		}},
-		{"Azure CLI", user, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"Azure CLI", user, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			dir := t.TempDir()
 			t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			require.NoError(t, a.InstallAzureCLI(p, dir))
 			return azidentity.NewAzureCLICredential(nil)
 		}},
-		{"environment", serviceIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			setenv(t, a.ClientSecretEnv(p))
-			return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: a.options()})
+		{"environment", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+			azuretest.SetAzureEnv(t, a.ClientSecretEnv(p))
+			return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"default, by the environment", serviceIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			setenv(t, a.ClientSecretEnv(p))
-			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.options()})
+		{"default, by the environment", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+			azuretest.SetAzureEnv(t, a.ClientSecretEnv(p))
+			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"default, by workload identity", managedIdentity, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"default, by workload identity", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
 			require.NoError(t, err)
-			setenv(t, environment)
-			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.options()})
+			azuretest.SetAzureEnv(t, environment)
+			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"chained: no azd on this machine, so az", user, func(t *testing.T, a azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"chained: no azd on this machine, so az", user, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			dir := t.TempDir()
 			t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			require.NoError(t, a.InstallAzureCLI(p, dir))
@@ -119,21 +105,21 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			setenv(t, nil)
-			a := newAzure(t)
+			azuretest.SetAzureEnv(t, nil)
+			a := azuretest.New(t)
 			principal := a.Register(row.principal)
 			cred, err := row.cred(t, a, principal)
 			require.NoError(t, err)
 
-			pool, err := aadpool.New(t.Context(), a.server.DSN(principal.Name), cred)
+			pool, err := aadpool.New(t.Context(), a.Server.DSN(principal.Name), cred)
 			require.NoError(t, err)
 			defer pool.Close()
-			assert.Equal(t, principal.Name, whoami(t, pool))
+			assert.Equal(t, principal.Name, azuretest.Whoami(t, pool))
 
-			pool, err = aadpool.New(t.Context(), a.server.DSN("somebody"), cred, aadpool.WithUserFromToken())
+			pool, err = aadpool.New(t.Context(), a.Server.DSN("somebody"), cred, aadpool.WithUserFromToken())
 			require.NoError(t, err)
 			defer pool.Close()
-			assert.Equal(t, principal.Name, whoami(t, pool), "the role's name is the token's")
+			assert.Equal(t, principal.Name, azuretest.Whoami(t, pool), "the role's name is the token's")
 		})
 	}
 }

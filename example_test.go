@@ -9,13 +9,12 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/aadpool/aadpool"
-	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // The examples run against stand-ins for Entra and for the database server. Only their credential and their DSN differ
@@ -24,28 +23,15 @@ import (
 //	cred, err := azidentity.NewDefaultAzureCredential(nil)
 //	dsn := "postgres://orders-api@orders.postgres.database.azure.com/orders"
 func startExample() (dsn string, cred azcore.TokenCredential, stop func()) {
-	pg, err := startPostgres()
+	azure, stop, err := azuretest.Start()
 	if err != nil {
 		log.Fatal(err)
 	}
-	authority, err := aadpooltest.NewAuthority()
+	cred, err = azure.NewCredential()
 	if err != nil {
 		log.Fatal(err)
 	}
-	server, err := aadpooltest.NewServer(authority, pg)
-	if err != nil {
-		log.Fatal(err)
-	}
-	app := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api"})
-	cred, err = azidentity.NewClientSecretCredential(authority.TenantID(), app.ClientID, app.Secret,
-		&azidentity.ClientSecretCredentialOptions{ClientOptions: authority.ClientOptions()})
-	if err != nil {
-		log.Fatal(err)
-	}
-	return server.DSN(app.Name), cred, func() {
-		server.Close()
-		authority.Close()
-	}
+	return azure.DSN(), cred, stop
 }
 
 func Example() {

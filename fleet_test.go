@@ -19,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // fleetOutEnv names a file. If it is set, a fleet of 1,000 replicas is simulated, too, and the file gets what came of it,
@@ -88,7 +90,7 @@ func (r *fleetReplica) getToken(context.Context, policy.TokenRequestOptions) (az
 	if r.MaxLife > r.MinLife {
 		life += rand.N(r.MaxLife - r.MinLife)
 	}
-	token := newToken(len(r.tokens), life)
+	token := azuretest.NewToken(len(r.tokens), life)
 	if r.RefreshIn > 0 {
 		token.RefreshOn = time.Now().Add(r.RefreshIn)
 	}
@@ -204,7 +206,7 @@ type fleetDay struct {
 // run simulates the scenario in a bubble of its own.
 func (s fleetScenario) run(t *testing.T) (day fleetDay) {
 	t.Helper()
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	pool, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
 	day.Scenario = s

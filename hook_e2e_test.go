@@ -13,39 +13,40 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestPrimaryAndReplicaShareOneToken(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	replica, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 	require.NoError(t, err)
 	defer replica.Close()
-	hook, err := aadpool.NewHook(a.credential(t))
+	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
-	for _, dsn := range []string{a.dsn(), replica.DSN(a.app.Name)} {
+	for _, dsn := range []string{a.DSN(), replica.DSN(a.App.Name)} {
 		config, err := pgxpool.ParseConfig(dsn)
 		require.NoError(t, err)
 		require.NoError(t, hook.Configure(t.Context(), config))
 		pool, err := pgxpool.NewWithConfig(t.Context(), config)
 		require.NoError(t, err)
 		defer pool.Close()
-		assert.Equal(t, "orders-api", whoami(t, pool))
+		assert.Equal(t, "orders-api", azuretest.Whoami(t, pool))
 	}
 	assert.Equal(t, 1, a.Requests())
 }
 
 func TestDatabaseSQL(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	t.Run("on the pool", func(t *testing.T) {
-		pool, _ := newPool(t, a.dsn(), a.credential(t), nil)
+		pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
 		db := stdlib.OpenDBFromPool(pool)
 		defer db.Close()
 		require.NoError(t, db.PingContext(t.Context()))
 	})
 	t.Run("without a pool of pgx's", func(t *testing.T) {
-		hook, err := aadpool.NewHook(a.credential(t))
+		hook, err := aadpool.NewHook(a.Credential(t))
 		require.NoError(t, err)
-		config, err := pgx.ParseConfig(a.dsn())
+		config, err := pgx.ParseConfig(a.DSN())
 		require.NoError(t, err)
 		db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect))
 		defer db.Close()
@@ -56,18 +57,18 @@ func TestDatabaseSQL(t *testing.T) {
 		conn, err := db.Conn(t.Context())
 		require.NoError(t, err)
 		defer conn.Close()
-		require.NoError(t, conn.Raw(func(driverConn any) error { printed.value(driverConn); return nil }))
+		require.NoError(t, conn.Raw(func(driverConn any) error { azuretest.Printed.Value(driverConn); return nil }))
 		assert.Nil(t, config.OAuthTokenProvider, "the shallow copy's Fallbacks and TLS settings are its own")
 		assert.Empty(t, config.Password)
 	})
 }
 
 func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(4 * time.Second)
-	hook, err := aadpool.NewHook(a.credential(t))
+	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
-	config, err := pgx.ParseConfig(a.dsn())
+	config, err := pgx.ParseConfig(a.DSN())
 	require.NoError(t, err)
 	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
 	defer db.Close()
@@ -75,7 +76,7 @@ func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
 	var first time.Time
 	require.Eventually(t, func() bool {
 		require.NoError(t, db.PingContext(t.Context()))
-		logins := a.server.Logins()
+		logins := a.Server.Logins()
 		first = logins[0].TokenExpiresAt
 		return len(logins) == 2
 	}, 10*time.Second, 10*time.Millisecond)
@@ -85,10 +86,10 @@ func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
 }
 
 func TestSingleConnection(t *testing.T) {
-	a := newAzure(t)
-	hook, err := aadpool.NewHook(a.credential(t))
+	a := azuretest.New(t)
+	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
-	config, err := pgx.ParseConfig(a.dsn())
+	config, err := pgx.ParseConfig(a.DSN())
 	require.NoError(t, err)
 	require.NoError(t, hook.BeforeConnect(t.Context(), config))
 	conn, err := pgx.ConnectConfig(t.Context(), config)
@@ -104,8 +105,8 @@ func TestSingleConnection(t *testing.T) {
 	t.Run("holds no token once it is up", func(t *testing.T) {
 		assert.Empty(t, conn.Config().Password)
 		assert.Empty(t, config.Password, "nor does the config that was passed to BeforeConnect")
-		printed.value(*conn.Config())
-		printed.value(*config)
+		azuretest.Printed.Value(*conn.Config())
+		azuretest.Printed.Value(*config)
 		_, err := conn.Config().OAuthTokenProvider(t.Context())
 		require.ErrorContains(t, err, "aadpool: this config has already served for a connection")
 	})

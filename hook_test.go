@@ -18,16 +18,18 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 const testDSN = "postgres://orders-api@db.example/orders"
 
 func TestBadInputIsAClearError(t *testing.T) {
-	clearPGEnv(t)
-	good := issuing(time.Hour, 0)
+	azuretest.ClearPGEnv(t)
+	good := azuretest.Issuing(time.Hour, 0)
 	var nilPointer *azidentity.ClientSecretCredential
 	fixed := func(token azcore.AccessToken) azcore.TokenCredential {
-		return &credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}
+		return &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}
 	}
 	for _, row := range []struct {
 		name, dsn string
@@ -55,10 +57,10 @@ func TestBadInputIsAClearError(t *testing.T) {
 		{"a root certificate that is not there", "postgres://u:hunter2@db.example/d?sslrootcert=/nowhere.pem", good, nil, "/nowhere.pem"},
 		{"plaintext to a remote host", testDSN + "?sslmode=disable", good, nil, "refusing to send an access token to db.example in the clear"},
 		{"an empty token", testDSN, fixed(azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}), nil, "empty token"},
-		{"an expired token", testDSN, fixed(newToken(1, -time.Minute)), nil, "the credential returned a token that expired "},
+		{"an expired token", testDSN, fixed(azuretest.NewToken(1, -time.Minute)), nil, "the credential returned a token that expired "},
 		{"a token without an expiry", testDSN, fixed(azcore.AccessToken{Token: "hunter2"}), nil, "without an expiry"},
 		{"a user wanted from a token that is no JWT", testDSN, fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "the token is not a JWT; put user= into the DSN"},
-		{"a user wanted from a token that names none", testDSN, fixed(azcore.AccessToken{Token: jwt(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "its claims are: oid"},
+		{"a user wanted from a token that names none", testDSN, fixed(azcore.AccessToken{Token: azuretest.JWT(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "its claims are: oid"},
 		{"an option given nonsense", testDSN, good, []Option{WithScope("")}, "WithScope"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -74,27 +76,27 @@ func TestBadInputIsAClearError(t *testing.T) {
 }
 
 func TestNilConfigIsAnError(t *testing.T) {
-	_, err := NewWithConfig(t.Context(), nil, issuing(time.Hour, 0))
+	_, err := NewWithConfig(t.Context(), nil, azuretest.Issuing(time.Hour, 0))
 	require.ErrorContains(t, err, "aadpool: the config is nil")
-	hook, err := NewHook(issuing(time.Hour, 0))
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	require.ErrorContains(t, hook.Configure(t.Context(), &pgxpool.Config{}), "pgxpool.ParseConfig")
 	require.ErrorContains(t, hook.BeforeConnect(t.Context(), nil), "aadpool: the config is nil")
 }
 
 func TestConfigThatParseConfigDidNotMakePanicsAsInPgxpool(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	connConfig, err := pgx.ParseConfig(testDSN)
 	require.NoError(t, err)
 	for _, config := range []*pgxpool.Config{{}, {ConnConfig: connConfig}} {
 		assert.PanicsWithValue(t, "config must be created by ParseConfig", func() {
-			_, _ = NewWithConfig(t.Context(), config, issuing(time.Hour, 0))
+			_, _ = NewWithConfig(t.Context(), config, azuretest.Issuing(time.Hour, 0))
 		})
 	}
 }
 
 func TestHookThatNewHookDidNotMakeIsAnError(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	config, err := pgx.ParseConfig(testDSN)
 	require.NoError(t, err)
 	require.ErrorContains(t, new(Hook).BeforeConnect(t.Context(), config), "aadpool: the Hook was not made by NewHook")
@@ -102,9 +104,9 @@ func TestHookThatNewHookDidNotMakeIsAnError(t *testing.T) {
 }
 
 func TestConfigOfAPoolConfiguredAgainHasTheLastCredentialsToken(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	token := func(secret string) *Hook {
-		hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+		hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 			return azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, nil
 		}})
 		require.NoError(t, err)
@@ -124,8 +126,8 @@ func TestConfigOfAPoolConfiguredAgainHasTheLastCredentialsToken(t *testing.T) {
 }
 
 func TestBeforeConnectSetsTheToken(t *testing.T) {
-	clearPGEnv(t)
-	hook, err := NewHook(issuing(time.Hour, 0))
+	azuretest.ClearPGEnv(t)
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig("postgres://orders-api:old-password@db.example/orders")
 	require.NoError(t, err)
@@ -139,9 +141,9 @@ func TestBeforeConnectSetsTheToken(t *testing.T) {
 }
 
 func TestWithUserFromTokenSetsTheUser(t *testing.T) {
-	clearPGEnv(t)
-	token := azcore.AccessToken{Token: jwt(`{"upn":"ada@contoso.example"}`), ExpiresOn: time.Now().Add(time.Hour)}
-	hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}, WithUserFromToken())
+	azuretest.ClearPGEnv(t)
+	token := azcore.AccessToken{Token: azuretest.JWT(`{"upn":"ada@contoso.example"}`), ExpiresOn: time.Now().Add(time.Hour)}
+	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}, WithUserFromToken())
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig("postgres://somebody@db.example/orders")
 	require.NoError(t, err)
@@ -155,8 +157,8 @@ func TestWithUserFromTokenSetsTheUser(t *testing.T) {
 }
 
 func TestHookHoldsTheTokenOfOneScope(t *testing.T) {
-	clearPGEnv(t)
-	hook, err := NewHook(issuing(time.Hour, 0))
+	azuretest.ClearPGEnv(t)
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	for _, row := range []struct{ host, want string }{
 		{"a.postgres.database.azure.com", ""},
@@ -175,11 +177,11 @@ func TestHookHoldsTheTokenOfOneScope(t *testing.T) {
 }
 
 func TestCallersConfigIsNotModified(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	config, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
 	before := config.Copy()
-	pool, err := NewWithConfig(t.Context(), config, issuing(time.Hour, 0))
+	pool, err := NewWithConfig(t.Context(), config, azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	defer pool.Close()
 
@@ -194,13 +196,13 @@ func TestCallersConfigIsNotModified(t *testing.T) {
 }
 
 func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	issued := time.Now().Add(-69 * time.Minute)
 	token := azcore.AccessToken{
-		Token:     jwt(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(75*time.Minute)) + `}`),
+		Token:     azuretest.JWT(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(75*time.Minute)) + `}`),
 		ExpiresOn: issued.Add(75 * time.Minute),
 	}
-	hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }})
+	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }})
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
@@ -213,14 +215,14 @@ func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
 func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 
 func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 			if n > 1 {
 				<-release
 			}
-			return newToken(n, time.Hour), nil
+			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		config, err := pgxpool.ParseConfig(testDSN + "?pool_max_conns=1")
 		require.NoError(t, err)
@@ -249,9 +251,9 @@ func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) 
 }
 
 func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, 0)
+		cred := azuretest.Issuing(time.Hour, 0)
 		hook, err := NewHook(cred, WithLogger(slog.New(slog.DiscardHandler)))
 		require.NoError(t, err)
 		config, err := pgx.ParseConfig(testDSN)
@@ -267,8 +269,8 @@ func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
 }
 
 func TestConfigServesForOneConnectionAtATime(t *testing.T) {
-	clearPGEnv(t)
-	hook, err := NewHook(issuing(time.Hour, 0))
+	azuretest.ClearPGEnv(t)
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig(testDSN)
 	require.NoError(t, err)
@@ -291,7 +293,7 @@ func BenchmarkHookWithTheTokenCached(b *testing.B) {
 }
 
 func benchmarkHook(b *testing.B, dsn string) {
-	hook, err := NewHook(issuing(time.Hour, 0))
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(b, err)
 	pool, err := pgxpool.ParseConfig(dsn)
 	require.NoError(b, err)

@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
@@ -37,7 +39,7 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 		{"the DSN's, changed on the config", "pool_max_conn_lifetime=10m", func(c *pgxpool.Config) { c.MaxConnLifetime = 5 * m }, 75 * m, 5 * m, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clearPGEnv(t)
+			azuretest.ClearPGEnv(t)
 			config, err := pgxpool.ParseConfig("postgres://u@db.example/d?" + row.params)
 			require.NoError(t, err)
 			if row.change != nil {

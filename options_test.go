@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestOptionGivenNonsenseIsAnError(t *testing.T) {
@@ -26,13 +28,13 @@ func TestOptionGivenNonsenseIsAnError(t *testing.T) {
 		{"a negative token timeout", WithTokenTimeout(-time.Second), "must be positive"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, err := NewHook(issuing(time.Hour, 0), row.opt)
+			_, err := NewHook(azuretest.Issuing(time.Hour, 0), row.opt)
 			require.ErrorContains(t, err, row.want)
 			assert.Regexp(t, "^aadpool: ", err.Error())
 		})
 	}
 	t.Run("all that is wrong is said at once", func(t *testing.T) {
-		_, err := NewHook(issuing(time.Hour, 0), WithScope(""), WithLogger(nil))
+		_, err := NewHook(azuretest.Issuing(time.Hour, 0), WithScope(""), WithLogger(nil))
 		require.ErrorContains(t, err, "WithScope")
 		require.ErrorContains(t, err, "WithLogger")
 	})
@@ -57,7 +59,7 @@ func TestScopeByHost(t *testing.T) {
 }
 
 func TestHostsThatNeedDifferentScopesAreAnError(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	config, err := pgconn.ParseConfig("host=a.postgres.database.azure.com,b.postgres.cosmos.azure.com user=u")
 	require.NoError(t, err)
 	_, err = scopeForAll(config)

@@ -21,23 +21,17 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // newPool makes a pool on a Hook of its own, so that the test can read the Hook's Stats.
-func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (*pgxpool.Pool, *aadpool.Hook) {
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (
+	*pgxpool.Pool, *aadpool.Hook,
+) {
 	t.Helper()
 	hook, err := aadpool.NewHook(cred, opts...)
 	require.NoError(t, err)
-	config, err := pgxpool.ParseConfig(dsn)
-	require.NoError(t, err)
-	if change != nil {
-		change(config)
-	}
-	require.NoError(t, hook.Configure(t.Context(), config))
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool, hook
+	return azuretest.NewPool(t, hook, dsn, change), hook
 }
 
 // endWatcher is a tracer that knows when the token of each connection ends and counts the queries that started later.
@@ -70,11 +64,11 @@ func (w *endWatcher) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEnd
 
 func TestRotationsUnderLoad(t *testing.T) {
 	const life, workers, length = 12 * time.Second, 16, 31 * time.Second
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(life)
 	a.SetLatency(500 * time.Millisecond)
 	watcher := &endWatcher{authority: a.Authority}
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=16", a.credential(t), watcher.watch)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=16", a.Credential(t), watcher.watch)
 
 	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
@@ -107,7 +101,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 
 	// The connections of the first token end in a window of 2.28 s. Opened together, they must not end together.
 	var reconnects []time.Time
-	for i, login := range a.server.Logins() {
+	for i, login := range a.Server.Logins() {
 		require.Empty(t, login.Message)
 		if i >= workers && i < 2*workers {
 			reconnects = append(reconnects, login.Time)
@@ -124,7 +118,7 @@ func TestRotationsUnderLoad(t *testing.T) {
 // TestStockPostgresChecksTheTokenItself has PostgreSQL terminate TLS and compare the password, so that nothing of ours
 // stands between the pool and the server.
 func TestStockPostgresChecksTheTokenItself(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	const role = "stock-api"
 	dsn, err := a.TLSDSN(role)
 	if err != nil {
@@ -132,29 +126,29 @@ func TestStockPostgresChecksTheTokenItself(t *testing.T) {
 	}
 	require.NoError(t, a.EnsureRole(t.Context(), role))
 	a.SetTokenLife(4 * time.Second)
-	cred := &announcing{cred: a.credential(t), announce: func(ctx context.Context, token azcore.AccessToken) error {
+	cred := &announcing{cred: a.Credential(t), announce: func(ctx context.Context, token azcore.AccessToken) error {
 		return a.SetPassword(ctx, role, token.Token, token.ExpiresOn)
 	}}
 	pool, hook := newPool(t, dsn, cred, nil)
-	assert.Equal(t, role, whoami(t, pool))
+	assert.Equal(t, role, azuretest.Whoami(t, pool))
 	var encrypted bool
 	require.NoError(t, pool.QueryRow(t.Context(), "select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&encrypted))
 	assert.True(t, encrypted)
 
 	deadline := time.Now().Add(10 * time.Second)
 	for ticks := time.NewTicker(20 * time.Millisecond); time.Now().Before(deadline); <-ticks.C {
-		require.Equal(t, role, whoami(t, pool))
+		require.Equal(t, role, azuretest.Whoami(t, pool))
 	}
 	assert.GreaterOrEqual(t, hook.Stats().Fetches, int64(3))
 	assert.Positive(t, hook.Stats().RetiredConns)
 
 	t.Run("and refuses what is not the token", func(t *testing.T) {
 		require.NoError(t, a.SetPassword(t.Context(), role, "another token", time.Now().Add(time.Hour)))
-		fixed, err := a.Issue(a.app.Name)
+		fixed, err := a.Issue(a.App.Name)
 		require.NoError(t, err)
-		pool, hook := newPool(t, dsn, static{azcore.AccessToken{Token: fixed, ExpiresOn: time.Now().Add(time.Hour)}}, nil)
+		pool, hook := newPool(t, dsn, azuretest.Static(azcore.AccessToken{Token: fixed, ExpiresOn: time.Now().Add(time.Hour)}), nil)
 		err = pool.Ping(t.Context())
-		printed.value(err)
+		azuretest.Printed.Value(err)
 		require.ErrorContains(t, err, "password authentication failed")
 		assert.EqualValues(t, 1, hook.Stats().Rejections)
 	})
@@ -174,18 +168,11 @@ func (c *announcing) GetToken(ctx context.Context, options policy.TokenRequestOp
 	return token, c.announce(ctx, token)
 }
 
-// static is a credential with one token.
-type static struct{ token azcore.AccessToken }
-
-func (c static) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return c.token, nil
-}
-
 func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(75 * time.Minute)
 	a.SetTokenAge(69 * time.Minute)
-	pool, err := aadpool.New(t.Context(), a.dsn(), a.credential(t))
+	pool, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t))
 	require.NoError(t, err)
 	defer pool.Close()
 
@@ -201,45 +188,45 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 	for _, row := range []struct {
 		name    string
-		prepare func(a *azure)
+		prepare func(a *azuretest.Azure)
 		want    string
 	}{
-		{"wrong secret", func(a *azure) { a.app.Secret = "hunter2" }, "AADSTS7000215"},
-		{"unknown client", func(a *azure) { a.app.ClientID = "00000000-0000-4000-8000-000000000000" }, "AADSTS700016"},
-		{"application disabled", func(a *azure) { a.Revoke("orders-api") }, "AADSTS7000112"},
-		{"throttled", func(a *azure) { a.SetFailure(aadpooltest.Throttled(time.Minute)) }, "429"},
-		{"Entra is down", func(a *azure) { a.SetFailure(aadpooltest.ServerError(503)) }, "503"},
-		{"an answer that is no JSON", func(a *azure) { a.SetFailure(aadpooltest.MalformedBody()) }, "[redacted]"},
-		{"an answer cut short", func(a *azure) { a.SetFailure(aadpooltest.TruncatedBody()) }, "EOF"},
-		{"no answer", func(a *azure) { a.SetFailure(aadpooltest.Hanging()) }, "within the token timeout of 2s"},
+		{"wrong secret", func(a *azuretest.Azure) { a.App.Secret = "hunter2" }, "AADSTS7000215"},
+		{"unknown client", func(a *azuretest.Azure) { a.App.ClientID = "00000000-0000-4000-8000-000000000000" }, "AADSTS700016"},
+		{"application disabled", func(a *azuretest.Azure) { a.Revoke("orders-api") }, "AADSTS7000112"},
+		{"throttled", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Throttled(time.Minute)) }, "429"},
+		{"Entra is down", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.ServerError(503)) }, "503"},
+		{"an answer that is no JSON", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.MalformedBody()) }, "[redacted]"},
+		{"an answer cut short", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.TruncatedBody()) }, "EOF"},
+		{"no answer", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Hanging()) }, "within the token timeout of 2s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
+			a := azuretest.New(t)
 			row.prepare(&a)
-			_, err := aadpool.New(t.Context(), a.dsn(), a.credential(t), aadpool.WithTokenTimeout(2*time.Second))
-			printed.value(err)
+			_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(2*time.Second))
+			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, row.want)
 			assert.Regexp(t, `^aadpool: getting an access token for https://ossrdbms-aad\.database\.windows\.net/\.default`, err.Error())
 			assert.Equal(t, 1, strings.Count(err.Error(), "aadpool: "))
 			assert.NotContains(t, err.Error(), "hunter2")
-			assert.NotRegexp(t, anyJWT, err.Error())
+			assert.NotRegexp(t, azuretest.AnyJWT, err.Error())
 		})
 	}
 	t.Run("wrong tenant", func(t *testing.T) {
-		a := newAzure(t)
-		cred, err := azidentity.NewClientSecretCredential("00000000-0000-4000-8000-000000000000", a.app.ClientID, a.app.Secret,
-			&azidentity.ClientSecretCredentialOptions{ClientOptions: a.options(), DisableInstanceDiscovery: true})
+		a := azuretest.New(t)
+		cred, err := azidentity.NewClientSecretCredential("00000000-0000-4000-8000-000000000000", a.App.ClientID, a.App.Secret,
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: a.Options(), DisableInstanceDiscovery: true})
 		require.NoError(t, err)
-		_, err = aadpool.New(t.Context(), a.dsn(), cred)
-		printed.value(err)
+		_, err = aadpool.New(t.Context(), a.DSN(), cred)
+		azuretest.Printed.Value(err)
 		require.ErrorContains(t, err, "AADSTS90002")
 	})
 	t.Run("a context that ends", func(t *testing.T) {
-		a := newAzure(t)
+		a := azuretest.New(t)
 		a.SetFailure(aadpooltest.Hanging())
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		_, err := aadpool.New(ctx, a.dsn(), a.credential(t), aadpool.WithTokenTimeout(time.Second))
+		_, err := aadpool.New(ctx, a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(time.Second))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err, "aadpool: waiting for an access token for ")
 		a.Close() // ends the request, and with it the fetch
@@ -247,21 +234,21 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 }
 
 func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(20 * time.Second)
 	a.SetRefreshIn(3 * time.Second)
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=1", a.credential(t), nil)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=1", a.Credential(t), nil)
 	require.Eventually(t, func() bool {
 		return pool.Ping(t.Context()) == nil && hook.Stats().Fetches >= 2
 	}, 10*time.Second, 10*time.Millisecond, "acquires alone have the token refreshed")
-	assert.Len(t, a.server.Logins(), 1)
+	assert.Len(t, a.Server.Logins(), 1)
 	assert.EqualValues(t, 1, hook.Stats().Waits)
 }
 
 func TestOutageOfEntraUnderLoad(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(6 * time.Second)
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=8", a.credential(t), nil)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
 	require.NoError(t, pool.Ping(t.Context()))
 
 	a.SetFailure(aadpooltest.ServerError(503))
@@ -277,7 +264,7 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 		<-ticks.C
 	}
 	err := pool.Ping(t.Context())
-	printed.value(err)
+	azuretest.Printed.Value(err)
 	require.ErrorContains(t, err, "aadpool: getting an access token")
 	require.ErrorContains(t, err, "503")
 	require.ErrorContains(t, err, "next try in ")
@@ -292,9 +279,9 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 
 func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 	const conns = 8
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(6 * time.Second) // so that it is renewed, and connections retired, from 1.2 s before its end
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=8", a.credential(t), nil)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
 	a.SetFailure(aadpooltest.ServerError(503))
 	ends := hook.Stats().TokenExpires
 	acquireAll := func() {
@@ -311,7 +298,7 @@ func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 	for ; time.Until(ends) > 300*time.Millisecond; <-ticks.C {
 		acquireAll()
 	}
-	assert.Equal(t, conns, len(a.server.Logins()), "a login with the same token again would gain nothing")
+	assert.Equal(t, conns, len(a.Server.Logins()), "a login with the same token again would gain nothing")
 	assert.Zero(t, hook.Stats().RetiredConns)
 
 	a.SetFailure(aadpooltest.Failure{})
@@ -319,14 +306,14 @@ func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 	for ; time.Until(ends) > 0; <-ticks.C {
 	}
 	acquireAll()
-	assert.Equal(t, 2*conns, len(a.server.Logins()))
+	assert.Equal(t, 2*conns, len(a.Server.Logins()))
 	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
 }
 
 func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(2 * time.Second)
-	pool, hook := newPool(t, a.dsn(), a.credential(t), nil)
+	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
 	<-time.After(time.Until(hook.Stats().TokenExpires))
 	a.SetFailure(aadpooltest.Hanging())
 
@@ -342,8 +329,8 @@ func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
 }
 
 func TestNoTokenIsPrinted(t *testing.T) {
-	a := newAzure(t)
-	pool, hook := newPool(t, a.dsn(), a.credential(t), nil)
+	a := azuretest.New(t)
+	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
@@ -351,14 +338,42 @@ func TestNoTokenIsPrinted(t *testing.T) {
 		pool, *pool.Config(), *pool.Config().ConnConfig, pool.Stat(), hook, hook.Stats(), conn, conn.Conn(), *conn.Conn().Config(),
 		conn.Conn().PgConn(), conn.Conn().PgConn().CustomData(), aadpool.WithUserFromToken(),
 	} {
-		printed.value(value)
+		azuretest.Printed.Value(value)
 	}
 	// What was printed, here and in every other test, is searched at the end: see checked.Run.
 }
 
 func TestClosedPoolSaysSo(t *testing.T) {
-	a := newAzure(t)
-	pool, _ := newPool(t, a.dsn(), a.credential(t), nil)
+	a := azuretest.New(t)
+	pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
 	pool.Close()
 	require.ErrorContains(t, pool.Ping(t.Context()), "closed pool")
+}
+
+// TestMachineAsleepForTwoHoursWithAPool: all its connections are retired, the first acquire waits for one new token, and no
+// query fails. (clock_test.go says how the clock is set.)
+func TestMachineAsleepForTwoHoursWithAPool(t *testing.T) {
+	const conns, asleep = 4, 2 * time.Hour
+	a := azuretest.New(t)
+	a.SetTokenLife(4 * time.Minute) // azidentity has none left over from before either
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=4", a.Credential(t), nil)
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
+	var held []*pgxpool.Conn
+	var known []*pgx.Conn
+	for range conns {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		held, known = append(held, conn), append(known, conn.Conn())
+	}
+	hook.SetClock(asleep, known...)
+	for _, conn := range held {
+		conn.Release()
+	}
+	for range 2 * conns {
+		require.NoError(t, writes.Write(t.Context(), pool))
+	}
+	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
+	assert.Equal(t, 2, a.Requests())
+	assert.Zero(t, hook.Stats().FailedFetches)
 }

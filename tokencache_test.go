@@ -14,13 +14,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 const testScope = "https://db.example/.default"
 
-func newTestCache(cred azcore.TokenCredential) (*tokenCache, *logBuffer) {
-	logs := &logBuffer{}
-	return newTokenCache(cred.GetToken, testScope, defaultTokenTimeout, logs.logger()), logs
+func newTestCache(cred azcore.TokenCredential) (*tokenCache, *azuretest.LogBuffer) {
+	logs := &azuretest.LogBuffer{}
+	return newTokenCache(cred.GetToken, testScope, defaultTokenTimeout, logs.Logger()), logs
 }
 
 // mustGet gets a token and says how long that took.
@@ -38,13 +40,13 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 		err  error
 	}{
 		{"all get the one token", nil},
-		{"all get the one error", errEntra},
+		{"all get the one error", azuretest.ErrEntra},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+				cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 					time.Sleep(time.Second)
-					return newToken(n, time.Hour), row.err
+					return azuretest.NewToken(n, time.Hour), row.err
 				}}
 				cache, _ := newTestCache(cred)
 				var wg sync.WaitGroup
@@ -60,7 +62,7 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				assert.Equal(t, 1, cred.count())
+				assert.Equal(t, 1, cred.Count())
 				assert.EqualValues(t, 1000, cache.snapshot().waits)
 			})
 		})
@@ -69,7 +71,7 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 
 func TestFreshTokenIsReturnedWithoutAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, time.Second)
+		cred := azuretest.Issuing(time.Hour, time.Second)
 		cache, _ := newTestCache(cred)
 		_, took := mustGet(t, cache)
 		assert.Equal(t, time.Second, took)
@@ -77,7 +79,7 @@ func TestFreshTokenIsReturnedWithoutAFetch(t *testing.T) {
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-1", token)
 		assert.Zero(t, took)
-		assert.Equal(t, 1, cred.count())
+		assert.Equal(t, 1, cred.Count())
 	})
 }
 
@@ -108,7 +110,7 @@ func TestRefreshTime(t *testing.T) {
 
 func TestDueTokenIsRefreshedWithoutAnyoneWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, 2*time.Second)
+		cred := azuretest.Issuing(time.Hour, 2*time.Second)
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 		time.Sleep(55 * time.Minute)
@@ -125,7 +127,7 @@ func TestDueTokenIsRefreshedWithoutAnyoneWaiting(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, 2, cred.count(), "one fetch for the whole of it")
+		assert.Equal(t, 2, cred.Count(), "one fetch for the whole of it")
 		token, _ := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.EqualValues(t, 1, cache.snapshot().waits, "only the first caller of all")
@@ -134,21 +136,21 @@ func TestDueTokenIsRefreshedWithoutAnyoneWaiting(t *testing.T) {
 
 func TestRefreshIfDueFetchesInTheBackground(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := issuing(time.Hour, 2*time.Second)
+		cred := azuretest.Issuing(time.Hour, 2*time.Second)
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 
 		time.Sleep(54 * time.Minute)
 		cache.refreshIfDue(t.Context(), time.Now())
 		synctest.Wait()
-		assert.Equal(t, 1, cred.count(), "not before it is due")
+		assert.Equal(t, 1, cred.Count(), "not before it is due")
 
 		time.Sleep(time.Minute)
 		for range 100 {
 			cache.refreshIfDue(t.Context(), time.Now())
 		}
 		time.Sleep(3 * time.Second)
-		assert.Equal(t, 2, cred.count())
+		assert.Equal(t, 2, cred.Count())
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.Zero(t, took)
@@ -160,7 +162,7 @@ func TestRefreshOnOfTheFirstAnswerIsKept(t *testing.T) {
 	// token without RefreshOn until it gets another, here ten minutes later than it could.
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
-		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 			if time.Since(start) > 12*time.Hour+10*time.Minute {
 				return azcore.AccessToken{Token: "second", ExpiresOn: time.Now().Add(24 * time.Hour)}, nil
 			}
@@ -175,7 +177,7 @@ func TestRefreshOnOfTheFirstAnswerIsKept(t *testing.T) {
 
 		time.Sleep(12*time.Hour - time.Second)
 		mustGet(t, cache)
-		assert.Equal(t, 1, cred.count(), "not before RefreshOn")
+		assert.Equal(t, 1, cred.Count(), "not before RefreshOn")
 
 		for time.Since(start) < 12*time.Hour+11*time.Minute { // a connect each second
 			time.Sleep(time.Second)
@@ -184,7 +186,7 @@ func TestRefreshOnOfTheFirstAnswerIsKept(t *testing.T) {
 		}
 		token, _ := mustGet(t, cache)
 		assert.Equal(t, "second", token)
-		assert.Greater(t, cred.count(), 15, "asked again and again from RefreshOn on")
+		assert.Greater(t, cred.Count(), 15, "asked again and again from RefreshOn on")
 	})
 }
 
@@ -193,14 +195,14 @@ func TestFailureWhileTheTokenIsValidFailsNoConnect(t *testing.T) {
 		name string
 		fail func(ctx context.Context) error
 	}{
-		{"the authority refuses", func(context.Context) error { return errEntra }},
+		{"the authority refuses", func(context.Context) error { return azuretest.ErrEntra }},
 		{"the authority hangs", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+				cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
 					if n == 1 {
-						return newToken(n, time.Hour), nil
+						return azuretest.NewToken(n, time.Hour), nil
 					}
 					return azcore.AccessToken{}, row.fail(ctx)
 				}}
@@ -215,12 +217,12 @@ func TestFailureWhileTheTokenIsValidFailsNoConnect(t *testing.T) {
 					require.Equal(t, "token-1", token)
 					time.Sleep(100 * time.Millisecond)
 				}
-				for i, gap := range cred.gaps()[1:] {
-					left := ends.Sub(cred.callAt(i + 1))
+				for i, gap := range cred.Gaps()[1:] {
+					left := ends.Sub(cred.CallAt(i + 1))
 					assert.GreaterOrEqual(t, gap, min(earlyRetry, left/10), "try %d", i+2)
 				}
 				synctest.Wait()
-				warnings := logs.lines(slog.LevelWarn)
+				warnings := logs.Lines(slog.LevelWarn)
 				assert.Len(t, warnings, int(cache.snapshot().failed), "one warning each")
 				assert.Greater(t, len(warnings), 5)
 				assert.Contains(t, warnings[0], "left=")
@@ -233,53 +235,54 @@ func TestFailureWhileTheTokenIsValidFailsNoConnect(t *testing.T) {
 func TestOutagePastTheTokensEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := true
-		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 			if n > 1 && down {
-				return azcore.AccessToken{}, errEntra
+				return azcore.AccessToken{}, azuretest.ErrEntra
 			}
-			return newToken(n, time.Hour), nil
+			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		cache, _ := newTestCache(cred)
 		mustGet(t, cache)
 		time.Sleep(time.Hour + time.Second)
 
-		first := cred.count()
+		first := cred.Count()
 		for range 600 { // a connect each 100 ms for a minute
 			_, err := cache.get(t.Context())
-			require.ErrorIs(t, err, errEntra)
+			require.ErrorIs(t, err, azuretest.ErrEntra)
 			require.ErrorContains(t, err, "next try in ")
 			require.ErrorContains(t, err, testScope)
 			time.Sleep(100 * time.Millisecond)
 		}
-		for i, gap := range cred.gaps()[first:] {
+		for i, gap := range cred.Gaps()[first:] {
 			backoff := min(firstBackoff<<i, maxBackoff)
 			assert.GreaterOrEqual(t, gap, backoff, "try %d", i)
 			assert.LessOrEqual(t, gap, backoff*12/10+100*time.Millisecond, "try %d", i)
 		}
+		assert.Equal(t, azuretest.LongestBackoff, maxBackoff*12/10, "what the tests with real servers allow for")
 
 		down = false
 		time.Sleep(time.Until(cache.nextTry))
 		token, _ := mustGet(t, cache)
-		assert.Equal(t, fmt.Sprintf("token-%d", cred.count()), token)
+		assert.Equal(t, fmt.Sprintf("token-%d", cred.Count()), token)
 	})
 }
 
 func TestBackoffFailsAtOnceWithTheLastError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := &credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 			time.Sleep(time.Second)
-			return azcore.AccessToken{}, errEntra
+			return azcore.AccessToken{}, azuretest.ErrEntra
 		}}
 		cache, _ := newTestCache(cred)
 		_, err := cache.get(t.Context())
-		require.ErrorIs(t, err, errEntra)
+		require.ErrorIs(t, err, azuretest.ErrEntra)
 		start := time.Now()
 		for range 100 {
 			_, err = cache.get(t.Context())
-			require.ErrorIs(t, err, errEntra)
+			require.ErrorIs(t, err, azuretest.ErrEntra)
 		}
 		assert.Zero(t, time.Since(start))
-		assert.Equal(t, 1, cred.count())
+		assert.Equal(t, 1, cred.Count())
 	})
 }
 
@@ -292,11 +295,11 @@ func TestLastMinuteWaitsForANewTokenButFallsBackOnTheOldOne(t *testing.T) {
 	}{
 		{"a new token comes", func(context.Context) (azcore.AccessToken, error) {
 			time.Sleep(3 * time.Second)
-			return newToken(2, time.Hour), nil
+			return azuretest.NewToken(2, time.Hour), nil
 		}, "token-2", 3 * time.Second},
 		{"the fetch fails", func(context.Context) (azcore.AccessToken, error) {
 			time.Sleep(3 * time.Second)
-			return azcore.AccessToken{}, errEntra
+			return azcore.AccessToken{}, azuretest.ErrEntra
 		}, "token-1", 3 * time.Second},
 		{"the fetch hangs", func(ctx context.Context) (azcore.AccessToken, error) {
 			<-ctx.Done()
@@ -305,9 +308,9 @@ func TestLastMinuteWaitsForANewTokenButFallsBackOnTheOldOne(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+				cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
 					if n == 1 {
-						return newToken(1, time.Hour), nil
+						return azuretest.NewToken(1, time.Hour), nil
 					}
 					return row.second(ctx)
 				}}
@@ -325,12 +328,12 @@ func TestLastMinuteWaitsForANewTokenButFallsBackOnTheOldOne(t *testing.T) {
 
 func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
 			select {
 			case <-ctx.Done():
 				return azcore.AccessToken{}, ctx.Err()
 			case <-time.After(5 * time.Second):
-				return newToken(n, time.Hour), nil
+				return azuretest.NewToken(n, time.Hour), nil
 			}
 		}}
 		cache, _ := newTestCache(cred)
@@ -356,7 +359,7 @@ func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 		cancelled = time.Now()
 		cancel()
 		wg.Wait()
-		assert.Equal(t, 1, cred.count())
+		assert.Equal(t, 1, cred.Count())
 	})
 }
 
@@ -364,11 +367,11 @@ type contextKey struct{}
 
 func TestFetchKeepsTheValuesOfTheContextThatStartedIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
 			assert.Equal(t, "trace", ctx.Value(contextKey{}))
 			_, hasDeadline := ctx.Deadline()
 			assert.True(t, hasDeadline)
-			return newToken(n, time.Hour), nil
+			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		cache, _ := newTestCache(cred)
 		_, err := cache.get(context.WithValue(t.Context(), contextKey{}, "trace"))
@@ -379,7 +382,7 @@ func TestFetchKeepsTheValuesOfTheContextThatStartedIt(t *testing.T) {
 func TestHangingCredential(t *testing.T) {
 	t.Run("one that heeds its context says what it waited for, within the timeout", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cache, _ := newTestCache(&credential{answer: func(ctx context.Context, _ int) (azcore.AccessToken, error) {
+			cache, _ := newTestCache(&azuretest.Credential{Answer: func(ctx context.Context, _ int) (azcore.AccessToken, error) {
 				<-ctx.Done()
 				return azcore.AccessToken{}, fmt.Errorf("IMDS at 169.254.169.254: %w", ctx.Err())
 			}})
@@ -393,13 +396,13 @@ func TestHangingCredential(t *testing.T) {
 	})
 	t.Run("one that returns a moment after its context ended is not taken for one that does not return", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			cred := &credential{answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
 				if n == 1 {
 					<-ctx.Done()
 					time.Sleep(100 * time.Millisecond)
 					return azcore.AccessToken{}, ctx.Err()
 				}
-				return newToken(n, time.Hour), nil
+				return azuretest.NewToken(n, time.Hour), nil
 			}}
 			cache := newTokenCache(cred.GetToken, testScope, time.Second, slog.New(slog.DiscardHandler))
 			_, err := cache.get(t.Context())
@@ -411,9 +414,9 @@ func TestHangingCredential(t *testing.T) {
 	t.Run("one that does not is abandoned at the timeout, and asked again more and more seldom", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
-			cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 				<-release
-				return newToken(n, time.Hour), nil
+				return azuretest.NewToken(n, time.Hour), nil
 			}}
 			cache, _ := newTestCache(cred)
 			start := time.Now()
@@ -426,8 +429,8 @@ func TestHangingCredential(t *testing.T) {
 				require.Error(t, err)
 				time.Sleep(10 * time.Second)
 			}
-			assert.Less(t, cred.count(), 24*6+10, "no more than one in ten minutes, in the long run")
-			for i, gap := range cred.gaps() {
+			assert.Less(t, cred.Count(), 24*6+10, "no more than one in ten minutes, in the long run")
+			for i, gap := range cred.Gaps() {
 				assert.Greater(t, gap, defaultTokenTimeout+min(maxBackoff<<(i+1), maxAbandonedPause), "try %d", i+2)
 			}
 
@@ -441,8 +444,8 @@ func TestHangingCredential(t *testing.T) {
 
 func TestCredentialThatBringsATokenDueAtOnceIsNotHammered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-			token := newToken(n, time.Hour)
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			token := azuretest.NewToken(n, time.Hour)
 			token.RefreshOn = time.Now().Add(-time.Minute)
 			return token, nil
 		}}
@@ -451,7 +454,7 @@ func TestCredentialThatBringsATokenDueAtOnceIsNotHammered(t *testing.T) {
 			mustGet(t, cache)
 			time.Sleep(100 * time.Millisecond)
 		}
-		assert.LessOrEqual(t, cred.count(), 3)
+		assert.LessOrEqual(t, cred.Count(), 3)
 	})
 }
 
@@ -466,7 +469,7 @@ func TestPanickingCredentialIsAnError(t *testing.T) {
 		{"a value that may hold anything", func() { panic("eyJ0b2tlbg.secret") }, "panicked with a string"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			cache, _ := newTestCache(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 				row.panic()
 				return azcore.AccessToken{}, nil
 			}})
@@ -488,11 +491,148 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 		{"expired", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(-time.Minute)}, "expired 1m0s ago; check this machine's clock"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			cache, _ := newTestCache(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return row.token, nil }})
+			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return row.token, nil }})
 			_, err := cache.get(t.Context())
 			require.ErrorContains(t, err, row.want)
 			assert.NotContains(t, err.Error(), "secret")
 			assert.EqualValues(t, 1, cache.snapshot().failed)
 		})
 	}
+}
+
+func TestRefusedTokenIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := azuretest.Issuing(time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		refused := cache.token
+
+		time.Sleep(10 * time.Second)
+		cache.reject(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 1, cred.Count(), "not when the credential has just returned it")
+
+		time.Sleep(30 * time.Second)
+		cache.reject(refused)
+		cache.refreshIfDue(t.Context(), time.Now())
+		synctest.Wait()
+		assert.Equal(t, 2, cred.Count(), "at the next acquire")
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+
+		time.Sleep(time.Minute)
+		cache.reject(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 2, cred.Count(), "not for a token that is no longer at hand")
+	})
+}
+
+func TestRefusedTokenServesOnWhileThereIsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.reject(cache.token)
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 2, cred.Count())
+	})
+}
+
+func TestRefusedTokenDelaysConnectsForAShortWhileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				<-ctx.Done()
+				return azcore.AccessToken{}, ctx.Err()
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.reject(cache.token)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 3*time.Second, took, "Entra hangs, and the token may be good")
+		time.Sleep(defaultTokenTimeout)
+		for range 10 {
+			token, took = mustGet(t, cache)
+			assert.Equal(t, "token-1", token)
+			assert.Zero(t, took, "Entra has been asked")
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 2, cred.Count())
+	})
+}
+
+func TestSameTokenAgainIsNeitherProgressNorAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ends := time.Now().Add(time.Hour)
+		cred := &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+			return azcore.AccessToken{Token: "same", ExpiresOn: ends, RefreshOn: ends.Add(-10 * time.Minute)}, nil
+		}}
+		cache, logs := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(50 * time.Minute)
+		for time.Until(ends) > 6*time.Minute {
+			_, took := mustGet(t, cache)
+			require.Zero(t, took)
+			time.Sleep(time.Second)
+		}
+		for _, gap := range cred.Gaps()[1:] {
+			assert.GreaterOrEqual(t, gap, earlyRetry)
+			assert.LessOrEqual(t, gap, earlyRetry*12/10+time.Second)
+		}
+		assert.Empty(t, logs.Lines(slog.LevelWarn))
+		assert.Zero(t, cache.snapshot().failed)
+	})
+}
+
+func TestSameTokenThatLastsLongerThanTheCredentialSaidAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+			return azcore.AccessToken{Token: "the same", ExpiresOn: time.Now().Add(time.Hour)}, nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		for range 10 {
+			time.Sleep(56 * time.Minute)
+			mustGet(t, cache) // in the background
+			synctest.Wait()
+			assert.Equal(t, time.Now().Add(time.Hour), cache.snapshot().expires)
+		}
+		assert.Equal(t, 11, cred.Count())
+	})
+}
+
+func TestSameTokenWithAnEndThatDriftsIsWhatItWas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := time.Now()
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			token := azcore.AccessToken{Token: "the same", ExpiresOn: first.Add(24*time.Hour + time.Duration(n)*time.Millisecond)}
+			if n == 1 {
+				token.RefreshOn = first.Add(12 * time.Hour)
+			}
+			return token, nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(12 * time.Hour)
+		for range 10 {
+			mustGet(t, cache)
+			time.Sleep(earlyRetry * 6 / 5)
+		}
+		assert.Equal(t, 11, cred.Count(), "it is due since its RefreshOn")
+
+		time.Sleep(time.Until(first.Add(24*time.Hour + time.Millisecond)))
+		mustGet(t, cache)
+		assert.Positive(t, time.Until(cache.snapshot().expires), "once it has ended, whatever is later counts")
+	})
 }

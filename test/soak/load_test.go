@@ -1,4 +1,4 @@
-package aadpool_test
+package soak_test
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // startLoad starts the workers, who work until ctx ends.
@@ -89,7 +91,7 @@ func (w *soakWorker) judge(when span, born time.Time, err error, timeout time.Du
 	}
 	switch {
 	case err == nil:
-	case anyJWT.MatchString(fmt.Sprintf("%v\n%+v", err, err)):
+	case azuretest.AnyJWT.MatchString(fmt.Sprintf("%v\n%+v", err, err)):
 		w.violation("a token is in an error")
 	case timeout < patience && errors.Is(err, context.DeadlineExceeded):
 		w.cancelled.Add(1)
@@ -236,7 +238,7 @@ func (w *soakWorker) reset(ctx context.Context) {
 // ledger is a table, and what was written to it.
 type ledger struct {
 	table   string
-	azure   azure
+	azure   azuretest.Azure
 	t       *testing.T
 	workers []*workersLedger
 }
@@ -257,15 +259,15 @@ const rowBits = 40
 // rollsBack says whether the row is written in a transaction that is rolled back.
 func rollsBack(id int64) bool { return id%5 == 0 }
 
-func (l *ledger) create(t *testing.T, a azure) {
+func (l *ledger) create(t *testing.T, a azuretest.Azure) {
 	l.t, l.azure, l.table = t, a, fmt.Sprintf("aadpool_soak_%d", time.Now().UnixNano())
 	l.asSuperuser("create table " + l.table + " (id bigint primary key); grant select, insert on " + l.table + " to " +
-		pgx.Identifier{a.app.Name}.Sanitize())
+		pgx.Identifier{a.App.Name}.Sanitize())
 	t.Cleanup(func() { l.asSuperuser("drop table " + l.table) })
 }
 
 func (l *ledger) asSuperuser(sql string) {
-	require.NoError(l.t, asSuperuser(l.azure, sql))
+	require.NoError(l.t, l.azure.AsSuperuser(sql))
 }
 
 func (l *ledger) worker(number int) *workersLedger {
@@ -308,7 +310,7 @@ func (l *ledger) acknowledged() (n int64) {
 // checkLedger compares what was acknowledged with what is in the table, as the server itself tells.
 func (s *soak) checkLedger() {
 	ctx := s.t.Context()
-	conn, err := connectAsSuperuser(ctx, s.azure)
+	conn, err := s.Azure.ConnectAsSuperuser(ctx)
 	require.NoError(s.t, err)
 	defer conn.Close(ctx)
 	for _, w := range s.ledger.workers {

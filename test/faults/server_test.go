@@ -1,4 +1,4 @@
-package aadpool_test
+package faults_test
 
 import (
 	"context"
@@ -15,30 +15,31 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // TestServerHangsUpOrFallsSilentDuringALogin: the connect fails, at connect_timeout at the latest, without a word of the
 // token; its slot of the pool is free again; and the next connect succeeds when the server is well.
 func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 	tests := map[string]func(*testing.T){}
-	for _, phase := range phases {
+	for _, phase := range azuretest.LoginPhases {
 		for _, row := range []struct {
 			name  string
 			fault aadpooltest.Fault
 			sees  []string // one of them
 			least time.Duration
 		}{
-			{"hangs up at " + phase.name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"}, 0},
-			{"silent at " + phase.name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, time.Second},
+			{"hangs up at " + phase.Name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"}, 0},
+			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, time.Second},
 		} {
-			a := newAzure(t)
+			a := azuretest.New(t)
 			tests[row.name] = func(t *testing.T) {
-				pool, hook := newPool(t, a.dsn()+"&connect_timeout=1&pool_max_conns=1", a.credential(t), nil)
-				a.server.SetFault(row.fault)
+				pool, hook := newPool(t, a.DSN()+"&connect_timeout=1&pool_max_conns=1", a.Credential(t), nil)
+				a.Server.SetFault(row.fault)
 				start := time.Now()
 				err := pool.Ping(t.Context())
 				took := time.Since(start)
-				printed.value(err)
+				azuretest.Printed.Value(err)
 				require.Error(t, err)
 				assert.True(t, containsAny(err.Error(), row.sees), err)
 				assert.GreaterOrEqual(t, took, row.least)
@@ -46,8 +47,8 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 				assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 				assert.Zero(t, hook.Stats().Rejections, "the server refused nothing")
 
-				a.server.SetFault(aadpooltest.Fault{})
-				assert.Equal(t, "orders-api", whoami(t, pool))
+				a.Server.SetFault(aadpooltest.Fault{})
+				assert.Equal(t, "orders-api", azuretest.Whoami(t, pool))
 				assert.Equal(t, 1, a.Requests(), "by the same token")
 			}
 		}
@@ -69,23 +70,23 @@ func containsAny(s string, parts []string) bool {
 func TestServerCutsEveryConnection(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		cut  func(t *testing.T, a azure)
+		cut  func(t *testing.T, a azuretest.Azure)
 	}{
-		{"a failover: all connections are cut without a word", func(_ *testing.T, a azure) { a.server.CloseConnections() }},
-		{"an administrator ends the sessions", func(t *testing.T, a azure) {
-			require.NoError(t, asSuperuser(a, "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", a.app.Name))
+		{"a failover: all connections are cut without a word", func(_ *testing.T, a azuretest.Azure) { a.Server.CloseConnections() }},
+		{"an administrator ends the sessions", func(t *testing.T, a azuretest.Azure) {
+			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", a.App.Name))
 		}},
-		{"PostgreSQL crashes and recovers", func(t *testing.T, a azure) {
-			needsOwnPostgres(t, a)
-			require.NoError(t, crash(a))
+		{"PostgreSQL crashes and recovers", func(t *testing.T, a azuretest.Azure) {
+			a.NeedsOwnPostgres(t)
+			require.NoError(t, a.Crash())
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			const conns = 4
-			a := newAzure(t)
-			pool, hook := newPool(t, a.dsn()+"&pool_max_conns=4&synchronous_commit=on", a.credential(t), nil)
-			writes := newRecord(t, a)
-			defer writes.checkNothingIsLost(t)
+			a := azuretest.New(t)
+			pool, hook := newPool(t, a.DSN()+"&pool_max_conns=4&synchronous_commit=on", a.Credential(t), nil)
+			writes := azuretest.NewWrites(t, a)
+			defer writes.CheckNothingIsLost(t)
 			held := make([]*pgxpool.Conn, conns)
 			var err error
 			for i := range held {
@@ -95,21 +96,21 @@ func TestServerCutsEveryConnection(t *testing.T) {
 			for _, conn := range held {
 				conn.Release()
 			}
-			require.NoError(t, writes.write(t.Context(), pool))
+			require.NoError(t, writes.Write(t.Context(), pool))
 
 			row.cut(t, a)
 			failed := 0
 			require.Eventually(t, func() bool {
-				err := writes.write(t.Context(), pool)
+				err := writes.Write(t.Context(), pool)
 				if err != nil {
-					printed.value(err)
+					azuretest.Printed.Value(err)
 					failed++
 				}
 				return err == nil
 			}, 20*time.Second, time.Millisecond)
 			assert.LessOrEqual(t, failed, conns, "no more than one query for each connection that was cut")
 			for range 3 * conns {
-				require.NoError(t, writes.write(t.Context(), pool))
+				require.NoError(t, writes.Write(t.Context(), pool))
 			}
 			assert.Equal(t, 1, a.Requests(), "the token serves on")
 			assert.Zero(t, hook.Stats().Rejections)
@@ -118,10 +119,10 @@ func TestServerCutsEveryConnection(t *testing.T) {
 }
 
 // twoHosts is a pool on two servers in one DSN, of which it takes the first that lets it in.
-func twoHosts(t *testing.T, a azure, other *aadpooltest.Server, params string) (*pgxpool.Pool, *aadpool.Hook) {
+func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params string) (*pgxpool.Pool, *aadpool.Hook) {
 	t.Helper()
-	dsn := strings.Replace(a.dsn(), a.server.Addr(), a.server.Addr()+","+other.Addr(), 1) + params
-	return newPool(t, dsn, a.credential(t), func(config *pgxpool.Config) {
+	dsn := strings.Replace(a.DSN(), a.Server.Addr(), a.Server.Addr()+","+other.Addr(), 1) + params
+	return newPool(t, dsn, a.Credential(t), func(config *pgxpool.Config) {
 		for _, fallback := range config.ConnConfig.Fallbacks {
 			fallback.TLSConfig = &tls.Config{RootCAs: other.CertPool(), ServerName: "127.0.0.1"}
 		}
@@ -143,68 +144,68 @@ func TestFailoverBetweenTwoHosts(t *testing.T) {
 		{"without TLS all of a sudden", aadpooltest.Downgrade()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
+			a := azuretest.New(t)
 			second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 			require.NoError(t, err)
 			defer second.Close()
 			pool, hook := twoHosts(t, a, second, "&connect_timeout=1&pool_max_conns=2")
-			writes := newRecord(t, a)
-			defer writes.checkNothingIsLost(t)
-			require.NoError(t, writes.write(t.Context(), pool))
-			require.Len(t, a.server.Logins(), 1)
+			writes := azuretest.NewWrites(t, a)
+			defer writes.CheckNothingIsLost(t)
+			require.NoError(t, writes.Write(t.Context(), pool))
+			require.Len(t, a.Server.Logins(), 1)
 
-			a.server.SetFault(row.fault)
+			a.Server.SetFault(row.fault)
 			pool.Reset()
-			require.NoError(t, writes.write(t.Context(), pool))
+			require.NoError(t, writes.Write(t.Context(), pool))
 			assert.Len(t, second.Logins(), 1, "the second host takes over")
 
-			a.server.SetFault(aadpooltest.Fault{})
-			logins := len(a.server.Logins())
+			a.Server.SetFault(aadpooltest.Fault{})
+			logins := len(a.Server.Logins())
 			pool.Reset()
-			require.NoError(t, writes.write(t.Context(), pool))
-			assert.Len(t, a.server.Logins(), logins+1, "the first one is back")
+			require.NoError(t, writes.Write(t.Context(), pool))
+			assert.Len(t, a.Server.Logins(), logins+1, "the first one is back")
 			assert.Equal(t, 1, a.Requests())
 			assert.Zero(t, hook.Stats().Rejections)
-			assert.Zero(t, a.server.Stats().PlaintextPasswords)
+			assert.Zero(t, a.Server.Stats().PlaintextPasswords)
 		})
 	}
 }
 
 // TestFailoverToTheHostThatTakesWrites: with target_session_attrs=read-write the pool follows the primary.
 func TestFailoverToTheHostThatTakesWrites(t *testing.T) {
-	a := newAzure(t)
-	needsOwnPostgres(t, a)
+	a := azuretest.New(t)
+	a.NeedsOwnPostgres(t)
 	second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 	require.NoError(t, err)
 	defer second.Close()
 	pool, _ := twoHosts(t, a, second, "&target_session_attrs=read-write")
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
-	require.NoError(t, writes.write(t.Context(), pool))
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
+	require.NoError(t, writes.Write(t.Context(), pool))
 
-	role := pgx.Identifier{a.app.Name}.Sanitize()
-	require.NoError(t, asSuperuser(a, "alter role "+role+" set default_transaction_read_only = on"))
+	role := pgx.Identifier{a.App.Name}.Sanitize()
+	require.NoError(t, a.AsSuperuser("alter role "+role+" set default_transaction_read_only = on"))
 	pool.Reset()
-	err = writes.write(t.Context(), pool)
-	printed.value(err)
+	err = writes.Write(t.Context(), pool)
+	azuretest.Printed.Value(err)
 	require.ErrorContains(t, err, "read only", "neither takes writes")
 	assert.NotEmpty(t, second.Logins(), "both were tried")
 
-	require.NoError(t, asSuperuser(a, "alter role "+role+" reset default_transaction_read_only"))
-	require.NoError(t, writes.write(t.Context(), pool))
+	require.NoError(t, a.AsSuperuser("alter role "+role+" reset default_transaction_read_only"))
+	require.NoError(t, writes.Write(t.Context(), pool))
 }
 
 // TestAtTheConnectionLimit: PostgreSQL itself lets no more connections in. Those who need another one get its error as it
 // is; the connections there are go on; the token is not doubted.
 func TestAtTheConnectionLimit(t *testing.T) {
-	a := newAzure(t)
-	needsOwnPostgres(t, a)
-	a.app = a.Register(aadpooltest.Principal{Name: "crowded-api"})
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
-	role := pgx.Identifier{a.app.Name}.Sanitize()
-	require.NoError(t, asSuperuser(a, "alter role "+role+" connection limit 2"))
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=4", a.credential(t), nil)
+	a := azuretest.New(t)
+	a.NeedsOwnPostgres(t)
+	a.App = a.Register(aadpooltest.Principal{Name: "crowded-api"})
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
+	role := pgx.Identifier{a.App.Name}.Sanitize()
+	require.NoError(t, a.AsSuperuser("alter role "+role+" connection limit 2"))
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=4", a.Credential(t), nil)
 
 	var held []*pgxpool.Conn
 	for range 2 {
@@ -214,7 +215,7 @@ func TestAtTheConnectionLimit(t *testing.T) {
 	}
 	for range 3 {
 		_, err := pool.Acquire(t.Context())
-		printed.value(err)
+		azuretest.Printed.Value(err)
 		var full *pgconn.PgError
 		require.ErrorAs(t, err, &full)
 		assert.Equal(t, "53300", full.Code)
@@ -224,11 +225,11 @@ func TestAtTheConnectionLimit(t *testing.T) {
 	_, err := held[0].Exec(t.Context(), "select 1")
 	require.NoError(t, err, "the connections there are go on")
 	held[1].Release()
-	require.NoError(t, writes.write(t.Context(), pool))
+	require.NoError(t, writes.Write(t.Context(), pool))
 	assert.Zero(t, hook.Stats().Rejections)
 	assert.Equal(t, 1, a.Requests())
 
-	require.NoError(t, asSuperuser(a, "alter role "+role+" connection limit -1"))
+	require.NoError(t, a.AsSuperuser("alter role "+role+" connection limit -1"))
 	for range 3 {
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
@@ -243,19 +244,19 @@ func TestAtTheConnectionLimit(t *testing.T) {
 
 // TestServerThatRefusesTheTokenForAWhile: as soon as it takes the token again, connects succeed.
 func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
-	a := newAzure(t)
-	pool, hook := newPool(t, a.dsn(), a.credential(t), nil)
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
-	require.NoError(t, writes.write(t.Context(), pool))
+	a := azuretest.New(t)
+	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
+	require.NoError(t, writes.Write(t.Context(), pool))
 	held, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer held.Release()
 
-	a.server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+	a.Server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
 	for range 20 {
 		var refused *pgconn.PgError
-		require.ErrorAs(t, writes.write(t.Context(), pool), &refused)
+		require.ErrorAs(t, writes.Write(t.Context(), pool), &refused)
 		assert.Contains(t, refused.Hint, "check this machine's clock")
 	}
 	_, err = held.Exec(context.WithoutCancel(t.Context()), "select 1")
@@ -263,6 +264,6 @@ func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	assert.EqualValues(t, 20, hook.Stats().Rejections)
 	assert.Equal(t, 1, a.Requests(), "a token that the credential has just returned is not asked for again")
 
-	a.server.SetFault(aadpooltest.Fault{})
-	require.NoError(t, writes.write(t.Context(), pool))
+	a.Server.SetFault(aadpooltest.Fault{})
+	require.NoError(t, writes.Write(t.Context(), pool))
 }

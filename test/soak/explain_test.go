@@ -1,4 +1,4 @@
-package aadpool_test
+package soak_test
 
 import (
 	"context"
@@ -141,16 +141,6 @@ func (l *tokenLog) explain(when span) bool {
 		}
 	}
 	return len(l.latest) == 0
-}
-
-// tokenEnd is when a token ends.
-func tokenEnd(token string) (time.Time, error) {
-	var claims jwt.RegisteredClaims
-	_, _, err := jwt.NewParser().ParseUnverified(token, &claims)
-	if err != nil {
-		return time.Time{}, err
-	}
-	return claims.ExpiresAt.Time, nil
 }
 
 func TestSoakKnowsWhatAFaultExplains(t *testing.T) {

@@ -1,4 +1,4 @@
-package aadpool_test
+package faults_test
 
 import (
 	"context"
@@ -19,11 +19,12 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // entra is what a credential reaches Entra by, and what can become of it.
 type entra struct {
-	azure
+	azuretest.Azure
 	client atomic.Pointer[http.Client]
 }
 
@@ -64,7 +65,7 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		{"refuses: the secret has expired", noRetries, func(e *entra) {
 			e.fails(aadpooltest.OAuthError("invalid_client", 7000222, "The provided client secret keys are expired."))
 		}, "AADSTS7000222"},
-		{"refuses: the application is disabled", noRetries, func(e *entra) { e.Revoke(e.app.Name) }, "AADSTS7000112"},
+		{"refuses: the application is disabled", noRetries, func(e *entra) { e.Revoke(e.App.Name) }, "AADSTS7000112"},
 		{"429, Retry-After: 60", noRetries, func(e *entra) { e.fails(aadpooltest.Throttled(time.Minute)) }, "429"},
 		{"429, Retry-After: 60, which azidentity heeds", asByDefault, func(e *entra) { e.fails(aadpooltest.Throttled(time.Minute)) },
 			"no answer within the token timeout of 2s"},
@@ -84,22 +85,22 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		{"is not listening", noRetries, func(e *entra) { e.unreachable(&http.Transport{DialContext: dial("127.0.0.1:1", net.Dialer{})}) },
 			"connection refused"},
 	} {
-		e := &entra{azure: newAzure(t)}
+		e := &entra{Azure: azuretest.New(t)}
 		e.SetTokenLife(6 * time.Second)
 		options := e.ClientOptions()
 		well := options.Transport.(*http.Client)
 		e.client.Store(well)
 		options.Transport = e
 		row.retries(&options)
-		cred, err := azidentity.NewClientSecretCredential(e.TenantID(), e.app.ClientID, e.app.Secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+		cred, err := azidentity.NewClientSecretCredential(e.TenantID(), e.App.ClientID, e.App.Secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 		require.NoError(t, err)
 		_, err = cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}})
 		require.NoError(t, err) // it knows Entra's endpoints now
-		writes := newRecord(t, e.azure)
+		writes := azuretest.NewWrites(t, e.Azure)
 
 		tests[row.name] = func(t *testing.T) {
-			pool, hook := newPool(t, e.dsn()+"&pool_max_conns=2", cred, nil, aadpool.WithTokenTimeout(timeout))
-			defer writes.checkNothingIsLost(t)
+			pool, hook := newPool(t, e.DSN()+"&pool_max_conns=2", cred, nil, aadpool.WithTokenTimeout(timeout))
+			defer writes.CheckNothingIsLost(t)
 
 			row.fail(e)
 			ends := hook.Stats().TokenExpires
@@ -107,17 +108,17 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 			defer ticks.Stop()
 			for ; time.Until(ends) > 1500*time.Millisecond; <-ticks.C {
 				pool.Reset()
-				require.NoError(t, writes.write(t.Context(), pool), "with %s left", time.Until(ends))
+				require.NoError(t, writes.Write(t.Context(), pool), "with %s left", time.Until(ends))
 			}
 			<-time.After(time.Until(ends.Add(time.Second)))
 			seen := false
 			for start := time.Now(); time.Since(start) < time.Second || (!seen && time.Since(start) < 20*time.Second); <-ticks.C {
 				pool.Reset()
-				err := writes.write(t.Context(), pool)
+				err := writes.Write(t.Context(), pool)
 				require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: ")
 				require.ErrorContains(t, err, "(next try in ")
 				seen = seen || strings.Contains(err.Error(), row.sees) // on a machine that is too busy there is a timeout before
-				printed.value(err)
+				azuretest.Printed.Value(err)
 			}
 			assert.True(t, seen, row.sees)
 			assert.Positive(t, hook.Stats().FailedFetches)
@@ -125,20 +126,20 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 
 			e.SetFailure(aadpooltest.Failure{})
 			e.SetLatency(0)
-			e.Register(e.app)
+			e.Register(e.App)
 			e.client.Store(well)
 			back := time.Now()
-			require.Eventually(t, func() bool { return writes.write(t.Context(), pool) == nil }, 30*time.Second, 10*time.Millisecond)
-			assert.Less(t, time.Since(back), timeout+longestBackoff+2*time.Second, "the fetch under way, the pause after it, and a connect")
+			require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, 30*time.Second, 10*time.Millisecond)
+			assert.Less(t, time.Since(back), timeout+azuretest.LongestBackoff+2*time.Second, "the fetch under way, the pause after it, and a connect")
 		}
 	}
-	a := newAzure(t)
-	writes := newRecord(t, a)
+	a := azuretest.New(t)
+	writes := azuretest.NewWrites(t, a)
 	tests["slow: connects that need the new token wait for it, and none fails"] = func(t *testing.T) {
 		const conns, latency = 8, time.Second
 		a.SetTokenLife(6 * time.Second)
-		pool, hook := newPool(t, a.dsn()+"&pool_max_conns=8", a.credential(t), nil)
-		defer writes.checkNothingIsLost(t)
+		pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
+		defer writes.CheckNothingIsLost(t)
 		<-time.After(time.Until(hook.Stats().TokenExpires))
 		a.SetLatency(latency)
 		requests := a.Requests()
@@ -146,7 +147,7 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		for range conns {
 			connecting.Go(func() {
 				start := time.Now()
-				assert.NoError(t, writes.write(t.Context(), pool))
+				assert.NoError(t, writes.Write(t.Context(), pool))
 				assert.GreaterOrEqual(t, time.Since(start), latency)
 			})
 		}

@@ -1,4 +1,4 @@
-package aadpool_test
+package faults_test
 
 import (
 	"errors"
@@ -16,22 +16,30 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // laptop is a machine with a directory for az, and two people who use it.
 type laptop struct {
-	azure
+	azuretest.Azure
 	bin, path string
 	ada, bob  aadpooltest.Principal
 }
 
 func newLaptop(t *testing.T) laptop {
 	t.Helper()
-	l := laptop{azure: newAzure(t), bin: t.TempDir(), path: os.Getenv("PATH")}
+	l := laptop{Azure: azuretest.New(t), bin: t.TempDir(), path: os.Getenv("PATH")}
 	l.ada = l.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@contoso.example"})
 	l.bob = l.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "bob@contoso.example"})
-	setenv(t, nil)
+	azuretest.SetAzureEnv(t, nil)
 	return l
+}
+
+// as is the same Azure with p for its App.
+func (l laptop) as(p aadpooltest.Principal) azuretest.Azure {
+	a := l.Azure
+	a.App = p
+	return a
 }
 
 // login is `az login` as that user.
@@ -79,18 +87,18 @@ func TestAzureCLI(t *testing.T) {
 			require.NoError(t, err)
 			row.fail(t, l)
 			start := time.Now()
-			_, err = aadpool.New(t.Context(), l.server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(3*time.Second))
+			_, err = aadpool.New(t.Context(), l.Server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(3*time.Second))
 			assert.Less(t, time.Since(start), 15*time.Second)
-			printed.value(err)
+			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: ")
 			require.ErrorContains(t, err, row.sees)
 
 			l.SetTokenAge(0)
 			l.login(t, l.ada)
-			pool, err := aadpool.New(t.Context(), l.server.DSN(l.ada.Name), cred)
+			pool, err := aadpool.New(t.Context(), l.Server.DSN(l.ada.Name), cred)
 			require.NoError(t, err)
 			defer pool.Close()
-			assert.Equal(t, l.ada.Name, whoami(t, pool))
+			assert.Equal(t, l.ada.Name, azuretest.Whoami(t, pool))
 		})
 	}
 }
@@ -103,26 +111,26 @@ func TestAzureCLILoggedOutWhileAPoolIsInUse(t *testing.T) {
 	l.login(t, l.ada)
 	cred, err := azidentity.NewAzureCLICredential(nil)
 	require.NoError(t, err)
-	pool, hook := newPool(t, l.server.DSN(l.ada.Name), cred, nil)
-	writes := newRecord(t, azure{l.Authority, l.Postgres, l.server, l.ada})
-	defer writes.checkNothingIsLost(t)
+	pool, hook := newPool(t, l.Server.DSN(l.ada.Name), cred, nil)
+	writes := azuretest.NewWrites(t, l.as(l.ada))
+	defer writes.CheckNothingIsLost(t)
 	l.logOut(t)
 	ticks := time.NewTicker(20 * time.Millisecond)
 	defer ticks.Stop()
 	for ends := hook.Stats().TokenExpires; time.Until(ends) > 1500*time.Millisecond; <-ticks.C {
 		pool.Reset()
-		require.NoError(t, writes.write(t.Context(), pool))
+		require.NoError(t, writes.Write(t.Context(), pool))
 	}
 	// In its last moments the token may end while a login by it is under way.
 	require.Eventually(t, func() bool {
 		pool.Reset()
-		err := writes.write(t.Context(), pool)
-		printed.value(err)
+		err := writes.Write(t.Context(), pool)
+		azuretest.Printed.Value(err)
 		return err != nil && strings.Contains(err.Error(), "Please run 'az login' to setup account.")
 	}, 20*time.Second, 20*time.Millisecond)
 
 	l.login(t, l.ada)
-	require.Eventually(t, func() bool { return writes.write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
 }
 
 // TestAzureCLISwitchedToAnotherUser: the DSN's role is ada's. With bob's token the server refuses it, and the hint says
@@ -133,25 +141,25 @@ func TestAzureCLISwitchedToAnotherUser(t *testing.T) {
 	cred, err := azidentity.NewAzureCLICredential(nil)
 	require.NoError(t, err)
 	l.login(t, l.ada)
-	pool, hook := newPool(t, l.server.DSN(l.ada.Name), cred, nil)
-	following, _ := newPool(t, l.server.DSN("somebody"), cred, nil, aadpool.WithUserFromToken())
-	writes := newRecord(t, azure{l.Authority, l.Postgres, l.server, l.ada})
-	defer writes.checkNothingIsLost(t)
-	require.NoError(t, writes.write(t.Context(), pool))
-	assert.Equal(t, l.ada.Name, whoami(t, following))
+	pool, hook := newPool(t, l.Server.DSN(l.ada.Name), cred, nil)
+	following, _ := newPool(t, l.Server.DSN("somebody"), cred, nil, aadpool.WithUserFromToken())
+	writes := azuretest.NewWrites(t, l.as(l.ada))
+	defer writes.CheckNothingIsLost(t)
+	require.NoError(t, writes.Write(t.Context(), pool))
+	assert.Equal(t, l.ada.Name, azuretest.Whoami(t, following))
 
 	l.login(t, l.bob)
 	connect := func(p *pgxpool.Pool) error { p.Reset(); return p.Ping(t.Context()) }
 	var refused *pgconn.PgError
 	require.Eventually(t, func() bool { return errors.As(connect(pool), &refused) }, 20*time.Second, 20*time.Millisecond,
 		"with ada's last token gone, bob's is next")
-	printed.value(refused)
+	azuretest.Printed.Value(refused)
 	assert.Contains(t, refused.Message, `password authentication failed for user "ada@contoso.example"`)
 	assert.Contains(t, refused.Hint, `the token is for "bob@contoso.example" but the role is "ada@contoso.example"`)
 	assert.Positive(t, hook.Stats().Rejections)
-	require.Eventually(t, func() bool { return connect(following) == nil && whoami(t, following) == l.bob.Name }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return connect(following) == nil && azuretest.Whoami(t, following) == l.bob.Name }, 20*time.Second, 20*time.Millisecond)
 
 	l.login(t, l.ada)
 	require.Eventually(t, func() bool { return connect(pool) == nil }, 20*time.Second, 20*time.Millisecond)
-	require.NoError(t, writes.write(t.Context(), pool))
+	require.NoError(t, writes.Write(t.Context(), pool))
 }

@@ -1,4 +1,4 @@
-package aadpool_test
+package soak_test
 
 import (
 	"context"

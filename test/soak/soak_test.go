@@ -1,4 +1,4 @@
-package aadpool_test
+package soak_test
 
 import (
 	"context"
@@ -21,6 +21,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // TestSoak is a pool under a mixed load, with tokens that last for seconds, while Entra and PostgreSQL fail in one way
@@ -36,12 +37,12 @@ import (
 //   - goroutines, file descriptors and memory have not grown.
 //
 // AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. (The same seed gives the
-// same faults. When each of them meets which query is up to the machine.) soak_load_test.go has the load,
-// soak_faults_test.go the faults, soak_explain_test.go what they explain, soak_resources_test.go what must not grow.
+// same faults. When each of them meets which query is up to the machine.) load_test.go has the load, faults_test.go
+// the faults, explain_test.go what they explain, resources_test.go what must not grow.
 func TestSoak(t *testing.T) {
 	length, seed := soakSettings(t)
 	t.Logf("AADPOOL_SOAK=%s AADPOOL_SOAK_SEED=%d", length, seed)
-	_, err := startPostgres() // which stays when this test ends
+	_, err := azuretest.SharedPostgres() // which stays when this test ends
 	require.NoError(t, err)
 	before := measure()
 	s := newSoak(t, seed)
@@ -49,9 +50,9 @@ func TestSoak(t *testing.T) {
 	s.checkLedger()
 	s.checkCoverage(length)
 	s.pool.Close()
-	s.server.Close()
+	s.Server.Close()
 	s.Close()
-	s.resources.check(t, length, before, len(s.server.Logins()))
+	s.resources.check(t, length, before, len(s.Server.Logins()))
 	s.report()
 }
 
@@ -78,9 +79,6 @@ const (
 	// tokenTimeout is shorter than a token's life, so that a fetch that hangs is given up and another one made within it.
 	tokenTimeout = 3 * time.Second
 
-	// longestBackoff is the pause after fetches that failed, spread, as the package documentation has it.
-	longestBackoff = 6 * time.Second
-
 	// patience is what an operation gets. None takes as long: the longest faults that can hold one up last for
 	// longestStall, the token timeout and a ping of a dead connection together.
 	patience = 30 * time.Second
@@ -88,7 +86,7 @@ const (
 
 // soak is a pool, the load on it, and what watches over both.
 type soak struct {
-	azure
+	azuretest.Azure
 	t         *testing.T
 	seed      uint64
 	hook      *aadpool.Hook
@@ -110,22 +108,22 @@ type soak struct {
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {
-	s := &soak{azure: newAzure(t), t: t, seed: seed, faults: map[string]int{}}
-	s.app = s.Register(aadpooltest.Principal{Name: "soak-api"})
-	require.NoError(t, s.EnsureRole(t.Context(), s.app.Name))
-	s.ledger.create(t, s.azure)
+	s := &soak{Azure: azuretest.New(t), t: t, seed: seed, faults: map[string]int{}}
+	s.App = s.Register(aadpooltest.Principal{Name: "soak-api"})
+	require.NoError(t, s.EnsureRole(t.Context(), s.App.Name))
+	s.ledger.create(t, s.Azure)
 	s.SetTokenLife(usualLife)
-	s.tokens = &tokenLog{cred: s.credential(t)}
+	s.tokens = &tokenLog{cred: s.Credential(t)}
 
 	var err error
 	s.hook, err = aadpool.NewHook(s.tokens, aadpool.WithTokenTimeout(tokenTimeout),
 		aadpool.WithLogger(slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	require.NoError(t, err)
 	// What is acknowledged survives a crash of the server's processes.
-	config, err := pgxpool.ParseConfig(s.dsn() + "&synchronous_commit=on&connect_timeout=10&pool_max_conns=" + strconv.Itoa(soakConns))
+	config, err := pgxpool.ParseConfig(s.DSN() + "&synchronous_commit=on&connect_timeout=10&pool_max_conns=" + strconv.Itoa(soakConns))
 	require.NoError(t, err)
 	config.ConnConfig.AfterNetConnect = func(_ context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		ends, err := tokenEnd(config.Password)
+		ends, err := azuretest.TokenEnd(config.Password)
 		return &soakConn{conn, time.Now(), ends}, err
 	}
 	config.PrepareConn = s.checkHandedOut
@@ -159,7 +157,7 @@ func (s *soak) checkHandedOut(_ context.Context, conn *pgx.Conn) (bool, error) {
 // Write is where the pool's log goes.
 func (s *soak) Write(record []byte) (int, error) {
 	s.logRecords.Add(1)
-	if anyJWT.Match(record) {
+	if azuretest.AnyJWT.Match(record) {
 		s.violation("a token is in the log")
 	}
 	return len(record), nil
@@ -185,7 +183,7 @@ func (s *soak) run(length time.Duration) {
 	s.startLoad(loading, &load)
 	rest.Go(func() { s.failEntra(faulting) })
 	rest.Go(func() { s.failServer(faulting) })
-	rest.Go(func() { s.resources.sample(faulting, length, s.server) })
+	rest.Go(func() { s.resources.sample(faulting, length, s.Server) })
 	rest.Go(func() { s.reportProgress(faulting) })
 	rest.Wait()
 	endLoad()
@@ -227,7 +225,7 @@ func (s *soak) reportProgress(ctx context.Context) {
 
 func (s *soak) report() {
 	stats := s.hook.Stats()
-	logins, refused := s.server.Logins(), 0
+	logins, refused := s.Server.Logins(), 0
 	for _, login := range logins {
 		if login.SQLState != "" {
 			refused++

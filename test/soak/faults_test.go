@@ -1,16 +1,14 @@
-package aadpool_test
+package soak_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"math/rand/v2"
-	"os"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 const (
@@ -51,7 +49,7 @@ func (s *soak) failEntra(ctx context.Context) {
 		failure("Entra: garbage", aadpooltest.MalformedBody()),
 		failure("Entra: body cut short", aadpooltest.TruncatedBody()),
 		failure("Entra: connection cut", aadpooltest.ConnectionCut()),
-		{"Entra: disabled", func() func() { s.Revoke(s.app.Name); return func() { s.Register(s.app) } }},
+		{"Entra: disabled", func() func() { s.Revoke(s.App.Name); return func() { s.Register(s.App) } }},
 		{"Entra slow", func() func() { s.SetLatency(2 * time.Second); return func() { s.SetLatency(0) } }},
 		{"RefreshOn", func() func() { s.SetRefreshIn(time.Second); return func() { s.SetRefreshIn(0) } }},
 		life("tokens of 3 s", 3*time.Second, 0),
@@ -71,7 +69,7 @@ func (s *soak) failEntra(ctx context.Context) {
 
 // awaitToken waits until there is a good token again, which after a fault of Entra's must not take long.
 func (s *soak) awaitToken() {
-	const most = tokenTimeout + longestBackoff + 2*time.Second
+	const most = tokenTimeout + azuretest.LongestBackoff + 2*time.Second
 	start := time.Now()
 	for s.tokens.explain(span{time.Now(), time.Now()}) {
 		if time.Since(start) > most {
@@ -94,7 +92,7 @@ func (s *soak) failServer(ctx context.Context) {
 		}}
 	}
 	login := func(name string, f aadpooltest.Fault) fault {
-		return during(name, func() { s.server.SetFault(f) }, func() { s.server.SetFault(aadpooltest.Fault{}) })
+		return during(name, func() { s.Server.SetFault(f) }, func() { s.Server.SetFault(aadpooltest.Fault{}) })
 	}
 	once := func(name string, cut func()) fault {
 		return fault{name, func() func() {
@@ -104,38 +102,26 @@ func (s *soak) failServer(ctx context.Context) {
 			return func() {}
 		}}
 	}
-	role := pgx.Identifier{s.app.Name}.Sanitize()
+	role := pgx.Identifier{s.App.Name}.Sanitize()
 	faults := []fault{
-		once("all connections cut", s.server.CloseConnections),
+		once("all connections cut", s.Server.CloseConnections),
 		once("all sessions ended by an administrator", func() {
-			s.asSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", s.app.Name)
+			s.asSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", s.App.Name)
 		}),
 		login("token refused", aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again.")),
 		login("password authentication failed", aadpooltest.RefuseLogins("28P01", `password authentication failed for user "soak-api"`)),
 		login("starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up")),
-		during("another audience", func() { s.server.SetAudience("https://other.example") }, func() { s.server.SetAudience(aadpooltest.DefaultAudience) }),
+		during("another audience", func() { s.Server.SetAudience("https://other.example") }, func() { s.Server.SetAudience(aadpooltest.DefaultAudience) }),
 		during("at the role's connection limit", func() { s.asSuperuser("alter role " + role + " connection limit 3") },
 			func() { s.asSuperuser("alter role " + role + " connection limit -1") }),
 	}
-	for _, phase := range phases {
-		faults = append(faults, login("dropped at "+phase.name, aadpooltest.DropAt(phase.Phase)), login("stalled at "+phase.name, aadpooltest.StallAt(phase.Phase)))
+	for _, phase := range azuretest.LoginPhases {
+		faults = append(faults, login("dropped at "+phase.Name, aadpooltest.DropAt(phase.Phase)), login("stalled at "+phase.Name, aadpooltest.StallAt(phase.Phase)))
 	}
-	if _, err := s.TLSDSN(s.app.Name); err == nil { // these tests started the server, and so may crash it
+	if _, err := s.TLSDSN(s.App.Name); err == nil { // these tests started the server, and so may crash it
 		faults = append(faults, once("crash and recovery", s.crash))
 	}
 	s.inject(ctx, random, faults, func(fault) time.Duration { return upTo(random, longestStall) }, func() {})
-}
-
-// phases are the phases of a login, with their names.
-var phases = []struct {
-	aadpooltest.Phase
-	name string
-}{
-	{aadpooltest.PhaseAccept, "accept"},
-	{aadpooltest.PhaseSSLRequest, "SSLRequest"},
-	{aadpooltest.PhaseTLS, "TLS"},
-	{aadpooltest.PhaseStartup, "startup"},
-	{aadpooltest.PhasePassword, "password"},
 }
 
 // inject applies the faults until ctx ends, all of them once in a random order, and then any.
@@ -180,47 +166,13 @@ func sleep(ctx context.Context, d time.Duration) bool {
 }
 
 func (s *soak) asSuperuser(sql string, args ...any) {
-	if err := asSuperuser(s.azure, sql, args...); err != nil {
+	if err := s.Azure.AsSuperuser(sql, args...); err != nil {
 		s.violation("the soak itself failed: %s: %s", sql, err)
 	}
 }
 
-// crash kills a process of PostgreSQL's, upon which the server ends all others, recovers and goes on, and returns when it
-// does. See https://www.postgresql.org/docs/current/runtime-config-error-handling.html#GUC-RESTART-AFTER-CRASH.
 func (s *soak) crash() {
-	if err := crash(s.azure); err != nil {
+	if err := s.Azure.Crash(); err != nil {
 		s.violation("the soak itself failed: %s", err)
 	}
-}
-
-func crash(a azure) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	victim, err := pgx.Connect(ctx, a.Postgres.DSN())
-	if err != nil {
-		return err
-	}
-	defer victim.Close(ctx)
-	witness, err := pgx.Connect(ctx, a.Postgres.DSN())
-	if err != nil {
-		return err
-	}
-	defer witness.Close(ctx)
-	process, err := os.FindProcess(int(victim.PgConn().PID()))
-	if err != nil {
-		return err
-	}
-	if err := process.Kill(); err != nil {
-		return fmt.Errorf("killing a process of PostgreSQL's: %w", err)
-	}
-	// The server has noticed when it ends the others, and has recovered when it takes connections again.
-	if _, err := witness.Exec(ctx, "select pg_sleep(60)"); err == nil {
-		return errors.New("PostgreSQL did not notice that one of its processes was killed")
-	}
-	for asSuperuser(a, "select 1") != nil {
-		if !sleep(ctx, 10*time.Millisecond) {
-			return errors.New("PostgreSQL did not recover")
-		}
-	}
-	return nil
 }

@@ -1,17 +1,17 @@
-package aadpool_test
+package faults_test
 
 import (
 	"context"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // soon is far more than what should happen at once takes on a busy machine, and far less than what it must not wait for.
@@ -19,7 +19,7 @@ const soon = 5 * time.Second
 
 // an acquisition is an acquire that has got as far as its row's phase.
 type acquisition struct {
-	azure
+	azuretest.Azure
 	pool *pgxpool.Pool
 	hook *aadpool.Hook
 	done chan error // what came of it
@@ -30,9 +30,9 @@ type acquisition struct {
 // when the servers have seen so many connections and token requests.
 func acquiring(t *testing.T, stick func(t *testing.T, a *acquisition), connections, requests int) *acquisition {
 	t.Helper()
-	a := &acquisition{azure: newAzure(t), done: make(chan error, 1)}
+	a := &acquisition{Azure: azuretest.New(t), done: make(chan error, 1)}
 	a.SetTokenLife(3 * time.Second)
-	a.pool, a.hook = newPool(t, a.dsn()+"&pool_max_conns=1", a.credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
+	a.pool, a.hook = newPool(t, a.DSN()+"&pool_max_conns=1", a.Credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
 	stick(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
 	a.end = cancel
@@ -44,7 +44,7 @@ func acquiring(t *testing.T, stick func(t *testing.T, a *acquisition), connectio
 		a.done <- err
 	}()
 	require.Eventually(t, func() bool {
-		return a.server.Stats().Connections >= connections && a.Requests() >= requests && a.pool.Stat().AcquiredConns()+a.pool.Stat().ConstructingConns() > 0
+		return a.Server.Stats().Connections >= connections && a.Requests() >= requests && a.pool.Stat().AcquiredConns()+a.pool.Stat().ConstructingConns() > 0
 	}, 20*time.Second, time.Millisecond)
 	return a
 }
@@ -54,7 +54,7 @@ type stuckRow struct {
 	connections, requests int
 }
 
-// stuckAcquires are the phases in which an acquire can be stuck.
+// stuckAcquires are the azuretest.LoginPhases in which an acquire can be stuck.
 func stuckAcquires() map[string]stuckRow {
 	rows := map[string]stuckRow{
 		"waiting for a token": {func(_ *testing.T, a *acquisition) {
@@ -62,8 +62,8 @@ func stuckAcquires() map[string]stuckRow {
 			a.SetFailure(aadpooltest.Hanging())
 		}, 0, 2},
 	}
-	for _, phase := range phases {
-		rows["logging in: "+phase.name] = stuckRow{func(_ *testing.T, a *acquisition) { a.server.SetFault(aadpooltest.StallAt(phase.Phase)) }, 1, 1}
+	for _, phase := range azuretest.LoginPhases {
+		rows["logging in: "+phase.Name] = stuckRow{func(_ *testing.T, a *acquisition) { a.Server.SetFault(aadpooltest.StallAt(phase.Phase)) }, 1, 1}
 	}
 	return rows
 }
@@ -81,13 +81,13 @@ func TestAcquireCancelledInEachPhase(t *testing.T) {
 
 			a.SetTokenLife(time.Hour)
 			a.SetFailure(aadpooltest.Failure{})
-			a.server.SetFault(aadpooltest.Fault{})
+			a.Server.SetFault(aadpooltest.Fault{})
 			if row.requests > 1 {
 				a.Close() // ends the request that hangs
 				return
 			}
 			require.NoError(t, a.pool.Ping(t.Context()))
-			assert.Len(t, a.server.Logins(), 1, "by the connection that the cancelled acquire had begun")
+			assert.Len(t, a.Server.Logins(), 1, "by the connection that the cancelled acquire had begun")
 		}
 	}
 	tests["waiting for a connection that another holds"] = func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestAcquireCancelledInEachPhase(t *testing.T) {
 		require.ErrorIs(t, <-a.done, context.Canceled)
 		held.Release()
 		require.NoError(t, a.pool.Ping(t.Context()))
-		assert.Len(t, a.server.Logins(), 1)
+		assert.Len(t, a.Server.Logins(), 1)
 	}
 	together(t, tests)
 }
@@ -116,7 +116,7 @@ func TestPoolClosedInEachPhase(t *testing.T) {
 			a.pool.Close()
 			assert.Less(t, time.Since(start), soon)
 			err := <-a.done
-			printed.value(err)
+			azuretest.Printed.Value(err)
 			require.Error(t, err)
 			assert.Less(t, time.Since(start), soon)
 			a.Close() // ends the request that hangs, where one does
@@ -128,11 +128,11 @@ func TestPoolClosedInEachPhase(t *testing.T) {
 // TestPoolClosedDuringARotation: connections are being retired, others made in their place, and the next token is being
 // fetched. Close waits for the queries that are under way, and for nothing else.
 func TestPoolClosedDuringARotation(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenLife(3 * time.Second)
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=4", a.credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=4", a.Credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
 	a.SetFailure(aadpooltest.Hanging())
 
 	loading, endLoad := context.WithCancel(t.Context())
@@ -142,7 +142,7 @@ func TestPoolClosedDuringARotation(t *testing.T) {
 		go func() {
 			var err error
 			for loading.Err() == nil && err == nil {
-				err = writes.write(t.Context(), pool)
+				err = writes.Write(t.Context(), pool)
 			}
 			ended <- err
 		}()
@@ -153,37 +153,9 @@ func TestPoolClosedDuringARotation(t *testing.T) {
 	assert.Less(t, time.Since(start), soon)
 	for range cap(ended) {
 		err := <-ended
-		printed.value(err)
+		azuretest.Printed.Value(err)
 		require.Error(t, err)
 	}
 	assert.Less(t, time.Since(start), soon)
 	a.Close() // ends the request that hangs
-}
-
-// TestMachineAsleepForTwoHoursWithAPool: all its connections are retired, the first acquire waits for one new token, and no
-// query fails. (clock_test.go says how the clock is set.)
-func TestMachineAsleepForTwoHoursWithAPool(t *testing.T) {
-	const conns, asleep = 4, 2 * time.Hour
-	a := newAzure(t)
-	a.SetTokenLife(4 * time.Minute) // azidentity has none left over from before either
-	pool, hook := newPool(t, a.dsn()+"&pool_max_conns=4", a.credential(t), nil)
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
-	var held []*pgxpool.Conn
-	var known []*pgx.Conn
-	for range conns {
-		conn, err := pool.Acquire(t.Context())
-		require.NoError(t, err)
-		held, known = append(held, conn), append(known, conn.Conn())
-	}
-	hook.SetClock(asleep, known...)
-	for _, conn := range held {
-		conn.Release()
-	}
-	for range 2 * conns {
-		require.NoError(t, writes.write(t.Context(), pool))
-	}
-	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
-	assert.Equal(t, 2, a.Requests())
-	assert.Zero(t, hook.Stats().FailedFetches)
 }

@@ -1,4 +1,4 @@
-package aadpool_test
+package faults_test
 
 import (
 	"strings"
@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // TestTokensOfEachKind: the credential has one token, of the row's kind, and no other.
@@ -38,20 +39,20 @@ func TestTokensOfEachKind(t *testing.T) {
 			"does not have a valid audience claim", "its audience is https://management.azure.com): set WithScope", 75 * m},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
-			secret, err := a.Issue(a.app.Name, row.options...)
+			a := azuretest.New(t)
+			secret, err := a.Issue(a.App.Name, row.options...)
 			require.NoError(t, err)
-			ends, err := tokenEnd(secret)
+			ends, err := azuretest.TokenEnd(secret)
 			require.NoError(t, err)
-			pool, hook := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: ends.Add(row.more)}}, nil)
+			pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends.Add(row.more)}), nil)
 
 			err = pool.Ping(t.Context())
-			printed.value(err)
+			azuretest.Printed.Value(err)
 			config := pool.Config()
 			assert.InDelta(t, row.lifetime, config.MaxConnLifetime+config.MaxConnLifetimeJitter, float64(time.Second), "a token's end is cut to the second")
 			if row.refusal == "" {
 				require.NoError(t, err)
-				assert.Equal(t, a.app.Name, whoami(t, pool))
+				assert.Equal(t, a.App.Name, azuretest.Whoami(t, pool))
 				assert.Zero(t, hook.Stats().Rejections)
 				return
 			}
@@ -66,34 +67,34 @@ func TestTokensOfEachKind(t *testing.T) {
 
 // TestTokenNotYetValid: the authority's clock is ahead of the server's. The server refuses until the token is valid.
 func TestTokenNotYetValid(t *testing.T) {
-	a := newAzure(t)
+	a := azuretest.New(t)
 	a.SetTokenAge(-3 * time.Second)
-	pool, _ := newPool(t, a.dsn(), a.credential(t), nil)
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
+	pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
 	var refused *pgconn.PgError
-	require.ErrorAs(t, writes.write(t.Context(), pool), &refused)
+	require.ErrorAs(t, writes.Write(t.Context(), pool), &refused)
 	assert.Contains(t, refused.Message, "validating the access token")
-	require.Eventually(t, func() bool { return writes.write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, 20*time.Second, 20*time.Millisecond)
 	assert.Equal(t, 1, a.Requests(), "with the same token")
 }
 
 // TestSameTokenAgain: the credential has nothing newer to give though the token is due. Nobody waits, it is not asked
 // time and again, and that is no failure.
 func TestSameTokenAgain(t *testing.T) {
-	a := newAzure(t)
-	secret, err := a.Issue(a.app.Name)
+	a := azuretest.New(t)
+	secret, err := a.Issue(a.App.Name)
 	require.NoError(t, err)
-	ends, err := tokenEnd(secret)
+	ends, err := azuretest.TokenEnd(secret)
 	require.NoError(t, err)
-	pool, hook := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: ends, RefreshOn: time.Now()}}, nil)
-	writes := newRecord(t, a)
-	defer writes.checkNothingIsLost(t)
+	pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends, RefreshOn: time.Now()}), nil)
+	writes := azuretest.NewWrites(t, a)
+	defer writes.CheckNothingIsLost(t)
 	ticks := time.NewTicker(10 * time.Millisecond)
 	defer ticks.Stop()
 	for range 100 {
 		pool.Reset()
-		require.NoError(t, writes.write(t.Context(), pool))
+		require.NoError(t, writes.Write(t.Context(), pool))
 		<-ticks.C
 	}
 	stats := hook.Stats()
@@ -104,11 +105,11 @@ func TestSameTokenAgain(t *testing.T) {
 
 // TestTokenTooLongForAPgBouncer: PgBouncer up to 1.25 takes passwords of up to 2,047 bytes, and says this of longer ones.
 func TestTokenTooLongForAPgBouncer(t *testing.T) {
-	a := newAzure(t)
-	a.server.SetFault(aadpooltest.RefuseLogins("08P01", "client sent partial pkt in startup phase"))
-	secret, err := a.Issue(a.app.Name, aadpooltest.WithSize(7<<10))
+	a := azuretest.New(t)
+	a.Server.SetFault(aadpooltest.RefuseLogins("08P01", "client sent partial pkt in startup phase"))
+	secret, err := a.Issue(a.App.Name, aadpooltest.WithSize(7<<10))
 	require.NoError(t, err)
-	pool, _ := newPool(t, a.dsn(), static{azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}}, nil)
+	pool, _ := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}), nil)
 	var refused *pgconn.PgError
 	require.ErrorAs(t, pool.Ping(t.Context()), &refused)
 	assert.Contains(t, refused.Hint, "takes no password over 2047 bytes and this token has 71")
@@ -117,10 +118,10 @@ func TestTokenTooLongForAPgBouncer(t *testing.T) {
 
 // TestTokenOfAnotherTenant: it is a JWT, but not one that this server's Entra has signed.
 func TestTokenOfAnotherTenant(t *testing.T) {
-	a, other := newAzure(t), newAzure(t)
-	pool, hook := newPool(t, a.dsn(), other.credential(t), nil)
+	a, other := azuretest.New(t), azuretest.New(t)
+	pool, hook := newPool(t, a.DSN(), other.Credential(t), nil)
 	err := pool.Ping(t.Context())
-	printed.value(err)
+	azuretest.Printed.Value(err)
 	var refused *pgconn.PgError
 	require.ErrorAs(t, err, &refused)
 	assert.True(t, strings.Contains(refused.Message, "validating the access token"), refused.Message)

@@ -1,0 +1,36 @@
+package azuretest
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+// Main is what a package's TestMain calls. It has the default logger write to [Printed] and runs the tests. Then it stops
+// the shared PostgreSQL, and fails if a token was printed or a goroutine is left.
+func Main(m *testing.M) {
+	slog.SetDefault(slog.New(slog.NewJSONHandler(&Printed, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	goleak.VerifyTestMain(checked{m})
+}
+
+type checked struct{ *testing.M }
+
+func (m checked) Run() int {
+	code := m.M.Run()
+	if postgresStarted {
+		if pg, err := SharedPostgres(); err == nil {
+			if err := pg.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+	}
+	if token := Printed.Token(); token != "" {
+		fmt.Fprintf(os.Stderr, "FAIL: a token was printed in a log record, an error or a value: …%s…\n", token)
+		code = 1
+	}
+	return code
+}

@@ -1,0 +1,57 @@
+package faults_test
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// What goes wrong around a pool, with real servers and unmodified credentials: what happens, what the user sees, and that
+// nothing is lost. The tables are in
+//
+//	entra_test.go     Entra slow, hanging, refusing, throttling, broken, unreachable
+//	token_test.go     tokens expired, not yet valid, for another audience, too long, short-lived, long-lived
+//	azurecli_test.go  az missing, logged out, slow, switched to another user
+//	server_test.go    PostgreSQL crashing, failing over, full, silent, hanging up in the middle of a login
+//	pool_test.go      acquires cancelled and pools closed in the middle of anything
+//
+// all of it at random, under load, is in test/soak, and these tests are at the root:
+//
+//	clock_test.go        the clock set, the machine asleep
+//	pool_test.go         TestWhatIsWrongWithTheCredentialIsSaidByNew (each failure of Entra's, at start-up),
+//	                     TestOutageOfEntraUnderLoad, TestCloseDuringAFetchLeavesNothing,
+//	                     TestMachineAsleepForTwoHoursWithAPool
+//	login_test.go        TestRefusedLoginSaysWhatToDo, TestListenerThatHasNoTLSGetsNoToken,
+//	                     TestErrorOfStartupThatIsNotAboutTheLoginIsLeftAlone (53300 by the stand-in),
+//	                     TestRefusalByAServerWithTwoHostsIsTriedOnTheOther
+//	hook_test.go         TestBadInputIsAClearError (tokens empty, expired, without an expiry),
+//	                     TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout
+//	tokencache_test.go   outages, back-off, the same token again, RefreshOn on the first answer only, in virtual time
+//	rejection_test.go    the advice on each message of the server's
+
+func TestMain(m *testing.M) { azuretest.Main(m) }
+
+// newPool makes a pool on a Hook of its own, so that the test can read the Hook's Stats.
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (
+	*pgxpool.Pool, *aadpool.Hook,
+) {
+	t.Helper()
+	hook, err := aadpool.NewHook(cred, opts...)
+	require.NoError(t, err)
+	return azuretest.NewPool(t, hook, dsn, change), hook
+}
+
+// together runs tests that mostly wait all at once, however few processors there are: t.Parallel would not.
+func together(t *testing.T, tests map[string]func(*testing.T)) {
+	var running sync.WaitGroup
+	for name, test := range tests {
+		running.Go(func() { t.Run(name, test) })
+	}
+	running.Wait()
+}
