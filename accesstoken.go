@@ -3,10 +3,18 @@ package aadpool
 import (
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/aadpool/aadpool/internal/token"
 )
+
+// minLife is how much life a token must have left to be taken: what ends sooner has ended when a login is through, and
+// the next would be asked for at once.
+const minLife = time.Second
 
 // accessToken is a token and what is known of it. It does not change once made.
 type accessToken struct {
@@ -14,20 +22,19 @@ type accessToken struct {
 	// pointer in an unexported field and does not ask for its String method.
 	secret func() string
 
-	expires   time.Time // by the wall clock: a laptop's sleep and a VM's pause count
-	refreshAt time.Time // likewise
-	leftWhen  time.Duration
-	claims    claims
-	claimsErr error // an opaque token, which has no claims to read, serves as well
+	expires  time.Time // by the wall clock: a laptop's sleep and a VM's pause count
+	renewAt  time.Time // likewise
+	leftWhen time.Duration
+	claims   token.Claims
 }
 
-// tokenState says what may be done with a token. The order matters: more is better.
+// tokenState is what may be done with a token. The order matters: more is better.
 type tokenState int
 
 const (
 	stateGone       tokenState = iota // none, or expired
-	stateLastMinute                   // valid, but so close to its end that a newer one is worth waiting for
-	stateDue                          // valid, and to be replaced in the background
+	stateLastMinute                   // valid, but so close to expiry that a newer one is worth waiting for
+	stateDue                          // valid, and to be renewed in the background
 	stateFresh
 )
 
@@ -42,21 +49,18 @@ func newAccessToken(t azcore.AccessToken, now time.Time) (*accessToken, error) {
 	case t.ExpiresOn.IsZero():
 		return nil, errors.New("the credential returned a token without an expiry (azcore.AccessToken.ExpiresOn is zero)")
 	case left <= 0:
-		return nil, fmt.Errorf("the credential returned a token that expired %s ago; check this machine's clock", -left.Round(time.Second))
+		return nil, fmt.Errorf("the credential returned a token that expired %s ago; check this machine's clock",
+			-left.Round(time.Second))
+	case left < minLife:
+		return nil, fmt.Errorf("the credential returned a token that expires in %s; check this machine's clock", left)
 	}
-	token := &accessToken{secret: func() string { return t.Token }, expires: expires, leftWhen: left}
-	token.refreshAt = expires.Add(-renewalMargin(left))
-	if refreshOn := t.RefreshOn.Round(0); !refreshOn.IsZero() && refreshOn.Before(token.refreshAt) {
-		token.refreshAt = refreshOn
-	}
-	token.claims, token.claimsErr = parseClaims(t.Token)
-	return token, nil
-}
-
-// renewalMargin is how long before its end a token is fetched anew that had this much life left when it was fetched, if
-// the credential does not say.
-func renewalMargin(left time.Duration) time.Duration {
-	return min(refreshMargin, left/5)
+	return &accessToken{
+		secret:   func() string { return t.Token },
+		expires:  expires,
+		renewAt:  token.RenewAt(expires, t.RefreshOn.Round(0), left),
+		leftWhen: left,
+		claims:   token.ReadClaims(t.Token),
+	}, nil
 }
 
 func (t *accessToken) state(now time.Time) tokenState {
@@ -68,7 +72,7 @@ func (t *accessToken) state(now time.Time) tokenState {
 		return stateGone
 	case left < t.lastMargin():
 		return stateLastMinute
-	case now.Before(t.refreshAt):
+	case now.Before(t.renewAt):
 		return stateFresh
 	default:
 		return stateDue
@@ -76,14 +80,10 @@ func (t *accessToken) state(now time.Time) tokenState {
 }
 
 // lastMargin is how much life the token has left in its last minute.
-func (t *accessToken) lastMargin() time.Duration {
-	return min(lastMinute, t.leftWhen/10)
-}
+func (t *accessToken) lastMargin() time.Duration { return token.LastMargin(t.leftWhen) }
 
 // life is the token's whole life: a credential's own cache may have held it for a while before it came here.
-func (t *accessToken) life() time.Duration {
-	return max(t.leftWhen, t.claims.life())
-}
+func (t *accessToken) life() time.Duration { return max(t.leftWhen, t.claims.Life()) }
 
 func (t *accessToken) expiry() time.Time {
 	if t == nil {
@@ -92,10 +92,8 @@ func (t *accessToken) expiry() time.Time {
 	return t.expires
 }
 
-// userName is the database user that the token is for.
-func (t *accessToken) userName() (string, error) {
-	if t.claimsErr != nil {
-		return "", fmt.Errorf("there is no user to take from the access token: %w; put user= into the DSN and leave out WithUserFromToken", t.claimsErr)
-	}
-	return t.claims.userName()
-}
+// A token never prints itself. Format serves every verb of fmt, LogValue slog, and MarshalText the encoders.
+
+func (*accessToken) Format(f fmt.State, _ rune)   { _, _ = io.WriteString(f, token.Redacted) }
+func (*accessToken) LogValue() slog.Value         { return slog.StringValue(token.Redacted) }
+func (*accessToken) MarshalText() ([]byte, error) { return []byte(token.Redacted), nil }

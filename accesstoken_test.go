@@ -68,5 +68,5 @@ func TestTokensTimesHaveNoMonotonicReading(t *testing.T) {
 	token, err := newAccessToken(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(time.Hour), RefreshOn: now.Add(time.Minute)}, now)
 	require.NoError(t, err)
 	assert.NotContains(t, token.expires.String(), "m=")
-	assert.NotContains(t, token.refreshAt.String(), "m=")
+	assert.NotContains(t, token.renewAt.String(), "m=")
 }

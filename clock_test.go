@@ -31,7 +31,7 @@ func (c *tokenCache) setClock(d time.Duration) {
 	defer c.mu.Unlock()
 	c.wakeAt.Add(-d.Milliseconds())
 	token := *c.token
-	token.expires, token.refreshAt = token.expires.Add(-d), token.refreshAt.Add(-d)
+	token.expires, token.renewAt = token.expires.Add(-d), token.renewAt.Add(-d)
 	c.token = &token
 }
 
@@ -40,7 +40,7 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
 	mustGet(t, cache)
 	assert.False(t, hasMonotonicReading(cache.token.expires))
-	assert.False(t, hasMonotonicReading(cache.token.refreshAt))
+	assert.False(t, hasMonotonicReading(cache.token.renewAt))
 	r := newRetirement(time.Now(), cache.token)
 	assert.False(t, hasMonotonicReading(r.at))
 	assert.False(t, hasMonotonicReading(r.expires))
@@ -52,7 +52,7 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	failing, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 		return azcore.AccessToken{}, azuretest.ErrEntra
 	}})
-	_, err := failing.get(t.Context())
+	_, err := failing.get(t.Context(), toConnect)
 	require.ErrorIs(t, err, azuretest.ErrEntra)
 	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
 }
@@ -93,7 +93,7 @@ func TestClockSetForwardWithinTheTokensLife(t *testing.T) {
 		assert.Zero(t, took)
 		assert.Equal(t, 1, cred.Count())
 		time.Sleep(23*time.Hour - 5*time.Minute)
-		cache.refreshIfDue(t.Context(), time.Now())
+		cache.renewIfDue(t.Context(), time.Now())
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, 2, cred.Count(), "due an hour sooner")
 	})
@@ -111,7 +111,7 @@ func TestClockSetBackThenRightAgain(t *testing.T) {
 		assert.Equal(t, 1, cred.Count(), "the token has 63 minutes left, as far as this machine knows")
 
 		cache.setClock(time.Hour)
-		cache.refreshIfDue(t.Context(), time.Now())
+		cache.renewIfDue(t.Context(), time.Now())
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, 2, cred.Count(), "due, and nobody had to wait")
 		token, took := mustGet(t, cache)
@@ -131,7 +131,7 @@ func TestClockSetBackUntilTheServerRefusesTheToken(t *testing.T) {
 		token, _ := mustGet(t, cache)
 		require.Equal(t, "token-1", token)
 
-		cache.reject(cache.token)
+		cache.doubt(cache.token)
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.Equal(t, time.Second, took)
@@ -161,14 +161,14 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 				start := time.Now()
 				for i := range 4 { // 1, 2, 4 and 5 s of back-off
 					time.Sleep(time.Until(cache.nextTry))
-					_, err := cache.get(t.Context())
+					_, err := cache.get(t.Context(), toConnect)
 					require.ErrorIs(t, err, azuretest.ErrEntra)
 					require.Equal(t, i+2, cred.Count())
 				}
 				failed := time.Now()
 				cache.setClock(row.set)
 				var err error
-				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context()) {
+				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context(), toConnect) {
 					require.Less(t, time.Since(start), time.Hour)
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -201,7 +201,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			cache, _ := newTestCache(cred)
 			mustGet(t, cache)
 			cache.setClock(asleep)
-			cache.refreshIfDue(t.Context(), time.Now())
+			cache.renewIfDue(t.Context(), time.Now())
 			time.Sleep(2 * time.Second)
 			assert.Equal(t, 2, cred.Count())
 		})
@@ -221,7 +221,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			mustGet(t, cache) // due: starts the second
 			synctest.Wait()
 			cache.setClock(asleep)
-			_, err := cache.get(t.Context())
+			_, err := cache.get(t.Context(), toConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 			time.Sleep(firstBackoff * 12 / 10)
 			token, _ := mustGet(t, cache)
@@ -275,7 +275,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 				cache.mu.Lock()
 				defer cache.mu.Unlock()
 				old.expires = old.expires.Add(-asleep)
-			})})
+			})}, toConnect)
 			require.NoError(t, err)
 			assert.Equal(t, "token-2", token.secret())
 		})

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // fleetOutEnv names a file. If it is set, a fleet of 1,000 replicas is simulated, too, and the file gets what came of it,
@@ -101,8 +102,8 @@ func (r *fleetReplica) getToken(context.Context, policy.TokenRequestOptions) (az
 // serve is a replica's day.
 func (r *fleetReplica) serve(ctx context.Context) {
 	fleetSleep(ctx, rand.N(r.StartWithin))
-	if token, err := r.cache.get(ctx); err == nil {
-		matchLifetime(r.pool, token.life())
+	if token, err := r.cache.get(ctx, toConnect); err == nil {
+		matchLifetime(r.pool, dsn.Settings{}, token.life())
 	}
 	var wg sync.WaitGroup
 	for range r.Connections {
@@ -116,7 +117,7 @@ func (r *fleetReplica) serve(ctx context.Context) {
 func (r *fleetReplica) acquire(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := time.Now()
-		r.cache.refreshIfDue(ctx, now)
+		r.cache.renewIfDue(ctx, now)
 		wakeAt := r.cache.wakeAt.Load()
 		if wakeAt == math.MaxInt64 { // a fetch is in flight
 			fleetSleep(ctx, time.Second)
@@ -130,7 +131,7 @@ func (r *fleetReplica) acquire(ctx context.Context) {
 // end or by the pool's lifetimes.
 func (r *fleetReplica) connect(ctx context.Context) {
 	for ctx.Err() == nil {
-		token, err := r.cache.get(ctx)
+		token, err := r.cache.get(ctx, toConnect)
 		if err != nil {
 			fleetSleep(ctx, r.untilNextTry()+rand.N(fleetCallerRetry)) // before that it would fail at once
 			continue

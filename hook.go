@@ -14,11 +14,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-// A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own; make one with
-// [NewHook] to share its token between pools (a primary and its replicas), for connections outside a pool (LISTEN,
-// migrations, database/sql), or to read its [Stats].
+// A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own, which [HookOf]
+// returns. Make one with [NewHook] to share its token between pools (a primary and its replicas), or for connections
+// outside a pool (LISTEN, migrations, database/sql).
 //
 // A Hook holds the token for one scope. It has no goroutine at rest and needs no closing. Its methods may be called from
 // several goroutines.
@@ -26,8 +28,8 @@ type Hook struct {
 	getToken getToken
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
-	parsed   atomic.Pointer[parsedDSN]  // the last DSN whose sslmode was asked for
 
+	refusals   refusals
 	rejections atomic.Int64
 	retired    atomic.Int64
 	warned     warnings
@@ -38,7 +40,8 @@ type Hook struct {
 // It is an error if cred is nil, or a nil pointer (the constructor's error has been ignored), or if an option is wrong.
 func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if cred == nil {
-		return nil, errors.New("aadpool: the credential is nil: make one with azidentity, for example azidentity.NewDefaultAzureCredential(nil)")
+		return nil, errors.New("aadpool: the credential is nil: make one with azidentity, " +
+			"for example azidentity.NewDefaultAzureCredential(nil)")
 	}
 	if v := reflect.ValueOf(cred); v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, fmt.Errorf("aadpool: the credential is a nil %T: check the error that its constructor returned", cred)
@@ -54,75 +57,69 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 // a credential's secret.
 type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error)
 
-// Configure changes config so that the pool made from it logs in with access tokens: what [NewWithConfig] does to its
-// copy. Use it with [pgxpool.NewWithConfig] where several pools share a Hook.
+// Configure changes config so that the pool made from it logs in with access tokens: what [Hook.NewPoolWithConfig] does
+// to its copy. Use it where something else makes the pool.
 //
 //   - The TLS settings are made such that no token leaves this machine in the clear.
 //   - MaxConnLifetime and MaxConnLifetimeJitter are matched to the token's life.
-//   - BeforeConnect, PrepareConn and ShouldPing are set. Those (or the BeforeAcquire) that config has are still called:
-//     BeforeConnect before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in
-//     pgconn); PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
+//   - BeforeConnect and PrepareConn are set. Those (or the BeforeAcquire) that config has are still called: BeforeConnect
+//     before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in pgconn);
+//     PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
 //
 // It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
-// not to be used, if there is no token, if config is nil or would send a token in the clear to another machine
-// (sslmode=disable), if its hosts need tokens of different scopes, or of another one than the Hook has been used for, or
-// if [WithUserFromToken] finds no name in the token.
+// not to be used, if there is no token ([TokenError]), if config is nil or would send a token in the clear to another
+// machine ([ErrPlaintext]), if its hosts need tokens of different scopes, or of another one than the Hook has been used
+// for, or if [WithUserFromToken] finds no name in the token.
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 	if config == nil || config.ConnConfig == nil {
-		return errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
+		return errNoConfig
 	}
-	token, err := h.prepare(ctx, &config.ConnConfig.Config, config.ConnString())
+	if err := dsn.CheckMeaning(&config.ConnConfig.Config, config.ConnString()); err != nil {
+		return fmt.Errorf("aadpool: %w", err)
+	}
+	said := dsn.Read(config.ConnString())
+	tlsMode := func() dsn.TLSMode { return said.TLS }
+	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsMode, toConfigure)
 	if err != nil {
 		return err
 	}
-	matchLifetime(config, token.life())
-	config.ShouldPing = h.shouldPing(config.ShouldPing)
-	config.BeforeConnect = h.beforeConnect(config.BeforeConnect)
+	matchLifetime(config, said, token.life())
+	config.BeforeConnect = h.beforeConnect(tlsMode, config.BeforeConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
 	return nil
 }
 
-// prepare makes config fit to log in with the token that it returns.
-func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, connString string) (*accessToken, error) {
-	token, err := h.token(ctx, config, connString)
+var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
+
+// prepare makes config fit to log in with the token that it returns. tlsMode tells what its DSN says about TLS, and is
+// asked only where config alone does not tell.
+func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, p purpose) (*accessToken, error) {
+	token, err := h.token(ctx, config, tlsMode, p)
 	if err == nil && h.options.userFromToken {
-		config.User, err = token.userName()
+		config.User, err = token.claims.UserName()
 	}
-	if err != nil {
+	if err != nil && !errors.As(err, new(*TokenError)) { // which begins so
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return token, nil
+	return token, err
 }
 
 // token secures config's transport and returns a token that its hosts take.
-func (h *Hook) token(ctx context.Context, config *pgconn.Config, connString string) (*accessToken, error) {
+func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, p purpose) (*accessToken, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
-	if err := secureTransport(config, func() sslMode { return h.sslMode(connString) }); err != nil {
-		return nil, err
+	if !dsn.IsVerified(config) { // it is at each connect, once a pool has been configured
+		if err := dsn.Secure(config, tlsMode()); err != nil {
+			return nil, err
+		}
 	}
 	cache, err := h.cacheFor(config)
 	if err != nil {
 		return nil, err
 	}
-	return cache.get(ctx)
-}
-
-// parsedDSN remembers what a DSN says, so that it is not parsed at each connect.
-type parsedDSN struct {
-	connString string
-	ssl        sslMode
-}
-
-func (h *Hook) sslMode(connString string) sslMode {
-	parsed := h.parsed.Load()
-	if parsed == nil || parsed.connString != connString {
-		parsed = &parsedDSN{connString, sslModeOf(connString)}
-		h.parsed.Store(parsed)
-	}
-	return parsed.ssl
+	return cache.get(ctx, p)
 }
 
 // cacheFor returns the Hook's cache, made for the scope of the first server that asks.
@@ -138,31 +135,37 @@ func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
 	}
 	cache := h.cache.Load()
 	if cache.scope != scope {
-		return nil, fmt.Errorf("%s takes tokens for %s, but this Hook's are for %s; make another Hook for it, or use WithScope if one token serves both",
-			config.Host, scope, cache.scope)
+		return nil, fmt.Errorf("%s takes tokens for %s, but this Hook's are for %s; make another Hook for it, "+
+			"or use WithScope if one token serves both", config.Host, scope, cache.scope)
 	}
 	return cache, nil
 }
 
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
-func (h *Hook) beforeConnect(callers func(context.Context, *pgx.ConnConfig) error) func(context.Context, *pgx.ConnConfig) error {
-	if callers == nil {
-		return h.BeforeConnect
-	}
+func (h *Hook) beforeConnect(tlsMode func() dsn.TLSMode, callers beforeConnect) beforeConnect {
 	return func(ctx context.Context, config *pgx.ConnConfig) error {
-		if err := callers(ctx, config); err != nil {
-			return err
+		if callers != nil {
+			if err := callers(ctx, config); err != nil {
+				return err
+			}
 		}
-		return h.BeforeConnect(ctx, config)
+		return h.logIn(ctx, &config.Config, tlsMode)
 	}
 }
 
-// prepareConn is the pool's PrepareConn: it refuses a connection whose token has ended, and asks the caller's own, if
-// any, about the others. It runs on each acquire.
-func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error), beforeAcquire func(context.Context, *pgx.Conn) bool) func(context.Context, *pgx.Conn) (bool, error) {
-	if callers == nil && beforeAcquire != nil {
+// The types of pgxpool's callbacks.
+type (
+	beforeConnect = func(context.Context, *pgx.ConnConfig) error
+	prepareConn   = func(context.Context, *pgx.Conn) (bool, error)
+	beforeAcquire = func(context.Context, *pgx.Conn) bool
+)
+
+// prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if any,
+// about the others. It runs on each acquire.
+func (h *Hook) prepareConn(callers prepareConn, before beforeAcquire) prepareConn {
+	if callers == nil && before != nil {
 		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
-		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return beforeAcquire(ctx, conn), nil }
+		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		if h.retire(ctx, conn) {
@@ -175,12 +178,12 @@ func (h *Hook) prepareConn(callers func(context.Context, *pgx.Conn) (bool, error
 	}
 }
 
-// retire says whether conn, which is about to be used, has to give up its place because its token is at its end. It also has
-// a token that is due fetched anew, so that a busy pool has one before it needs it.
+// retire reports whether conn, which is about to be used, has to give up its place because its token expires. It also has
+// a token that is due renewed, so that a busy pool has one before it needs it.
 func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	now := time.Now()
 	if cache := h.cache.Load(); cache != nil {
-		cache.refreshIfDue(ctx, now)
+		cache.renewIfDue(ctx, now)
 	}
 	r := retirementOf(conn)
 	if !r.isDue(now) {
@@ -194,27 +197,10 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
 	return true
 }
 
-// canWait says whether a retirement that is due would gain nothing yet.
+// canWait reports whether a retirement that is due would gain nothing yet.
 func (h *Hook) canWait(r *retirement, now time.Time) bool {
 	cache := h.cache.Load()
 	return cache != nil && r.canWait(now, cache.expires())
-}
-
-// shouldPing is the pool's ShouldPing: the caller's own, or pgxpool's default, but for a connection that is about to be
-// retired. pgxpool pings before it asks PrepareConn.
-func (h *Hook) shouldPing(callers func(context.Context, pgxpool.ShouldPingParams) bool) func(context.Context, pgxpool.ShouldPingParams) bool {
-	if callers == nil {
-		callers = func(_ context.Context, params pgxpool.ShouldPingParams) bool {
-			return params.IdleDuration > time.Second
-		}
-	}
-	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-		if !callers(ctx, params) {
-			return false
-		}
-		now, r := time.Now(), retirementOf(params.Conn)
-		return !r.isDue(now) || h.canWait(r, now)
-	}
 }
 
 // ResetSession is for database/sql without a pgxpool: with stdlib.OptionResetSession(hook.ResetSession), beside
@@ -227,37 +213,46 @@ func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// BeforeConnect makes config log in with an access token. It sets the password (and the token provider for servers that
-// ask for OAUTHBEARER), with [WithUserFromToken] the user, and makes the TLS settings such that no token leaves this
-// machine in the clear. For a single connection call it on a fresh copy of the config just before [pgx.ConnectConfig];
-// for database/sql pass it to stdlib.OptionBeforeConnect, and see [Hook.ResetSession].
+// BeforeConnect makes config log in with an access token, whether the server asks for it as a password or by OAUTHBEARER.
+// With [WithUserFromToken] it sets the user, and it makes the TLS settings such that no token leaves this machine in the
+// clear. For a single connection call it on a fresh copy of the config just before [pgx.ConnectConfig]; for database/sql
+// pass it to stdlib.OptionBeforeConnect, and see [Hook.ResetSession].
 //
 // It returns at once while the token at hand is good, and otherwise waits for one until ctx ends or the token timeout.
-// It returns an error if there is none, with its cause and the time of the next try, and for what [Hook.Configure]
-// refuses.
+// It returns an error if there is none ([TokenError]), and for what [Hook.Configure] refuses. While a server keeps
+// refusing the login, it returns the last refusal within pauses that grow to five seconds.
 //
-// The config serves for one connection: once it is up, neither the config nor the connection holds the token any more.
+// The config serves for one connection. The token comes into pgx's own copy of it when there is a connection to send it
+// on, and is taken out again when the login is through.
 func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
 	}
-	token, err := h.prepare(ctx, &config.Config, config.ConnString())
+	return h.logIn(ctx, &config.Config, func() dsn.TLSMode { return dsn.Read(config.ConnString()).TLS })
+}
+
+// logIn makes config log in.
+func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode) error {
+	token, err := h.prepare(ctx, config, tlsMode, toConnect)
 	if err != nil {
 		return err
 	}
-	startLogin(h, token, &config.Config)
+	if err := h.refusals.check(ctx, destinationOf(config), token); err != nil {
+		return fmt.Errorf("aadpool: %w", err)
+	}
+	startLogin(config, token, h)
 	return nil
 }
 
-// Stats says how a [Hook] is doing. The counts are since it was made.
+// Stats is how a [Hook] is doing. The counts are since it was made.
 type Stats struct {
-	TokenExpires      time.Time     // when the token at hand ends; zero before the first
+	TokenExpires      time.Time     // of the token at hand; zero before the first
 	Fetches           int64         // requests to the credential that have ended, failed ones included
 	FailedFetches     int64         // those of them that brought no valid token
 	LastFetchDuration time.Duration // how long the last of them took
 	Waits             int64         // connects that had to wait for a token
 	Rejections        int64         // logins that the server refused
-	RetiredConns      int64         // connections closed because their token was about to end
+	RetiredConns      int64         // connections closed because their token was about to expire
 }
 
 // Stats returns a snapshot.

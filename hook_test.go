@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"log/slog"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/refusal"
 )
 
 const testDSN = "postgres://orders-api@db.example/orders"
@@ -59,7 +61,7 @@ func TestBadInputIsAClearError(t *testing.T) {
 		{"an empty token", testDSN, fixed(azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}), nil, "empty token"},
 		{"an expired token", testDSN, fixed(azuretest.NewToken(1, -time.Minute)), nil, "the credential returned a token that expired "},
 		{"a token without an expiry", testDSN, fixed(azcore.AccessToken{Token: "hunter2"}), nil, "without an expiry"},
-		{"a user wanted from a token that is no JWT", testDSN, fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "the token is not a JWT; put user= into the DSN"},
+		{"a user wanted from a token that is no JWT", testDSN, fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "names no user (the token is not a JWT); put user= into the DSN"},
 		{"a user wanted from a token that names none", testDSN, fixed(azcore.AccessToken{Token: azuretest.JWT(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "its claims are: oid"},
 		{"an option given nonsense", testDSN, good, []Option{WithScope("")}, "WithScope"},
 	} {
@@ -76,8 +78,10 @@ func TestBadInputIsAClearError(t *testing.T) {
 }
 
 func TestNilConfigIsAnError(t *testing.T) {
-	_, err := NewWithConfig(t.Context(), nil, azuretest.Issuing(time.Hour, 0))
-	require.ErrorContains(t, err, "aadpool: the config is nil")
+	for _, config := range []*pgxpool.Config{nil, {}} {
+		_, err := NewWithConfig(t.Context(), config, azuretest.Issuing(time.Hour, 0))
+		require.ErrorContains(t, err, "aadpool: the config is nil")
+	}
 	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	require.ErrorContains(t, hook.Configure(t.Context(), &pgxpool.Config{}), "pgxpool.ParseConfig")
@@ -88,11 +92,9 @@ func TestConfigThatParseConfigDidNotMakePanicsAsInPgxpool(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	connConfig, err := pgx.ParseConfig(testDSN)
 	require.NoError(t, err)
-	for _, config := range []*pgxpool.Config{{}, {ConnConfig: connConfig}} {
-		assert.PanicsWithValue(t, "config must be created by ParseConfig", func() {
-			_, _ = NewWithConfig(t.Context(), config, azuretest.Issuing(time.Hour, 0))
-		})
-	}
+	assert.PanicsWithValue(t, "config must be created by ParseConfig", func() {
+		_, _ = NewWithConfig(t.Context(), &pgxpool.Config{ConnConfig: connConfig}, azuretest.Issuing(time.Hour, 0))
+	})
 }
 
 func TestHookThatNewHookDidNotMakeIsAnError(t *testing.T) {
@@ -119,25 +121,37 @@ func TestConfigOfAPoolConfiguredAgainHasTheLastCredentialsToken(t *testing.T) {
 
 	connConfig := config.ConnConfig.Copy()
 	require.NoError(t, config.BeforeConnect(t.Context(), connConfig))
-	copied := connConfig.Copy()
-	_, err = copied.AfterNetConnect(t.Context(), &copied.Config, tls.Client(nil, &tls.Config{}))
-	require.NoError(t, err)
-	assert.Equal(t, "new", copied.Password)
+	assert.Equal(t, "new", arrive(t, connConfig).Password)
 }
 
-func TestBeforeConnectSetsTheToken(t *testing.T) {
+// arrive is what pgx does with a config that has been through BeforeConnect, up to the moment when it has a connection.
+func arrive(t *testing.T, config *pgx.ConnConfig) *pgx.ConnConfig {
+	t.Helper()
+	pgxs := config.Copy()
+	_, err := pgxs.AfterNetConnect(t.Context(), &pgxs.Config, tls.Client(&net.TCPConn{}, &tls.Config{}))
+	require.NoError(t, err)
+	return pgxs
+}
+
+func TestBeforeConnectBringsTheTokenOnceThereIsAConnection(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig("postgres://orders-api:old-password@db.example/orders")
 	require.NoError(t, err)
 	require.NoError(t, hook.BeforeConnect(t.Context(), config))
-	assert.Equal(t, "token-1", config.Password)
+	assert.Empty(t, config.Password, "neither the token nor what the DSN says")
 	assert.Equal(t, "orders-api", config.User)
-	token, err := config.OAuthTokenProvider(t.Context())
+	assert.Equal(t, "db.example", config.TLSConfig.ServerName, "TLS is secured without Configure, too")
+	assert.False(t, config.TLSConfig.InsecureSkipVerify)
+	assert.Empty(t, config.Fallbacks)
+
+	pgxs := arrive(t, config)
+	assert.Equal(t, "token-1", pgxs.Password)
+	token, err := pgxs.OAuthTokenProvider(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "token-1", token)
-	assert.Equal(t, "full db.example", ways(t, &config.Config), "TLS is secured without Configure, too")
+	assert.Empty(t, config.Password)
 }
 
 func TestWithUserFromTokenSetsTheUser(t *testing.T) {
@@ -232,7 +246,7 @@ func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) 
 
 		start := time.Now()
 		_, err = pool.Acquire(t.Context())
-		require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: no answer within the token timeout of 5s")
+		require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: no answer within the token timeout of 5s")
 		assert.Equal(t, 5*time.Second, time.Since(start))
 		assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 
@@ -261,10 +275,11 @@ func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
 		require.NoError(t, hook.BeforeConnect(t.Context(), config.Copy()))
 		time.Sleep(time.Minute)
 
-		hook.reject(rejection{err: &pgconn.PgError{Code: "28P01"}, role: "orders-api", token: hook.cache.Load().token})
+		refused := &pgconn.PgError{Code: "28P01"}
+		hook.loginRefused(&config.Config, nil, hook.cache.Load().token, refusal.Role, refused)
 		again := config.Copy()
 		require.NoError(t, hook.BeforeConnect(t.Context(), again))
-		assert.Equal(t, "token-2", again.Password, "someone may have logged in as another user meanwhile")
+		assert.Equal(t, "token-2", arrive(t, again).Password, "someone may have logged in as another user meanwhile")
 	})
 }
 
@@ -276,7 +291,7 @@ func TestConfigServesForOneConnectionAtATime(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, hook.BeforeConnect(t.Context(), config))
 
-	conn := tls.Client(nil, &tls.Config{})
+	conn := tls.Client(&net.TCPConn{}, &tls.Config{})
 	one, two := config.Copy(), config.Copy() // as pgx.ConnectConfig does, twice
 	_, err = one.AfterNetConnect(t.Context(), &one.Config, conn)
 	require.NoError(t, err)

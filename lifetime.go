@@ -6,16 +6,23 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/token"
 )
+
+// pgxpoolLifetime is what pgxpool.ParseConfig sets MaxConnLifetime to where nobody chose one.
+const pgxpoolLifetime = time.Hour
 
 // matchLifetime sets config's MaxConnLifetime and MaxConnLifetimeJitter so that their sum does not exceed life, that of
 // an access token. What the DSN or the caller chose stands where it fits.
-func matchLifetime(config *pgxpool.Config, life time.Duration) {
-	lifetimeGiven, jitterGiven := lifetimesGiven(config)
+func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration) {
 	lifetime, jitter := config.MaxConnLifetime, config.MaxConnLifetimeJitter
+	lifetimeGiven := said.Lifetime || lifetime != pgxpoolLifetime
+	jitterGiven := said.Jitter || jitter != 0
 	if !lifetimeGiven && !jitterGiven {
-		// Connections that are in use give up their places at times of their own (see retirement), which a longer
-		// jitter would bring forward to when there is no newer token yet.
+		// Connections that are in use are retired at times of their own (see retirement), which a longer jitter would
+		// bring forward to when there is no newer token yet.
 		jitter = life / 60
 		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
 		if jitter < 10*time.Second {
@@ -32,24 +39,6 @@ func matchLifetime(config *pgxpool.Config, life time.Duration) {
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = lifetime, jitter
 }
 
-// lifetimesGiven says whether somebody chose config's lifetime and jitter. pgxpool.ParseConfig puts defaults in their
-// place and leaves no trace of it; so the DSN is parsed again, by pgx, which keeps what it does not know, and by
-// pgxpool, to see what has been set on config since.
-func lifetimesGiven(config *pgxpool.Config) (lifetime, jitter bool) {
-	raw, err := pgx.ParseConfig(config.ConnString())
-	if err != nil {
-		return true, true
-	}
-	parsed, err := pgxpool.ParseConfig(config.ConnString())
-	if err != nil {
-		return true, true
-	}
-	_, lifetime = raw.RuntimeParams["pool_max_conn_lifetime"]
-	_, jitter = raw.RuntimeParams["pool_max_conn_lifetime_jitter"]
-	return lifetime || config.MaxConnLifetime != parsed.MaxConnLifetime,
-		jitter || config.MaxConnLifetimeJitter != parsed.MaxConnLifetimeJitter
-}
-
 // endMargin is how long before its token's end a connection is retired at the latest, if there is a newer one: a query that
 // starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
@@ -64,15 +53,15 @@ type retirement struct {
 // newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
 // fleet reconnects all at once: in the last tenth of the life left, or as long before its end as a token is renewed by
 // default, whichever is more; but not before this one is renewed, since the next login would be with the same token.
-func newRetirement(now time.Time, token *accessToken) *retirement {
-	left := max(token.expires.Sub(now), 0)
-	window := max(left/10, renewalMargin(left))
-	if now.Before(token.refreshAt) {
-		window = min(window, token.expires.Sub(token.refreshAt))
+func newRetirement(now time.Time, t *accessToken) *retirement {
+	left := max(t.expires.Sub(now), 0)
+	window := max(left/10, token.RenewalMargin(left))
+	if now.Before(t.renewAt) {
+		window = min(window, t.expires.Sub(t.renewAt))
 	}
 	return &retirement{
-		at:      momentBefore(token.expires, left, window),
-		expires: token.expires,
+		at:      momentBefore(t.expires, left, window),
+		expires: t.expires,
 	}
 }
 

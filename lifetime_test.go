@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
@@ -45,7 +46,7 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 			if row.change != nil {
 				row.change(config)
 			}
-			matchLifetime(config, row.life)
+			matchLifetime(config, dsn.Read(config.ConnString()), row.life)
 			assert.Equal(t, row.lifetime, config.MaxConnLifetime, "MaxConnLifetime")
 			assert.Equal(t, row.jitter, config.MaxConnLifetimeJitter, "MaxConnLifetimeJitter")
 			assert.LessOrEqual(t, config.MaxConnLifetime+config.MaxConnLifetimeJitter, row.life)
@@ -75,7 +76,7 @@ func TestRetirementIsSpreadOverTheEndOfTheTokensLife(t *testing.T) {
 		{"one that is being renewed already", 4 * m, 5 * m, 48 * s, 2400 * time.Millisecond},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			token := &accessToken{expires: now.Add(row.left), refreshAt: now.Add(row.left - row.renew)}
+			token := &accessToken{expires: now.Add(row.left), renewAt: now.Add(row.left - row.renew)}
 			thirds := [3]int{}
 			for range 3000 {
 				before := token.expires.Sub(newRetirement(now, token).at)
@@ -89,7 +90,7 @@ func TestRetirementIsSpreadOverTheEndOfTheTokensLife(t *testing.T) {
 		})
 	}
 	t.Run("a token that ended while the connection was made", func(t *testing.T) {
-		token := &accessToken{expires: now.Add(-s), refreshAt: now.Add(-m)}
+		token := &accessToken{expires: now.Add(-s), renewAt: now.Add(-m)}
 		assert.Equal(t, token.expires, newRetirement(now, token).at)
 	})
 }

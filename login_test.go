@@ -113,23 +113,24 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 		name, role string
 		prepare    func(a azure)
 		message    string
+		reason     aadpool.Reason
 		hint       string
 	}{
 		{"another principal's role", "billing-api", func(a azure) { a.Register(aadpooltest.Principal{Name: "billing-api"}) },
-			`password authentication failed for user "billing-api"`, `the token is for "orders-api" but the role is "billing-api": set user=orders-api`},
+			`password authentication failed for user "billing-api"`, aadpool.ReasonRole, `the token is for "orders-api" but the role is "billing-api": set user=orders-api`},
 		{"the role in another case", "Orders-API", func(azure) {},
-			`password authentication failed for user "Orders-API"`, "role names are case-sensitive"},
+			`password authentication failed for user "Orders-API"`, aadpool.ReasonRole, "role names are case-sensitive"},
 		{"another audience", "orders-api", func(a azure) { a.server.SetAudience("https://ossrdbms-aad.database.chinacloudapi.cn") },
-			"does not have a valid audience claim", "set WithScope"},
+			"does not have a valid audience claim", aadpool.ReasonAudience, "set WithScope"},
 		{"locked out", "orders-api", func(a azure) { a.server.SetFault(aadpooltest.RefuseLogins("28000", "too many failed login attempts")) },
-			"too many failed login attempts", "wait"},
+			"too many failed login attempts", aadpool.ReasonLockedOut, "wait"},
 		{"a server that repeats what it was sent", "orders-api", func(a azure) {
 			token, err := a.Issue(a.app.Name)
 			if err != nil {
 				panic(err)
 			}
 			a.server.SetFault(aadpooltest.RefuseLogins("28000", "you sent "+token))
-		}, "you sent [redacted]", "the role is missing"},
+		}, "you sent [redacted]", aadpool.ReasonOther, "the role is missing"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
@@ -138,16 +139,24 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 			logger := slog.New(slog.NewTextHandler(io.MultiWriter(&logs, &printed), nil))
 			pool, hook := newPool(t, a.server.DSN(row.role), a.credential(t), nil, aadpool.WithLogger(logger))
 
-			for range 3 {
+			for n := range 3 {
 				err := pool.Ping(t.Context())
 				printed.value(err)
 				var refused *pgconn.PgError
 				require.ErrorAs(t, err, &refused)
 				assert.Contains(t, refused.Message, row.message)
 				assert.Contains(t, refused.Hint, row.hint)
+				assert.Equal(t, n == 2, strings.Contains(err.Error(), "2 times in a row (next try in "), err)
+				explained, ok := aadpool.Explain(err)
+				assert.True(t, ok)
+				assert.Equal(t, row.reason, explained.Reason)
+				assert.Contains(t, explained.Message, row.message)
+				assert.NotContains(t, explained.Message, "aadpool")
+				assert.Contains(t, explained.Advice, row.hint)
+				assert.Contains(t, err.Error(), explained.Advice, "for log.Fatal(err)")
 				assert.Contains(t, refused.Hint, "the token is for orders-api, audience https://ossrdbms-aad.database.windows.net, and ends at ")
 			}
-			assert.EqualValues(t, 3, hook.Stats().Rejections)
+			assert.EqualValues(t, 2, hook.Stats().Rejections, "the third was not made")
 			assert.Equal(t, 1, a.Requests(), "a token that was just fetched is not asked for again")
 			warning := logs.buf.String()
 			assert.Equal(t, 1, strings.Count(warning, "the server refused the login"), "one warning for the three")
@@ -166,6 +175,8 @@ func TestErrorOfStartupThatIsNotAboutTheLoginIsLeftAlone(t *testing.T) {
 	printed.value(err)
 	var refused *pgconn.PgError
 	require.ErrorAs(t, err, &refused)
+	_, ok := aadpool.Explain(err)
+	assert.False(t, ok)
 	assert.Empty(t, refused.Hint)
 	assert.Zero(t, hook.Stats().Rejections)
 }

@@ -194,8 +194,8 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		{"wrong secret", func(a *azuretest.Azure) { a.App.Secret = "hunter2" }, "AADSTS7000215"},
 		{"unknown client", func(a *azuretest.Azure) { a.App.ClientID = "00000000-0000-4000-8000-000000000000" }, "AADSTS700016"},
 		{"application disabled", func(a *azuretest.Azure) { a.Revoke("orders-api") }, "AADSTS7000112"},
-		{"throttled", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Throttled(time.Minute)) }, "429"},
-		{"Entra is down", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.ServerError(503)) }, "503"},
+		{"throttled", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Throttled(time.Minute)) }, "AADSTS90055"},
+		{"Entra is down", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.ServerError(503)) }, "AADSTS90033"},
 		{"an answer that is no JSON", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.MalformedBody()) }, "[redacted]"},
 		{"an answer cut short", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.TruncatedBody()) }, "EOF"},
 		{"no answer", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Hanging()) }, "within the token timeout of 2s"},
@@ -206,8 +206,13 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 			_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(2*time.Second))
 			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, row.want)
-			assert.Regexp(t, `^aadpool: getting an access token for https://ossrdbms-aad\.database\.windows\.net/\.default`, err.Error())
+			assert.Regexp(t, `^aadpool: no access token for https://ossrdbms-aad\.database\.windows\.net/\.default: `, err.Error())
 			assert.Equal(t, 1, strings.Count(err.Error(), "aadpool: "))
+			assert.NotContains(t, err.Error(), "\n", "one line")
+			assert.NotContains(t, err.Error(), "next try", "which nobody makes")
+			var noToken *aadpool.TokenError
+			require.ErrorAs(t, err, &noToken)
+			assert.Zero(t, noToken.NextTry)
 			assert.NotContains(t, err.Error(), "hunter2")
 			assert.NotRegexp(t, azuretest.AnyJWT, err.Error())
 		})
@@ -228,7 +233,7 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		defer cancel()
 		_, err := aadpool.New(ctx, a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(time.Second))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "aadpool: waiting for an access token for ")
+		require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: stopped waiting for it")
 		a.Close() // ends the request, and with it the fetch
 	})
 }
@@ -265,8 +270,8 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 	}
 	err := pool.Ping(t.Context())
 	azuretest.Printed.Value(err)
-	require.ErrorContains(t, err, "aadpool: getting an access token")
-	require.ErrorContains(t, err, "503")
+	require.ErrorContains(t, err, "aadpool: no access token for ")
+	require.ErrorContains(t, err, "AADSTS90033")
 	require.ErrorContains(t, err, "next try in ")
 	assert.Positive(t, hook.Stats().FailedFetches)
 
@@ -312,7 +317,7 @@ func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 
 func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
 	a := azuretest.New(t)
-	a.SetTokenLife(2 * time.Second)
+	a.SetTokenLife(3 * time.Second)
 	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
 	<-time.After(time.Until(hook.Stats().TokenExpires))
 	a.SetFailure(aadpooltest.Hanging())

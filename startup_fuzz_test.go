@@ -28,6 +28,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // hostileName is the server's name in the DSN and, but for an impostor's, in its certificate.
@@ -40,7 +42,7 @@ const startUpBound = 20 * time.Second
 const maxBody = 1 << 16
 
 // fuzzToken is what must not be seen.
-var fuzzToken = jwt(`{"upn":"ada@contoso.example","aud":"https://db.example"}`)
+var fuzzToken = azuretest.JWT(`{"upn":"ada@contoso.example","aud":"https://db.example"}`)
 
 // hostileDSNs are the ways in which a connection may begin. The last is on this machine, where plaintext is allowed.
 var hostileDSNs = []string{
@@ -60,7 +62,7 @@ var hostileDSNs = []string{
 //   - The login ends, without a panic, when the server has said all it has to say.
 //   - No error and no log record holds the token.
 func FuzzHostileServer(f *testing.F) {
-	clearPGEnvOfFuzzing(f)
+	azuretest.ClearPGEnv(f)
 	for _, script := range hostileScripts(f) {
 		for way := range hostileDSNs {
 			f.Add(byte(way), false, []byte("S"), script)
@@ -80,10 +82,10 @@ func FuzzHostileServer(f *testing.F) {
 		if impostor {
 			server.certificate = impostors
 		}
-		logs := &logBuffer{}
-		hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+		logs := &azuretest.LogBuffer{}
+		hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 			return azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}, nil
-		}}, WithLogger(logs.logger()))
+		}}, WithLogger(logs.Logger()))
 		require.NoError(t, err)
 
 		err = logIn(t, hook, dsn, roots, server)
@@ -102,7 +104,7 @@ func FuzzHostileServer(f *testing.F) {
 		if errors.As(err, &refused) && strings.Contains(fmt.Sprintf("%+v", *refused), fuzzToken) {
 			t.Fatal("the token is in the server's error")
 		}
-		if strings.Contains(strings.Join(logs.lines(slog.LevelWarn), ""), fuzzToken) {
+		if strings.Contains(strings.Join(logs.Lines(slog.LevelWarn), ""), fuzzToken) {
 			t.Fatal("the token is in the log")
 		}
 	})
@@ -135,7 +137,8 @@ func logIn(t *testing.T, hook *Hook, dsn string, roots *x509.CertPool, server *h
 }
 
 func tlsConfigs(config *pgx.ConnConfig) (configs []*tls.Config) {
-	for _, entry := range entriesOf(config) {
+	first := &pgconn.FallbackConfig{TLSConfig: config.TLSConfig}
+	for _, entry := range append([]*pgconn.FallbackConfig{first}, config.Fallbacks...) {
 		if entry.TLSConfig != nil {
 			configs = append(configs, entry.TLSConfig)
 		}
@@ -229,7 +232,7 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return r.buf.Write(p)
 }
 
-// hasToken says whether a good part of the token was recorded.
+// hasToken reports whether a good part of the token was recorded.
 func (r *recorder) hasToken() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -294,7 +297,7 @@ func serverCertificate(t testing.TB, name string) (tls.Certificate, *x509.CertPo
 
 // TestHostileServerHearsTheTokenWhereItMay makes sure that the server of FuzzHostileServer could notice a token.
 func TestHostileServerHearsTheTokenWhereItMay(t *testing.T) {
-	clearPGEnv(t)
+	azuretest.ClearPGEnv(t)
 	honest, roots := serverCertificate(t, hostileName)
 	impostors, _ := serverCertificate(t, hostileName)
 	password, ok, ready := frame('R', 0, 0, 0, 3), frame('R', 0, 0, 0, 0), frame('Z', 'I')
@@ -310,7 +313,7 @@ func TestHostileServerHearsTheTokenWhereItMay(t *testing.T) {
 		{"a server without TLS", "", "N", honest, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			hook, err := NewHook(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+			hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 				return azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}, nil
 			}})
 			require.NoError(t, err)

@@ -7,13 +7,15 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"github.com/aadpool/aadpool/internal/entra"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 const (
@@ -21,18 +23,10 @@ const (
 	// a VM's start, and azidentity retries within it.
 	defaultTokenTimeout = 30 * time.Second
 
-	// credentialGrace is how much earlier a credential's context ends; a fifth of the timeout where that is less.
+	// credentialGrace is how much earlier the credential's context ends; a fifth of the timeout where that is less.
 	// azidentity's Azure CLI, azd and PowerShell credentials return 100 ms after that: os/exec waits so long for what a
 	// killed process has started.
 	credentialGrace = time.Second
-
-	// refreshMargin is how long before its end a token is fetched anew: where azidentity, too, stops serving it from
-	// its own cache. A token that lives shorter is fetched anew when a fifth of its life is left.
-	refreshMargin = 5 * time.Minute
-
-	// lastMinute is how much life a token must have left for a connect to take it without waiting for a newer one. A
-	// token that lives shorter than five minutes is used until a tenth of its life is left.
-	lastMinute = 30 * time.Second
 
 	// earlyRetry is the pause between fetches while the token at hand is still good.
 	earlyRetry = 30 * time.Second
@@ -65,8 +59,8 @@ type tokenCache struct {
 	timeout time.Duration
 	logger  *slog.Logger
 
-	// wakeAt is the wall-clock time (Unix milliseconds) before which refreshIfDue has nothing to do. It spares each
-	// acquire the lock.
+	// wakeAt is the wall-clock time (Unix milliseconds) before which renewIfDue has nothing to do. It spares each acquire
+	// the lock.
 	wakeAt atomic.Int64
 
 	mu        sync.Mutex // guards what follows; nothing slow runs while it is held
@@ -87,11 +81,21 @@ type cacheStats struct {
 	lastFetch              time.Duration
 }
 
+// A purpose is what a token is wanted for.
+type purpose int
+
+const (
+	toConfigure purpose = iota // a pool is being made: the caller gets the error
+	toConnect
+	toRenew // in the background, before anybody needs it
+)
+
 // A fetch is one call of the credential. token and err are set before done is closed.
 type fetch struct {
-	done  chan struct{}
-	token *accessToken
-	err   error
+	purpose purpose
+	done    chan struct{}
+	token   *accessToken
+	err     *TokenError
 }
 
 func newTokenCache(ask getToken, scope string, timeout time.Duration, logger *slog.Logger) *tokenCache {
@@ -100,7 +104,7 @@ func newTokenCache(ask getToken, scope string, timeout time.Duration, logger *sl
 
 // get returns a token that is valid now. It returns at once while the token at hand is good, and otherwise waits for a
 // fetch or for ctx to end.
-func (c *tokenCache) get(ctx context.Context) (*accessToken, error) {
+func (c *tokenCache) get(ctx context.Context, p purpose) (*accessToken, error) {
 	c.mu.Lock()
 	now := time.Now()
 	token, state := c.token, c.state(now)
@@ -108,13 +112,13 @@ func (c *tokenCache) get(ctx context.Context) (*accessToken, error) {
 		c.mu.Unlock()
 		return token, nil
 	}
-	f := c.startFetch(ctx, now, state)
+	f := c.startFetch(ctx, now, state, p)
 	if state == stateDue || (f == nil && state == stateLastMinute) {
 		c.mu.Unlock()
 		return token, nil
 	}
 	if f == nil {
-		err := c.fetchError(now)
+		err := c.fetchError()
 		c.mu.Unlock()
 		return nil, err
 	}
@@ -153,26 +157,26 @@ func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken, patie
 			}
 			giveUp = nil
 		case <-ctx.Done():
-			return nil, fmt.Errorf("waiting for an access token for %s: %w", c.scope, ctx.Err())
+			return nil, &TokenError{Scope: c.scope, Err: fmt.Errorf("stopped waiting for it: %w", ctx.Err())}
 		}
 	}
 }
 
-// refreshIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
-func (c *tokenCache) refreshIfDue(ctx context.Context, now time.Time) {
+// renewIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
+func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
 	if now.UnixMilli() < c.wakeAt.Load() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state := c.state(now); state != stateFresh {
-		c.startFetch(ctx, now, state)
+		c.startFetch(ctx, now, state, toRenew)
 	}
 }
 
-// reject records that a server refused token. If it is still the one at hand, and the credential has not just returned
+// doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
 // it, the next caller of get has the credential asked again first.
-func (c *tokenCache) reject(token *accessToken) {
+func (c *tokenCache) doubt(token *accessToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.token == token && time.Since(c.vouched) > minRejectedAge {
@@ -207,7 +211,7 @@ func (c *tokenCache) state(now time.Time) tokenState {
 
 // startFetch returns the fetch in flight, after starting one where there is none. It returns nil if the pause after the
 // last fetch is not over. c.mu is held.
-func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState) *fetch {
+func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState, p purpose) *fetch {
 	if c.inFlight != nil {
 		return c.inFlight
 	}
@@ -216,7 +220,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 		c.rearm(now)
 		return nil
 	}
-	f := &fetch{done: make(chan struct{})}
+	f := &fetch{purpose: p, done: make(chan struct{})}
 	c.inFlight = f
 	c.wakeAt.Store(math.MaxInt64)
 	// The fetch is for everyone who will connect, so it outlives the caller that happened to start it; but a trace
@@ -234,9 +238,8 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	answers := make(chan answer, 1)
 	start := time.Now()
 	go func() {
-		a := answer{err: errors.New("the credential ended its goroutine")} // runtime.Goexit, which a test's FailNow calls
-		defer func() { answers <- a }()
-		a = c.call(ctx)
+		token, err := c.ask(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+		answers <- answer{token, err}
 	}()
 
 	timer := time.NewTimer(c.timeout)
@@ -270,21 +273,6 @@ type answer struct {
 	err   error
 }
 
-// call calls the credential. A panic in it would end the process from a goroutine that its owner does not know of.
-func (c *tokenCache) call(ctx context.Context) (a answer) {
-	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case runtime.Error:
-			a.err = fmt.Errorf("the credential panicked: %w", r)
-		default: // which could be anything, a token included
-			a.err = fmt.Errorf("the credential panicked with a %T", r)
-		}
-	}()
-	a.token, a.err = c.ask(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
-	return a
-}
-
 // finish records what came of f and lets those who wait for it go on.
 func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took time.Duration) {
 	c.mu.Lock()
@@ -292,33 +280,42 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 	c.inFlight = nil
 	c.stats.fetches++
 	c.stats.lastFetch = took
-	token := (*accessToken)(nil)
+	fetched := (*accessToken)(nil)
 	if err == nil {
-		token, err = newAccessToken(got, now)
+		fetched, err = newAccessToken(got, now)
 	}
 	if err == nil {
-		c.keep(token, now)
+		c.keep(fetched, now)
 		f.token = c.token
 	} else {
 		c.fail(err, now)
-		f.err = c.fetchError(now)
+		f.err = c.fetchError()
 	}
 	c.rearm(now)
-	expires, pause := c.token.expiry(), time.Until(c.nextTry)
+	expires := c.token.expiry()
 	c.mu.Unlock()
 
 	close(f.done)
-	if f.err == nil {
-		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", expires, "took", took)
+	c.log(f, err, expires.Sub(now), took)
+}
+
+// log tells the operator what has come of f. left is the remaining life of the token at hand.
+func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
+	if err == nil {
+		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", f.token.expires, "took", took)
 		return
 	}
-	if left := expires.Sub(now); left > 0 {
-		c.logger.Warn("aadpool: could not refresh the access token; connections go on with the one at hand while it lasts",
-			"scope", c.scope, "left", left.Round(time.Second), "expires", expires, "next_try", pause.Round(time.Millisecond), "error", f.err)
-		return
+	c.logger.Debug("aadpool: the credential's error in full", "scope", c.scope, "error", token.RedactedError{Err: err})
+	pause := max(0, time.Until(f.err.NextTry)).Round(time.Millisecond)
+	reason := entra.Brief(err)
+	switch {
+	case left > 0:
+		c.logger.Warn("aadpool: could not renew the access token; connections go on with the one at hand while it lasts",
+			"scope", c.scope, "left", left.Round(time.Second), "next_try", pause, "error", reason)
+	case f.purpose != toConfigure: // whoever makes a pool gets the error, and connects to nothing yet
+		c.logger.Warn("aadpool: no valid access token; new connections fail until there is one",
+			"scope", c.scope, "next_try", pause, "error", reason)
 	}
-	c.logger.Warn("aadpool: no valid access token; new connections fail until there is one",
-		"scope", c.scope, "next_try", pause.Round(time.Millisecond), "error", f.err)
 }
 
 // keep makes token the one at hand. c.mu is held.
@@ -339,7 +336,7 @@ func (c *tokenCache) fail(err error, now time.Time) {
 	if c.token.state(now) != stateGone {
 		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
 	} else {
-		c.nextTry = now.Add(spread(min(firstBackoff<<min(c.failures, 8), maxBackoff)))
+		c.nextTry = now.Add(backoff(c.failures))
 		c.failures++
 	}
 	if errors.Is(err, errAbandoned) {
@@ -347,17 +344,16 @@ func (c *tokenCache) fail(err error, now time.Time) {
 	}
 }
 
-// fetchError says why there is no token and when the next try is due. c.mu is held.
-func (c *tokenCache) fetchError(now time.Time) error {
-	return fmt.Errorf("getting an access token for %s: %w (next try in %s)",
-		c.scope, redactedError{c.err}, max(0, c.nextTry.Sub(now)).Round(time.Millisecond))
+// fetchError tells why there is no token and when the next try is due. c.mu is held.
+func (c *tokenCache) fetchError() *TokenError {
+	return &TokenError{Scope: c.scope, NextTry: c.nextTry, Err: token.RedactedError{Err: c.err}}
 }
 
 // rearm sets wakeAt by the token and the pause after the last fetch. c.mu is held.
 func (c *tokenCache) rearm(now time.Time) {
 	wake := now.UnixMilli()
 	if c.token != nil && !c.suspect {
-		wake = max(wake, c.token.refreshAt.UnixMilli())
+		wake = max(wake, c.token.renewAt.UnixMilli())
 	}
 	if pause := c.nextTry.Sub(now); pause > 0 {
 		wake = max(wake, now.Add(pause).UnixMilli())
@@ -368,6 +364,11 @@ func (c *tokenCache) rearm(now time.Time) {
 // pauseWhileValid is the pause before the next fetch when the token at hand has this much life left.
 func pauseWhileValid(left time.Duration) time.Duration {
 	return spread(min(earlyRetry, max(left/10, firstBackoff)))
+}
+
+// backoff is the pause after a failure that came after this many others.
+func backoff(failures int) time.Duration {
+	return spread(min(firstBackoff<<min(failures, 8), maxBackoff))
 }
 
 // spread lengthens d by up to a fifth at random, so that a fleet that failed together does not ask in step.

@@ -1,4 +1,4 @@
-package aadpool
+package dsn
 
 import (
 	"crypto/tls"
@@ -7,11 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/stretchr/testify/require"
 )
 
 // FuzzNoPlaintextOffTheMachine gives the TLS policy any DSN, any PGSSLMODE and PGSSLNEGOTIATION, and then has a caller's
@@ -35,8 +33,6 @@ func FuzzNoPlaintextOffTheMachine(f *testing.F) {
 		f.Add(row.dsn, mode, negotiation, []byte{0x00, 0x11, 0x23, 0x06, 0x27, 0x04, 0x15, 0x18})
 	}
 	clearPGEnvOfFuzzing(f)
-	hook, err := NewHook(issuing(time.Hour, 0), WithScope(defaultScope))
-	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, dsn, mode, negotiation string, spoiling []byte) {
 		if readsAnyFile(dsn) || strings.ContainsRune(mode+negotiation, 0) {
 			t.Skip()
@@ -47,29 +43,29 @@ func FuzzNoPlaintextOffTheMachine(f *testing.F) {
 		if err != nil {
 			return
 		}
-		before := entriesOf(config)
-		if hook.BeforeConnect(t.Context(), config) == nil {
-			after := entriesOf(config)
+		before := entries(config)
+		if secure(config) == nil {
+			after := entries(config)
 			checkPlaintextStaysHere(t, after)
 			checkNothingUnverifiedThatWasOptional(t, before, after)
 			if was, is := strings.Join(hostsOf(before), " "), strings.Join(hostsOf(after), " "); was != is {
 				t.Fatalf("the hosts were %s and are %s", was, is)
 			}
-			checkOnceMore(t, hook, config)
+			checkOnceMore(t, config)
 		}
 		if spoil(config, spoiling); len(spoiling) == 0 {
 			return
 		}
-		before = entriesOf(config)
-		if hook.BeforeConnect(t.Context(), config) == nil {
-			after := entriesOf(config)
+		before = entries(config)
+		if secure(config) == nil {
+			after := entries(config)
 			checkPlaintextStaysHere(t, after)
 			for _, host := range hostsOf(after) {
 				if !slices.Contains(hostsOf(before), host) {
 					t.Fatalf("%s is not among the hosts", host)
 				}
 			}
-			checkOnceMore(t, hook, config)
+			checkOnceMore(t, config)
 		}
 	})
 }
@@ -84,17 +80,24 @@ func clearPGEnvOfFuzzing(f *testing.F) {
 	f.Setenv("HOME", f.TempDir())
 }
 
-// readsAnyFile says whether a DSN may name a device that pgx would read without an end.
+// readsAnyFile reports whether a DSN may name a device that pgx would read without an end.
 func readsAnyFile(dsn string) bool {
 	return strings.Contains(dsn, "/dev") || strings.Contains(dsn, "/proc") || strings.Contains(dsn, "%2") || strings.Contains(dsn, "\\")
 }
 
-func entriesOf(config *pgx.ConnConfig) []pgconn.FallbackConfig {
-	entries := []pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}
-	for _, entry := range config.Fallbacks {
-		entries = append(entries, *entry)
+// secure applies the policy, as a Hook does at each connect.
+func secure(config *pgx.ConnConfig) error {
+	if IsVerified(&config.Config) {
+		return nil
 	}
-	return entries
+	return Secure(&config.Config, Read(config.ConnString()).TLS)
+}
+
+func entries(config *pgx.ConnConfig) (all []pgconn.FallbackConfig) {
+	for _, entry := range entriesOf(&config.Config) {
+		all = append(all, *entry)
+	}
+	return all
 }
 
 func checkPlaintextStaysHere(t *testing.T, entries []pgconn.FallbackConfig) {
@@ -106,7 +109,7 @@ func checkPlaintextStaysHere(t *testing.T, entries []pgconn.FallbackConfig) {
 	}
 }
 
-// staysHere says whether what is sent to host stays on this machine. It is in other words than the policy's own.
+// staysHere reports whether what is sent to host stays on this machine. It is in other words than the policy's own.
 func staysHere(host string) bool {
 	if network, _ := pgconn.NetworkAddress(host, 5432); network == "unix" {
 		return true
@@ -128,13 +131,13 @@ func checkNothingUnverifiedThatWasOptional(t *testing.T, before, after []pgconn.
 }
 
 // checkOnceMore has the policy look at what it made once more.
-func checkOnceMore(t *testing.T, hook *Hook, config *pgx.ConnConfig) {
+func checkOnceMore(t *testing.T, config *pgx.ConnConfig) {
 	t.Helper()
-	first := entriesOf(config)
-	if err := hook.BeforeConnect(t.Context(), config); err != nil {
+	first := entries(config)
+	if err := secure(config); err != nil {
 		t.Fatalf("once more: %v", err)
 	}
-	second := entriesOf(config)
+	second := entries(config)
 	if len(first) != len(second) {
 		t.Fatalf("once more: there are %d entries, and there were %d", len(second), len(first))
 	}

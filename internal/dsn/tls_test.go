@@ -1,4 +1,4 @@
-package aadpool
+package dsn
 
 import (
 	"bufio"
@@ -98,7 +98,7 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			parsed, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			config := &parsed.ConnConfig.Config
-			err = secureTransport(config, func() sslMode { return sslModeOf(parsed.ConnString()) })
+			err = Secure(config, Read(parsed.ConnString()).TLS)
 			if want, isError := strings.CutPrefix(row.want, "error: "); isError {
 				require.ErrorContains(t, err, want)
 				assert.ErrorContains(t, err, "use sslmode=verify-full", "what to do")
@@ -107,14 +107,11 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, row.want, ways(t, config))
 
-			require.NoError(t, secureTransport(config, func() sslMode { return sslModeOf(parsed.ConnString()) }))
+			require.NoError(t, Secure(config, Read(parsed.ConnString()).TLS))
 			assert.Equal(t, row.want, ways(t, config), "once more, as at each connect")
 		})
 	}
 }
-
-// silent is the mode of a DSN that says nothing.
-func silent() sslMode { return sslOptional }
 
 // What a caller does to a parsed config does not open what its DSN keeps shut.
 func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
@@ -145,8 +142,9 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 			config, err := pgconn.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			row.change(config)
-			err = secureTransport(config, func() sslMode { return sslModeOf(row.dsn) })
+			err = Secure(config, Read(row.dsn).TLS)
 			if row.want == "error" {
+				require.ErrorIs(t, err, ErrPlaintext)
 				require.ErrorContains(t, err, "refusing to send an access token")
 				return
 			}
@@ -156,14 +154,14 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 	}
 }
 
-func TestSecureTransportLeavesWhatIsTheCallers(t *testing.T) {
+func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 	clearPGEnv(t)
 	t.Run("a tls.Config with its own roots stands, without the plaintext fallback", func(t *testing.T) {
 		config, err := pgconn.ParseConfig("postgres://u@db.example/d")
 		require.NoError(t, err)
 		own := &tls.Config{ServerName: "real.example", RootCAs: x509.NewCertPool()}
 		config.TLSConfig = own
-		require.NoError(t, secureTransport(config, silent))
+		require.NoError(t, Secure(config, TLSOptional))
 		assert.Same(t, own, config.TLSConfig)
 		assert.Empty(t, config.Fallbacks)
 	})
@@ -172,19 +170,19 @@ func TestSecureTransportLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, secureTransport(config, silent))
+		require.NoError(t, Secure(config, TLSOptional))
 		assert.Same(t, own, config.TLSConfig)
 
 		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, secureTransport(config, silent))
+		require.NoError(t, Secure(config, TLSOptional))
 		assert.Same(t, own, config.TLSConfig)
 	})
 	t.Run("neither a tls.Config nor the Fallbacks slice is changed in place", func(t *testing.T) {
 		config, err := pgconn.ParseConfig("postgres://u@a.example,b.example/d")
 		require.NoError(t, err)
 		shallow := *config
-		require.NoError(t, secureTransport(&shallow, silent))
+		require.NoError(t, Secure(&shallow, TLSOptional))
 		assert.True(t, config.TLSConfig.InsecureSkipVerify)
 		require.Len(t, config.Fallbacks, 3)
 		assert.Nil(t, config.Fallbacks[0].TLSConfig)
@@ -213,8 +211,9 @@ func TestPlaintextConnectionIsCheckedOnceItIsThere(t *testing.T) {
 		{"a localhost that resolves to another machine", addrConn{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5432}}, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := checkPlaintext(row.conn)
+			err := CheckPlaintext(row.conn)
 			if row.refused {
+				assert.ErrorIs(t, err, ErrPlaintext)
 				assert.ErrorContains(t, err, "aadpool: refusing to send an access token to 192.0.2.7:5432 in the clear")
 				return
 			}

@@ -1,0 +1,86 @@
+package aadpool
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/entra"
+	"github.com/aadpool/aadpool/internal/refusal"
+)
+
+// ErrPlaintext is what an error is, by [errors.Is], if a connection would have sent a token in the clear to another
+// machine. The error's text names the host and what to change.
+var ErrPlaintext = dsn.ErrPlaintext
+
+// A TokenError is what an error is, by [errors.As], if there is no access token to log in with.
+type TokenError struct {
+	// Scope is what the token was requested for.
+	Scope string
+
+	// NextTry is when the credential is asked again at the earliest: until then connects fail at once. It is zero where
+	// no try is planned: the caller stopped waiting, or [New] failed.
+	NextTry time.Time
+
+	// Err is what the credential returned, for errors.As and errors.Is, with a text that repeats no token; or the
+	// context's error if the caller stopped waiting.
+	Err error
+}
+
+// Error has the sentence of the credential's error that matters. The whole is in Err's text, and in the log at debug level.
+func (e *TokenError) Error() string {
+	text := fmt.Sprintf("aadpool: no access token for %s: %s", e.Scope, entra.Brief(e.Err))
+	if !e.NextTry.IsZero() {
+		text += fmt.Sprintf(" (next try in %s)", max(0, time.Until(e.NextTry)).Round(time.Millisecond))
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *TokenError) Unwrap() error { return e.Err }
+
+// A Reason is why a server refused a login. Its text is for logs and metrics; what to do is in [Refusal].
+type Reason string
+
+// The reasons. The server's own words, which Azure does not document and changes, are in [Refusal].
+const (
+	ReasonRole      = Reason(refusal.Role)       // the server has no such role for this token: missing, or another principal's
+	ReasonKind      = Reason(refusal.Kind)       // the role is for another kind of principal
+	ReasonExpired   = Reason(refusal.Expired)    // the server holds the token for expired
+	ReasonAudience  = Reason(refusal.Audience)   // the token is for another resource or cloud
+	ReasonFormat    = Reason(refusal.Format)     // the server cannot read the token
+	ReasonInvalid   = Reason(refusal.Invalid)    // the server cannot validate the token
+	ReasonTooLong   = Reason(refusal.TooLong)    // the token is longer than a pooler takes
+	ReasonOAuth     = Reason(refusal.OAuth)      // PostgreSQL's OAuth validator refused the token
+	ReasonPlaintext = Reason(refusal.Plaintext)  // the server takes no connection without TLS
+	ReasonForbidden = Reason(refusal.NotAllowed) // firewall, pg_hba.conf, or Entra authentication is off
+	ReasonLockedOut = Reason(refusal.LockedOut)  // too many failed logins
+	ReasonOther     = Reason(refusal.Unrecognised)
+)
+
+// A Refusal is a login that a server refused, explained.
+type Refusal struct {
+	Reason   Reason
+	SQLState string // https://www.postgresql.org/docs/current/errcodes-appendix.html
+	Message  string // in the server's own words
+	Advice   string // what to do, in one sentence
+}
+
+// Explain tells why a server refused the login that err is about. It reports false for every other error, such as a
+// network's, a query's, or that of a missing database.
+//
+// err is what pgx or pgxpool returned. The same words are in the text of err, and in the Hint of its [pgconn.PgError].
+func Explain(err error) (Refusal, bool) {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		return Refusal{}, false
+	}
+	reason, advice := refusal.Explained(e)
+	if advice == "" {
+		return Refusal{}, false
+	}
+	return Refusal{Reason: Reason(reason), SQLState: e.Code, Message: refusal.Words(e), Advice: advice}, true
+}

@@ -1,0 +1,77 @@
+// Package entra reads the errors of azidentity's credentials, which are pages long, for the sentence that matters.
+package entra
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/aadpool/aadpool/internal/token"
+)
+
+// An Attempt is what came of asking one credential of a chain.
+type Attempt struct{ Name, Reason string }
+
+func (a Attempt) String() string { return a.Name + ": " + a.Reason }
+
+const (
+	// chainBegins is what the error of a chain has before its list. DefaultAzureCredential is a chain, too.
+	chainBegins = "Attempted credentials:"
+
+	// maxReason keeps the answer of a proxy, a page of HTML for example, from filling the screen.
+	maxReason = 400
+)
+
+var (
+	attemptName = regexp.MustCompile(`^(\w+Credential)(?::| authentication failed\.)?\s*`)
+
+	entraError = regexp.MustCompile(`(AADSTS\d+: .*?)(?: Trace ID:|\\r|\\n|"|$)`)
+	advertised = regexp.MustCompile(`\.?\s*(?:To troubleshoot, visit|See) https://aka\.ms/\S+( for more information)?\.?`)
+	ruler      = regexp.MustCompile(`-{20,}`)
+)
+
+// Attempts takes the text of a chain's error apart: one for each credential that was asked.
+func Attempts(text string) []Attempt {
+	if _, list, ok := strings.Cut(text, chainBegins); ok {
+		text = list
+	}
+	var attempts []Attempt
+	// What belongs to one credential is indented by two tabs.
+	for part := range strings.SplitSeq(strings.ReplaceAll(text, "\n\t\t", " "), "\n\t") {
+		if name := attemptName.FindStringSubmatch(part); name != nil {
+			attempts = append(attempts, Attempt{name[1], Reason(part[len(name[0]):])})
+		}
+	}
+	return attempts
+}
+
+// Reason is the part of a credential's error that says why, in one line: Entra's own words where there are any.
+func Reason(text string) string {
+	if found := entraError.FindStringSubmatch(text); found != nil {
+		return found[1]
+	}
+	text = ruler.ReplaceAllString(advertised.ReplaceAllString(oneLine(text), ""), "")
+	text = oneLine(strings.TrimPrefix(text, "ERROR: "))
+	if len(text) > maxReason {
+		text = fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:maxReason], ""), len(text)-maxReason)
+	}
+	return text
+}
+
+// Brief is a credential's error in one line, without what may be a secret.
+func Brief(err error) string {
+	text := token.Redact(err.Error())
+	if !strings.Contains(text, chainBegins) {
+		return Reason(text)
+	}
+	if found := entraError.FindStringSubmatch(text); found != nil {
+		return found[1] // a chain ends at the first credential that reached Entra
+	}
+	var reasons []string
+	for _, a := range Attempts(text) {
+		reasons = append(reasons, a.String())
+	}
+	return "no credential of the chain has a token: " + strings.Join(reasons, "; ")
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

@@ -1,0 +1,183 @@
+// Package refusal is the one place that knows what a server says when it refuses a login, what that means, and what to
+// do about it.
+//
+// Azure documents neither its messages nor their SQLSTATEs, and changes the words; so short parts of them are looked for.
+package refusal
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/token"
+)
+
+// A Reason is why a server refused a login.
+type Reason string
+
+// The reasons. None is for an error that is not about the login, such as a database that does not exist.
+const (
+	None         Reason = ""
+	Role         Reason = "role"           // it has no such role for this token: missing, or another principal's
+	Kind         Reason = "principal-kind" // the role is for another kind of principal than the token
+	Expired      Reason = "token-expired"
+	Audience     Reason = "token-audience" // the token is for another resource or cloud
+	Format       Reason = "token-format"   // the server cannot read the token
+	Invalid      Reason = "token-invalid"  // the server cannot validate it: another tenant's, or a clock
+	TooLong      Reason = "token-too-long" // for a pooler that bounds passwords
+	OAuth        Reason = "oauth"          // PostgreSQL's own validator of OAUTHBEARER refused it
+	Plaintext    Reason = "plaintext"      // the server takes no connection without TLS
+	NotAllowed   Reason = "not-allowed"    // firewall, pg_hba.conf, or Entra authentication is off
+	LockedOut    Reason = "locked-out"     // after too many failed logins
+	Unrecognised Reason = "other"          // SQLSTATE class 28, in words that are not known here
+)
+
+// words lists what is looked for in a message, first match first.
+var words = []struct {
+	part   string
+	reason Reason
+}{
+	{"password authentication failed", Role}, // PgBouncer says so with SQLSTATE 08P01
+	{"role  does not exist", Role},           // so says a PgBouncer whose own login to the server was refused
+	{"aad_auth_tokentype", Kind},
+	{"token has expired", Expired},
+	{"audience claim", Audience},
+	{"token has invalid format", Format},
+	{"oauth", OAuth},
+	{"validating the access token", Invalid},
+	{"access token", Invalid},
+	{"no encryption", Plaintext},
+	{"pg_hba.conf", NotAllowed},
+	{"too many failed", LockedOut},
+}
+
+// poolerMax is the longest password, in bytes, that PgBouncer takes before 1.26. What it says of a longer one, seen of
+// 1.18 and 1.24: "client sent partial pkt in startup phase", or just "password authentication failed".
+const poolerMax = 2047
+
+// Of tells what the server means by an error during start-up: by its words, whatever their SQLSTATE, or by SQLSTATE class
+// 28 (invalid authorization): https://www.postgresql.org/docs/current/errcodes-appendix.html. size is that of the token
+// that it was sent, in bytes.
+func Of(e *pgconn.PgError, size int) Reason {
+	said := strings.ToLower(withoutNames(Words(e)))
+	if e.Code == "08P01" && size > poolerMax &&
+		(strings.Contains(said, "partial pkt") || said == "password authentication failed") {
+		return TooLong
+	}
+	for _, w := range words {
+		if strings.Contains(said, w.part) {
+			return w.reason
+		}
+	}
+	if strings.HasPrefix(e.Code, "28") {
+		return Unrecognised
+	}
+	return None
+}
+
+// withoutNames takes out of a message what the server quotes: the name of a role can be a word of another refusal. A name
+// may hold the quotes themselves, so all from the first to the last goes.
+func withoutNames(message string) string {
+	for _, quotes := range []struct{ open, end string }{{`"`, `"`}, {"[", "]"}} {
+		first, last := strings.Index(message, quotes.open), strings.LastIndex(message, quotes.end)
+		if first >= 0 && first < last {
+			message = message[:first] + message[last+1:]
+		}
+	}
+	return message
+}
+
+// Facts is what is known about a refused login.
+type Facts struct {
+	Reason Reason
+	Role   string       // that the login was for
+	Claims token.Claims // of the token that it was tried with
+	Size   int          // of the token, in bytes
+}
+
+// Advice is the likely fix.
+func Advice(f Facts) string {
+	switch f.Reason {
+	case TooLong:
+		return fmt.Sprintf("a PgBouncer before 1.26 takes no password over %d bytes and this token has %d; connect to port "+
+			"5432, or log in as a managed identity or service principal, whose tokens are shorter", poolerMax, f.Size)
+	case Kind:
+		return fmt.Sprintf("the role and the token belong to different kinds of principal, and the token is that of a %s: "+
+			"set user= to its own role, or make the role anew with the right type, by pgaadauth_create_principal_with_oid",
+			f.Claims.Kind())
+	case Expired:
+		return "the server holds the token for expired: check this machine's clock"
+	case Audience:
+		return fmt.Sprintf("the token is for another resource or cloud than the server's (its audience is %s): set WithScope",
+			f.Claims.Audience())
+	case Format:
+		return "the server cannot read the token: check that the scope is that of the server's cloud, and that nothing " +
+			"between changes or shortens passwords"
+	case Invalid:
+		return "the server could not validate the token: check that it is of the server's tenant, and this machine's clock"
+	case OAuth:
+		return fmt.Sprintf("the server's OAuth validator refused the token: check the scope (the token's audience is %s) "+
+			"and which role the server maps it to (the token is for %s)", f.Claims.Audience(), f.Claims.Principal())
+	case Plaintext:
+		return "the server takes no connection without TLS: remove sslmode=disable"
+	case NotAllowed:
+		return "the server takes no such login from here: check its firewall rules, the database name, and that Microsoft " +
+			"Entra authentication is enabled"
+	case LockedOut:
+		return "the server has locked the role out for a while after too many failed logins: stop what keeps failing, and wait"
+	}
+	return roleAdvice(f)
+}
+
+// roleAdvice is for a server that took the token but not for this role, or that says no more than that it failed.
+func roleAdvice(f Facts) string {
+	if f.Role == dsn.OSUser() {
+		return fmt.Sprintf("put user= into the DSN if it names none: pgx then takes the operating system's user, %s; "+
+			"otherwise %s", f.Role, roleMismatch(f))
+	}
+	return roleMismatch(f)
+}
+
+func roleMismatch(f Facts) string {
+	create := fmt.Sprintf("as an Entra administrator of the server, in the database postgres: "+
+		"select * from pgaadauth_create_principal('%s', false, false)", strings.ReplaceAll(f.Role, "'", "''"))
+	name, err := f.Claims.UserName()
+	if err == nil && name != f.Role {
+		return fmt.Sprintf("the token is for %q but the role is %q: set user=%s (role names are case-sensitive), unless the "+
+			"role is a group of which it is a member; if the role is missing, create it, %s", name, f.Role, name, create)
+	}
+	return "the role is missing, or not made for Microsoft Entra, or another principal's: create it, " + create
+}
+
+// The advice goes into the error's message too, since pgx's PgError prints no Hint. It stands in brackets behind the
+// server's own words.
+const adviceBegins, adviceEnds = " [aadpool: ", "]"
+
+// Explain puts the advice into e: into its message, which is what a program prints, and with details into its Hint.
+func Explain(e *pgconn.PgError, reason Reason, advice, details string) {
+	e.Message += adviceBegins + advice + adviceEnds
+	hint := hintFor(advice) + string(reason) + "; " + details + ")"
+	if e.Hint != "" {
+		hint = e.Hint + "; " + hint
+	}
+	e.Hint = hint
+}
+
+func hintFor(advice string) string { return "aadpool: " + advice + " (reason: " }
+
+// Explained is what Explain put into e; empty if it has not.
+func Explained(e *pgconn.PgError) (Reason, string) {
+	_, advice, _ := strings.Cut(e.Message, adviceBegins)
+	advice = strings.TrimSuffix(advice, adviceEnds)
+	_, details, _ := strings.Cut(e.Hint, hintFor(advice))
+	reason, _, _ := strings.Cut(details, ";")
+	return Reason(reason), advice
+}
+
+// Words is what the server itself said.
+func Words(e *pgconn.PgError) string {
+	words, _, _ := strings.Cut(e.Message, adviceBegins)
+	return words
+}

@@ -1,0 +1,267 @@
+package aadpool
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// What a server says to one that it lets in, and to one that it does not.
+var (
+	letsIn  = slices.Concat(frame('R', 0, 0, 0, 3), frame('R', 0, 0, 0, 0), frame('Z', 'I'))
+	refuses = slices.Concat(frame('R', 0, 0, 0, 3),
+		frame('E', []byte("SFATAL\x00C28P01\x00Mpassword authentication failed for user \"orders-api\"\x00\x00")...))
+)
+
+// A refusingServer refuses every login until it is told otherwise. It is in memory, for tests in a bubble.
+type refusingServer struct {
+	letIn  atomic.Bool
+	logins atomic.Int64
+}
+
+// dial answers one connection, and leaves it open.
+func (s *refusingServer) dial(context.Context, string, string) (net.Conn, error) {
+	client, server := net.Pipe()
+	s.logins.Add(1)
+	script := refuses
+	if s.letIn.Load() {
+		script = letsIn
+	}
+	go func() {
+		defer server.Close()
+		go func() { _, _ = server.Write(script) }()
+		buffer := make([]byte, 4096)
+		for {
+			if _, err := server.Read(buffer); err != nil {
+				return
+			}
+		}
+	}()
+	return client, nil
+}
+
+// newRefusedPool makes a pool on a Unix socket that leads to server.
+func newRefusedPool(t *testing.T, hook *Hook, server *refusingServer, dsn string) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	config.ConnConfig.DialFunc = server.dial
+	config.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	pool, err := hook.NewPoolWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func newQuietHook(t *testing.T, cred *azuretest.Credential) *Hook {
+	t.Helper()
+	hook, err := NewHook(cred, WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	return hook
+}
+
+func TestServerThatRefusesEveryLoginIsAskedAFewTimesAMinute(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &refusingServer{}
+		hook := newQuietHook(t, azuretest.Issuing(24*time.Hour, 0))
+		pool := newRefusedPool(t, hook, server,
+			"host=/tmp user=orders-api pool_min_conns=4 pool_max_conns=4 pool_health_check_period=1s")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var callers sync.WaitGroup
+		for range 16 {
+			callers.Go(func() {
+				for ctx.Err() == nil {
+					_, err := pool.Acquire(ctx)
+					_, explained := Explain(err)
+					assert.True(t, explained || ctx.Err() != nil, err)
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+		}
+		callers.Wait()
+		synctest.Wait()
+		assert.LessOrEqual(t, server.logins.Load(), int64(30))
+		assert.GreaterOrEqual(t, server.logins.Load(), int64(12), "it is asked all the same")
+		server.letIn.Store(true) // somebody makes the role
+		start := time.Now()
+		for {
+			conn, err := pool.Acquire(t.Context())
+			if err == nil {
+				conn.Release()
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		assert.LessOrEqual(t, time.Since(start), maxBackoff*6/5+20*time.Millisecond, "the longest pause, spread")
+		for range 4 {
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err, "and then there is no pause any more")
+			defer conn.Release()
+		}
+	})
+}
+
+func TestOneWrongRoleDoesNotHoldUpAnotherOnTheSameHook(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+	refusing, good := &refusingServer{}, &refusingServer{}
+	good.letIn.Store(true)
+	wrong := newRefusedPool(t, hook, refusing, "host=/tmp user=wrong")
+	right := newRefusedPool(t, hook, good, "host=/tmp user=orders-api")
+	for range 10 {
+		_, err := wrong.Acquire(t.Context())
+		require.Error(t, err)
+		conn, err := right.Acquire(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, conn.Hijack().Close(t.Context()))
+	}
+	assert.EqualValues(t, 2, refusing.logins.Load())
+	assert.EqualValues(t, 10, good.logins.Load())
+}
+
+func TestRefusalsOfOneDestination(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	one, other := &accessToken{}, &accessToken{expires: time.Unix(1, 0)}
+	to := destination{host: "db.example", port: 5432, role: "orders-api"}
+	newLogin := func() *pgconn.Config { return &pgconn.Config{} }
+	for _, row := range []struct {
+		name string
+		do   func(t *testing.T, r *refusals)
+		wait time.Duration
+		open bool
+	}{
+		{"one refusal: no pause", func(_ *testing.T, r *refusals) { r.refused(to, newLogin(), one, errRefused, time.Now()) }, 0, true},
+		{"two by the hosts of one login: no pause", func(t *testing.T, r *refusals) {
+			login := newLogin()
+			r.refused(to, login, one, errRefused, time.Now())
+			r.refused(to, login, one, errRefused, time.Now())
+		}, 0, true},
+		{"two logins", func(t *testing.T, r *refusals) { refuseTwice(r, to, one) }, 0, false},
+		{"two logins, and the pause is over", func(t *testing.T, r *refusals) { refuseTwice(r, to, one) }, firstBackoff * 6 / 5, true},
+		{"another token", func(t *testing.T, r *refusals) { refuseTwice(r, to, other) }, 0, true},
+		{"a login that succeeded", func(t *testing.T, r *refusals) { refuseTwice(r, to, one); r.letIn(to) }, 0, true},
+		{"another role was refused", func(t *testing.T, r *refusals) { refuseTwice(r, destination{host: "db.example", role: "x"}, one) }, 0, true},
+		{"the pause is over, and one more login was refused", func(t *testing.T, r *refusals) {
+			refuseTwice(r, to, one)
+			time.Sleep(firstBackoff * 6 / 5)
+			_ = r.check(t.Context(), to, one)
+			refuseOnce(r, to, one)
+		}, 0, false},
+		{"the pause is over, and of the one login nothing was heard", func(t *testing.T, r *refusals) {
+			refuseTwice(r, to, one)
+			time.Sleep(firstBackoff * 6 / 5)
+			_ = r.check(t.Context(), to, one)
+		}, firstBackoff * 6 / 5, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r refusals
+				row.do(t, &r)
+				time.Sleep(row.wait)
+				err := r.check(t.Context(), to, one)
+				if row.open {
+					assert.NoError(t, err)
+					return
+				}
+				assert.ErrorIs(t, err, errRefused)
+				assert.ErrorContains(t, err, `db.example:5432 has refused role "orders-api" `)
+				assert.ErrorContains(t, err, "times in a row (next try in ")
+			})
+		})
+	}
+	t.Run("roles without number", func(t *testing.T) {
+		var r refusals
+		for i := range 10 * maxDestinations {
+			r.refused(destination{port: uint16(i)}, newLogin(), one, errRefused, time.Now())
+		}
+		assert.LessOrEqual(t, len(r.rows), maxDestinations)
+	})
+}
+
+var errRefused = &pgconn.PgError{Code: "28P01"}
+
+func refuseOnce(r *refusals, to destination, token *accessToken) {
+	r.refused(to, &pgconn.Config{}, token, errRefused, time.Now())
+}
+
+func refuseTwice(r *refusals, to destination, token *accessToken) {
+	refuseOnce(r, to, token)
+	refuseOnce(r, to, token)
+}
+
+// TestWhileOneLoginIsTriedTheOthersWaitForIt matters to a pool's MinConns: pgxpool opens them together and gives up all
+// when one fails, that which is being tried among them.
+func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
+	one := &accessToken{}
+	to := destination{host: "db.example", port: 5432, role: "orders-api"}
+	for _, row := range []struct {
+		name   string
+		settle func(r *refusals)
+		err    error
+		after  time.Duration
+	}{
+		{"it is let in", func(r *refusals) { r.letIn(to) }, nil, time.Millisecond},
+		{"it is refused", func(r *refusals) { refuseOnce(r, to, one) }, errRefused, time.Millisecond},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r refusals
+				refuseTwice(&r, to, one)
+				time.Sleep(firstBackoff * 6 / 5)
+				require.NoError(t, r.check(t.Context(), to, one))
+				start := time.Now()
+				var others sync.WaitGroup
+				for range 3 {
+					others.Go(func() {
+						assert.ErrorIs(t, r.check(t.Context(), to, one), row.err)
+						assert.Equal(t, row.after, time.Since(start))
+					})
+				}
+				time.Sleep(time.Millisecond)
+				row.settle(&r)
+				others.Wait()
+			})
+		})
+	}
+	t.Run("a caller who stops waiting", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var r refusals
+			refuseTwice(&r, to, one)
+			time.Sleep(firstBackoff * 6 / 5)
+			require.NoError(t, r.check(t.Context(), to, one))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			require.ErrorIs(t, r.check(ctx, to, one), context.DeadlineExceeded)
+		})
+	})
+}
+
+func TestRejectionsAreWarnedOfOnceAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var w warnings
+		assert.True(t, w.due("a"))
+		assert.False(t, w.due("a"))
+		assert.True(t, w.due("b"), "another one at once")
+		time.Sleep(warnAgainAfter)
+		assert.True(t, w.due("a"))
+		for i := range 10 * maxWarnings {
+			w.due(string(rune(i)))
+		}
+		assert.LessOrEqual(t, len(w.last), maxWarnings)
+	})
+}

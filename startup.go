@@ -1,0 +1,197 @@
+package aadpool
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/aadpool/aadpool/internal/refusal"
+	"github.com/aadpool/aadpool/internal/token"
+)
+
+// askedFor is what a server has asked for during start-up.
+type askedFor int
+
+const (
+	nothingYet askedFor = iota
+	password
+	oauthToken
+)
+
+// maxStartupMessage bounds a message of a server's during start-up. PostgreSQL's own are a few hundred bytes long.
+const maxStartupMessage = 64 << 10
+
+// A startupReader is how pgx hears a server until the connection is up. A server has been sent the token by then, and what
+// it says ends up in errors, in logs and in callbacks: so what repeats the token is taken out first, and a refusal gets
+// its explanation, whichever way pgx goes on with it.
+type startupReader struct {
+	server  io.Reader
+	buffer  *bufio.Reader // of server; nil when the start-up is over and what it had read has been passed on
+	login   *login
+	pending []byte // what is left of the message that is being passed on
+	over    bool
+}
+
+func newStartupReader(server io.Reader, l *login) *startupReader {
+	return &startupReader{server: server, buffer: bufio.NewReader(server), login: l}
+}
+
+func (r *startupReader) Read(p []byte) (int, error) {
+	if r.buffer == nil {
+		return r.server.Read(p)
+	}
+	if len(r.pending) == 0 && r.over {
+		return r.readLast(p)
+	}
+	if len(r.pending) == 0 {
+		if err := r.next(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, r.pending)
+	r.pending = r.pending[n:]
+	return n, nil
+}
+
+// readLast passes on what was read beyond the start-up, and then lets go of the buffer.
+func (r *startupReader) readLast(p []byte) (int, error) {
+	if r.buffer.Buffered() > 0 {
+		return r.buffer.Read(p)
+	}
+	r.buffer, r.login = nil, nil
+	return r.server.Read(p)
+}
+
+// next reads one message and makes pending what pgx is to hear of it:
+// https://www.postgresql.org/docs/current/protocol-message-formats.html.
+func (r *startupReader) next() error {
+	var header [5]byte
+	if _, err := io.ReadFull(r.buffer, header[:]); err != nil {
+		return r.login.brokenOff(err)
+	}
+	kind, length := header[0], int(binary.BigEndian.Uint32(header[1:]))
+	if length < 4 || length > maxStartupMessage {
+		return fmt.Errorf("the server sent a message of %d bytes during start-up: it does not speak PostgreSQL's protocol", length)
+	}
+	message := append(header[:], make([]byte, length-4)...)
+	if _, err := io.ReadFull(r.buffer, message[5:]); err != nil {
+		return err
+	}
+	r.over = kind == 'Z' // ReadyForQuery
+	var err error
+	r.pending, err = r.login.heard(kind, message)
+	return err
+}
+
+// brokenOff explains a server that closes the connection at the password without a word.
+func (l *login) brokenOff(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !errors.Is(err, io.EOF) || l.asked != password || l.token == nil {
+		return err
+	}
+	return fmt.Errorf("the server closed the connection without a word when it got an access token of %d bytes "+
+		"(PostgreSQL before 14 takes no password over 995 bytes): %w", len(l.token.secret()), err)
+}
+
+var errRepeats = errors.New("the server repeats the access token where it has no business to")
+
+// heard returns message as pgx is to hear it.
+func (l *login) heard(kind byte, message []byte) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.token == nil {
+		return message, nil
+	}
+	body := message[5:]
+	switch kind {
+	case 'E':
+		var e pgproto3.ErrorResponse
+		if e.Decode(body) == nil {
+			return l.heardError(&e).Encode(nil)
+		}
+	case 'N':
+		var n pgproto3.NoticeResponse
+		if n.Decode(body) == nil {
+			l.scrub((*pgproto3.ErrorResponse)(&n))
+			return n.Encode(nil)
+		}
+	case 'S':
+		var s pgproto3.ParameterStatus
+		if s.Decode(body) == nil {
+			s.Name, s.Value = l.without(s.Name), l.without(s.Value)
+			return s.Encode(nil)
+		}
+	case 'R':
+		if e := l.heardAuthentication(body); e != nil {
+			return l.heardError(e).Encode(nil)
+		}
+	}
+	if token.Carries(string(body), l.token.secret()) {
+		return nil, errRepeats
+	}
+	return message, nil
+}
+
+// heardAuthentication takes note of what the server asks for. It returns the error that the server means by its answer to
+// OAUTHBEARER (RFC 7628, section 3.2.2), of which pgx would make one that goes through no callback.
+func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
+	if len(body) < 4 {
+		return nil
+	}
+	switch binary.BigEndian.Uint32(body) {
+	case pgproto3.AuthTypeCleartextPassword:
+		l.asked = password
+	case pgproto3.AuthTypeOk:
+		l.asked = nothingYet
+	case pgproto3.AuthTypeSASLContinue:
+		var answer struct {
+			Status string `json:"status"`
+		}
+		if l.asked == oauthToken && json.Unmarshal(body[4:], &answer) == nil {
+			return &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "28000",
+				Message: "OAuth bearer token refused: " + answer.Status}
+		}
+	}
+	return nil
+}
+
+// heardError scrubs and explains what the server answers instead of letting the connection in.
+func (l *login) heardError(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
+	l.config.Password = "" // pgx's ConnectError holds the config
+	reason := refusal.Of(pgconn.ErrorResponseToPgError(e), len(l.token.secret()))
+	l.scrub(e)
+	if reason == refusal.None {
+		return e
+	}
+	err := pgconn.ErrorResponseToPgError(e)
+	l.report.loginRefused(l.config, l.server, l.token, reason, err)
+	e.Message, e.Hint = err.Message, err.Hint
+	return e
+}
+
+// scrub takes the token out of all the texts that an error or a notice has.
+func (l *login) scrub(e *pgproto3.ErrorResponse) {
+	for _, text := range []*string{
+		&e.Severity, &e.SeverityUnlocalized, &e.Code, &e.Message, &e.Detail, &e.Hint, &e.InternalQuery, &e.Where,
+		&e.SchemaName, &e.TableName, &e.ColumnName, &e.DataTypeName, &e.ConstraintName, &e.File, &e.Routine,
+	} {
+		*text = l.without(*text)
+	}
+	e.UnknownFields = nil
+}
+
+// without is text with no token in it, nor what looks like advice of this package.
+func (l *login) without(text string) string {
+	if text == "" {
+		return ""
+	}
+	return strings.ReplaceAll(token.Scrub(text, l.token.secret()), "[aadpool:", "[")
+}

@@ -1,0 +1,152 @@
+package aadpool
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// scripted logs in with fuzzToken to a server that says script, and returns what a program sees of it. The server hangs up
+// when the client has said that many things.
+func scripted(t *testing.T, script []byte, said int) (conn *pgx.Conn, notices []string, err error) {
+	t.Helper()
+	azuretest.ClearPGEnv(t)
+	hook := newQuietHook(t, azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}))
+	config, err := pgx.ParseConfig("host=/tmp user=orders-api")
+	require.NoError(t, err)
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, fmt.Sprintf("%+v", *n)) }
+	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() { _, _ = server.Write(script) }()
+		go func() {
+			defer server.Close()
+			heard := make([]byte, 4096)
+			for range said {
+				if _, err := server.Read(heard); err != nil {
+					return
+				}
+			}
+		}()
+		return client, nil
+	}
+	require.NoError(t, hook.BeforeConnect(t.Context(), config))
+	conn, err = pgx.ConnectConfig(t.Context(), config)
+	if err == nil {
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	}
+	return conn, notices, err
+}
+
+// tokenIn are the ways in which a server may repeat the token.
+var tokenIn = map[string]string{
+	"as it is":            fuzzToken,
+	"base64":              base64.StdEncoding.EncodeToString([]byte("x" + fuzzToken)),
+	"hex":                 hex.EncodeToString([]byte(fuzzToken)),
+	"upper case":          strings.ToUpper(fuzzToken),
+	"spaces between dots": strings.ReplaceAll(fuzzToken, ".", " . "),
+	"the claims alone":    strings.Split(fuzzToken, ".")[1],
+}
+
+// saysNothingOf fails the test if text holds the token in one of those ways.
+func saysNothingOf(t *testing.T, text string) {
+	t.Helper()
+	for way, form := range tokenIn {
+		for _, part := range strings.Fields(form) {
+			if len(part) > 30 {
+				assert.NotContains(t, text, part[10:30], way)
+			}
+		}
+	}
+}
+
+var (
+	asksForPassword = frame('R', 0, 0, 0, 3)
+	lets            = frame('R', 0, 0, 0, 0)
+	ready           = frame('Z', 'I')
+)
+
+func TestWhatTheServerSaysDuringStartUpHoldsNoToken(t *testing.T) {
+	for way, form := range tokenIn {
+		t.Run("in a notice, "+way, func(t *testing.T) {
+			notice := frame('N', []byte("SWARNING\x00C01000\x00Myou sent "+form+"\x00D"+form+"\x00\x00")...)
+			_, notices, err := scripted(t, slices.Concat(asksForPassword, notice, lets, ready), 9)
+			require.NoError(t, err)
+			require.Len(t, notices, 1)
+			saysNothingOf(t, notices[0])
+			assert.Contains(t, notices[0], "WARNING")
+		})
+		t.Run("in an error, "+way, func(t *testing.T) {
+			refusal := frame('E', []byte("SFATAL\x00C28P01\x00Mno "+form+"\x00D"+form+"\x00H"+form+"\x00\x00")...)
+			_, _, err := scripted(t, slices.Concat(asksForPassword, refusal), 9)
+			var refused *pgconn.PgError
+			require.ErrorAs(t, err, &refused)
+			saysNothingOf(t, fmt.Sprintf("%v %+v", err, *refused))
+		})
+		t.Run("in a parameter, "+way, func(t *testing.T) {
+			parameter := frame('S', []byte("server_version\x0018 "+form+"\x00")...)
+			conn, _, err := scripted(t, slices.Concat(asksForPassword, lets, parameter, ready), 9)
+			require.NoError(t, err)
+			saysNothingOf(t, conn.PgConn().ParameterStatus("server_version"))
+		})
+		t.Run("in the answer to OAUTHBEARER, "+way, func(t *testing.T) {
+			asks := frame('R', []byte("\x00\x00\x00\x0aOAUTHBEARER\x00\x00")...)
+			answer := frame('R', []byte("\x00\x00\x00\x0b{\"status\":\"invalid "+form+"\"}")...)
+			_, _, err := scripted(t, slices.Concat(asks, answer), 9)
+			explained, ok := Explain(err)
+			require.True(t, ok, err)
+			assert.Equal(t, ReasonOAuth, explained.Reason)
+			saysNothingOf(t, err.Error())
+		})
+		t.Run("where it has no business to, "+way, func(t *testing.T) {
+			_, _, err := scripted(t, slices.Concat(asksForPassword, lets, frame('K', append([]byte{0, 0, 0, 1}, form...)...), ready), 9)
+			require.ErrorIs(t, err, errRepeats)
+		})
+	}
+}
+
+func TestAfterTheStartUpTheServersWordsAreItsOwn(t *testing.T) {
+	conn, _, err := scripted(t, slices.Concat(asksForPassword, lets, ready,
+		frame('E', []byte("SERROR\x00C28000\x00Mnot about a login\x00\x00")...), ready), 9)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, "not about a login", refused.Message)
+	_, ok := Explain(err)
+	assert.False(t, ok)
+}
+
+func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		script []byte
+		said   int // by the client, when the server hangs up
+		want   string
+	}{
+		{"HTTP", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), 9, "it does not speak PostgreSQL's protocol"},
+		{"a message of two gigabytes", []byte("R\x7f\xff\xff\xff"), 9, "a message of 2147483647 bytes"},
+		{"a message shorter than its header", []byte("E\x00\x00\x00\x00"), 9, "a message of 0 bytes"},
+		{"silence at the password, as PostgreSQL 13 for a long token", asksForPassword, 2, "PostgreSQL before 14 takes no password over 995 bytes"},
+		{"silence from the start", nil, 1, "unexpected EOF"},
+		{"advice in the server's own words", frame('E', []byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, _, err := scripted(t, row.script, row.said)
+			require.ErrorContains(t, err, row.want)
+		})
+	}
+}
