@@ -9,10 +9,11 @@ import (
 	"github.com/stretchr/testify/require"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
-	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // A target is a service as Prometheus scrapes it.
 type target struct {

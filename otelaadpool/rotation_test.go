@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/otelaadpool"
 )
 
@@ -23,35 +22,16 @@ const tokenLife = 6 * time.Second
 // A pool on a real server goes through a rotation, a refused login and an outage of Entra; each is seen in what is
 // exported.
 func TestAPoolsLifeIsSeenInItsMetrics(t *testing.T) {
-	postgres, err := aadpooltest.StartPostgres(t.Context())
-	require.NoError(t, err)
-	defer func() { assert.NoError(t, postgres.Stop()) }()
-	entra, err := aadpooltest.NewAuthority()
-	require.NoError(t, err)
-	defer entra.Close()
-	entra.SetTokenLife(tokenLife)
-	server, err := aadpooltest.NewServer(entra, postgres)
-	require.NoError(t, err)
-	defer server.Close()
-
-	app := entra.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api"})
-	options := &azidentity.ClientSecretCredentialOptions{ClientOptions: entra.ClientOptions()}
-	options.Retry.MaxRetries = -1
-	cred, err := azidentity.NewClientSecretCredential(entra.TenantID(), app.ClientID, app.Secret, options)
-	require.NoError(t, err)
-	hook, err := aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	azure := azuretest.New(t)
+	azure.SetTokenLife(tokenLife)
+	hook, err := aadpool.NewHook(azure.Credential(t), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	target := newTarget(t)
 	registration, err := otelaadpool.Register(hook, otelaadpool.WithMeterProvider(target.provider))
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, registration.Unregister()) }()
 
-	config, err := pgxpool.ParseConfig(server.DSN(app.Name))
-	require.NoError(t, err)
-	require.NoError(t, hook.Configure(t.Context(), config))
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	defer pool.Close()
+	pool := azuretest.NewPool(t, hook, azure.DSN(), nil)
 
 	// value polls, as Prometheus does, while the pool is in use.
 	reaches := func(sample string, least float64, use func()) {
@@ -69,12 +49,12 @@ func TestAPoolsLifeIsSeenInItsMetrics(t *testing.T) {
 	assert.InDelta(t, tokenLife.Seconds()/2, value(t, target, "aadpool_token_time_to_expiry_seconds"), tokenLife.Seconds()/2)
 	assert.Positive(t, value(t, target, "aadpool_token_fetch_last_duration_seconds"))
 
-	server.SetFault(aadpooltest.RefuseLogins("28P01", "password authentication failed"))
-	server.CloseConnections()
+	azure.Server.SetFault(aadpooltest.RefuseLogins("28P01", "password authentication failed"))
+	azure.Server.CloseConnections()
 	pingAnyway := func() { _ = pool.Ping(t.Context()) }
 	reaches("aadpool_login_rejections_total", 1, pingAnyway)
 
-	entra.SetFailure(aadpooltest.ServerError(503))
+	azure.SetFailure(aadpooltest.ServerError(503))
 	reaches(`aadpool_token_fetches_total{error_type="_OTHER"}`, 1, pingAnyway)
 	require.Eventually(t, func() bool { return value(t, target, "aadpool_token_time_to_expiry_seconds") < 0 },
 		2*tokenLife, 20*time.Millisecond, "the token has ended")

@@ -3,54 +3,25 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(checked{m}) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
-// checked stops the PostgreSQL that the tests share.
-type checked struct{ *testing.M }
-
-func (m checked) Run() int {
-	code := m.M.Run()
-	if postgresStarted {
-		if pg, err := startPostgres(); err == nil {
-			if err := pg.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-				code = 1
-			}
-		}
-	}
-	return code
-}
-
-var postgresStarted bool
-
-var startPostgres = sync.OnceValues(func() (*aadpooltest.Postgres, error) {
-	postgresStarted = true
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	return aadpooltest.StartPostgres(ctx)
-})
-
-// azure is a stand-in for all of Azure: Entra, a database server, and a service principal that may log in to it.
+// azure is a stand-in for all of Azure, on a machine that has no program but a shell.
 type azure struct {
-	*aadpooltest.Authority
-	*aadpooltest.Postgres
+	azuretest.Azure
 	server *aadpooltest.Server
 	app    aadpooltest.Principal
 	bin    string // a directory that is all of PATH
@@ -60,32 +31,18 @@ type azure struct {
 func newAzure(t *testing.T) azure {
 	t.Helper()
 	clearEnvironment(t)
-	pg, err := startPostgres()
-	require.NoError(t, err)
-	authority, err := aadpooltest.NewAuthority()
-	require.NoError(t, err)
-	t.Cleanup(authority.Close)
-	server, err := aadpooltest.NewServer(authority, pg)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
-	app := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api"})
+	a := azuretest.New(t)
 	bin := t.TempDir()
 	bash, err := exec.LookPath("bash") // for the stand-in az
 	require.NoError(t, err)
 	require.NoError(t, os.Symlink(bash, filepath.Join(bin, "bash")))
 	t.Setenv("PATH", bin)
-	return azure{authority, pg, server, app, bin}
+	return azure{a, a.Server, a.App, bin}
 }
 
 func clearEnvironment(t *testing.T) {
-	for _, pair := range os.Environ() {
-		name, _, _ := strings.Cut(pair, "=")
-		if strings.HasPrefix(name, "AZURE_") || strings.HasPrefix(name, "IDENTITY_") || strings.HasPrefix(name, "PG") || name == "SSL_CERT_FILE" {
-			t.Setenv(name, "") // for its restoring
-			require.NoError(t, os.Unsetenv(name))
-		}
-	}
-	t.Setenv("HOME", t.TempDir())
+	azuretest.ClearPGEnv(t)
+	azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "SSL_CERT_FILE")
 }
 
 func setenv(t *testing.T, environment map[string]string) {
@@ -112,9 +69,7 @@ func (a azure) program(t *testing.T, name, script string) {
 // outside is the stand-ins' side of things: no credential reaches anything else, and each name of a server is this
 // machine's.
 func (a azure) outside() outside {
-	options := a.ClientOptions()
-	options.Retry.MaxRetries = -1 // a test of failures need not wait for them
-	return outside{clientOptions: options, lookup: func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }}
+	return outside{clientOptions: a.Options(), lookup: func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }}
 }
 
 func (a azure) port() string { return a.server.Addr()[strings.LastIndex(a.server.Addr(), ":")+1:] }

@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // A misconfiguration is one that people meet, made for real.
@@ -279,7 +278,7 @@ func (row misconfiguration) testWarning(t *testing.T, a azure) {
 	name, options := poolSettings(flags)
 	cred, err := newCredential(name, a.outside().clientOptions)
 	require.NoError(t, err)
-	var log lockedBuffer
+	var log azuretest.LogBuffer
 	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 
 	pool, err := aadpool.New(t.Context(), dsn, cred, options...)
@@ -306,22 +305,4 @@ func poolSettings(flags []string) (credential string, options []aadpool.Option) 
 		}
 	}
 	return credential, options
-}
-
-// lockedBuffer takes the log of a pool, whose connects are other goroutines'.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
 }

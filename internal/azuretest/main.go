@@ -9,8 +9,8 @@ import (
 	"go.uber.org/goleak"
 )
 
-// Main is what a package's TestMain calls. It has the default logger write to [Printed] and runs the tests. Then it stops
-// the shared PostgreSQL, and fails if a token was printed or a goroutine is left.
+// Main is what a package's TestMain calls. It has the default logger write to [Printed] and runs the tests. Then it
+// stops the shared PostgreSQL, and fails if a token was printed or a goroutine is left.
 func Main(m *testing.M) {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&Printed, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	goleak.VerifyTestMain(checked{m})

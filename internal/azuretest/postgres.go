@@ -25,8 +25,8 @@ var SharedPostgres = sync.OnceValues(func() (*aadpooltest.Postgres, error) {
 	return aadpooltest.StartPostgres(ctx)
 })
 
-// NeedsOwnPostgres skips a test of what cannot be done to a server that somebody else has started: its processes are not
-// to be killed, and its sessions do not log in as the roles that they are for.
+// NeedsOwnPostgres skips a test of what cannot be done to a server that somebody else has started: its processes are
+// not to be killed, and its sessions do not log in as the roles that they are for.
 func (a Azure) NeedsOwnPostgres(t testing.TB) {
 	t.Helper()
 	if _, err := a.TLSDSN(a.App.Name); err != nil {
@@ -58,8 +58,9 @@ func (a Azure) AsSuperuser(sql string, args ...any) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// Crash kills a process of PostgreSQL's, upon which the server ends all others, recovers and goes on, and returns when it
-// does. See https://www.postgresql.org/docs/current/runtime-config-error-handling.html#GUC-RESTART-AFTER-CRASH.
+// Crash kills a process of PostgreSQL's, upon which the server ends all others, recovers and goes on. It returns when
+// the server does.
+// See https://www.postgresql.org/docs/current/runtime-config-error-handling.html#GUC-RESTART-AFTER-CRASH.
 func (a Azure) Crash() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

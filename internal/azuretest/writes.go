@@ -28,8 +28,8 @@ func NewWrites(t testing.TB, a Azure) *Writes {
 	t.Helper()
 	w := &Writes{azure: a, table: fmt.Sprintf("aadpool_writes_%d", time.Now().UnixNano())}
 	require.NoError(t, a.EnsureRole(t.Context(), a.App.Name))
-	require.NoError(t, a.AsSuperuser("create table "+w.table+" (id int primary key); grant select, insert on "+w.table+" to "+
-		pgx.Identifier{a.App.Name}.Sanitize()))
+	require.NoError(t, a.AsSuperuser("create table "+w.table+" (id int primary key)"))
+	require.NoError(t, a.AsSuperuser("grant select, insert on "+w.table+" to "+pgx.Identifier{a.App.Name}.Sanitize()))
 	t.Cleanup(func() { assert.NoError(t, a.AsSuperuser("drop table "+w.table)) })
 	return w
 }
@@ -57,7 +57,8 @@ func (w *Writes) CheckNothingIsLost(t testing.TB) {
 	require.NoError(t, err)
 	defer conn.Close(ctx)
 	var found int
-	require.NoError(t, conn.QueryRow(ctx, "select count(*) from "+w.table+" where id = any ($1)", w.acknowledged).Scan(&found))
+	row := conn.QueryRow(ctx, "select count(*) from "+w.table+" where id = any ($1)", w.acknowledged)
+	require.NoError(t, row.Scan(&found))
 	require.NotEmpty(t, w.acknowledged)
 	assert.Equal(t, len(w.acknowledged), found, "acknowledged writes that are there")
 }

@@ -7,12 +7,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // One load goes on for all of the test, and each round is a short one beside it.
 func TestLoad(t *testing.T) {

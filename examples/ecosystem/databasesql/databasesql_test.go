@@ -7,12 +7,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 func TestOnPool(t *testing.T) {
 	t.Parallel()

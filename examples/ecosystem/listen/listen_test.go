@@ -10,12 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // Orders are made and notified one after the other. The listener must see each, in order, though its tokens end, and
 // though all connections are cut in the middle.

@@ -11,18 +11,18 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 func TestOpen(t *testing.T) {
 	spans := tracetest.NewSpanRecorder()
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 	azure := rotation.Start(t)
-	pool, err := Open(t.Context(), azure.DSN(), azure.Cred(t), rotation.Logger(t))
+	pool, err := Open(t.Context(), azure.DSN(), azure.Credential(t), rotation.Logger(t))
 	require.NoError(t, err)
 	defer pool.Close()
 	tracer := otel.Tracer("test")

@@ -6,13 +6,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 func TestOpen(t *testing.T) {
 	t.Parallel()
@@ -22,7 +22,7 @@ func TestOpen(t *testing.T) {
 	defer replica.Close()
 	// What a replica is for its clients: another server with the same data, to which nothing can be written.
 	replicaDSN := replica.DSN(azure.App.Name) + "&default_transaction_read_only=on"
-	pools, err := Open(t.Context(), azure.DSN(), replicaDSN, azure.Cred(t), rotation.Logger(t))
+	pools, err := Open(t.Context(), azure.DSN(), replicaDSN, azure.Credential(t), rotation.Logger(t))
 	require.NoError(t, err)
 	defer pools.Close()
 	_, err = pools.Primary.Exec(t.Context(), "create table orders (id int primary key)")

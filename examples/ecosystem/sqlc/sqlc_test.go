@@ -7,16 +7,16 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
 	"github.com/aadpool/aadpool/examples/ecosystem/sqlc/orders"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 //go:embed schema.sql
 var schema string
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { azuretest.Main(m) }
 
 func TestCreateTwo(t *testing.T) {
 	t.Parallel()

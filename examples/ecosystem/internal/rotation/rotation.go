@@ -9,14 +9,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
-	"github.com/aadpool/aadpool/examples/internal/localazure"
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 const (
@@ -38,7 +38,7 @@ const (
 
 // Azure is a local Azure for one test: an authority, a database server, and a role that owns a schema of its own.
 type Azure struct {
-	*localazure.Services
+	azuretest.Azure
 
 	// Admin is a superuser's connection to the real PostgreSQL, past everything that has to do with tokens.
 	Admin *pgx.Conn
@@ -47,19 +47,18 @@ type Azure struct {
 // Start starts an Azure and ends it with the test. The test fails if the server has refused a login.
 func Start(t *testing.T) *Azure {
 	t.Helper()
+	a := &Azure{Azure: azuretest.New(t)}
+	a.SetTokenLife(TokenLife)
+	a.SetLatency(fetchLatency)
 	// A name that no other test has, who may use the same PostgreSQL: see aadpooltest.DatabaseEnv.
-	role := "orders-api-" + rand.Text()[:6]
-	services, err := localazure.Start(t.Context(), role, TokenLife, fetchLatency)
+	a.App = a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api-" + rand.Text()[:6]})
+	var err error
+	a.Admin, err = pgx.Connect(t.Context(), a.Postgres.DSN())
 	require.NoError(t, err)
-	t.Cleanup(func() { assert.NoError(t, services.Stop()) })
-
-	admin, err := pgx.Connect(t.Context(), services.Postgres.DSN())
-	require.NoError(t, err)
-	a := &Azure{services, admin}
 	t.Cleanup(func() { a.end(t) })
-	require.NoError(t, services.Postgres.EnsureRole(t.Context(), role))
+	require.NoError(t, a.EnsureRole(t.Context(), a.App.Name))
 	// A schema of its role's name is the one that a role creates tables in.
-	_, err = admin.Exec(t.Context(), "create schema authorization "+a.quotedRole())
+	_, err = a.Admin.Exec(t.Context(), "create schema authorization "+a.quotedRole())
 	require.NoError(t, err)
 	return a
 }
@@ -76,22 +75,14 @@ func (a *Azure) end(t *testing.T) {
 }
 
 // DSN is what the role connects to. Sessions are named after the role in pg_stat_activity, too.
-func (a *Azure) DSN() string { return a.Services.DSN() + "&application_name=" + a.App.Name }
+func (a *Azure) DSN() string { return a.Azure.DSN() + "&application_name=" + a.App.Name }
 
 func (a *Azure) quotedRole() string { return pgx.Identifier{a.App.Name}.Sanitize() }
-
-// Cred is the credential of a service.
-func (a *Azure) Cred(t *testing.T) azcore.TokenCredential {
-	t.Helper()
-	cred, err := a.Credential()
-	require.NoError(t, err)
-	return cred
-}
 
 // Hook makes a Hook whose warnings fail the test.
 func (a *Azure) Hook(t *testing.T) *aadpool.Hook {
 	t.Helper()
-	hook, err := aadpool.NewHook(a.Cred(t), Logger(t))
+	hook, err := aadpool.NewHook(a.Credential(t), Logger(t))
 	require.NoError(t, err)
 	return hook
 }
@@ -99,7 +90,7 @@ func (a *Azure) Hook(t *testing.T) *aadpool.Hook {
 // Pool makes a pool whose warnings fail the test, and closes it with the test.
 func (a *Azure) Pool(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	pool, err := aadpool.New(t.Context(), a.DSN(), a.Cred(t), Logger(t))
+	pool, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), Logger(t))
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	return pool
