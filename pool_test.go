@@ -345,7 +345,7 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	} {
 		azuretest.Printed.Value(value)
 	}
-	// What was printed, here and in every other test, is searched at the end: see checked.Run.
+	// What was printed, here and in every other test, is searched at the end: see azuretest.Main.
 }
 
 func TestClosedPoolSaysSo(t *testing.T) {

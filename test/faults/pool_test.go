@@ -106,7 +106,7 @@ func TestAcquireCancelledInEachPhase(t *testing.T) {
 	together(t, tests)
 }
 
-// TestPoolClosedInEachPhase: Close returns at once, and the acquire with an error. Nothing is left: see TestMain.
+// TestPoolClosedInEachPhase: Close returns at once, and the acquire with an error. Nothing is left: see azuretest.Main.
 func TestPoolClosedInEachPhase(t *testing.T) {
 	tests := map[string]func(*testing.T){}
 	for name, row := range stuckAcquires() {
