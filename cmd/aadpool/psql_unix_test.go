@@ -1,0 +1,51 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// signalAt sends a signal to this process when a text is written.
+type signalAt struct {
+	printed bytes.Buffer
+	text    string
+	signal  syscall.Signal
+	once    sync.Once
+}
+
+func (s *signalAt) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(s.text)) {
+		s.once.Do(func() { _ = syscall.Kill(os.Getpid(), s.signal) })
+	}
+	return s.printed.Write(p)
+}
+
+func TestPsqlGetsTheSignals(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			a.program(t, "psql", `case "$1" in --version) exit;; esac
+				trap 'echo trapped; exit 42' INT TERM HUP QUIT
+				echo ready
+				while :; do /bin/sleep 0.05; done`)
+			stdout := &signalAt{text: "ready", signal: signal}
+			var stderr bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, a.outside())
+			assert.Equal(t, exitStatus(42), status)
+			assert.Equal(t, "ready\ntrapped\n", stdout.printed.String())
+			assert.Empty(t, stderr.String())
+		})
+	}
+}
