@@ -2,14 +2,27 @@
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
-# make lint   gofmt, go vet, staticcheck, go mod tidy
+# make lint   gofmt, go vet (also as for Windows and macOS), staticcheck, go mod tidy, the workflows, what is exported
+# make api    adds what is newly exported to api/*.txt
+# make cover  how much of the library the root module's tests run
+# make build  builds and vets every module; needs no PostgreSQL
+# make vuln   known vulnerabilities of what is built in (govulncheck)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # The modules of their own, which keep what they depend on out of the package's.
-MODULES = cmd/aadpool otelaadpool bench examples/ecosystem examples/tokenservice
+MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
 
-.PHONY: demo test soak bench lint postgresql
+# What programs import: api/*.txt lists its names, and its functions are short.
+LIBRARY = . $(wildcard aadpoolsql) otelaadpool
+PUBLIC = $(LIBRARY) aadpooltest
+
+# $(call in,modules,command) runs a command in each of the modules.
+in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
+
+.PHONY: demo test soak bench lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -19,9 +32,7 @@ demo: postgresql
 test: postgresql
 	go test -race -timeout 5m ./...
 	@# Four packages at a time: they mostly wait.
-	@for module in $(MODULES); do \
-		(set -x; cd $$module && go test -race -timeout 5m -p 4 ./...) || exit 1; \
-	done
+	@$(call in,$(MODULES),go test -race -timeout 5m -p 4 ./...)
 
 soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
@@ -32,9 +43,24 @@ bench: postgresql
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@for module in . $(MODULES); do \
-		(set -x; cd $$module && go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff) || exit 1; \
-	done
+	@$(call in,. $(MODULES),go vet ./... && GOOS=windows go vet ./... && GOOS=darwin go vet ./... && \
+		go run $(STATICCHECK) ./... && go mod tidy -diff)
+	go run ./scripts/length -lines 40 $(LIBRARY) $(wildcard internal/*) cmd/aadpool $(sort $(dir $(wildcard scripts/*/*.go)))
+	go run ./scripts/apilist $(PUBLIC)
+	go run $(ACTIONLINT) $(wildcard .github/workflows/*.yml)
+
+api:
+	go run ./scripts/apilist -add $(PUBLIC)
+
+cover: postgresql
+	go test -coverpkg ./... -coverprofile cover.out ./...
+	@go tool cover -func cover.out | tail -n 1
+
+build:
+	@$(call in,. $(MODULES),go build ./... && go vet ./...)
+
+vuln:
+	@$(call in,. $(MODULES),go run $(GOVULNCHECK) ./...)
 
 # PostgreSQL's server programs, installed where that can be done.
 postgresql:
