@@ -2,11 +2,11 @@
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
-# make lint   gofmt, go vet (also as for Windows and macOS), staticcheck, go mod tidy, the workflows, what is exported
-# make api    adds what is newly exported to api/*.txt
-# make cover  how much of the library the root module's tests run
-# make build  builds and vets every module; needs no PostgreSQL
-# make vuln   known vulnerabilities of what is built in (govulncheck)
+# make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
+# make api    adds new exported names to api/*.txt
+# make cover  how much of the library its tests run
+# make build  go build and go vet, on Windows too
+# make vuln   known vulnerabilities of what the modules depend on
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
@@ -43,8 +43,9 @@ bench: postgresql
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@$(call in,. $(MODULES),go vet ./... && GOOS=windows go vet ./... && GOOS=darwin go vet ./... && \
-		go run $(STATICCHECK) ./... && go mod tidy -diff)
+	@$(call in,. $(MODULES),go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff)
+	@# make build vets the other modules on the systems themselves: their dependencies take long to compile.
+	@$(call in,$(LIBRARY) cmd/aadpool,GOOS=windows go vet ./... && GOOS=darwin go vet ./...)
 	go run ./scripts/length -lines 40 $(LIBRARY) $(wildcard internal/*) cmd/aadpool $(sort $(dir $(wildcard scripts/*/*.go)))
 	go run ./scripts/apilist $(PUBLIC)
 	go run $(ACTIONLINT) $(wildcard .github/workflows/*.yml)
