@@ -1,25 +1,19 @@
 package aadpooltest
 
 import (
-	"crypto/subtle"
-	"errors"
-	"fmt"
+	"cmp"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// assertionAudience is what Entra wants a federated token to be for:
-// https://learn.microsoft.com/entra/workload-id/workload-identity-federation-create-trust
-const assertionAudience = "api://AzureADTokenExchange"
-
-// federatedTokenLife is the least that Kubernetes gives a projected service account token.
-const federatedTokenLife = time.Hour
+// defaultResourceV1 is what the v1.0 endpoint gives a token for when the request names no resource: the application ID of
+// Azure AD Graph, https://learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-party-apps-sign-in
+const defaultResourceV1 = "00000002-0000-0000-c000-000000000000"
 
 // entraHandler serves what clients ask login.microsoftonline.com.
 func (a *Authority) entraHandler() http.Handler {
@@ -28,6 +22,11 @@ func (a *Authority) entraHandler() http.Handler {
 	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", a.ofTenant(a.serveOpenIDConfiguration))
 	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", a.ofTenant(a.serveKeys))
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", a.tokenEndpoint(a.clientCredentials))
+	// The v1.0 endpoints: https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats
+	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", a.ofTenant(a.serveOpenIDConfigurationV1))
+	mux.HandleFunc("GET /{tenant}/discovery/keys", a.ofTenant(a.serveKeys))
+	mux.HandleFunc("GET /common/discovery/keys", a.serveKeys)
+	mux.HandleFunc("POST /{tenant}/oauth2/token", a.tokenEndpoint(a.clientCredentialsV1))
 	return mux
 }
 
@@ -35,7 +34,9 @@ func (a *Authority) entraHandler() http.Handler {
 func (a *Authority) ofTenant(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if tenant := r.PathValue("tenant"); !strings.EqualFold(tenant, a.tenantID) {
-			errTenantNotFound(tenant).answer(r).writeTo(w)
+			refusal := errTenantNotFound(tenant)
+			refusal.code = "invalid_tenant" // at discovery; the token endpoint says invalid_request
+			refusal.answer(r).writeTo(w)
 			return
 		}
 		serve(w, r)
@@ -74,11 +75,28 @@ func (a *Authority) serveOpenIDConfiguration(w http.ResponseWriter, _ *http.Requ
 		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{jwt.SigningMethodRS256.Alg()},
-		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
+		"token_endpoint_auth_methods_supported": clientAuthMethods,
+	}).writeTo(w)
+}
+
+// serveOpenIDConfigurationV1 is what clients of the v1.0 endpoints read.
+func (a *Authority) serveOpenIDConfigurationV1(w http.ResponseWriter, _ *http.Request) {
+	base := a.URL() + a.tenantID
+	jsonAnswer(http.StatusOK, map[string]any{
+		"issuer":                                a.issuer(),
+		"authorization_endpoint":                base + "/oauth2/authorize",
+		"token_endpoint":                        a.tokenURLV1(),
+		"jwks_uri":                              a.URL() + "common/discovery/keys",
+		"response_types_supported":              []string{"code", "id_token", "code id_token", "token id_token", "token"},
+		"subject_types_supported":               []string{"pairwise"},
+		"id_token_signing_alg_values_supported": []string{jwt.SigningMethodRS256.Alg()},
+		"token_endpoint_auth_methods_supported": clientAuthMethods,
 	}).writeTo(w)
 }
 
 func (a *Authority) tokenURL() string { return a.URL() + a.tenantID + "/oauth2/v2.0/token" }
+
+func (a *Authority) tokenURLV1() string { return a.URL() + a.tenantID + "/oauth2/token" }
 
 // clientCredentials answers the client credentials grant, by secret or assertion:
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow.
@@ -87,9 +105,13 @@ func (a *Authority) clientCredentials(r *http.Request) answer {
 	if refused != nil {
 		return refused.answer(r)
 	}
-	resource, ok := resourceOfScope(r.PostForm.Get("scope"))
+	scope := r.PostForm.Get("scope")
+	if scope == "" {
+		return errMissingParameter("scope").answer(r)
+	}
+	resource, ok := resourceOfScope(scope)
 	if !ok {
-		return errScope(r.PostForm.Get("scope")).answer(r)
+		return errScope(scope).answer(r)
 	}
 	token, refused := a.issue(p, resource)
 	if refused != nil {
@@ -107,142 +129,26 @@ func (a *Authority) clientCredentials(r *http.Request) answer {
 	return jsonAnswer(http.StatusOK, body)
 }
 
-func (a *Authority) authenticateClient(r *http.Request) (Principal, *entraError) {
-	if tenant := r.PathValue("tenant"); !strings.EqualFold(tenant, a.tenantID) {
-		return Principal{}, errTenantNotFound(tenant)
+// clientCredentialsV1 answers the same grant at the v1.0 endpoint: the request names a resource in place of a scope, and
+// numbers are strings in the answer.
+func (a *Authority) clientCredentialsV1(r *http.Request) answer {
+	p, refused := a.authenticateClient(r)
+	if refused != nil {
+		return refused.answer(r)
 	}
-	if grant := r.PostForm.Get("grant_type"); grant != "client_credentials" {
-		return Principal{}, errGrantType(grant)
+	resource := cmp.Or(r.PostForm.Get("resource"), defaultResourceV1)
+	token, refused := a.issue(p, resource)
+	if refused != nil {
+		return refused.answer(r)
 	}
-	clientID := r.PostForm.Get("client_id")
-	p, ok := a.principalByClientID(clientID)
-	if !ok || p.Kind == User {
-		return Principal{}, errApplicationNotFound(clientID, a.tenantID)
-	}
-	if assertion := r.PostForm.Get("client_assertion"); assertion != "" {
-		return p, a.checkAssertion(p, assertion)
-	}
-	secret := r.PostForm.Get("client_secret")
-	if secret == "" {
-		return Principal{}, errNoClientCredential()
-	}
-	if p.Secret == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(p.Secret)) == 0 {
-		return Principal{}, errWrongSecret(clientID)
-	}
-	return p, nil
-}
-
-// checkAssertion verifies either kind of client assertion: one that the client signed with its certificate's key names the
-// client as its issuer; any other is a federated token, from the issuer that this authority itself plays.
-func (a *Authority) checkAssertion(p Principal, assertion string) *entraError {
-	var unverified jwt.RegisteredClaims
-	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &unverified); err != nil {
-		return errAssertionSignature()
-	}
-	if strings.EqualFold(unverified.Issuer, p.ClientID) {
-		return a.checkCertificateAssertion(p, assertion)
-	}
-	return a.checkFederatedAssertion(p, assertion, unverified)
-}
-
-// checkCertificateAssertion: https://learn.microsoft.com/entra/identity-platform/certificate-credentials.
-func (a *Authority) checkCertificateAssertion(p Principal, assertion string) *entraError {
-	if p.Certificate == nil {
-		return errAssertionSignature()
-	}
-	_, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return p.Certificate.PublicKey, nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodPS256.Alg(), jwt.SigningMethodRS256.Alg()}),
-		jwt.WithAudience(a.tokenURL()),
-		jwt.WithSubject(p.ClientID),
-		jwt.WithExpirationRequired(),
-	)
-	return assertionRefusal(err, errAssertionSignature())
-}
-
-func (a *Authority) checkFederatedAssertion(p Principal, assertion string, unverified jwt.RegisteredClaims) *entraError {
-	if len(unverified.Audience) != 1 || unverified.Audience[0] != assertionAudience {
-		return errAssertionAudience(strings.Join(unverified.Audience, " "))
-	}
-	_, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return a.key.Public(), nil },
-		jwt.WithValidMethods([]string{jwt.SigningMethodRS256.Alg()}),
-		jwt.WithIssuer(a.federatedIssuer()),
-		jwt.WithSubject(federatedSubject(p)),
-		jwt.WithExpirationRequired(),
-	)
-	return assertionRefusal(err, errAssertionSubject(unverified.Subject))
-}
-
-func assertionRefusal(err error, otherwise *entraError) *entraError {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet):
-		return errAssertionTime()
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return errAssertionSignature()
-	}
-	return otherwise
-}
-
-// federatedIssuer is the issuer of the federated tokens: in Azure the OIDC issuer of an AKS cluster.
-func (a *Authority) federatedIssuer() string { return a.URL() + "federated/" }
-
-func federatedSubject(p Principal) string {
-	return "system:serviceaccount:default:" + p.ClientID
-}
-
-// FederatedToken returns an assertion, valid for an hour, that stands for the principal: the Kubernetes service account
-// token of a workload identity. It is what the callback of azidentity's ClientAssertionCredential returns, for a
-// [ServicePrincipal] or a [ManagedIdentity].
-func (a *Authority) FederatedToken(p Principal) (string, error) {
-	return a.signFederated(p, a.federatedIssuer(), time.Now())
-}
-
-func (a *Authority) signFederated(p Principal, issuer string, issuedAt time.Time) (string, error) {
-	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.RegisteredClaims{
-		Issuer:    issuer,
-		Subject:   federatedSubject(p),
-		Audience:  jwt.ClaimStrings{assertionAudience},
-		IssuedAt:  jwt.NewNumericDate(issuedAt),
-		NotBefore: jwt.NewNumericDate(issuedAt),
-		ExpiresAt: jwt.NewNumericDate(issuedAt.Add(federatedTokenLife)),
-		ID:        newUUID(),
+	expiresIn := strconv.FormatInt(token.expiresIn(), 10)
+	return jsonAnswer(http.StatusOK, map[string]string{
+		"token_type":     "Bearer",
+		"expires_in":     expiresIn,
+		"ext_expires_in": expiresIn,
+		"expires_on":     strconv.FormatInt(token.request.expiresAt().Unix(), 10),
+		"not_before":     strconv.FormatInt(token.request.issuedAt.Unix(), 10),
+		"resource":       resource,
+		"access_token":   token.token,
 	})
-	token.Header["kid"] = a.keyID
-	signed, err := token.SignedString(a.key)
-	if err != nil {
-		return "", fmt.Errorf("aadpooltest: sign a federated token for %q: %w", p.Name, err)
-	}
-	return signed, nil
-}
-
-// ClientSecretEnv returns the environment that azidentity's EnvironmentCredential reads for a client secret: the variables
-// AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET. p is what [Authority.Register] returned.
-func (a *Authority) ClientSecretEnv(p Principal) map[string]string {
-	return map[string]string{
-		"AZURE_AUTHORITY_HOST": a.URL(),
-		"AZURE_TENANT_ID":      a.tenantID,
-		"AZURE_CLIENT_ID":      p.ClientID,
-		"AZURE_CLIENT_SECRET":  p.Secret,
-	}
-}
-
-// WorkloadIdentityEnv returns the environment that the AKS webhook gives to a pod, which azidentity's
-// WorkloadIdentityCredential reads: AZURE_AUTHORITY_HOST, AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_FEDERATED_TOKEN_FILE.
-// It writes that file, azure-identity-token, into dir. p is what [Authority.Register] returned.
-func (a *Authority) WorkloadIdentityEnv(p Principal, dir string) (map[string]string, error) {
-	token, err := a.FederatedToken(p)
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(dir, "azure-identity-token")
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		return nil, fmt.Errorf("aadpooltest: write the federated token: %w", err)
-	}
-	return map[string]string{
-		"AZURE_AUTHORITY_HOST":       a.URL(),
-		"AZURE_TENANT_ID":            a.tenantID,
-		"AZURE_CLIENT_ID":            p.ClientID,
-		"AZURE_FEDERATED_TOKEN_FILE": file,
-	}, nil
 }

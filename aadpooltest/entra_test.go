@@ -158,6 +158,9 @@ func TestEntraRefusesRequests(t *testing.T) {
 		number int
 	}{
 		{"another grant", url.Values{"grant_type": {"password"}}, 400, "unsupported_grant_type", 70003},
+		{"no grant", url.Values{"grant_type": nil}, 400, "invalid_request", 900144},
+		{"no client", url.Values{"client_id": nil}, 400, "invalid_request", 900144},
+		{"no scope", url.Values{"scope": nil}, 400, "invalid_request", 900144},
 		{"no credential", url.Values{"client_secret": nil}, 401, "invalid_client", 7000216},
 		{"a scope without /.default", url.Values{"scope": {DefaultAudience + " openid"}}, 400, "invalid_scope", 1002012},
 		{"a user", url.Values{"client_id": {user.ClientID}, "client_secret": {user.Secret}}, 400, "unauthorized_client", 700016},

@@ -31,6 +31,11 @@ func errTenantNotFound(tenant string) *entraError {
 			"Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)}
 }
 
+func errMissingParameter(name string) *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_request", 900144,
+		fmt.Sprintf("The request body must contain the following parameter: '%s'.", name)}
+}
+
 func errApplicationNotFound(clientID, tenant string) *entraError {
 	return &entraError{http.StatusBadRequest, "unauthorized_client", 700016,
 		fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been "+
@@ -79,7 +84,8 @@ func errAssertionSubject(subject string) *entraError {
 		fmt.Sprintf("No matching federated identity record found for presented assertion subject '%s'.", subject)}
 }
 
-// description is the text that people see: the AADSTS number, the reason, and the IDs that support asks for.
+// description is the text that people see: the AADSTS number, the reason, and the IDs that support asks for. Up to 2023
+// Entra ended each with \r\n, as in azure-cli#22145; since 2024 there are spaces, as in azure-keyvault-emulator#324.
 func (e *entraError) description(traceID, correlationID, timestamp string) string {
 	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", e.number, e.text, traceID, correlationID, timestamp)
 }
@@ -98,6 +104,7 @@ func (e *entraError) answer(r *http.Request) answer {
 		"timestamp":         timestamp,
 		"trace_id":          traceID,
 		"correlation_id":    correlationID,
+		"error_uri":         fmt.Sprintf("https://login.microsoftonline.com/error?code=%d", e.number),
 	})
 }
 

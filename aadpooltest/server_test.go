@@ -158,6 +158,9 @@ func TestLoginIsRefused(t *testing.T) {
 			token := issue(t, a, "orders-api")
 			return token[:strings.LastIndexByte(token, '.')]
 		}, "28000", "The access token has invalid format."},
+		{"a token with a line break after it, as a file read whole has", "orders-api", func(t *testing.T, a *Authority) string {
+			return issue(t, a, "orders-api") + "\n"
+		}, "28000", "The access token has invalid format."},
 		{"no password", "orders-api", func(*testing.T, *Authority) string { return "" },
 			"28000", "The access token has invalid format."},
 		{"more than any token has", "orders-api", func(*testing.T, *Authority) string { return strings.Repeat("x", 20_000) },

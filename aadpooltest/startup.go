@@ -137,7 +137,7 @@ func bearerToken(response []byte) (string, error) {
 			continue
 		}
 		if scheme, token, _ := strings.Cut(credentials, " "); strings.EqualFold(scheme, "bearer") {
-			return strings.TrimSpace(token), nil
+			return strings.TrimLeft(token, " "), nil // what PostgreSQL skips too
 		}
 	}
 	return "", nil // the client asks where to get a token, and the refusal tells it

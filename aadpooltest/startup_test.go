@@ -170,6 +170,8 @@ func TestBearerToken(t *testing.T) {
 		{"what pgx and libpq send", "OAUTHBEARER", "n,,\x01auth=Bearer abc.def\x01\x01", "abc.def", ""},
 		{"with an authorization identity, host and port", "OAUTHBEARER", "n,a=jane,\x01host=h\x01port=5432\x01auth=Bearer abc\x01\x01", "abc", ""},
 		{"the scheme in another case", "OAUTHBEARER", "y,,\x01auth=BEARER abc\x01\x01", "abc", ""},
+		{"spaces before the token", "OAUTHBEARER", "n,,\x01auth=Bearer  abc\x01\x01", "abc", ""},
+		{"a line break after the token stays", "OAUTHBEARER", "n,,\x01auth=Bearer abc\n\x01\x01", "abc\n", ""},
 		{"no token", "OAUTHBEARER", "n,,\x01auth=\x01\x01", "", ""},
 		{"channel binding", "OAUTHBEARER", "p=tls-exporter,,\x01auth=Bearer abc\x01\x01", "", "malformed"},
 		{"nothing", "OAUTHBEARER", "", "", "malformed"},
