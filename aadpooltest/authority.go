@@ -59,9 +59,11 @@ type Authority struct {
 
 	mu             sync.Mutex // guards everything below
 	principals     []Principal
-	revoked        map[string]bool   // by principal name
-	systemAssigned string            // principal name
-	machineSecrets map[string]string // identity header, or path of the stand-in az: to principal name
+	changes        int                  // of principals, so far
+	servers        map[*Server]struct{} // to be told of changes
+	revoked        map[string]bool      // by principal name
+	systemAssigned string               // principal name
+	machineSecrets map[string]string    // identity header, or path of the stand-in az: to principal name
 	tokenLife      time.Duration
 	tokenAge       time.Duration
 	refreshIn      time.Duration
@@ -87,6 +89,7 @@ func NewAuthority() (*Authority, error) {
 		keyID:          randomID(20),
 		certPool:       rootsOf(certificate),
 		revoked:        map[string]bool{},
+		servers:        map[*Server]struct{}{},
 		machineSecrets: map[string]string{},
 		tokenLife:      defaultTokenLife,
 	}
@@ -145,6 +148,22 @@ func (a *Authority) TenantID() string { return a.tenantID }
 
 // CertPool returns the roots that a client of [Authority.URL] has to trust.
 func (a *Authority) CertPool() *x509.CertPool { return a.certPool.Clone() }
+
+// CertificatePEM returns the certificate that a client of [Authority.URL] has to trust, for programs that want a file:
+// SSL_CERT_FILE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and others name one. See also [Authority.TrustEnv].
+func (a *Authority) CertificatePEM() []byte { return certificatePEM(a.entra.TLS.Certificates[0]) }
+
+func (a *Authority) addServer(s *Server) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.servers[s] = struct{}{}
+}
+
+func (a *Authority) removeServer(s *Server) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.servers, s)
+}
 
 // ClientOptions returns what to put into the ClientOptions of any azidentity credential. Its transport trusts the
 // authority, brings requests for IMDS (http://169.254.169.254) and for Entra's instance discovery to it, and refuses every

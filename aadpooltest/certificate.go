@@ -1,6 +1,7 @@
 package aadpooltest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -21,35 +22,64 @@ const certificateLife = 7 * 24 * time.Hour
 // newServerCertificate makes a key and a self-signed certificate for 127.0.0.1, ::1, localhost and the names given.
 // Its Leaf is set: a client trusts the server by having it among its roots.
 func newServerCertificate(names ...string) (tls.Certificate, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make a server key: %w", err)
-	}
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("make a certificate serial number: %w", err)
-	}
-	now := time.Now()
-	template := &x509.Certificate{
-		SerialNumber:          serial,
+	return newCertificate(&x509.Certificate{
 		Subject:               pkix.Name{CommonName: "localhost", Organization: []string{"aadpooltest"}},
-		NotBefore:             now.Add(-time.Hour),
-		NotAfter:              now.Add(certificateLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		DNSNames:              append([]string{"localhost"}, names...),
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	}, nil)
+}
+
+// newCertificate makes a key, and a certificate as the template says, signed by the issuer or, without one, by itself.
+func newCertificate(template *x509.Certificate, issuer *tls.Certificate) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("sign a server certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("make a key: %w", err)
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+		return tls.Certificate{}, fmt.Errorf("make a certificate serial number: %w", err)
+	}
+	now := time.Now()
+	template.NotBefore, template.NotAfter = now.Add(-time.Hour), now.Add(certificateLife)
+	parent, signer := template, crypto.PrivateKey(key)
+	if issuer != nil {
+		parent, signer = issuer.Leaf, issuer.PrivateKey
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return tls.Certificate{}, fmt.Errorf("sign a certificate: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(der)
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("read back the server certificate: %w", err)
+		return tls.Certificate{}, fmt.Errorf("read back a certificate: %w", err)
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
+}
+
+// clusterCertificates are those of one PostgreSQL server.
+type clusterCertificates struct {
+	server  tls.Certificate // what it shows
+	clients tls.Certificate // signs the certificates of clients; its key never leaves this process
+}
+
+func newClusterCertificates() (*clusterCertificates, error) {
+	server, err := newServerCertificate()
+	if err != nil {
+		return nil, fmt.Errorf("aadpooltest: %w", err)
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "aadpooltest clients"},
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	clients, err := newCertificate(template, nil)
+	if err != nil {
+		return nil, fmt.Errorf("aadpooltest: a root for clients: %w", err)
+	}
+	return &clusterCertificates{server, clients}, nil
 }
 
 // rootsOf returns a pool that trusts the one certificate.

@@ -199,7 +199,7 @@ func (c *connection) logIn(ctx context.Context, startup *pgproto3.StartupMessage
 	if err := c.reach(ctx, PhasePassword); err != nil {
 		return nil, err
 	}
-	if err := c.checkToken(token, audience); err != nil {
+	if err := c.checkToken(ctx, token, audience); err != nil {
 		if method == OAuthBearer {
 			c.refuseBearer(audience)
 		}
@@ -295,7 +295,7 @@ func (c *connection) askToken(method AuthMethod) (string, error) {
 }
 
 // checkToken decides whether the token is good for the role.
-func (c *connection) checkToken(token, audience string) error {
+func (c *connection) checkToken(ctx context.Context, token, audience string) error {
 	claims, err := c.server.authority.Verify(token, audience)
 	principal, known := Principal{}, false
 	if err == nil {
@@ -309,13 +309,20 @@ func (c *connection) checkToken(token, audience string) error {
 		return fatal("28000", "a password came without TLS")
 	case err != nil:
 		return tokenRefusal(err, audience)
-	case !known || !principal.mayUse(c.login.Role) || c.server.isMissing(c.login.Role):
+	case !known:
+		return c.server.roleRefusal(c.login.Role, principal)
+	}
+	in, err := c.server.letsIn(ctx, principal, claims, c.login.Role)
+	if err != nil {
+		return asPgError(err)
+	}
+	if !in {
 		return c.server.roleRefusal(c.login.Role, principal)
 	}
 	return nil
 }
 
-// mayUse tells whether the principal is let in as the role: its own or that of a group it is in. Case counts.
+// mayUse reports whether the role has the name of the principal or of a group that it is in. Case counts.
 func (p Principal) mayUse(role string) bool {
 	return p.Name == role || slices.Contains(p.Groups, role)
 }
@@ -340,6 +347,9 @@ func (c *connection) refuseBearer(audience string) {
 func (c *connection) openSession(ctx context.Context, params map[string]string) (*pgconn.HijackedConn, error) {
 	if err := c.server.ensureRole(ctx, c.login.Role); err != nil {
 		return nil, err
+	}
+	if c.server.hasDirectory() {
+		params[tenantSetting] = c.server.authority.tenantID
 	}
 	conn, err := c.server.postgres.connectAs(ctx, c.login.Role, c.login.Database, params)
 	if err != nil {

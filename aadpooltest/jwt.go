@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/big"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,8 @@ type Claims struct {
 	Name string
 	// IssuedAt and ExpiresAt are the token's iat and exp, in whole seconds.
 	IssuedAt, ExpiresAt time.Time
+
+	multiFactor bool // amr has mfa
 }
 
 // TokenOption changes the token that [Authority.Issue] makes.
@@ -197,12 +200,13 @@ func (a *Authority) issuer() string { return "https://sts.windows.net/" + a.tena
 // verifiedClaims is the part of the claim set that Verify reads.
 type verifiedClaims struct {
 	jwt.RegisteredClaims
-	AppDisplayName string `json:"app_displayname"`
-	AppID          string `json:"appid"`
-	MIResourceID   string `json:"xms_mirid"`
-	ObjectID       string `json:"oid"`
-	TenantID       string `json:"tid"`
-	UPN            string `json:"upn"`
+	AppDisplayName string   `json:"app_displayname"`
+	AppID          string   `json:"appid"`
+	Methods        []string `json:"amr"`
+	MIResourceID   string   `json:"xms_mirid"`
+	ObjectID       string   `json:"oid"`
+	TenantID       string   `json:"tid"`
+	UPN            string   `json:"upn"`
 }
 
 // Verify checks a token as the database server does: that this authority signed and issued it, that it is for the
@@ -233,6 +237,8 @@ func (a *Authority) Verify(token, audience string) (Claims, error) {
 		Name:      c.name(),
 		IssuedAt:  c.IssuedAt.Time,
 		ExpiresAt: c.ExpiresAt.Time,
+
+		multiFactor: slices.Contains(c.Methods, "mfa"),
 	}, nil
 }
 

@@ -35,9 +35,10 @@ type Postgres struct {
 	config *pgconn.Config // what dsn was parsed to, once: later changes to PG* variables do not matter
 
 	// What follows is empty for a server that somebody else started.
-	dir  string
-	port int
-	stop func() error
+	dir   string
+	port  int
+	relay *relayTLS // nil where the system has no relayAddress
+	stop  func() error
 }
 
 // StartPostgres starts a PostgreSQL server in a temporary directory and returns when it accepts connections. ctx bounds
@@ -95,18 +96,17 @@ func (p *Postgres) TLSDSN(role string) (string, error) {
 	if !p.started() {
 		return "", fmt.Errorf("aadpooltest: TLS cannot be set up on a server that somebody else started: unset %s", DatabaseEnv)
 	}
-	return tlsDSN(role, net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), filepath.Join(p.dir, serverCertFile)), nil
+	return tlsDSN(role, net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), "postgres", filepath.Join(p.dir, serverCertFile)), nil
 }
 
 // tlsDSN returns the connection string of role at addr, trusting the certificates of the file rootCert only.
-func tlsDSN(role, addr, rootCert string) string {
-	return formatDSN(role, addr, url.Values{"sslmode": {"verify-full"}, "sslrootcert": {rootCert}})
+func tlsDSN(role, addr, database, rootCert string) string {
+	return formatDSN(role, addr, database, url.Values{"sslmode": {"verify-full"}, "sslrootcert": {rootCert}})
 }
 
-// formatDSN returns a connection string to the database postgres.
-func formatDSN(role, addr string, parameters url.Values) string {
+func formatDSN(role, addr, database string, parameters url.Values) string {
 	query := strings.ReplaceAll(parameters.Encode(), "+", "%20") // libpq, unlike pgx, takes + for itself
-	dsn := url.URL{Scheme: "postgres", User: url.User(role), Host: addr, Path: "/postgres", RawQuery: query}
+	dsn := url.URL{Scheme: "postgres", User: url.User(role), Host: addr, Path: "/" + database, RawQuery: query}
 	return dsn.String()
 }
 
@@ -161,8 +161,12 @@ func (p *Postgres) connectAs(ctx context.Context, role, database string, params 
 	config.Database = database
 	config.RuntimeParams = params
 	if p.started() {
-		// The socket trusts whoever can reach it.
-		config.User = role
+		config.User = role // the socket trusts whoever can reach it
+		if p.relay != nil {
+			if err := p.relay.use(config, p.port); err != nil {
+				return nil, err
+			}
+		}
 		return pgconn.ConnectConfig(ctx, config)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)

@@ -30,7 +30,12 @@ const stopTimeout = 20 * time.Second
 // superuser is the role that initdb makes.
 const superuser = "postgres"
 
-const serverKeyFile = "server.key"
+// Files and directories below that of a server, besides serverCertFile.
+const (
+	serverKeyFile  = "server.key"
+	clientRootFile = "client-root.crt" // verifies the certificates of relayTLS
+	socketDir      = "socket"          // only the owner can enter it
+)
 
 // serverSettings trade every safety against a crash for speed: the data never outlives the server.
 var serverSettings = []string{
@@ -41,8 +46,10 @@ var serverSettings = []string{
 	"ssl=on",
 }
 
-// hba lets everybody in who can reach the Unix socket, which only the server's own user and root can.
+// hba lets everybody in who can reach the Unix socket, which only the server's own user and root can. From relayAddress it
+// takes a certificate with the role's name, which only this process can make; from elsewhere a password.
 const hba = `local   all all              trust
+hostssl all all ` + relayAddress + `/32 cert
 hostssl all all 127.0.0.1/32 password
 `
 
@@ -72,7 +79,14 @@ func startCluster(ctx context.Context, bin string, account *syscall.Credential) 
 		return nil, err
 	}
 	removeDir := func() error { return os.RemoveAll(dir) }
+	certificates, err := newClusterCertificates()
+	if err != nil {
+		return nil, errors.Join(err, removeDir())
+	}
 	if err := initCluster(ctx, bin, dir, account); err != nil {
+		return nil, errors.Join(err, removeDir())
+	}
+	if err := configureCluster(dir, account, certificates); err != nil {
 		return nil, errors.Join(err, removeDir())
 	}
 	port, err := freePort()
@@ -84,7 +98,7 @@ func startCluster(ctx context.Context, bin string, account *syscall.Credential) 
 		return nil, errors.Join(err, removeDir())
 	}
 	stop := sync.OnceValue(func() error { return errors.Join(server.shutDown(), removeDir()) })
-	dsn := socketDSN(dir, port)
+	dsn := socketDSN(filepath.Join(dir, socketDir), port)
 	config, err := pgconn.ParseConfig(dsn)
 	if err == nil {
 		err = server.waitReady(ctx, config)
@@ -92,7 +106,7 @@ func startCluster(ctx context.Context, bin string, account *syscall.Credential) 
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	return &Postgres{dsn: dsn, config: config, dir: dir, port: port, stop: stop}, nil
+	return &Postgres{dsn: dsn, config: config, dir: dir, port: port, relay: certificates.relayTLS(), stop: stop}, nil
 }
 
 // serverAccount returns the user to run the server as: nil for this process's own. PostgreSQL refuses root.
@@ -118,7 +132,8 @@ func serverAccount() (*syscall.Credential, error) {
 	return nil, errors.New("aadpooltest: PostgreSQL refuses to run as root, and there is no user postgres or nobody: add one, or run as another user")
 }
 
-// makeServerDir makes the directory that holds everything of one server, and that account owns.
+// makeServerDir makes the directory that holds everything of one server, and that account owns. Others may pass through it,
+// to the certificate that clients trust; what is not for them has modes of its own.
 func makeServerDir(account *syscall.Credential) (string, error) {
 	parent := os.TempDir()
 	if !fitsSocket(parent) || account != nil && !reachable(parent) {
@@ -128,7 +143,7 @@ func makeServerDir(account *syscall.Credential) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("aadpooltest: making a directory for PostgreSQL: %w", err)
 	}
-	if err := giveTo(account, dir); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o711), giveTo(account, dir)); err != nil {
 		return "", errors.Join(err, os.Remove(dir))
 	}
 	return dir, nil
@@ -137,7 +152,7 @@ func makeServerDir(account *syscall.Credential) (string, error) {
 // fitsSocket tells whether the server's socket below dir has a path that the operating system takes: 103 bytes on macOS
 // and the BSDs, 107 on Linux (unix(7)).
 func fitsSocket(dir string) bool {
-	return len(dir)+len("/aadpooltest-4294967295/.s.PGSQL.65535") <= 103
+	return len(dir)+len("/aadpooltest-4294967295/"+socketDir+"/.s.PGSQL.65535") <= 103
 }
 
 // reachable tells whether every user may pass through dir, which a TMPDIR below root's home is not.
@@ -166,10 +181,9 @@ func giveTo(account *syscall.Credential, path string) error {
 	return nil
 }
 
-// initCluster makes the database cluster dir/data, and in dir the certificate that the server shows.
+// initCluster makes the database cluster dir/data.
 func initCluster(ctx context.Context, bin, dir string, account *syscall.Credential) error {
-	data := filepath.Join(dir, "data")
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", data,
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", filepath.Join(dir, "data"),
 		"--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
 	cmd.Dir = dir
 	cmd.Env = serverEnv()
@@ -177,24 +191,35 @@ func initCluster(ctx context.Context, bin, dir string, account *syscall.Credenti
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("aadpooltest: initdb failed: %w: %s", err, bytes.TrimSpace(out))
 	}
-	certificate, err := newServerCertificate()
+	return nil
+}
+
+// configureCluster writes what the server reads besides its data, and makes the directory of its socket.
+func configureCluster(dir string, account *syscall.Credential, c *clusterCertificates) error {
+	key, err := privateKeyPEM(c.server)
 	if err != nil {
 		return fmt.Errorf("aadpooltest: %w", err)
 	}
-	key, err := privateKeyPEM(certificate)
-	if err != nil {
-		return fmt.Errorf("aadpooltest: %w", err)
+	if err := os.Mkdir(filepath.Join(dir, socketDir), 0o700); err != nil {
+		return fmt.Errorf("aadpooltest: configuring PostgreSQL: %w", err)
 	}
-	for path, content := range map[string][]byte{
-		filepath.Join(data, "pg_hba.conf"): []byte(hba),
-		filepath.Join(dir, serverCertFile): certificatePEM(certificate),
-		filepath.Join(dir, serverKeyFile):  key,
+	if err := giveTo(account, filepath.Join(dir, socketDir)); err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		path    string
+		content []byte
+		mode    os.FileMode
+	}{
+		{filepath.Join(dir, "data", "pg_hba.conf"), []byte(hba), 0o600},
+		{filepath.Join(dir, serverCertFile), certificatePEM(c.server), 0o644},
+		{filepath.Join(dir, serverKeyFile), key, 0o600}, // PostgreSQL refuses a key that others can read
+		{filepath.Join(dir, clientRootFile), certificatePEM(c.clients), 0o600},
 	} {
-		// PostgreSQL refuses a key that others can read.
-		if err := os.WriteFile(path, content, 0o600); err != nil {
+		if err := writeFile(file.path, file.content, file.mode); err != nil {
 			return fmt.Errorf("aadpooltest: configuring PostgreSQL: %w", err)
 		}
-		if err := giveTo(account, path); err != nil {
+		if err := giveTo(account, file.path); err != nil {
 			return err
 		}
 	}
@@ -223,9 +248,9 @@ func freePort() (int, error) {
 	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
-// socketDSN returns the superuser's connection string for a server that startPostmaster started.
+// socketDSN returns the superuser's connection string for the server whose socket is in dir.
 func socketDSN(dir string, port int) string {
-	return formatDSN(superuser, "", url.Values{
+	return formatDSN(superuser, "", "postgres", url.Values{
 		"host":    {dir},
 		"port":    {strconv.Itoa(port)},
 		"sslmode": {"disable"}, // PostgreSQL has no TLS on Unix sockets
@@ -249,10 +274,11 @@ func startPostmaster(bin, dir string, port int, account *syscall.Credential) (*p
 	args := []string{"-c", superviseScript, "sh", dir, filepath.Join(bin, "postgres"),
 		"-D", filepath.Join(dir, "data"),
 		"-p", strconv.Itoa(port),
-		"-k", dir,
+		"-k", filepath.Join(dir, socketDir),
 		"-c", "listen_addresses=127.0.0.1",
 		"-c", "ssl_cert_file=" + filepath.Join(dir, serverCertFile),
 		"-c", "ssl_key_file=" + filepath.Join(dir, serverKeyFile),
+		"-c", "ssl_ca_file=" + filepath.Join(dir, clientRootFile),
 	}
 	for _, setting := range serverSettings {
 		args = append(args, "-c", setting)

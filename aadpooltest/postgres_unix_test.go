@@ -4,6 +4,7 @@ package aadpooltest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -147,4 +149,62 @@ func TestServerDirFitsItsUser(t *testing.T) {
 		defer os.Remove(dir)
 		assert.Equal(t, "/tmp", filepath.Dir(dir))
 	})
+}
+
+// Other users may read the certificate that the DSNs name, and nothing else.
+func TestServerDirectoryShowsOthersTheCertificateOnly(t *testing.T) {
+	pg := startOwnPostgres(t)
+	for name, mode := range map[string]os.FileMode{
+		".":            0o711,
+		serverCertFile: 0o644,
+		serverKeyFile:  0o600,
+		clientRootFile: 0o600,
+		socketDir:      0o700,
+		"data":         0o700,
+		"log":          0o600,
+	} {
+		info, err := os.Stat(filepath.Join(pg.dir, name))
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm(), name)
+	}
+}
+
+// The address alone opens nothing: a certificate of this process has to be shown.
+func TestRelayNeedsACertificate(t *testing.T) {
+	pg := startOwnPostgres(t)
+	if pg.relay == nil {
+		t.Skip("this system has no " + relayAddress)
+	}
+	require.NoError(t, pg.EnsureRole(t.Context(), "orders-api"))
+	config, err := pgconn.ParseConfig(pg.DSN())
+	require.NoError(t, err)
+	config.User = "orders-api"
+	require.NoError(t, pg.relay.use(config, pg.port))
+	for _, row := range []struct {
+		name   string
+		change func(*pgconn.Config)
+		want   string
+	}{
+		{"none", func(c *pgconn.Config) { c.TLSConfig.Certificates = nil }, "requires a valid client certificate"},
+		{"another role's", func(c *pgconn.Config) { c.User = superuser }, "certificate authentication failed"},
+		{"another maker's", func(c *pgconn.Config) {
+			certificates, err := newClusterCertificates()
+			require.NoError(t, err)
+			relay := &relayTLS{certificates: certificates}
+			certificate, err := relay.clientCertificate("orders-api")
+			require.NoError(t, err)
+			c.TLSConfig.Certificates = []tls.Certificate{certificate}
+		}, ""},
+		{"no TLS", func(c *pgconn.Config) { c.TLSConfig = nil }, "no pg_hba.conf entry"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			changed := config.Copy()
+			row.change(changed)
+			_, err := pgconn.ConnectConfig(t.Context(), changed)
+			require.ErrorContains(t, err, row.want)
+		})
+	}
+	conn, err := pgconn.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
 }

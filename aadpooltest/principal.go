@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -57,6 +58,9 @@ type Principal struct {
 	// Groups are the display names of the Entra groups that the principal is a member of. A [Server] lets it log in as
 	// such a group's role with its own token.
 	Groups []string
+	// Administrator makes the principal a Microsoft Entra administrator of every [Server] of the authority: see
+	// [Server] for what that allows.
+	Administrator bool
 }
 
 // String names the principal, without its secret.
@@ -80,8 +84,10 @@ func (a *Authority) Register(p Principal) Principal {
 	if p.Secret == "" && p.Kind == ServicePrincipal {
 		p.Secret = rand.Text()
 	}
+	defer a.notifyServers() // once the lock is released
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.changes++
 	delete(a.revoked, p.Name)
 	if i := slices.IndexFunc(a.principals, func(q Principal) bool { return q.Name == p.Name }); i >= 0 {
 		a.principals[i] = p
@@ -89,6 +95,16 @@ func (a *Authority) Register(p Principal) Principal {
 		a.principals = append(a.principals, p)
 	}
 	return p
+}
+
+// notifyServers tells the servers of the authority that a principal has been registered.
+func (a *Authority) notifyServers() {
+	a.mu.Lock()
+	servers := slices.Collect(maps.Keys(a.servers))
+	a.mu.Unlock()
+	for _, s := range servers {
+		s.directoryChanged()
+	}
 }
 
 // Revoke makes every later token request of the principal fail as when an administrator has turned it off: with
@@ -134,7 +150,12 @@ func (a *Authority) isRevoked(p Principal) bool {
 func newUUID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails, by its documentation
-	b[6] = b[6]&0x0f | 0x40
+	return formatUUID(b, 4)
+}
+
+// formatUUID returns the bytes as a UUID of the version.
+func formatUUID(b [16]byte, version byte) string {
+	b[6] = b[6]&0x0f | version<<4
 	b[8] = b[8]&0x3f | 0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

@@ -80,6 +80,9 @@ type Server struct {
 	close   context.CancelFunc
 	serving sync.WaitGroup // the accept loop and every connection
 
+	directoryMu      sync.Mutex // held while PostgreSQL is told about principals; guards directoryVersion
+	directoryVersion int        // the authority's changes that PostgreSQL knows; 0: none, there is no administrator
+
 	rolesMu sync.Mutex // held while a role is created, so that a burst of logins creates it once; guards roles
 	roles   map[string]bool
 
@@ -91,6 +94,7 @@ type Server struct {
 	method       AuthMethod
 	audience     string
 	missing      []string // roles
+	strict       bool     // no role is made at its first login
 	maxPassword  int      // 0: no limit of its own
 	fault        Fault
 	faultChanged chan struct{} // closed when fault is replaced
@@ -130,25 +134,35 @@ func NewServer(a *Authority, pg *Postgres) (*Server, error) {
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.serving.Go(s.accept)
+	a.addServer(s)
 	return s, nil
 }
 
 // writeRootFile writes the certificate where it is removed even if this process is killed: into PostgreSQL's directory.
-// There is none when somebody else started PostgreSQL; then it is a temporary file.
+// There is none when somebody else started PostgreSQL; then it is a temporary file. Processes of other users can read it.
 func writeRootFile(dir string, pem []byte) (string, error) {
 	file, err := os.CreateTemp(dir, "aadpooltest-*.crt")
 	if err != nil {
 		return "", fmt.Errorf("aadpooltest: writing the server's certificate: %w", err)
 	}
 	_, err = file.Write(pem)
-	if err := errors.Join(err, file.Close()); err != nil {
+	if err := errors.Join(err, file.Chmod(0o644), file.Close()); err != nil {
 		return "", fmt.Errorf("aadpooltest: writing the server's certificate: %w", errors.Join(err, os.Remove(file.Name())))
 	}
 	return file.Name(), nil
 }
 
+// writeFile is os.WriteFile with a mode that the umask does not change.
+func writeFile(name string, content []byte, mode os.FileMode) error {
+	if err := os.WriteFile(name, content, mode); err != nil {
+		return err
+	}
+	return os.Chmod(name, mode)
+}
+
 // Close stops listening, cuts every connection and returns when nothing is left of them. Calling it again does nothing.
 func (s *Server) Close() {
+	s.authority.removeServer(s)
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
@@ -174,7 +188,7 @@ func (s *Server) Addr() string { return s.listener.Addr().String() }
 
 // DSN returns a connection string for role, without a password: verify-full, with the server's certificate in a file that
 // exists until [Server.Close]. The database is postgres.
-func (s *Server) DSN(role string) string { return tlsDSN(role, s.Addr(), s.rootFile) }
+func (s *Server) DSN(role string) string { return tlsDSN(role, s.Addr(), "postgres", s.rootFile) }
 
 // CertPool returns the roots that a client of the server has to trust.
 func (s *Server) CertPool() *x509.CertPool { return s.certPool.Clone() }
@@ -214,7 +228,7 @@ func (s *Server) SetAudience(resource string) {
 	s.audience = resource
 }
 
-// SetMissingRoles makes the server refuse these roles as one does on which nobody has created them; by default it creates
+// SetMissingRoles makes the server refuse these roles until an Entra administrator has created them; by default it creates
 // a role at its first login. Calling it again replaces the list.
 func (s *Server) SetMissingRoles(names ...string) {
 	s.mu.Lock()
@@ -230,10 +244,19 @@ func (s *Server) SetMaxPassword(n int) {
 	s.maxPassword = n
 }
 
-func (s *Server) isMissing(role string) bool {
+// SetCreateRoles sets whether the server creates a role at its first login. Default: true. With false it is as Azure's
+// servers are: a role can log in once an Entra administrator has created it with pgaadauth_create_principal.
+func (s *Server) SetCreateRoles(create bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.missing, role)
+	s.strict = !create
+}
+
+// makesRole reports whether the role is created at its first login.
+func (s *Server) makesRole(role string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.strict && !slices.Contains(s.missing, role)
 }
 
 func (s *Server) takesPassword(n int) bool {
@@ -333,3 +356,22 @@ func (s *Server) ensureRole(ctx context.Context, role string) error {
 	s.roles[role] = true
 	return nil
 }
+
+// CreateDatabase creates a database that the role owns, and returns the owner's connection string to it, as [Server.DSN]
+// does for the database postgres. The role is created too, unless [Server.SetCreateRoles] says otherwise. A migration, for
+// example, may then create tables. It fails if there is a database of that name: PostgreSQL's error is in the error's chain.
+func (s *Server) CreateDatabase(ctx context.Context, name, owner string) (dsn string, err error) {
+	if s.makesRole(owner) {
+		if err := s.ensureRole(ctx, owner); err != nil {
+			return "", err
+		}
+	}
+	if err := s.postgres.exec(ctx, "CREATE DATABASE "+quoteIdentifier(name)+" OWNER "+quoteIdentifier(owner)); err != nil {
+		return "", fmt.Errorf("aadpooltest: creating the database %q for the role %q: %w", name, owner, err)
+	}
+	return tlsDSN(owner, s.Addr(), name, s.rootFile), nil
+}
+
+// CertificatePEM returns the certificate that a client of the server has to trust, for clients that want a file: libpq's
+// sslrootcert, for example. [Server.DSN] names such a file already, which processes of other users can read too.
+func (s *Server) CertificatePEM() []byte { return certificatePEM(s.tls.Certificates[0]) }

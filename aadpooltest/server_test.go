@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
@@ -398,4 +399,43 @@ func TestCertificateGoesAwayWithPostgres(t *testing.T) {
 	require.NoError(t, pg.Stop())
 	_, err = os.Stat(s.rootFile)
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// A program may look for itself whether its connection is encrypted.
+func TestSessionSeesTLSAndAnAddress(t *testing.T) {
+	a, s := newServer(t)
+	if sharedPostgres(t).relay == nil {
+		t.Skip("this system has no 127.0.0.2, or PostgreSQL is somebody else's")
+	}
+	conn := mustConnect(t, a, s, `Jörg "J" O'Neil#EXT#@contoso.com`)
+	assert.True(t, queryOne[bool](t, conn, "select ssl from pg_stat_ssl where pid = pg_backend_pid()"))
+	assert.Equal(t, relayAddress, queryOne[string](t, conn, "select host(inet_client_addr())"))
+}
+
+func TestRoleNameThatPostgresCuts(t *testing.T) {
+	a, s := newServer(t)
+	long := strings.Repeat("x", 70)
+	assert.Equal(t, long[:63], queryOne[string](t, mustConnect(t, a, s, long), "select session_user"))
+}
+
+func TestCertificatePEM(t *testing.T) {
+	a, s := newServer(t)
+	dsn, err := url.Parse(s.DSN("orders-api"))
+	require.NoError(t, err)
+	file := dsn.Query().Get("sslrootcert")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, string(content), string(s.CertificatePEM()))
+	info, err := os.Stat(file)
+	require.NoError(t, err)
+	assert.Equal(t, "-rw-r--r--", info.Mode().String(), "clients may run as another user")
+
+	for name, row := range map[string]struct {
+		pem  []byte
+		want *x509.CertPool
+	}{"Server": {s.CertificatePEM(), s.CertPool()}, "Authority": {a.CertificatePEM(), a.CertPool()}} {
+		pool := x509.NewCertPool()
+		require.True(t, pool.AppendCertsFromPEM(row.pem), name)
+		assert.True(t, pool.Equal(row.want), name)
+	}
 }

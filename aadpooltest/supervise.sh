@@ -3,6 +3,7 @@
 # The server is shut down, fast, when standard input ends. That is a pipe whose other end only the Go process holds, so it
 # ends however that process ends, even by SIGKILL. (Linux's parent-death signal could not remove the directory, would come
 # when a mere thread of the parent ends, and exists nowhere else.)
+umask 077 # others may pass through the directory, and the log is not for them
 exec 3<&0
 dir=$1
 shift
