@@ -56,6 +56,7 @@ type Authority struct {
 	cancel  context.CancelFunc
 
 	requests atomic.Int64
+	tunnels  sync.WaitGroup // of ProxyEnv
 
 	mu             sync.Mutex // guards everything below
 	principals     []Principal
@@ -128,8 +129,11 @@ func newHTTPServer(handler http.Handler) (*httptest.Server, error) {
 // Close ends the authority. It returns when every request has ended, those that hang included: their clients see the
 // connection cut. Calling it again does nothing.
 func (a *Authority) Close() {
+	a.mu.Lock()
 	a.cancel()
+	a.mu.Unlock()
 	a.client.CloseIdleConnections()
+	a.tunnels.Wait()
 	a.entra.Close()
 	a.machine.Close()
 }

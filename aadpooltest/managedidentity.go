@@ -22,7 +22,7 @@ func (a *Authority) machineHandler() http.Handler {
 	mux.HandleFunc("GET "+imdsPath, a.serveIMDS)
 	mux.HandleFunc("GET "+appServicePath, a.tokenEndpoint(a.appService))
 	mux.HandleFunc("GET "+azureCLIPath+"{secret}", a.tokenEndpoint(a.azureCLI))
-	return mux
+	return a.proxied(mux)
 }
 
 // SetSystemAssigned makes the managed identity of that name the machine's system-assigned one: what IMDS answers for when
