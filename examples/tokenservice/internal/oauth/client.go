@@ -38,12 +38,27 @@ func (s *Server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCreden
 		return nil, request.busy()
 	}
 	if reason := refusal(login, matches); reason != "" {
-		if err := s.store.LoginFailed(ctx, clientID, request.address, reason, s.config.Throttle); err != nil {
+		return nil, s.refuse(ctx, clientID, reason)
+	}
+	if login.Failed {
+		if err := s.store.ClearFailures(ctx, clientID, request.address); err != nil {
 			return nil, s.failed(ctx, err)
 		}
-		return nil, request.invalidClient()
 	}
 	return client{principal: login.Principal}, nil
+}
+
+// refuse counts a failed login. Those beyond the limit are answered as if they had not been looked at.
+func (s *Server) refuse(ctx context.Context, clientID uuid.UUID, reason string) error {
+	request := requestFrom(ctx)
+	blocked, err := s.store.LoginFailed(ctx, clientID, request.address, reason, s.config.Throttle)
+	switch {
+	case err != nil:
+		return s.failed(ctx, err)
+	case blocked > 0:
+		return request.tooMany(blocked)
+	}
+	return request.invalidClient()
 }
 
 // refusal says why a login fails, for the audit log. The client is not told.

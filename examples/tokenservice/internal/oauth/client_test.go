@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -29,9 +30,9 @@ func (s countingStore) Login(ctx context.Context, id uuid.UUID, secretID string,
 	return s.oneClient.Login(ctx, id, secretID, address, limits)
 }
 
-func (s countingStore) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, store.Throttle) error {
+func (s countingStore) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, store.Throttle) (time.Duration, error) {
 	s.done.records++
-	return nil
+	return 0, nil
 }
 
 type countingHasher struct {

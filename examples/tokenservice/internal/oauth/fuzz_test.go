@@ -50,9 +50,11 @@ func (c *oneClient) Login(_ context.Context, id uuid.UUID, secretID string, _ ne
 	return login, nil
 }
 
-func (c *oneClient) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, store.Throttle) error {
-	return nil
+func (c *oneClient) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, store.Throttle) (time.Duration, error) {
+	return 0, nil
 }
+
+func (c *oneClient) ClearFailures(context.Context, uuid.UUID, netip.Addr) error { return nil }
 
 func (c *oneClient) StartFamily(context.Context, store.Actor, uuid.UUID, string, secret.RefreshToken, store.Lifetimes) error {
 	return nil

@@ -21,7 +21,8 @@ import (
 // Store is what the server needs of the database. [store.Store] is one.
 type Store interface {
 	Login(ctx context.Context, clientID uuid.UUID, secretID string, address netip.Addr, limits store.Throttle) (store.Login, error)
-	LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string, limits store.Throttle) error
+	LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string, limits store.Throttle) (blocked time.Duration, err error)
+	ClearFailures(ctx context.Context, clientID uuid.UUID, address netip.Addr) error
 	StartFamily(ctx context.Context, by store.Actor, clientID uuid.UUID, audience string, token secret.RefreshToken, lives store.Lifetimes) error
 	Refresh(ctx context.Context, by store.Actor, exchange store.Exchange, lives store.Lifetimes) (audience string, err error)
 	RevokeToken(ctx context.Context, by store.Actor, clientID uuid.UUID, token secret.RefreshToken) error

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -244,4 +246,67 @@ func TestThrottling(t *testing.T) {
 		assert.Equal(t, 401, attempt(other, billing, false).status)
 	}
 	assert.Equal(t, http.StatusTooManyRequests, attempt(e.replica, third, true).status, "the address has failed too often")
+}
+
+// Wrong secrets that are checked at the same moment, on two replicas, are counted one after the other.
+func TestThrottlingOfWrongSecretsAtOnce(t *testing.T) {
+	t.Parallel()
+	const limit, attempts = 5, 40
+	for _, row := range []struct {
+		name     string
+		throttle store.Throttle
+		client   func(localservice.Registration) localservice.Registration
+	}{
+		{"of one client", store.Throttle{PerPrincipal: limit, PerAddress: 1000, Window: time.Hour},
+			func(known localservice.Registration) localservice.Registration { return known }},
+		{"of any clients", store.Throttle{PerPrincipal: limit, PerAddress: limit, Window: time.Hour},
+			func(localservice.Registration) localservice.Registration {
+				return localservice.Registration{ClientID: uuid.New()}
+			}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t, func(c *service.Config) { c.OAuth.Throttle = row.throttle })
+			replicas := []*localservice.Replica{e.replica, e.start(nil)}
+			known := e.register("orders")
+			var guessing sync.WaitGroup
+			var refused, throttled atomic.Int64
+			for n := range attempts {
+				guess := row.client(known)
+				guess.Secret = secret.NewClientSecret()
+				guessing.Go(func() {
+					a, err := e.send(tokenRequest(replicas[n%len(replicas)], guess, "grant_type", "client_credentials"))
+					switch {
+					case !assert.NoError(t, err):
+					case a.status == http.StatusUnauthorized:
+						refused.Add(1)
+					case a.status == http.StatusTooManyRequests:
+						throttled.Add(1)
+						assert.NotEmpty(t, a.header.Get("Retry-After"))
+					}
+				})
+			}
+			guessing.Wait()
+			assert.EqualValues(t, limit, refused.Load(), "401")
+			assert.EqualValues(t, attempts-limit, throttled.Load(), "429")
+		})
+	}
+}
+
+func TestALoginClearsWhatWasCountedForItsClient(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *service.Config) {
+		c.OAuth.Throttle = store.Throttle{PerPrincipal: 3, PerAddress: 7, Window: time.Hour}
+	})
+	orders := e.register("orders")
+	status := func(as localservice.Registration) int {
+		return e.do(tokenRequest(e.replica, as, "grant_type", "client_credentials")).status
+	}
+	wrong := orders
+	wrong.Secret = secret.NewClientSecret()
+	for range 3 {
+		assert.Equal(t, []int{401, 401, 200}, []int{status(wrong), status(wrong), status(orders)})
+	}
+	// Otherwise whoever has one secret could guess without end at others'.
+	assert.Equal(t, []int{401, 429}, []int{status(wrong), status(orders)}, "but not what was counted for the address")
 }
