@@ -60,8 +60,8 @@ func (c *oneClient) StartFamily(context.Context, store.Actor, uuid.UUID, string,
 	return nil
 }
 
-func (c *oneClient) Refresh(context.Context, store.Actor, store.Exchange, store.Lifetimes) (string, error) {
-	return "", store.ErrRefreshRefused
+func (c *oneClient) Refresh(context.Context, store.Actor, store.Exchange, store.Lifetimes) (store.Refreshed, error) {
+	return store.Refreshed{}, store.ErrRefreshRefused
 }
 
 func (c *oneClient) RevokeToken(context.Context, store.Actor, uuid.UUID, secret.RefreshToken) error {

@@ -56,11 +56,10 @@ func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	if !ok {
 		return nil, invalidScope()
 	}
-	next := secret.NewRefreshToken()
-	audience, err := s.store.Refresh(ctx, requestFrom(ctx).actor(principal), store.Exchange{
+	refreshed, err := s.store.Refresh(ctx, requestFrom(ctx).actor(principal), store.Exchange{
 		ClientID: principal.ClientID,
 		Token:    secret.ParseRefreshToken(r.Data.RefreshToken),
-		Next:     next,
+		Next:     secret.NewRefreshToken(),
 		Audience: requested,
 	}, s.config.RefreshTokens)
 	switch {
@@ -71,7 +70,7 @@ func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	case err != nil:
 		return nil, s.failed(ctx, err)
 	}
-	response, err := s.tokens(principal, audience, next)
+	response, err := s.tokens(principal, refreshed.Audience, refreshed.Next)
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}

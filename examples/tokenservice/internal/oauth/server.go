@@ -24,7 +24,7 @@ type Store interface {
 	LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string, limits store.Throttle) (blocked time.Duration, err error)
 	ClearFailures(ctx context.Context, clientID uuid.UUID, address netip.Addr) error
 	StartFamily(ctx context.Context, by store.Actor, clientID uuid.UUID, audience string, token secret.RefreshToken, lives store.Lifetimes) error
-	Refresh(ctx context.Context, by store.Actor, exchange store.Exchange, lives store.Lifetimes) (audience string, err error)
+	Refresh(ctx context.Context, by store.Actor, exchange store.Exchange, lives store.Lifetimes) (store.Refreshed, error)
 	RevokeToken(ctx context.Context, by store.Actor, clientID uuid.UUID, token secret.RefreshToken) error
 }
 
@@ -53,7 +53,8 @@ func DefaultConfig() Config {
 		Tenant:          "tokenservice",
 		AccessTokenLife: 10 * time.Minute,
 		// A client that renews its access token in time uses a refresh token after ten minutes.
-		RefreshTokens: store.Lifetimes{Token: time.Hour, Family: 24 * time.Hour},
+		// One whose request timed out uses the same one again, after the 8 seconds that a request may take.
+		RefreshTokens: store.Lifetimes{Token: time.Hour, Family: 24 * time.Hour, Grace: 10 * time.Second},
 		Throttle:      store.Throttle{PerPrincipal: 5, PerAddress: 50, Window: time.Minute},
 		// At about 30 ms for a hash on one core the last in the queue waits for two seconds.
 		MaxInFlight: 64 * runtime.GOMAXPROCS(0),

@@ -96,7 +96,13 @@ func TestOAuth2PackageLogsInAndRefreshes(t *testing.T) {
 			require.NoError(t, err)
 			assert.NotEqual(t, token.AccessToken, refreshed.AccessToken)
 			assert.NotEqual(t, token.RefreshToken, refreshed.RefreshToken, "it keeps the next one")
+			again, err := refreshing.TokenSource(ctx, &expired).Token()
+			require.NoError(t, err, "another worker of the client, at the same time")
+			assert.Equal(t, refreshed.RefreshToken, again.RefreshToken)
 
+			refreshed.Expiry = expired.Expiry
+			_, err = refreshing.TokenSource(ctx, refreshed).Token()
+			require.NoError(t, err)
 			_, err = refreshing.TokenSource(ctx, &expired).Token()
 			var refused *oauth2.RetrieveError
 			require.ErrorAs(t, err, &refused)

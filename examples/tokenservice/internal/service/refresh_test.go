@@ -5,12 +5,14 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
 
@@ -71,34 +73,110 @@ func TestReuseRevokesTheFamily(t *testing.T) {
 	assert.Equal(t, []string{"token.reused used twice", "token.refresh_refused revoked", "token.refreshed"}, events[len(events)-3:])
 }
 
-func TestOneTokenUsedAtTheSameTimeIsReuse(t *testing.T) {
+// Several workers of one client, or a client whose answer was lost: each gets the same next token, and it is good.
+func TestOneTokenUsedAtTheSameTimeLeadsToOneNext(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	replicas := []*localservice.Replica{e.replica, e.start(nil)}
 	orders := e.register("orders")
 	for range 10 {
 		tokens := e.logIn(orders)
-		var all sync.WaitGroup
-		answers := make(chan answer, 6)
-		for n := range cap(answers) {
-			all.Go(func() {
-				a, err := e.send(tokenRequest(replicas[n%2], orders, "grant_type", "refresh_token", "refresh_token", tokens.RefreshToken))
-				assert.NoError(t, err)
-				answers <- a
-			})
+		next := e.refreshAtOnce(replicas, orders, tokens.RefreshToken, 6)
+		require.Len(t, next, 1)
+		for token := range next {
+			assert.Equal(t, 200, e.refresh(e.replica, orders, token).status)
 		}
-		all.Wait()
-		close(answers)
-		var served []answer
-		for a := range answers {
-			if a.status == 200 {
-				served = append(served, a)
-			} else {
-				assert.Equal(t, "invalid_grant", a.Error)
-			}
-		}
-		require.Len(t, served, 1, "one is served")
-		assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, served[0].RefreshToken).Error, "and that has ended as well")
+	}
+	events := e.events()
+	assert.Equal(t, []string{"token.refreshed", "token.refresh_repeated", "token.refresh_repeated"}, events[len(events)-7:len(events)-4])
+}
+
+// refreshAtOnce uses one refresh token so many times at the same moment, and returns the tokens that came of it.
+func (e *environment) refreshAtOnce(replicas []*localservice.Replica, as localservice.Registration, token string,
+	times int) map[string]bool {
+	answers := make(chan answer, times)
+	var using sync.WaitGroup
+	for n := range times {
+		using.Go(func() {
+			a, err := e.send(tokenRequest(replicas[n%len(replicas)], as, "grant_type", "refresh_token", "refresh_token", token))
+			assert.NoError(e.t, err)
+			answers <- a
+		})
+	}
+	using.Wait()
+	close(answers)
+	next := map[string]bool{}
+	for a := range answers {
+		assert.Equal(e.t, 200, a.status, "%s", a.body)
+		next[a.RefreshToken] = true
+	}
+	return next
+}
+
+// What may look like a lost answer or concurrent use, and is not.
+func TestAUsedTokenIsReuse(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, row := range []struct {
+		name  string
+		grace time.Duration
+		then  func(e *environment, orders localservice.Registration, used, next answer) answer
+		event string
+	}{
+		{"after the grace", time.Minute, func(e *environment, orders localservice.Registration, used, _ answer) answer {
+			_, err := e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '1 minute'::interval")
+			require.NoError(e.t, err)
+			return e.refresh(e.replica, orders, used.RefreshToken)
+		}, "token.reused used twice"},
+		{"once the next one is used", time.Minute, func(e *environment, orders localservice.Registration, used, next answer) answer {
+			require.Equal(e.t, 200, e.refresh(e.replica, orders, next.RefreshToken).status)
+			return e.refresh(e.replica, orders, used.RefreshToken)
+		}, "token.reused used twice"},
+		{"by another client", time.Minute, func(e *environment, _ localservice.Registration, used, _ answer) answer {
+			return e.refresh(e.replica, e.register("thief"), used.RefreshToken)
+		}, "token.reused used by another client"},
+		{"without a grace", 0, func(e *environment, orders localservice.Registration, used, _ answer) answer {
+			return e.refresh(e.replica, orders, used.RefreshToken)
+		}, "token.reused used twice"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t, func(c *service.Config) { c.OAuth.RefreshTokens.Grace = row.grace })
+			orders := e.register("orders")
+			used := e.logIn(orders)
+			next := e.refresh(e.replica, orders, used.RefreshToken)
+			require.Equal(t, 200, next.status)
+			again := row.then(e, orders, used, next)
+			assert.Equal(t, "invalid_grant", again.Error)
+			assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, next.RefreshToken).Error, "the family has ended")
+			events := e.events()
+			assert.Equal(t, row.event, events[len(events)-2])
+		})
+	}
+}
+
+// Within the grace nothing else is forgiven.
+func TestARepeatedRefreshIsStillRefused(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for _, row := range []struct {
+		name, change, scope, want string
+	}{
+		{"when its login is revoked", "update refresh_families set revoked_at = now()", "", "invalid_grant"},
+		{"when its login has expired", "update refresh_families set expires_at = now()", "", "invalid_grant"},
+		{"when it has expired", "update refresh_tokens set expires_at = now() where used_at is not null", "", "invalid_grant"},
+		{"for another audience", "select", ordersAPI + "/.default", "invalid_scope"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t)
+			orders := e.register("orders")
+			used := e.logIn(orders)
+			require.Equal(t, 200, e.refresh(e.replica, orders, used.RefreshToken).status)
+			_, err := e.replica.Pool.Exec(ctx, row.change)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, e.refresh(e.replica, orders, used.RefreshToken, "scope", row.scope).Error)
+		})
 	}
 }
 
@@ -175,13 +253,20 @@ func TestMaintenanceDeletesWhatHasEnded(t *testing.T) {
 	ctx := context.Background()
 	e := setup(t)
 	e.logIn(e.register("orders"))
-	apart := e.logIn(e.register("billing"))
+	billing := e.register("billing")
+	apart := e.refresh(e.replica, billing, e.logIn(billing).RefreshToken)
 	_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = (select client_id from principals where name = 'orders')")
 	require.NoError(t, err)
 	require.NoError(t, e.replica.Service.Maintain(ctx))
-	var left int
-	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*) from refresh_tokens").Scan(&left))
-	assert.Equal(t, 1, left)
+	var left, sealed int
+	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*), count(sealed_successor) from refresh_tokens").Scan(&left, &sealed))
+	assert.Equal(t, 2, left)
+	assert.Equal(t, 1, sealed, "what a used token leads to")
+	_, err = e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '1 minute'::interval")
+	require.NoError(t, err)
+	require.NoError(t, e.replica.Service.Maintain(ctx))
+	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(sealed_successor) from refresh_tokens").Scan(&sealed))
+	assert.Zero(t, sealed, "and may not be asked for any longer")
 	assert.Equal(t, 200, e.do(tokenRequest(e.replica, e.register("third"), "grant_type", "client_credentials")).status)
 	assert.NotEmpty(t, apart.RefreshToken)
 }

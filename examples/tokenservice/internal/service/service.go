@@ -101,7 +101,7 @@ func (s *Service) Handler() http.Handler { return s.handler }
 func (s *Service) Maintain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.config.RequestTimeout)
 	defer cancel()
-	return errors.Join(s.keys.Maintain(ctx), s.store.DeleteExpired(ctx))
+	return errors.Join(s.keys.Maintain(ctx), s.store.DeleteExpired(ctx, s.config.OAuth.RefreshTokens))
 }
 
 // maintain does so until ctx ends. A failure is tried again at the next turn: keys are good for long enough.

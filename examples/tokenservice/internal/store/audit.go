@@ -24,6 +24,7 @@ const (
 	LoginSucceeded     Event = "login.succeeded"
 	LoginFailed        Event = "login.failed"
 	TokenRefreshed     Event = "token.refreshed"
+	RefreshRepeated    Event = "token.refresh_repeated"
 	RefreshRefused     Event = "token.refresh_refused"
 	RefreshTokenReused Event = "token.reused"
 	TokenRevoked       Event = "token.revoked"

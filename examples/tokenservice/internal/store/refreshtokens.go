@@ -24,6 +24,8 @@ var (
 type Lifetimes struct {
 	Token  time.Duration // from when it was given out
 	Family time.Duration // from the login
+	// Grace is how long after its first use a token leads to the same next one again, for the client that it was given to.
+	Grace time.Duration
 }
 
 // StartFamily records a login and the first refresh token that it leads to.
@@ -56,6 +58,9 @@ type refreshState struct {
 	owner                            uuid.UUID
 	audience                         string
 	used, expired, revoked, disabled bool
+
+	sinceUse  time.Duration
+	successor []byte // sealed; nil once the successor has been used
 }
 
 // An Exchange is one refresh token for the next.
@@ -65,45 +70,74 @@ type Exchange struct {
 	Audience    string // that is asked for; empty for that of the login
 }
 
-// Refresh exchanges a refresh token for the next one, and returns the audience of the login that they come from. A token
-// that was used before revokes its family: either the client or a thief has it, and who is who cannot be told. So does
-// another client's. It returns ErrRefreshRefused for these and for any other token that is not to be taken, and
-// ErrOtherAudience, with the token still good, if the login was for another.
-func (s *Store) Refresh(ctx context.Context, by Actor, exchange Exchange, lives Lifetimes) (audience string, err error) {
+// A Refreshed is what an exchange led to.
+type Refreshed struct {
+	Audience string // of the login that the token comes from
+	Next     secret.RefreshToken
+}
+
+// Refresh exchanges a refresh token for the next one. A token that was used before revokes its family, because the client
+// or a thief has it, and nobody can tell who is who. Another client's token does so too. For Lifetimes.Grace, and until
+// the next one is used, the same client gets that one again: it made two requests at once, or lost an answer.
+//
+// Refresh returns ErrRefreshRefused for any token that is not to be taken, and ErrOtherAudience, with the token still
+// good, if the login was for another.
+func (s *Store) Refresh(ctx context.Context, by Actor, exchange Exchange, lives Lifetimes) (Refreshed, error) {
+	var result Refreshed
 	var refused error
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		state, err := lockFamily(ctx, tx, exchange.Token)
 		if err != nil {
 			return err
 		}
+		event, reason := state.decide(exchange, lives.Grace)
 		batch := &pgx.Batch{}
-		event, reason := state.decide(exchange)
 		switch event {
 		case TokenRefreshed:
-			audience = state.audience
-			batch.Queue(`update refresh_tokens set used_at = now() where token_hash = $1`, exchange.Token.Hash())
-			queueToken(batch, state.family, exchange.Next, lives)
-		case RefreshTokenReused:
-			refused = ErrRefreshRefused
-			queueRevocation(batch, state.family, reason)
-		default:
-			if refused = ErrRefreshRefused; reason == otherAudience {
-				refused = ErrOtherAudience
+			queueExchange(batch, state.family, exchange, lives)
+			result = Refreshed{state.audience, exchange.Next}
+		case RefreshRepeated:
+			next, err := exchange.Token.OpenSuccessor(state.successor)
+			if err != nil {
+				return err
 			}
+			result = Refreshed{state.audience, next}
+		case RefreshTokenReused:
+			queueRevocation(batch, state.family, reason)
 		}
+		refused = refusalOf(event, reason)
 		queueAudit(batch, event, by, exchange.ClientID, reason)
 		return tx.SendBatch(ctx, batch).Close() // a refusal is committed too
 	})
 	if err != nil {
-		return "", fmt.Errorf("exchanging the refresh token: %w", err)
+		return Refreshed{}, fmt.Errorf("exchanging the refresh token: %w", err)
 	}
-	return audience, refused
+	return result, refused
+}
+
+// queueExchange makes the token a used one, and the next one the only one that its family can go on with: what leads to
+// one of the tokens before is deleted.
+func queueExchange(batch *pgx.Batch, family uuid.UUID, exchange Exchange, lives Lifetimes) {
+	batch.Queue(`update refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`, family)
+	batch.Queue(`update refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 where token_hash = $1`,
+		exchange.Token.Hash(), exchange.Token.SealSuccessor(exchange.Next))
+	queueToken(batch, family, exchange.Next, lives)
+}
+
+func refusalOf(event Event, reason string) error {
+	switch {
+	case event == TokenRefreshed, event == RefreshRepeated:
+		return nil
+	case reason == otherAudience:
+		return ErrOtherAudience
+	}
+	return ErrRefreshRefused
 }
 
 const otherAudience = "another audience than the login's"
 
 // decide returns what becomes of the token, and why.
-func (s refreshState) decide(exchange Exchange) (event Event, reason string) {
+func (s refreshState) decide(exchange Exchange, grace time.Duration) (event Event, reason string) {
 	switch {
 	case s.family == uuid.Nil:
 		return RefreshRefused, "unknown"
@@ -111,7 +145,7 @@ func (s refreshState) decide(exchange Exchange) (event Event, reason string) {
 		return RefreshRefused, "revoked"
 	case s.owner != exchange.ClientID:
 		return RefreshTokenReused, "used by another client"
-	case s.used:
+	case s.used && (s.successor == nil || s.sinceUse >= grace):
 		return RefreshTokenReused, "used twice"
 	case s.expired:
 		return RefreshRefused, "expired"
@@ -119,6 +153,8 @@ func (s refreshState) decide(exchange Exchange) (event Event, reason string) {
 		return RefreshRefused, "disabled"
 	case exchange.Audience != "" && exchange.Audience != s.audience:
 		return RefreshRefused, otherAudience
+	case s.used:
+		return RefreshRepeated, ""
 	}
 	return TokenRefreshed, ""
 }
@@ -138,11 +174,15 @@ func lockFamily(ctx context.Context, tx pgx.Tx, token secret.RefreshToken) (refr
 	batch := &pgx.Batch{}
 	batch.Queue(`select from principals where client_id = $1 for share`, state.owner)
 	batch.Queue(`select from refresh_families where family_id = $1 for update`, state.family)
-	// A statement of its own, because it must see what was committed while the locks were waited for.
-	batch.Queue(`select f.audience, t.used_at is not null, least(t.expires_at, f.expires_at) <= now(), f.revoked_at is not null, p.disabled_at is not null
+	// A statement of its own, because it must see what was committed while the locks were waited for. For the same reason
+	// it reads the clock: now() is when the transaction began, which may be before the token was used.
+	batch.Queue(`select f.audience, t.used_at is not null, least(t.expires_at, f.expires_at) <= now(),
+		f.revoked_at is not null, p.disabled_at is not null,
+		coalesce(extract(epoch from clock_timestamp() - t.used_at), 0), t.sealed_successor
 		from refresh_tokens t join refresh_families f using (family_id) join principals p using (client_id)
 		where t.token_hash = $1`, token.Hash()).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&state.audience, &state.used, &state.expired, &state.revoked, &state.disabled)
+		return row.Scan(&state.audience, &state.used, &state.expired, &state.revoked, &state.disabled,
+			(*seconds)(&state.sinceUse), &state.successor)
 	})
 	err = tx.SendBatch(ctx, batch).Close()
 	if errors.Is(err, pgx.ErrNoRows) { // deleted meanwhile
@@ -178,9 +218,11 @@ func (s *Store) RevokeToken(ctx context.Context, by Actor, clientID uuid.UUID, t
 }
 
 // DeleteExpired removes what has ended: it is of no use to anyone but the audit log, which has it.
-func (s *Store) DeleteExpired(ctx context.Context) error {
+func (s *Store) DeleteExpired(ctx context.Context, lives Lifetimes) error {
 	batch := &pgx.Batch{}
 	batch.Queue(`delete from refresh_families where expires_at < now()`)
+	batch.Queue(`update refresh_tokens set sealed_successor = null
+		where sealed_successor is not null and used_at < now() - $1::interval`, lives.Grace)
 	batch.Queue(`delete from client_secrets where expires_at < now()`)
 	batch.Queue(`delete from failed_logins where window_ends < now()`)
 	batch.Queue(`delete from signing_keys where expires_at < now()`)
