@@ -5,6 +5,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
+	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
@@ -12,20 +14,27 @@ import (
 // maxForm is many times what any request needs. A refresh token has 47 bytes.
 const maxForm = 16 << 10
 
-// strictForm lets only requests through that keep to the standard's rules for forms and client credentials. The library is
-// more lenient: it takes parameters from the URL, where they would be logged by everyone on the way, and the first of
-// several of the same name.
-func strictForm(next http.Handler) http.Handler {
+// readForm reads the request's form, and lets only requests through that keep to the standard's rules for forms and client
+// credentials. The library is more lenient: it takes parameters from the URL, where everyone on the way would log them,
+// and the first of several of the same name.
+func (s *Server) readForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		deadline := http.NewResponseController(w)
+		_ = deadline.SetReadDeadline(time.Now().Add(s.config.BodyTimeout)) // fails in tests without a connection
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		if err := parseForm(r); err != nil {
-			writeError(w, r, err)
+		err := parseForm(r)
+		if errors.Is(err, errSlowBody) {
+			s.slowBodies.Add(1)
+			w.Header().Set("Connection", "close")
+		}
+		if err == nil && !hasCredentials(r) {
+			err = unauthorized(w.Header())
+		}
+		if err != nil {
+			writeError(w, r, err) // with the deadline as it is, for the rest of the body
 			return
 		}
-		if !hasCredentials(r) {
-			writeError(w, r, unauthorized(w.Header()))
-			return
-		}
+		_ = deadline.SetReadDeadline(time.Time{})
 		next.ServeHTTP(w, r)
 	})
 }
@@ -43,6 +52,9 @@ func parseForm(r *http.Request) error {
 	if errors.As(err, &tooLarge) {
 		return answer(http.StatusRequestEntityTooLarge, oidc.ErrInvalidRequest(), "the body is too large")
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return errSlowBody
+	}
 	if err != nil {
 		return invalidRequest("the body is not a form")
 	}
@@ -58,6 +70,9 @@ func parseForm(r *http.Request) error {
 	}
 	return nil
 }
+
+// errSlowBody: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.9.
+var errSlowBody = answer(http.StatusRequestTimeout, oidc.ErrInvalidRequest(), "the body did not arrive in time")
 
 func invalidRequest(description string) error {
 	return answer(http.StatusBadRequest, oidc.ErrInvalidRequest(), description)

@@ -38,7 +38,7 @@ func (s *Server) Register(mux *http.ServeMux) {
 
 // limited is what a request goes through before the protocol looks at it.
 func (s *Server) limited(next http.Handler) http.Handler {
-	return s.admit(strictForm(withRequest(next)))
+	return s.readForm(s.admit(withRequest(next)))
 }
 
 // at passes requests on as if they had been made for path.

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -45,6 +46,10 @@ type Config struct {
 
 	// MaxInFlight is how many token requests there may be at once, computing or waiting for their turn.
 	MaxInFlight int
+	// MaxInFlightPerAddress is how many of them may come from one address.
+	MaxInFlightPerAddress int
+	// BodyTimeout is how long a client may take to send the body of a request.
+	BodyTimeout time.Duration
 }
 
 // DefaultConfig is all that is not the service's name.
@@ -57,19 +62,23 @@ func DefaultConfig() Config {
 		RefreshTokens: store.Lifetimes{Token: time.Hour, Family: 24 * time.Hour, Grace: 10 * time.Second},
 		Throttle:      store.Throttle{PerPrincipal: 5, PerAddress: 50, Window: time.Minute},
 		// At about 30 ms for a hash on one core the last in the queue waits for two seconds.
-		MaxInFlight: 64 * runtime.GOMAXPROCS(0),
+		MaxInFlight:           64 * runtime.GOMAXPROCS(0),
+		MaxInFlightPerAddress: 32 * runtime.GOMAXPROCS(0),
+		// A body has a few hundred bytes, which mostly arrive with the header.
+		BodyTimeout: 5 * time.Second,
 	}
 }
 
 // Server implements the token service's part of the protocol.
 type Server struct {
 	op.UnimplementedServer
-	config   Config
-	store    Store
-	hasher   Hasher
-	keys     *keyring.Keyring
-	log      *slog.Logger
-	inFlight chan struct{}
+	config     Config
+	store      Store
+	hasher     Hasher
+	keys       *keyring.Keyring
+	log        *slog.Logger
+	admission  *admission
+	slowBodies atomic.Int64
 }
 
 var _ op.Server = (*Server)(nil)
@@ -77,13 +86,24 @@ var _ op.Server = (*Server)(nil)
 // NewServer returns a Server. [Server.Register] adds its routes to a mux.
 func NewServer(config Config, store Store, hasher Hasher, keys *keyring.Keyring, log *slog.Logger) *Server {
 	return &Server{
-		config:   config,
-		store:    store,
-		hasher:   hasher,
-		keys:     keys,
-		log:      log,
-		inFlight: make(chan struct{}, config.MaxInFlight),
+		config:    config,
+		store:     store,
+		hasher:    hasher,
+		keys:      keys,
+		log:       log,
+		admission: newAdmission(config.MaxInFlight, config.MaxInFlightPerAddress),
 	}
+}
+
+// Counts are requests that were given up, since the server was made.
+type Counts struct {
+	SlowBodies int64 // their bodies took longer than BodyTimeout
+	Busy       int64 // there were as many as may be at once
+}
+
+// Counts returns the counts so far.
+func (s *Server) Counts() Counts {
+	return Counts{SlowBodies: s.slowBodies.Load(), Busy: s.admission.count()}
 }
 
 // Issuer is the iss of the tokens: https://www.rfc-editor.org/rfc/rfc8414#section-2.

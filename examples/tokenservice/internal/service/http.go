@@ -11,28 +11,55 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 )
 
-// What a slow or hostile client may take. Requests are small.
+// What a slow or hostile client may take. Requests are small. Half a header holds nothing but its connection.
 const (
-	readHeaderTimeout = 5 * time.Second
+	readHeaderTimeout = 5 * time.Second // and for the TLS handshake
 	readTimeout       = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeaderBytes    = 16 << 10
 )
 
-// Serve serves HTTPS on listener until ctx ends, and then finishes what is under way. It returns nil if that succeeded.
-func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
-	server := &http.Server{
+// http2Config keeps a connection of HTTP/2 from holding more than several of HTTP/1 would. What it leaves out is Go's:
+// handlers of streams that were reset count until they return, and a client that goes on to reset streams loses its
+// connection once four times MaxConcurrentStreams wait.
+func http2Config() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams:          100,              // Go: 250. https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2 wants 100 or more.
+		MaxReadFrameSize:              16 << 10,         // Go: 1 MiB; a body may have 16 KiB
+		MaxReceiveBufferPerConnection: 64 << 10,         // Go: 1 MiB. It is what all bodies of a connection together may take.
+		MaxReceiveBufferPerStream:     16 << 10,         // Go: 1 MiB
+		MaxDecoderHeaderTableSize:     4 << 10,          // as in Go
+		SendPingTimeout:               30 * time.Second, // Go: never. A client that is gone is noticed within a minute.
+		PingTimeout:                   15 * time.Second, // as in Go
+		WriteByteTimeout:              readTimeout,      // Go: none
+	}
+}
+
+func (s *Service) server(connections *connections.Listener, certificate tls.Certificate) *http.Server {
+	return &http.Server{
 		Handler:           s.handler,
+		ConnContext:       connections.Context,
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      readTimeout + s.config.RequestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             http2Config(),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
 	}
+}
+
+// Serve serves HTTPS on listener until ctx ends, and then finishes what is under way. It returns nil if that succeeded. It
+// is to be called once.
+func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
+	bounded := connections.Listen(listener, s.config.Connections)
+	s.listener.Store(bounded)
+	server := s.server(bounded, certificate)
 	maintaining, stop := context.WithCancel(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { s.maintain(maintaining) })
@@ -40,7 +67,7 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate 
 	defer stop()
 
 	served := make(chan error, 1)
-	go func() { served <- server.ServeTLS(listener, "", "") }()
+	go func() { served <- server.ServeTLS(bounded, "", "") }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serving: %w", err)
@@ -67,6 +94,12 @@ func (s *Service) wrap(next http.Handler) http.Handler {
 		secure(w.Header())
 		recorder := &statusRecorder{ResponseWriter: w}
 		defer s.finish(recorder, r, start)
+		working := connections.Working(r.Context())
+		if r.ContentLength == 0 { // it has been read whole
+			defer working()
+		} else {
+			working() // its connection waits from now on
+		}
 		next.ServeHTTP(recorder, r)
 	})
 }

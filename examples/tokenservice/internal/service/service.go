@@ -11,11 +11,13 @@ import (
 	"net/url"
 	"runtime"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/api"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/keyring"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/oauth"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
@@ -23,13 +25,15 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/resource"
 )
 
-// Config is how a replica runs. All replicas need the same but for the last three.
+// Config is how a replica runs. All replicas need the same but for the last four.
 type Config struct {
 	OAuth    oauth.Config
 	Argon2id secret.Argon2id // of new secrets
 	Keys     keyring.Schedule
 	Sealer   *keyring.Sealer
 
+	// Connections is how many clients may have open at once.
+	Connections connections.Limits
 	// MaintenanceInterval is how often the signing keys are read, and what has expired is deleted.
 	MaintenanceInterval time.Duration
 	// RequestTimeout is how long a request may take.
@@ -45,6 +49,7 @@ func DefaultConfig() Config {
 		Argon2id: secret.DefaultArgon2id,
 		// The lead is longer than the maintenance interval and the five minutes that others may keep the published keys.
 		Keys:                keyring.Schedule{Rotation: 24 * time.Hour, Lead: 10 * time.Minute},
+		Connections:         connections.Limits{Total: 1024, PerAddress: 128},
 		MaintenanceInterval: time.Minute,
 		RequestTimeout:      8 * time.Second,
 		ShutdownTimeout:     20 * time.Second,
@@ -57,6 +62,8 @@ func (c Config) check() error {
 		return fmt.Errorf("the public URL %q is not of the form https://host[:port]", c.OAuth.PublicURL)
 	case len(c.OAuth.Audiences) == 0 || slices.Contains(c.OAuth.Audiences, ""):
 		return errors.New("there must be an audience, and none may be empty")
+	case c.Connections.Total < 1 || c.Connections.PerAddress < 1:
+		return errors.New("there must be room for a connection of each address, and in all")
 	case c.Sealer == nil:
 		return errors.New("there must be a key-encryption key")
 	}
@@ -65,11 +72,28 @@ func (c Config) check() error {
 
 // A Service is one replica.
 type Service struct {
-	config  Config
-	store   *store.Store
-	keys    *keyring.Keyring
-	log     *slog.Logger
-	handler http.Handler
+	config   Config
+	store    *store.Store
+	keys     *keyring.Keyring
+	oauth    *oauth.Server
+	log      *slog.Logger
+	handler  http.Handler
+	listener atomic.Pointer[connections.Listener] // nil until it serves
+}
+
+// Counts are what slow, hostile or too many clients came to, since the replica was made.
+type Counts struct {
+	oauth.Counts
+	Connections connections.Counts
+}
+
+// Counts returns the counts so far.
+func (s *Service) Counts() Counts {
+	counts := Counts{Counts: s.oauth.Counts()}
+	if listener := s.listener.Load(); listener != nil {
+		counts.Connections = listener.Counts()
+	}
+	return counts
 }
 
 // New returns a replica on pool, which stays the caller's to close. It reads the signing keys, and makes the first.
@@ -85,7 +109,8 @@ func New(ctx context.Context, pool *pgxpool.Pool, config Config, log *slog.Logge
 	// A hash keeps a core busy. More of them at once would only make all of them late.
 	hasher := secret.NewHasher(config.Argon2id, runtime.GOMAXPROCS(0))
 	mux := http.NewServeMux()
-	oauth.NewServer(config.OAuth, s.store, hasher, s.keys, log).Register(mux)
+	s.oauth = oauth.NewServer(config.OAuth, s.store, hasher, s.keys, log)
+	s.oauth.Register(mux)
 	verifier := resource.NewVerifier(config.OAuth.Issuer(), config.OAuth.Audiences[0], s.keys)
 	api.New(s.store, hasher, verifier, log).Register(mux)
 	mux.HandleFunc("GET /healthz", healthy)
@@ -108,6 +133,7 @@ func (s *Service) Maintain(ctx context.Context) error {
 func (s *Service) maintain(ctx context.Context) {
 	ticker := time.NewTicker(s.config.MaintenanceInterval)
 	defer ticker.Stop()
+	var logged Counts
 	for {
 		select {
 		case <-ticker.C:
@@ -117,7 +143,18 @@ func (s *Service) maintain(ctx context.Context) {
 		if err := s.Maintain(ctx); err != nil && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "maintenance failed, and is tried again", slog.Any("error", err))
 		}
+		if counts := s.Counts(); counts != logged {
+			s.logCounts(ctx, counts)
+			logged = counts
+		}
 	}
+}
+
+func (s *Service) logCounts(ctx context.Context, counts Counts) {
+	s.log.WarnContext(ctx, "slow, hostile or too many clients, so far",
+		slog.Int64("slow_bodies", counts.SlowBodies), slog.Int64("requests_refused_while_busy", counts.Busy),
+		slog.Int64("connections_closed_for_others", counts.Connections.Evicted),
+		slog.Int64("connections_refused", counts.Connections.Refused))
 }
 
 // healthy says that the process is alive, whatever the database does: it would not help to start it anew.

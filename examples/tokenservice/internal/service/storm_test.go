@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 )
@@ -87,6 +88,17 @@ func TestWaitingForATurnEnds(t *testing.T) {
 	assert.EqualValues(t, 16, refused.Load())
 }
 
+// waitForALock returns once a query on the test's database waits for a lock. It asks on a replica's pool.
+func (e *environment) waitForALock(replica *localservice.Replica) {
+	e.t.Helper()
+	require.Eventually(e.t, func() bool {
+		var waiting bool
+		err := replica.Pool.QueryRow(context.Background(), `select exists (select from pg_stat_activity
+			where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waiting)
+		return err == nil && waiting
+	}, 5*time.Second, 5*time.Millisecond)
+}
+
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -106,12 +118,7 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 		assert.NoError(t, err)
 		answered <- a
 	}()
-	require.Eventually(t, func() bool {
-		var waiting bool
-		err := e.replica.Pool.QueryRow(ctx, `select exists (select from pg_stat_activity
-			where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waiting)
-		return err == nil && waiting
-	}, 5*time.Second, 5*time.Millisecond)
+	e.waitForALock(e.replica)
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- other.Stop() }()

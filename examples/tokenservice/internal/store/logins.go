@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
 )
 
@@ -33,16 +34,9 @@ type Login struct {
 	Failed    bool          // whether failures of this client id from this address are counted
 }
 
-func throttleKeys(clientID uuid.UUID, address netip.Addr) (principal, addr string) {
-	if address.Is6() {
-		// One customer's network: https://www.rfc-editor.org/rfc/rfc6177
-		if prefix, err := address.WithZone("").Prefix(64); err == nil {
-			addr = prefix.String()
-		}
-	} else {
-		addr = address.String()
-	}
-	return clientID.String() + "@" + addr, addr
+func throttleKeys(clientID uuid.UUID, address netip.Addr) (principal, network string) {
+	network = connections.Network(address).String()
+	return clientID.String() + "@" + network, network
 }
 
 const (

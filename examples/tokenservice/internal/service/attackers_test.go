@@ -1,0 +1,152 @@
+package service_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+)
+
+// dialTCP opens a connection to a replica, which ends with the test.
+func (e *environment) dialTCP(replica *localservice.Replica) net.Conn {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(replica.URL, "https://"))
+	require.NoError(e.t, err)
+	e.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// dialTLS opens a connection for one of the protocols "http/1.1" and "h2".
+func (e *environment) dialTLS(replica *localservice.Replica, protocol string) *tls.Conn {
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(e.CertificatePEM)
+	conn := tls.Client(e.dialTCP(replica), &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{protocol}})
+	require.NoError(e.t, conn.HandshakeContext(context.Background()))
+	require.Equal(e.t, protocol, conn.ConnectionState().NegotiatedProtocol)
+	return conn
+}
+
+// tokenHeader is that of a token request with a body of length bytes, of which none is sent. The server says when it
+// reads it.
+func tokenHeader(length int) string {
+	return fmt.Sprintf("POST /tokenservice/oauth2/v2.0/token HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n"+
+		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", form, length)
+}
+
+// openBody opens a connection and holds a token request on it whose body does not come. It returns once the server waits
+// for the body.
+func (e *environment) openBody(replica *localservice.Replica) (*tls.Conn, *bufio.Reader) {
+	conn := e.dialTLS(replica, "http/1.1")
+	_, err := io.WriteString(conn, tokenHeader(100))
+	require.NoError(e.t, err)
+	answers := bufio.NewReader(conn)
+	line, err := answers.ReadString('\n')
+	require.NoError(e.t, err)
+	require.Equal(e.t, "HTTP/1.1 100 Continue\r\n", line)
+	_, err = answers.ReadString('\n')
+	require.NoError(e.t, err)
+	return conn, answers
+}
+
+// streams is a client of HTTP/2 that sends the frames that a test chooses.
+type streams struct {
+	t      testing.TB
+	conn   *tls.Conn
+	framer *http2.Framer
+	max    uint32 // streams at once that the server allows
+	next   uint32
+	header bytes.Buffer
+	hpack  *hpack.Encoder
+}
+
+func (e *environment) dialStreams(replica *localservice.Replica) *streams {
+	s := &streams{t: e.t, conn: e.dialTLS(replica, "h2"), next: 1}
+	s.framer = http2.NewFramer(s.conn, s.conn)
+	s.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	s.hpack = hpack.NewEncoder(&s.header)
+	_, err := io.WriteString(s.conn, http2.ClientPreface)
+	require.NoError(e.t, err)
+	require.NoError(e.t, s.framer.WriteSettings())
+	frame, err := s.framer.ReadFrame()
+	require.NoError(e.t, err)
+	settings, ok := frame.(*http2.SettingsFrame)
+	require.True(e.t, ok)
+	s.max, ok = settings.Value(http2.SettingMaxConcurrentStreams)
+	require.True(e.t, ok)
+	require.NoError(e.t, s.framer.WriteSettingsAck())
+	return s
+}
+
+// open starts a token request. Its body may come later.
+func (s *streams) open(as localservice.Registration) (id uint32, err error) {
+	s.header.Reset()
+	basic := url.QueryEscape(as.ClientID.String()) + ":" + url.QueryEscape(as.Secret.Reveal())
+	for _, field := range [][2]string{
+		{":method", "POST"}, {":scheme", "https"}, {":authority", "localhost"}, {":path", "/tokenservice/oauth2/v2.0/token"},
+		{"content-type", form}, {"authorization", "Basic " + base64.StdEncoding.EncodeToString([]byte(basic))},
+	} {
+		if err := s.hpack.WriteField(hpack.HeaderField{Name: field[0], Value: field[1]}); err != nil {
+			return 0, err
+		}
+	}
+	id = s.next
+	s.next += 2
+	return id, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: s.header.Bytes(), EndHeaders: true})
+}
+
+func (s *streams) send(id uint32, body string) error {
+	return s.framer.WriteData(id, true, []byte(body))
+}
+
+// until reads frames until one satisfies want.
+func (s *streams) until(want func(http2.Frame) bool) {
+	s.t.Helper()
+	for {
+		frame, err := s.framer.ReadFrame()
+		require.NoError(s.t, err)
+		if want(frame) {
+			return
+		}
+	}
+}
+
+// status is that of an answer on the stream, or empty.
+func status(frame http2.Frame, id uint32) string {
+	if headers, ok := frame.(*http2.MetaHeadersFrame); ok && headers.StreamID == id {
+		return headers.PseudoValue("status")
+	}
+	return ""
+}
+
+// freshClient returns a client whose connections are new: none of them was there before an attack.
+func (e *environment) freshClient() *http.Client {
+	client := e.Client()
+	e.t.Cleanup(client.CloseIdleConnections)
+	return client
+}
+
+// mustServe logs in as a client that behaves.
+func (e *environment) mustServe(client *http.Client, replica *localservice.Replica, as localservice.Registration) {
+	e.t.Helper()
+	response, err := client.Do(tokenRequest(replica, as, "grant_type", "client_credentials"))
+	require.NoError(e.t, err)
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	assert.NoError(e.t, err)
+	assert.Equal(e.t, http.StatusOK, response.StatusCode)
+}

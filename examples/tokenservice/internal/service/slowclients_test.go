@@ -1,0 +1,229 @@
+package service_test
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+)
+
+// Clients that hold what they can, each as many times as there are slots in flight and connections of their address. A
+// client of the same address, which opens a connection after them, is served.
+func TestLoginsGoOnWhile(t *testing.T) {
+	t.Parallel()
+	const inFlight, perAddress = 4, 8
+	for name, hold := range map[string]func(e *environment, replica *localservice.Replica){
+		"TLS handshakes are held open": func(e *environment, replica *localservice.Replica) { e.dialTCP(replica) },
+		"connections are idle":         func(e *environment, replica *localservice.Replica) { e.dialTLS(replica, "http/1.1") },
+		"connections are idle after an answer": func(e *environment, replica *localservice.Replica) {
+			conn := e.dialTLS(replica, "http/1.1")
+			_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+			require.NoError(e.t, err)
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(e.t, err)
+			require.NoError(e.t, response.Body.Close())
+			require.Equal(e.t, http.StatusNoContent, response.StatusCode)
+		},
+		"headers are held open": func(e *environment, replica *localservice.Replica) {
+			_, err := io.WriteString(e.dialTLS(replica, "http/1.1"), tokenHeader(100)[:40])
+			require.NoError(e.t, err)
+		},
+		"bodies are held open": func(e *environment, replica *localservice.Replica) { e.openBody(replica) },
+		"streams of HTTP/2 are held open": func(e *environment, replica *localservice.Replica) {
+			attacker := e.dialStreams(replica)
+			for range attacker.max {
+				_, err := attacker.open(localservice.Registration{})
+				require.NoError(e.t, err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t, func(c *service.Config) {
+				c.OAuth.MaxInFlight, c.OAuth.MaxInFlightPerAddress = inFlight, inFlight
+				c.OAuth.BodyTimeout = time.Minute
+				c.Connections = connections.Limits{Total: 3 * perAddress, PerAddress: perAddress}
+			})
+			orders := e.register("orders")
+			for range 2 * perAddress {
+				hold(e, e.replica)
+			}
+			client := e.freshClient()
+			for range 5 {
+				e.mustServe(client, e.replica, orders)
+			}
+			counts := e.replica.Service.Counts()
+			assert.Equal(t, service.Counts{Connections: connections.Counts{Evicted: perAddress + 1}}, counts)
+		})
+	}
+}
+
+// A body must have arrived by a time, however many bytes of it do.
+func TestSlowBodies(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = 200 * time.Millisecond })
+	orders := e.register("orders")
+	mustEnd := func(t *testing.T, answers *bufio.Reader) {
+		response, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+		assert.JSONEq(t, `{"error":"invalid_request","error_description":"the body did not arrive in time"}`, string(body))
+		_, err = answers.ReadByte()
+		assert.ErrorIs(t, err, io.EOF, "the connection is closed")
+	}
+	t.Run("nothing of it", func(t *testing.T) {
+		_, answers := e.openBody(e.replica)
+		mustEnd(t, answers)
+	})
+	t.Run("a byte at a time", func(t *testing.T) {
+		conn, answers := e.openBody(e.replica)
+		var sending sync.WaitGroup
+		defer sending.Wait()
+		defer conn.Close()
+		sending.Go(func() {
+			tick := time.NewTicker(20 * time.Millisecond)
+			defer tick.Stop()
+			var err error
+			for err == nil { // all of it would take two seconds
+				<-tick.C
+				_, err = conn.Write([]byte("x"))
+			}
+		})
+		mustEnd(t, answers)
+	})
+	t.Run("on a stream of HTTP/2", func(t *testing.T) {
+		attacker := e.dialStreams(e.replica)
+		id, err := attacker.open(orders)
+		require.NoError(t, err)
+		attacker.until(func(f http2.Frame) bool { return status(f, id) == "408" })
+	})
+	assert.Equal(t, service.Counts{Counts: e.replica.Service.Counts().Counts}, e.replica.Service.Counts())
+	assert.EqualValues(t, 3, e.replica.Service.Counts().SlowBodies)
+	e.mustServe(e.freshClient(), e.replica, orders)
+}
+
+func TestStreamsAreBounded(t *testing.T) {
+	t.Parallel()
+	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = time.Minute })
+	attacker := e.dialStreams(e.replica)
+	assert.EqualValues(t, 100, attacker.max)
+	var last uint32
+	for range attacker.max + 1 {
+		var err error
+		last, err = attacker.open(localservice.Registration{})
+		require.NoError(t, err)
+	}
+	attacker.until(func(f http2.Frame) bool {
+		reset, ok := f.(*http2.RSTStreamFrame)
+		return ok && reset.StreamID == last // refused, or as an error of the protocol: it has seen the settings
+	})
+}
+
+// Streams that are opened and reset, again and again: their handlers count until they return, and then the connection ends.
+func TestRapidResetsEndTheirConnection(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t, func(c *service.Config) {
+		c.OAuth.MaxInFlight, c.OAuth.MaxInFlightPerAddress = 1000, 1000
+		c.RequestTimeout = time.Minute
+	})
+	orders := e.register("orders")
+	tx, err := e.replica.Pool.Begin(ctx)
+	require.NoError(t, err)
+	_, err = tx.Exec(ctx, "lock table principals") // so that no handler returns
+	require.NoError(t, err)
+	attacker := e.dialStreams(e.replica)
+	go func() {
+		for {
+			id, err := attacker.open(orders)
+			if err != nil {
+				return
+			}
+			_ = attacker.send(id, "grant_type=client_credentials")
+			_ = attacker.framer.WriteRSTStream(id, http2.ErrCodeCancel)
+		}
+	}()
+	attacker.until(func(f http2.Frame) bool {
+		end, ok := f.(*http2.GoAwayFrame)
+		return ok && end.ErrCode == http2.ErrCodeEnhanceYourCalm
+	})
+	require.NoError(t, attacker.conn.Close())
+	require.NoError(t, tx.Rollback(ctx))
+	e.mustServe(e.freshClient(), e.replica, orders)
+}
+
+// pgx closes a connection whose query is cut short. A client that goes away must not have that done.
+func TestAClientThatGoesAwayCostsNoDatabaseConnection(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for name, start := range map[string]func(e *environment, as localservice.Registration) (goAway func()){
+		"by closing its connection": func(e *environment, as localservice.Registration) func() {
+			leaving, leave := context.WithCancel(ctx)
+			client := e.freshClient()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				response, err := client.Do(tokenRequest(e.replica, as, "grant_type", "client_credentials").WithContext(leaving))
+				if err == nil {
+					response.Body.Close()
+				}
+			}()
+			return func() {
+				leave()
+				<-done
+				client.CloseIdleConnections()
+			}
+		},
+		"by resetting its stream": func(e *environment, as localservice.Registration) func() {
+			attacker := e.dialStreams(e.replica)
+			id, err := attacker.open(as)
+			require.NoError(e.t, err)
+			require.NoError(e.t, attacker.send(id, "grant_type=client_credentials"))
+			return func() {
+				require.NoError(e.t, attacker.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+				// Answered after the reset was seen.
+				require.NoError(e.t, attacker.framer.WritePing(false, [8]byte{1}))
+				attacker.until(func(f http2.Frame) bool {
+					ping, ok := f.(*http2.PingFrame)
+					return ok && ping.IsAck()
+				})
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := setup(t)
+			orders := e.register("orders")
+			other := e.start(nil)
+			tx, err := other.Pool.Begin(ctx)
+			require.NoError(t, err)
+			_, err = tx.Exec(ctx, "select from principals for update")
+			require.NoError(t, err)
+			goAway := start(e, orders)
+			e.waitForALock(other)
+			before := e.replica.Pool.Stat().NewConnsCount()
+			goAway()
+			require.NoError(t, tx.Rollback(ctx))
+			require.Eventually(t, func() bool {
+				var finished bool
+				err := other.Pool.QueryRow(ctx, "select exists (select from audit_log where event = 'login.succeeded')").Scan(&finished)
+				return err == nil && finished
+			}, 5*time.Second, 5*time.Millisecond, "it is finished")
+			e.mustServe(e.freshClient(), e.replica, orders)
+			assert.Equal(t, before, e.replica.Pool.Stat().NewConnsCount(), "on the same connections")
+		})
+	}
+}
