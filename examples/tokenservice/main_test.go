@@ -20,12 +20,14 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/internal/localazure"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
@@ -138,7 +140,8 @@ func TestCommands(t *testing.T) {
 			connect, io.Discard, logged)
 		logged.Close()
 	}()
-	address := servingAddress(t, stderr)
+	address, before := servingAddress(t, stderr)
+	assert.Contains(t, before, "for trying out only: the service's database role owns the audit log")
 	client := clientThatTrusts(t, certificate)
 	defer client.CloseIdleConnections()
 	for name, secret := range map[string]string{"the first secret": secret, "the second": rotated[2]} {
@@ -151,6 +154,10 @@ func TestCommands(t *testing.T) {
 	client.CloseIdleConnections()
 	stop()
 	require.NoError(t, <-ended)
+	refused, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	err = run(refused, []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}, connect, io.Discard, io.Discard)
+	assert.ErrorContains(t, err, `"tokenservice" owns the audit log`)
 
 	assert.Contains(t, command(t, "key rotate"), "the new key signs from")
 	command(t, "principal disable orders")
@@ -169,18 +176,81 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-// servingAddress reads the log until the service says where it serves, and goes on reading.
-func servingAddress(t *testing.T, log io.Reader) string {
+// The service's own role, as on Azure: it serves, and can add to the audit log but not change it.
+func TestServeAsARoleThatOwnsNothing(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	ctx := context.Background()
+	azure, err := localazure.Start(ctx, "tokens-deploy", time.Hour, 0)
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, azure.Stop()) }()
+	cluster, err := localservice.New(ctx, azure, service.DefaultConfig(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	runtime := azure.Authority.Register(aadpooltest.Principal{Name: "id-tokenservice"})
+	member := azure.Authority.Register(aadpooltest.Principal{Name: "member"})
+	for _, role := range []string{runtime.Name, member.Name} {
+		require.NoError(t, azure.Postgres.EnsureRole(ctx, role))
+	}
+	connectAs := func(app aadpooltest.Principal) connect {
+		return func(ctx context.Context, _ database, _ *slog.Logger) (*pgxpool.Pool, error) {
+			as := *azure
+			as.App = app
+			cred, err := as.Credential()
+			if err != nil {
+				return nil, err
+			}
+			dsn, err := cluster.DSN(app.Name)
+			if err != nil {
+				return nil, err
+			}
+			return aadpool.New(ctx, dsn, cred)
+		}
+	}
+	t.Setenv("DATABASE_URL", "postgres://localhost")
+	t.Setenv("TOKENSERVICE_KEY_ENCRYPTION_KEY", base64.StdEncoding.EncodeToString(make([]byte, 32)))
+	serve := []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}
+
+	owner, err := connectAs(azure.App)(ctx, database{}, nil)
+	require.NoError(t, err)
+	defer owner.Close()
+	require.NoError(t, run(ctx, []string{"migrate", "--grant-to", runtime.Name}, connectAs(azure.App), io.Discard, io.Discard))
+	admin, err := pgx.Connect(ctx, azure.Postgres.DSN())
+	require.NoError(t, err)
+	_, err = admin.Exec(ctx, `grant "tokens-deploy" to member`)
+	require.NoError(t, err)
+	require.NoError(t, admin.Close(ctx))
+	refused, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	assert.ErrorContains(t, run(refused, serve, connectAs(member), io.Discard, io.Discard), `"member" owns the audit log`,
+		"it may take on the owner's role")
+
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	stderr, logged := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- run(serving, serve, connectAs(runtime), io.Discard, logged)
+		logged.Close()
+	}()
+	_, before := servingAddress(t, stderr)
+	assert.NotContains(t, before, "audit log")
+	stop()
+	require.NoError(t, <-ended)
+}
+
+// servingAddress reads the log until the service says where it serves, and goes on reading. It returns what came before,
+// too.
+func servingAddress(t *testing.T, log io.Reader) (address, before string) {
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
 		var record struct{ Msg, Address string }
 		if json.Unmarshal(lines.Bytes(), &record) == nil && record.Msg == "serving" {
 			go func() { _, _ = io.Copy(io.Discard, log) }()
-			return record.Address
+			return record.Address, before
 		}
+		before += lines.Text() + "\n"
 	}
-	require.FailNow(t, "it does not serve")
-	return ""
+	require.FailNow(t, "it does not serve", before)
+	return "", ""
 }
 
 func clientThatTrusts(t *testing.T, certificate string) *http.Client {

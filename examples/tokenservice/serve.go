@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"os"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
@@ -23,7 +25,7 @@ type serve struct {
 	TLSCert    string   `name:"tls-cert" env:"TOKENSERVICE_TLS_CERT" help:"Certificate chain, PEM. Without one a certificate is made at start-up."`
 	TLSKey     string   `name:"tls-key" env:"TOKENSERVICE_TLS_KEY" help:"Its private key, PEM."`
 	TLSCertOut string   `name:"tls-cert-out" type:"path" help:"Where to write the certificate that was made at start-up, for clients to trust."`
-	Migrate    bool     `env:"TOKENSERVICE_MIGRATE" help:"Bring the schema up to date first."`
+	Migrate    bool     `env:"TOKENSERVICE_MIGRATE" help:"For trying out: bring the schema up to date first, and serve as its owner."`
 }
 
 // Run is the command.
@@ -41,10 +43,8 @@ func (c *serve) Run(ctx context.Context, all *commands, connect connect, log *sl
 		return err
 	}
 	defer pool.Close()
-	if c.Migrate {
-		if _, err := store.Migrate(ctx, pool); err != nil {
-			return err
-		}
+	if err := c.prepare(ctx, pool, log); err != nil {
+		return err
 	}
 	replica, err := service.New(ctx, pool, config, log)
 	if err != nil {
@@ -56,6 +56,29 @@ func (c *serve) Run(ctx context.Context, all *commands, connect connect, log *sl
 	}
 	log.Info("serving", slog.String("address", listener.Addr().String()), slog.String("issuer", config.OAuth.Issuer()))
 	return replica.Serve(ctx, listener, certificate)
+}
+
+// prepare brings the schema up to date, if that is asked for, and refuses to serve as a role that could change the audit
+// log, unless it is the one that was to migrate.
+func (c *serve) prepare(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+	if c.Migrate {
+		if _, err := store.Migrate(ctx, pool); err != nil {
+			return err
+		}
+	}
+	owns, role, err := store.New(pool).OwnsAuditLog(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w (if the table is missing: tokenservice migrate)", err)
+	case owns && !c.Migrate:
+		return fmt.Errorf("the database role %q owns the audit log, and so could change its records: serve as another role, "+
+			"to which the owner gives what it needs by tokenservice migrate --grant-to ROLE; "+
+			"to try the service out with one role, use serve --migrate (TOKENSERVICE_MIGRATE=true)", role)
+	case owns:
+		log.Warn("for trying out only: the service's database role owns the audit log, and so could change its records",
+			slog.String("role", role))
+	}
+	return nil
 }
 
 func (c *serve) config() (service.Config, error) {

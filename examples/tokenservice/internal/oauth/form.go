@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/zitadel/oidc/v3/pkg/oidc"
@@ -27,8 +28,8 @@ func (s *Server) readForm(next http.Handler) http.Handler {
 			s.slowBodies.Add(1)
 			w.Header().Set("Connection", "close")
 		}
-		if err == nil && !hasCredentials(r) {
-			err = unauthorized(w.Header())
+		if err == nil {
+			err = checkCredentials(w, r)
 		}
 		if err != nil {
 			writeError(w, r, err) // with the deadline as it is, for the rest of the body
@@ -58,8 +59,21 @@ func parseForm(r *http.Request) error {
 	if err != nil {
 		return invalidRequest("the body is not a form")
 	}
-	// https://www.rfc-editor.org/rfc/rfc6749#section-3.2
+	return checkParameters(r)
+}
+
+// targetParameters name the audience of a token. The standards allow several: a token here is for one.
+var targetParameters = []string{
+	"resource", // https://www.rfc-editor.org/rfc/rfc8707#section-2
+	"audience", // https://www.rfc-editor.org/rfc/rfc8693#section-2.1, which others take for all grants
+}
+
+// checkParameters: https://www.rfc-editor.org/rfc/rfc6749#section-3.2.
+func checkParameters(r *http.Request) error {
 	for name, values := range r.PostForm {
+		if len(values) > 1 && slices.Contains(targetParameters, name) {
+			return invalidTarget()
+		}
 		if len(values) > 1 {
 			return invalidRequest("a parameter is there more than once")
 		}
@@ -78,17 +92,30 @@ func invalidRequest(description string) error {
 	return answer(http.StatusBadRequest, oidc.ErrInvalidRequest(), description)
 }
 
-// hasCredentials tells whether a client id and a secret are there, in a way that this server knows. The library answers some
-// of what is refused here with other errors than https://www.rfc-editor.org/rfc/rfc6749#section-5.2 asks for.
-func hasCredentials(r *http.Request) bool {
-	if r.PostForm.Get("client_assertion") != "" {
-		return false
-	}
-	if r.Header.Get("Authorization") == "" {
-		return r.PostForm.Get("client_id") != "" && r.PostForm.Get("client_secret") != ""
+// checkCredentials lets requests through that have a client id and a secret, in a way that this server knows. The library
+// answers some of what is refused here with other errors than https://www.rfc-editor.org/rfc/rfc6749#section-5.2 asks for.
+//
+// A client must not authenticate in two ways (https://www.rfc-editor.org/rfc/rfc6749#section-2.3), but some send their
+// credentials by HTTP Basic and in the form. Where both are the same, nothing can be mistaken, and those in the form are
+// dropped.
+func checkCredentials(w http.ResponseWriter, r *http.Request) error {
+	formID, formSecret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
+	switch {
+	case r.PostForm.Get("client_assertion") != "":
+		return unauthorized(w.Header())
+	case r.Header.Get("Authorization") == "" && formID != "" && formSecret != "":
+		return nil
 	}
 	id, password, ok := r.BasicAuth()
-	_, idErr := url.QueryUnescape(id)
-	_, passwordErr := url.QueryUnescape(password)
-	return ok && id != "" && password != "" && idErr == nil && passwordErr == nil
+	id, idErr := url.QueryUnescape(id)
+	password, passwordErr := url.QueryUnescape(password)
+	if !ok || id == "" || password == "" || idErr != nil || passwordErr != nil {
+		return unauthorized(w.Header())
+	}
+	if formID != "" && formID != id || formSecret != "" && formSecret != password {
+		return invalidRequest("the credentials in the form are others than those of HTTP Basic")
+	}
+	r.PostForm.Del("client_secret")
+	r.Form.Del("client_secret")
+	return nil
 }

@@ -114,6 +114,10 @@ func FuzzTokenEndpoint(f *testing.F) {
 	const form = "application/x-www-form-urlencoded"
 	f.Add("token", "", form, basic, "grant_type=client_credentials")
 	f.Add("token", "", form, "", "grant_type=client_credentials&"+credentials)
+	f.Add("token", "", form, basic, "grant_type=client_credentials&"+credentials)
+	f.Add("token", "", form, basic, "grant_type=client_credentials&"+credentials+"x")
+	f.Add("token", "", form, basic, "grant_type=client_credentials&resource=api%3A%2F%2Forders&audience=x")
+	f.Add("token", "", form, basic, "grant_type=client_credentials&resource=a&resource=b")
 	f.Add("token", "", form, basic, "grant_type=client_credentials&scope=api%3A%2F%2Forders%2F.default+openid")
 	f.Add("token", "", form, basic, "grant_type=refresh_token&refresh_token=tsr_x&scope=a+b")
 	f.Add("token", "", form, basic, "grant_type=authorization_code&code=x&redirect_uri=y&code_verifier=z")
@@ -154,7 +158,7 @@ func FuzzTokenEndpoint(f *testing.F) {
 				t.Fatalf("200: %q", w.Body)
 			}
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge:
-			known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "unsupported_token_type"}
+			known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"}
 			if !slices.Contains(known, answer.Error) {
 				t.Fatalf("%d with the error %q", w.Code, answer.Error)
 			}

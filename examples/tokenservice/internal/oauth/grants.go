@@ -3,7 +3,9 @@ package oauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -26,9 +28,9 @@ const defaultScope = "/.default"
 // not recommend the latter for this grant (https://www.rfc-editor.org/rfc/rfc6749#section-4.4.3); see the README for why.
 func (s *Server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
 	principal := r.Client.(client).principal
-	audience, ok := s.audience(r.Data.Scope)
-	if !ok {
-		return nil, invalidScope()
+	audience, err := s.audience(r.Data.Scope, r.PostForm)
+	if err != nil {
+		return nil, err
 	}
 	if audience == "" {
 		audience = s.config.Audiences[0]
@@ -38,7 +40,8 @@ func (s *Server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequ
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	err = s.store.StartFamily(ctx, requestFrom(ctx).actor(principal), principal.ClientID, audience, refresh, s.config.RefreshTokens)
+	err = s.store.StartFamily(ctx, requestFrom(ctx).actor(principal), principal.ClientID, audience, refresh,
+		s.config.RefreshTokens)
 	if errors.Is(err, store.ErrDisabled) {
 		return nil, requestFrom(ctx).invalidClient()
 	}
@@ -52,9 +55,9 @@ func (s *Server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequ
 // access token with the permissions that it has now, and the next refresh token.
 func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
 	principal := r.Client.(client).principal
-	requested, ok := s.audience(r.Data.Scopes)
-	if !ok {
-		return nil, invalidScope()
+	requested, err := s.audience(r.Data.Scopes, r.PostForm)
+	if err != nil {
+		return nil, err
 	}
 	refreshed, err := s.store.Refresh(ctx, requestFrom(ctx).actor(principal), store.Exchange{
 		ClientID: principal.ClientID,
@@ -63,6 +66,8 @@ func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 		Audience: requested,
 	}, s.config.RefreshTokens)
 	switch {
+	case errors.Is(err, store.ErrOtherAudience) && len(r.Data.Scopes) == 0:
+		return nil, invalidTarget()
 	case errors.Is(err, store.ErrOtherAudience):
 		return nil, invalidScope()
 	case errors.Is(err, store.ErrRefreshRefused):
@@ -77,10 +82,27 @@ func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	return response, nil
 }
 
-// audience returns what the scopes ask for: the audience before /.default, or none. What OpenID Connect's clients ask for
-// without need is ignored.
-func (s *Server) audience(scopes []string) (string, bool) {
-	audience := ""
+// audience returns the audience that a request asks for, by its scope or by one of [targetParameters], or "" if by none.
+func (s *Server) audience(scopes []string, form url.Values) (string, error) {
+	audience, ok := s.audienceOf(scopes)
+	if !ok {
+		return "", invalidScope()
+	}
+	for _, parameter := range targetParameters {
+		named := form.Get(parameter)
+		if named == "" {
+			continue
+		}
+		if !slices.Contains(s.config.Audiences, named) || audience != "" && audience != named {
+			return "", invalidTarget()
+		}
+		audience = named
+	}
+	return audience, nil
+}
+
+// audienceOf returns the audience before /.default. What OpenID Connect's clients ask for without need is ignored.
+func (s *Server) audienceOf(scopes []string) (audience string, ok bool) {
 	for _, scope := range scopes {
 		if scope == oidc.ScopeOpenID || scope == oidc.ScopeProfile || scope == oidc.ScopeOfflineAccess {
 			continue
@@ -95,7 +117,14 @@ func (s *Server) audience(scopes []string) (string, bool) {
 }
 
 func invalidScope() error {
-	return answer(http.StatusBadRequest, oidc.ErrInvalidScope(), "a scope is one of scopes_supported in the discovery document, and no more than one of them")
+	return answer(http.StatusBadRequest, oidc.ErrInvalidScope(),
+		"a scope is one of scopes_supported in the discovery document, and no more than one of them")
+}
+
+// invalidTarget: https://www.rfc-editor.org/rfc/rfc8707#section-2.
+func invalidTarget() error {
+	return answer(http.StatusBadRequest, oidc.ErrInvalidTarget(),
+		"a token is for one audience: that of a scope in scopes_supported of the discovery document, without /.default")
 }
 
 // tokens is the answer to a grant: https://www.rfc-editor.org/rfc/rfc6749#section-5.1.
@@ -134,7 +163,9 @@ func (s *Server) accessToken(principal store.Principal, audience string, now tim
 // https://www.rfc-editor.org/rfc/rfc7009#section-2.2.1.
 func (s *Server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.RevocationRequest]) (*op.Response, error) {
 	if strings.Count(r.Data.Token, ".") == 2 {
-		return nil, answer(http.StatusBadRequest, errUnsupportedTokenType(), "access tokens cannot be revoked; they end by themselves")
+		return nil, answer(http.StatusBadRequest, errUnsupportedTokenType(), fmt.Sprintf(
+			"an access token cannot be revoked: it ends within %s by itself; revoke the refresh token, so that none follows",
+			s.config.AccessTokenLife))
 	}
 	principal := r.Client.(client).principal
 	err := s.store.RevokeToken(ctx, requestFrom(ctx).actor(principal), principal.ClientID, secret.ParseRefreshToken(r.Data.Token))

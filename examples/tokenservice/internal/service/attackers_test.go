@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -25,20 +26,29 @@ import (
 
 // dialTCP opens a connection to a replica, which ends with the test.
 func (e *environment) dialTCP(replica *localservice.Replica) net.Conn {
-	conn, err := net.Dial("tcp", strings.TrimPrefix(replica.URL, "https://"))
+	conn, err := e.tryTCP(replica, "127.0.0.1")
 	require.NoError(e.t, err)
 	e.t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
+func (e *environment) tryTCP(replica *localservice.Replica, from string) (net.Conn, error) {
+	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	return dialer.Dial("tcp", strings.TrimPrefix(replica.URL, "https://"))
+}
+
 // dialTLS opens a connection for one of the protocols "http/1.1" and "h2".
 func (e *environment) dialTLS(replica *localservice.Replica, protocol string) *tls.Conn {
+	conn, err := e.secure(e.dialTCP(replica), protocol)
+	require.NoError(e.t, err)
+	return conn
+}
+
+func (e *environment) secure(conn net.Conn, protocol string) (*tls.Conn, error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(e.CertificatePEM)
-	conn := tls.Client(e.dialTCP(replica), &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{protocol}})
-	require.NoError(e.t, conn.HandshakeContext(context.Background()))
-	require.Equal(e.t, protocol, conn.ConnectionState().NegotiatedProtocol)
-	return conn
+	secured := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{protocol}})
+	return secured, secured.HandshakeContext(context.Background())
 }
 
 // tokenHeader is that of a token request with a body of length bytes, of which none is sent. The server says when it
@@ -75,21 +85,33 @@ type streams struct {
 }
 
 func (e *environment) dialStreams(replica *localservice.Replica) *streams {
-	s := &streams{t: e.t, conn: e.dialTLS(replica, "h2"), next: 1}
-	s.framer = http2.NewFramer(s.conn, s.conn)
+	s, err := startStreams(e.dialTLS(replica, "h2"))
+	require.NoError(e.t, err)
+	s.t = e.t
+	return s
+}
+
+func startStreams(conn *tls.Conn) (*streams, error) {
+	s := &streams{conn: conn, framer: http2.NewFramer(conn, conn), next: 1}
 	s.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	s.hpack = hpack.NewEncoder(&s.header)
 	_, err := io.WriteString(s.conn, http2.ClientPreface)
-	require.NoError(e.t, err)
-	require.NoError(e.t, s.framer.WriteSettings())
+	if err == nil {
+		err = s.framer.WriteSettings()
+	}
+	if err != nil {
+		return nil, err
+	}
 	frame, err := s.framer.ReadFrame()
-	require.NoError(e.t, err)
+	if err != nil {
+		return nil, err
+	}
 	settings, ok := frame.(*http2.SettingsFrame)
-	require.True(e.t, ok)
-	s.max, ok = settings.Value(http2.SettingMaxConcurrentStreams)
-	require.True(e.t, ok)
-	require.NoError(e.t, s.framer.WriteSettingsAck())
-	return s
+	if !ok {
+		return nil, fmt.Errorf("the first frame is %v", frame)
+	}
+	s.max, _ = settings.Value(http2.SettingMaxConcurrentStreams)
+	return s, s.framer.WriteSettingsAck()
 }
 
 // open starts a token request. Its body may come later.

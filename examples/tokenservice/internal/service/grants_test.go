@@ -51,6 +51,10 @@ func TestTokenEndpoint(t *testing.T) {
 		{"HTTP Basic", basic(id, password, grant), 200, ""},
 		{"credentials in the form", post(grant + "&" + credentials), 200, ""},
 		{"Basic, and the client id in the form too", basic(id, password, grant+"&client_id="+id), 200, ""},
+		{"Basic, and the same credentials in the form", basic(id, password, grant+"&"+credentials), 200, ""},
+		{"a resource", basic(id, password, grant+"&resource=api%3A%2F%2Forders"), 200, ""},
+		{"an audience", basic(id, password, grant+"&audience=api%3A%2F%2Forders"), 200, ""},
+		{"a resource, an audience and a scope that agree", basic(id, password, grant+"&resource=api%3A%2F%2Forders&audience=api%3A%2F%2Forders&scope=api%3A%2F%2Forders%2F.default"), 200, ""},
 		{"a Content-Type with a charset", with(basic(id, password, grant), "Content-Type", form+"; charset=utf-8"), 200, ""},
 		{"the audience's scope", basic(id, password, grant+"&scope=api%3A%2F%2Forders%2F.default"), 200, ""},
 		{"scopes that OpenID Connect's clients add", basic(id, password, grant+"&scope=api%3A%2F%2Forders%2F.default+openid+offline_access+profile"), 200, ""},
@@ -71,7 +75,9 @@ func TestTokenEndpoint(t *testing.T) {
 		{"Basic with a broken escape", basic(id, "%zz", grant), 401, "invalid_client"},
 		{"another scheme", with(post(grant+"&"+credentials), "Authorization", "Bearer "+password), 401, "invalid_client"},
 		{"a client assertion", post(grant + "&client_id=" + id + "&client_assertion=x&client_assertion_type=urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), 401, "invalid_client"},
-		{"credentials in two ways", basic(id, password, grant+"&"+credentials), 400, "invalid_request"},
+		{"Basic, and another secret in the form", basic(id, password, grant+"&client_id="+id+"&client_secret=x"), 400, "invalid_request"},
+		{"Basic, and another client in the form", basic(id, password, grant+"&client_id="+disabled.ClientID.String()), 400, "invalid_request"},
+		{"Basic, and a secret alone in the form", basic(id, password, grant+"&client_secret=x"), 400, "invalid_request"},
 
 		{"no grant", basic(id, password, "scope="), 400, "invalid_request"},
 		{"an unknown grant", basic(id, password, "grant_type=magic"), 400, "unsupported_grant_type"},
@@ -81,6 +87,12 @@ func TestTokenEndpoint(t *testing.T) {
 		{"token exchange", basic(id, password, "grant_type=urn:ietf:params:oauth:grant-type:token-exchange&subject_token=x&subject_token_type=y"), 400, "unauthorized_client"},
 		{"an unknown audience", basic(id, password, grant+"&scope=api%3A%2F%2Fpayroll%2F.default"), 400, "invalid_scope"},
 		{"two audiences", basic(id, password, grant+"&scope=api%3A%2F%2Forders%2F.default+api%3A%2F%2Ftokenservice%2F.default"), 400, "invalid_scope"},
+		{"an unknown resource", basic(id, password, grant+"&resource=api%3A%2F%2Fpayroll"), 400, "invalid_target"},
+		{"an unknown audience as such", basic(id, password, grant+"&audience=api%3A%2F%2Fpayroll"), 400, "invalid_target"},
+		{"a resource with a fragment", basic(id, password, grant+"&resource=api%3A%2F%2Forders%23x"), 400, "invalid_target"},
+		{"a resource and another audience", basic(id, password, grant+"&resource=api%3A%2F%2Forders&audience=api%3A%2F%2Ftokenservice"), 400, "invalid_target"},
+		{"a resource and another scope", basic(id, password, grant+"&resource=api%3A%2F%2Forders&scope=api%3A%2F%2Ftokenservice%2F.default"), 400, "invalid_target"},
+		{"two resources", basic(id, password, grant+"&resource=api%3A%2F%2Forders&resource=api%3A%2F%2Ftokenservice"), 400, "invalid_target"},
 		{"a scope that is none", basic(id, password, grant+"&scope=everything"), 400, "invalid_scope"},
 		{"no refresh token", basic(id, password, "grant_type=refresh_token"), 400, "invalid_request"},
 		{"a refresh token that is none", basic(id, password, "grant_type=refresh_token&refresh_token=%00%ff"), 400, "invalid_grant"},
@@ -138,6 +150,11 @@ func TestAccessToken(t *testing.T) {
 	assert.Equal(t, orders.ClientID.String(), claims["client_id"])
 	assert.Equal(t, []any{"orders:read", "orders:write"}, claims["roles"])
 	assert.EqualValues(t, 600, claims["exp"].(float64)-claims["iat"].(float64))
+
+	for _, parameter := range []string{"resource", "audience"} {
+		_, named := decodeJWT(t, e.logIn(orders, parameter, ordersAPI).AccessToken)
+		assert.Equal(t, ordersAPI, named["aud"], parameter)
+	}
 
 	second := e.logIn(orders)
 	_, others := decodeJWT(t, second.AccessToken)

@@ -106,6 +106,12 @@ func setup(t testing.TB, change ...func(*service.Config)) *environment {
 }
 
 func setupWith(t testing.TB, configure func(*pgxpool.Config), change ...func(*service.Config)) *environment {
+	log := slog.New(slog.NewJSONHandler(&everyLog, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return setupLogging(t, log, configure, change...)
+}
+
+func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config),
+	change ...func(*service.Config)) *environment {
 	ctx := context.Background()
 	authority, err := aadpooltest.NewAuthority()
 	require.NoError(t, err)
@@ -124,7 +130,6 @@ func setupWith(t testing.TB, configure func(*pgxpool.Config), change ...func(*se
 	for _, change := range change {
 		change(&config)
 	}
-	log := slog.New(slog.NewJSONHandler(&everyLog, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	cluster, err := localservice.New(ctx, azure, config, log)
 	require.NoError(t, err)
 	e := &environment{Cluster: cluster, t: t, azure: azure, client: cluster.Client()}

@@ -52,7 +52,9 @@ func TestRefreshWithAnAudience(t *testing.T) {
 	tokens := e.logIn(orders)
 	other := e.refresh(e.replica, orders, tokens.RefreshToken, "scope", ordersAPI+"/.default")
 	assert.Equal(t, "invalid_scope", other.Error, "not another one than the login's")
-	same := e.refresh(e.replica, orders, tokens.RefreshToken, "scope", "api://tokenservice/.default")
+	assert.Equal(t, "invalid_target", e.refresh(e.replica, orders, tokens.RefreshToken, "resource", ordersAPI).Error)
+	assert.Equal(t, "invalid_target", e.refresh(e.replica, orders, tokens.RefreshToken, "audience", "api://payroll").Error)
+	same := e.refresh(e.replica, orders, tokens.RefreshToken, "resource", "api://tokenservice", "scope", "api://tokenservice/.default")
 	assert.Equal(t, 200, same.status, "and the token is still good")
 }
 
@@ -228,7 +230,9 @@ func TestWhatEndsARefreshToken(t *testing.T) {
 			return ""
 		},
 		"nothing that is asked of an access token": func(t *testing.T, principal localservice.Registration, tokens answer) string {
-			assert.Equal(t, "unsupported_token_type", revoke(principal, tokens.AccessToken, "access_token").Error)
+			refused := revoke(principal, tokens.AccessToken, "access_token")
+			assert.Equal(t, "unsupported_token_type", refused.Error)
+			assert.Contains(t, string(refused.body), "ends within 10m0s by itself")
 			return ""
 		},
 		"nothing that is asked of an unknown token": func(t *testing.T, principal localservice.Registration, _ answer) string {

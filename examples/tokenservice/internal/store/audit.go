@@ -65,3 +65,14 @@ func (s *Store) AuditLog(ctx context.Context, limit int) ([]Record, error) {
 	}
 	return records, nil
 }
+
+// OwnsAuditLog reports whether the pool's role owns the audit log, may take on the role that does, or is a superuser. Such
+// a role can disable the trigger that keeps records from being changed.
+func (s *Store) OwnsAuditLog(ctx context.Context) (owns bool, role string, err error) {
+	err = s.pool.QueryRow(ctx, `select pg_has_role(session_user, relowner, 'member'), session_user
+		from pg_class where oid = 'audit_log'::regclass`).Scan(&owns, &role)
+	if err != nil {
+		return false, "", fmt.Errorf("asking who owns the audit log: %w", err)
+	}
+	return owns, role, nil
+}

@@ -1,0 +1,206 @@
+package service_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/net/http2"
+
+	"github.com/aadpool/aadpool/examples/internal/latency"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+)
+
+const (
+	ownAddress   = "127.0.0.1" // that of the clients that behave
+	otherAddress = "127.0.0.2"
+
+	attackers = 200 // connections; an address may have 128
+)
+
+// attacks are what strangers can do without credentials. Each runs on a connection of its own, and returns when that ends.
+var attacks = []struct {
+	name, from string
+	attack     func(ctx context.Context, e *environment, conn net.Conn)
+}{
+	{"TLS handshakes that do not begin", ownAddress, func(_ context.Context, _ *environment, conn net.Conn) {
+		_, _ = io.Copy(io.Discard, conn)
+	}},
+	{"idle connections", ownAddress, overTLS(func(_ context.Context, conn net.Conn) {
+		_, _ = io.Copy(io.Discard, conn)
+	})},
+	{"slow headers, a byte a second", ownAddress, overTLS(func(ctx context.Context, conn net.Conn) {
+		trickle(ctx, conn, tokenHeader(100))
+	})},
+	{"bodies that do not come", ownAddress, overTLS(func(_ context.Context, conn net.Conn) {
+		_, _ = io.WriteString(conn, tokenHeader(100))
+		_, _ = io.Copy(io.Discard, conn)
+	})},
+	{"slow bodies, a byte a second", ownAddress, overTLS(func(ctx context.Context, conn net.Conn) {
+		_, _ = io.WriteString(conn, tokenHeader(100))
+		trickle(ctx, conn, "grant_type=client_credentials&client_id=1&client_secret=1")
+	})},
+	{"HTTP/2: 100 streams each, without bodies", ownAddress, overStreams(func(_ context.Context, s *streams) {
+		for range s.max {
+			if _, err := s.open(localservice.Registration{}); err != nil {
+				return
+			}
+		}
+		_, _ = io.Copy(io.Discard, s.conn)
+	})},
+	{"HTTP/2: rapid resets of logins", otherAddress, overStreams(func(ctx context.Context, s *streams) {
+		go func() { _, _ = io.Copy(io.Discard, s.conn) }()
+		for ctx.Err() == nil {
+			id, err := s.open(localservice.Registration{ClientID: uuid.New(), Secret: secret.NewClientSecret()})
+			if err != nil || s.send(id, "grant_type=client_credentials") != nil ||
+				s.framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+				return
+			}
+			time.Sleep(resetPause)
+		}
+	})},
+}
+
+// resetPause is between two resets on a connection: without one, the attackers alone would fill this machine's cores.
+const resetPause = 100 * time.Millisecond
+
+func overTLS(attack func(context.Context, net.Conn)) func(context.Context, *environment, net.Conn) {
+	return func(ctx context.Context, e *environment, conn net.Conn) {
+		if secured, err := e.secure(conn, "http/1.1"); err == nil {
+			attack(ctx, secured)
+		}
+	}
+}
+
+func overStreams(attack func(context.Context, *streams)) func(context.Context, *environment, net.Conn) {
+	return func(ctx context.Context, e *environment, conn net.Conn) {
+		if secured, err := e.secure(conn, "h2"); err == nil {
+			if s, err := startStreams(secured); err == nil {
+				attack(ctx, s)
+			}
+		}
+	}
+}
+
+func trickle(ctx context.Context, conn net.Conn, text string) {
+	for i := 0; i < len(text) && ctx.Err() == nil; i++ {
+		if _, err := io.WriteString(conn, text[i:i+1]); err != nil {
+			return
+		}
+		pauseFor(ctx, time.Second)
+	}
+}
+
+func pauseFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// TestAttack measures the logins of clients that behave, while others attack. It takes minutes and depends on the
+// machine, so that it runs on demand: make attack.
+func TestAttack(t *testing.T) {
+	each, err := time.ParseDuration(os.Getenv("TOKENSERVICE_ATTACK"))
+	if err != nil {
+		t.Skip("measures; make attack runs it")
+	}
+	e := setupLogging(t, slog.New(slog.DiscardHandler), nil, realHashes)
+	orders := e.register("orders")
+	e.measure(orders, time.Second) // warms up
+	fmt.Printf("%-42s %8s %8s %8s %8s %8s %8s\n", "", "logins", "failed", "p50 ms", "p99 ms", "max ms", "of quiet")
+	show := func(name string, l logins, quiet time.Duration) {
+		fmt.Printf("%-42s %8d %8d %8.1f %8.1f %8.1f %8.2f\n", name, l.took.Count(), l.failed, milliseconds(l.took.Percentile(50)),
+			milliseconds(l.took.Percentile(99)), milliseconds(l.took.Max()), float64(l.took.Percentile(99))/float64(quiet))
+	}
+	for _, a := range attacks {
+		quiet := e.measure(orders, each)
+		show("quiet", quiet, quiet.took.Percentile(99))
+		attacking, stop := context.WithCancel(context.Background())
+		var done sync.WaitGroup
+		for range attackers {
+			done.Go(func() { e.keepAttacking(attacking, a.from, a.attack) })
+		}
+		pauseFor(attacking, 2*time.Second) // until all are there
+		attacked := e.measure(orders, each)
+		stop()
+		done.Wait()
+		show(a.name, attacked, quiet.took.Percentile(99))
+	}
+	fmt.Printf("%+v\n", e.replica.Service.Counts())
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// keepAttacking attacks on one connection after the other.
+func (e *environment) keepAttacking(ctx context.Context, from string, attack func(context.Context, *environment, net.Conn)) {
+	for ctx.Err() == nil {
+		conn, err := e.tryTCP(e.replica, from)
+		if err == nil {
+			ended := context.AfterFunc(ctx, func() { conn.Close() })
+			attack(ctx, e, conn)
+			ended()
+			conn.Close()
+		}
+		pauseFor(ctx, time.Second/2+rand.N(time.Second))
+	}
+}
+
+type logins struct {
+	took   latency.Histogram
+	failed int
+}
+
+// measure logs in again and again: two clients on connections that they keep, and two with a new one for each login.
+func (e *environment) measure(as localservice.Registration, d time.Duration) logins {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var mu sync.Mutex
+	var all logins
+	var working sync.WaitGroup
+	for n := range 4 {
+		client := e.Client()
+		client.Transport.(*http.Transport).DisableKeepAlives = n%2 == 0
+		working.Go(func() {
+			defer client.CloseIdleConnections()
+			for ctx.Err() == nil {
+				start := time.Now()
+				ok := logsIn(client, tokenRequest(e.replica, as, "grant_type", "client_credentials"))
+				took := time.Since(start)
+				mu.Lock()
+				all.took.Add(took)
+				if !ok {
+					all.failed++
+				}
+				mu.Unlock()
+				pauseFor(ctx, rand.N(200*time.Millisecond))
+			}
+		})
+	}
+	working.Wait()
+	require.Positive(e.t, all.took.Count())
+	return all
+}
+
+func logsIn(client *http.Client, r *http.Request) bool {
+	response, err := client.Do(r)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return err == nil && response.StatusCode == http.StatusOK
+}
