@@ -37,9 +37,10 @@ func (d *demo) commandsFor(url, other string) string {
   get -H "Authorization: Bearer $ACCESS" "$SERVICE/v1/principals" | jq .
   get -H "Authorization: Bearer $ACCESS" --json '{"name":"orders","permissions":["orders:read"]}' "$SERVICE/v1/principals" | jq .
 
-  # Refresh, and then use the same refresh token a second time: it and all that came from it are revoked.
-  get -u "$ID:$SECRET" -d grant_type=refresh_token -d "refresh_token=$REFRESH" "$SERVICE/tokenservice/oauth2/v2.0/token" | jq .
-  get -u "$ID:$SECRET" -d grant_type=refresh_token -d "refresh_token=$REFRESH" "$SERVICE/tokenservice/oauth2/v2.0/token" | jq .
+  # Refresh twice at once: the same refresh token comes of it. Ten seconds later it is reuse: all that came of it is revoked.
+  refresh() { get -u "$ID:$SECRET" -d grant_type=refresh_token -d "refresh_token=$REFRESH" "$SERVICE/tokenservice/oauth2/v2.0/token"; }
+  refresh | jq .; refresh | jq .
+  sleep 11; refresh | jq .
 
   # What clients find out by themselves. %[5]s is the other replica: its answers are the same.
   get "$SERVICE/tokenservice/v2.0/.well-known/openid-configuration" | jq .

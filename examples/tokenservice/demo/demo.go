@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -36,6 +37,7 @@ type demo struct {
 	client   *http.Client
 	visitor  localservice.Registration // for whoever tries the service by hand
 	load     *load
+	outage   *outage
 }
 
 // newDemo starts the replicas and registers the clients.
@@ -48,7 +50,7 @@ func newDemo(ctx context.Context, s settings, azure *localazure.Services, displa
 	}()
 	config := service.DefaultConfig() // the real hashes, too
 	config.OAuth.Audiences = []string{ownAudience}
-	if d.cluster, err = localservice.New(ctx, azure, config, slog.Default()); err != nil {
+	if d.cluster, err = localservice.New(ctx, azure, config, logTo(display)); err != nil {
 		return d, err
 	}
 	for range replicas {
@@ -79,7 +81,22 @@ func newDemo(ctx context.Context, s settings, azure *localazure.Services, displa
 		urls[i] = replica.URL
 	}
 	d.load = newLoad(d.client, urls, clients)
+	d.outage = &outage{life: s.tokenLife, azure: azure, replicas: d.replicas, load: d.load, http: d.client}
+	d.load.excuses = d.outage.excuses
 	return d, nil
+}
+
+// logTo returns a logger of what the service warns of, above the live line. Long errors are shortened.
+func logTo(display *liveline.Display) *slog.Logger {
+	return slog.New(slog.NewTextHandler(display, &slog.HandlerOptions{
+		Level: slog.LevelWarn,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if err, ok := a.Value.Any().(error); ok {
+				return slog.String(a.Key, shortened(oneLine(err)))
+			}
+			return a
+		},
+	}))
 }
 
 func (d *demo) writeCertificate() (err error) {
@@ -110,16 +127,20 @@ func (d *demo) stop() error {
 func (d *demo) show(ctx context.Context) bool {
 	d.display.Print(d.header())
 	start := time.Now()
-	loading, cancel := context.WithTimeout(ctx, d.settings.duration)
+	d.outage.tell = d.tellOutage(start)
+	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		d.watch(loading, start)
-	}()
+	var watching sync.WaitGroup
+	watching.Go(func() { d.watch(loading, start) })
+	watching.Go(func() {
+		defer cancel()
+		if sleep(loading, d.settings.duration) {
+			d.outage.run(loading)
+		}
+	})
 	d.load.run(loading)
 	elapsed := time.Since(start)
-	<-watched
+	watching.Wait()
 	d.display.End()
 
 	result := d.summarize(context.WithoutCancel(ctx), elapsed, ctx.Err() != nil)

@@ -10,14 +10,15 @@ import (
 
 // columns are the words above the lines of [demo.line]. Latencies are those of requests for tokens in the second that has
 // just passed.
-const columns = "   time  logins  refreshes  api calls  failed   p50 ms   p99 ms  conns  db tokens"
+const columns = "   time logins refreshes api calls  503 failed  p50 ms  p99 ms conns db tokens"
 
 // rotationPoll is how often the display looks for a new token.
 const rotationPoll = 100 * time.Millisecond
 
 func (d *demo) header() string {
 	return fmt.Sprintf(`tokenservice: %d replicas on one database, which they log in to with access tokens that live %s.
-%d clients log in, refresh and call the API for %s; Ctrl-C ends it.
+%d clients log in, refresh and call the API for %s. Then Entra is down until these tokens have ended, and
+comes back. Ctrl-C ends it.
 %s`, len(d.replicas), d.settings.tokenLife, d.settings.clients, d.settings.duration, columns)
 }
 
@@ -46,8 +47,9 @@ func (d *demo) showRotations(seen []int64, elapsed time.Duration) {
 	for i, replica := range d.replicas {
 		if n := rotations(replica); n > seen[i] {
 			seen[i] = n
-			d.display.Print(d.display.Paint(liveline.Dim, fmt.Sprintf("%7s replica %d has replaced its token for the database, for the %d. time; it ends in %s",
-				clock(elapsed), i+1, n, time.Until(replica.Hook.Stats().TokenExpires).Round(100*time.Millisecond))))
+			d.display.Print(d.display.Paint(liveline.Dim, fmt.Sprintf(
+				"%7s Replica %d has renewed its token for the database, for time %d; it ends in %s.",
+				clock(elapsed), i+1, n, seconds(time.Until(replica.Hook.Stats().TokenExpires)))))
 		}
 	}
 }
@@ -67,10 +69,10 @@ func (d *demo) line(elapsed time.Duration, t tally) string {
 	var fetched int64
 	for _, replica := range d.replicas {
 		conns += replica.Pool.Stat().TotalConns()
-		fetched += replica.Hook.Stats().Fetches
+		fetched += replica.Hook.Stats().Fetches - replica.Hook.Stats().FailedFetches
 	}
-	return fmt.Sprintf("%7s %7d %10d %10d %7d %8.1f %8.1f %6d %10d",
-		clock(elapsed), t.logins, t.refreshes, t.uses, t.failed, milliseconds(t.p50), milliseconds(t.p99), conns, fetched)
+	return fmt.Sprintf("%7s %6d %9d %9d %4d %6d %7.1f %7.1f %5d %9d", clock(elapsed),
+		t.logins, t.refreshes, t.uses, t.refused, t.failed, milliseconds(t.p50), milliseconds(t.p99), conns, fetched)
 }
 
 func clock(d time.Duration) string {

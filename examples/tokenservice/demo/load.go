@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -44,15 +46,22 @@ type load struct {
 	urls    []string
 	clients []localservice.Registration
 
-	mu         sync.Mutex // guards what follows
-	counts     [kinds]int64
-	failed     int64
-	firstError error
-	latencies  latency.Recorder // of requests for tokens
+	// excuses reports whether a request at that time may be answered by 503, which its client then repeats.
+	excuses func(from, to time.Time) bool
+
+	mu             sync.Mutex // guards what follows
+	counts         [kinds]int64
+	failed         int64
+	firstError     error
+	refused        int64 // answered by 503, with reason
+	slowestRefusal time.Duration
+	refusedClients map[string]bool  // that have not been served since
+	latencies      latency.Recorder // of requests for tokens that were served
 }
 
 func newLoad(client *http.Client, urls []string, clients []localservice.Registration) *load {
-	return &load{http: client, urls: urls, clients: clients}
+	never := func(time.Time, time.Time) bool { return false }
+	return &load{http: client, urls: urls, clients: clients, excuses: never, refusedClients: map[string]bool{}}
 }
 
 // run lets the clients work until ctx ends, and returns when all their requests have been answered.
@@ -70,7 +79,7 @@ func (l *load) run(ctx context.Context) {
 
 // turn is one login and what follows from it. A failure ends it.
 func (l *load) turn(ctx context.Context, client localservice.Registration) {
-	tokens, err := l.token(client, login, url.Values{"grant_type": {"client_credentials"}})
+	tokens, err := l.token(ctx, client, login, url.Values{"grant_type": {"client_credentials"}})
 	for range refreshesPerTurn {
 		for range usesPerToken {
 			if err != nil || !pause(ctx) {
@@ -81,39 +90,52 @@ func (l *load) turn(ctx context.Context, client localservice.Registration) {
 		if err != nil || !pause(ctx) {
 			return
 		}
-		tokens, err = l.token(client, refresh, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.Refresh}})
+		tokens, err = l.token(ctx, client, refresh,
+			url.Values{"grant_type": {"refresh_token"}, "refresh_token": {tokens.Refresh}})
 	}
 }
 
 // pause returns false when the load is to end.
-func pause(ctx context.Context) bool {
-	timer := time.NewTimer(meanPause/2 + rand.N(meanPause))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
+func pause(ctx context.Context) bool { return sleep(ctx, meanPause/2+rand.N(meanPause)) }
 
 type tokens struct {
 	Access  string `json:"access_token"`
 	Refresh string `json:"refresh_token"`
 }
 
-func (l *load) token(client localservice.Registration, kind kind, form url.Values) (tokens, error) {
-	r, err := http.NewRequest(http.MethodPost, l.anyReplica()+"/tokenservice/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+// errUnavailable is an answer of 503, with its Retry-After.
+type errUnavailable struct {
+	error
+	retryAfter time.Duration
+}
+
+// token gets tokens. While the service is excused it comes back when the service says so, with the same request.
+func (l *load) token(ctx context.Context, client localservice.Registration, kind kind, form url.Values) (tokens, error) {
+	for {
+		var t tokens
+		start := time.Now()
+		err := l.post(client, form, &t)
+		var unavailable errUnavailable
+		if !errors.As(err, &unavailable) || !l.excuses(start, time.Now()) {
+			l.record(client, kind, time.Since(start), err)
+			return t, err
+		}
+		l.recordRefusal(client, time.Since(start))
+		if !sleep(ctx, unavailable.retryAfter) {
+			return t, err
+		}
+	}
+}
+
+func (l *load) post(client localservice.Registration, form url.Values, into *tokens) error {
+	r, err := http.NewRequest(http.MethodPost, l.anyReplica()+"/tokenservice/oauth2/v2.0/token",
+		strings.NewReader(form.Encode()))
 	if err != nil {
-		return tokens{}, err
+		return err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.SetBasicAuth(client.ClientID.String(), client.Secret.Reveal())
-	var t tokens
-	start := time.Now()
-	err = l.send(r, &t)
-	l.record(kind, time.Since(start), err)
-	return t, err
+	return l.send(r, into)
 }
 
 func (l *load) use(client localservice.Registration, access string) error {
@@ -130,7 +152,7 @@ func (l *load) use(client localservice.Registration, access string) error {
 	if err == nil && me.ClientID != client.ClientID.String() {
 		err = fmt.Errorf("the service takes %s for %q", client.Name, me.ClientID)
 	}
-	l.record(use, time.Since(start), err)
+	l.record(client, use, time.Since(start), err)
 	return err
 }
 
@@ -150,17 +172,23 @@ func (l *load) send(r *http.Request, into any) error {
 		return err
 	}
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", r.Method, r.URL.Path, response.Status, bytes.TrimSpace(body))
+		err := fmt.Errorf("%s %s: %s: %s", r.Method, r.URL.Path, response.Status, bytes.TrimSpace(body))
+		seconds, noNumber := strconv.Atoi(response.Header.Get("Retry-After"))
+		if response.StatusCode == http.StatusServiceUnavailable && noNumber == nil {
+			return errUnavailable{err, time.Duration(seconds) * time.Second}
+		}
+		return err
 	}
 	return json.Unmarshal(body, into)
 }
 
-func (l *load) record(kind kind, took time.Duration, err error) {
+func (l *load) record(client localservice.Registration, kind kind, took time.Duration, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.counts[kind]++
 	if kind != use {
 		l.latencies.Add(took)
+		delete(l.refusedClients, client.Name)
 	}
 	if err != nil {
 		l.failed++
@@ -170,11 +198,28 @@ func (l *load) record(kind kind, took time.Duration, err error) {
 	}
 }
 
+func (l *load) recordRefusal(client localservice.Registration, took time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
+	l.slowestRefusal = max(l.slowestRefusal, took)
+	l.refusedClients[client.Name] = true
+}
+
+// waiting is how many clients have been refused, and not been served since.
+func (l *load) waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.refusedClients)
+}
+
 // tally is what a load has done so far.
 type tally struct {
 	logins, refreshes, uses int64
 	failed                  int64
 	firstError              error
+	refused                 int64
+	slowestRefusal          time.Duration
 	p50, p99, max           time.Duration // of requests for tokens
 }
 
@@ -197,13 +242,15 @@ func (l *load) end() tally {
 // tally is called with l.mu held.
 func (l *load) tally(latencies *latency.Histogram) tally {
 	return tally{
-		logins:     l.counts[login],
-		refreshes:  l.counts[refresh],
-		uses:       l.counts[use],
-		failed:     l.failed,
-		firstError: l.firstError,
-		p50:        latencies.Percentile(50),
-		p99:        latencies.Percentile(99),
-		max:        latencies.Max(),
+		logins:         l.counts[login],
+		refreshes:      l.counts[refresh],
+		uses:           l.counts[use],
+		failed:         l.failed,
+		firstError:     l.firstError,
+		refused:        l.refused,
+		slowestRefusal: l.slowestRefusal,
+		p50:            latencies.Percentile(50),
+		p99:            latencies.Percentile(99),
+		max:            latencies.Max(),
 	}
 }

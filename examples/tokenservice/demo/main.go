@@ -1,11 +1,11 @@
 // The demo runs two replicas of the token service on one database, under steady load, while the access tokens that they log in
-// to the database with are replaced three times and more. It proves that no client noticed: see [summary.failures] for what
-// would make it fail.
+// to the database with are renewed three times and more, and then while Entra is down until these tokens have ended. See
+// [summary.failures] for what would make it fail.
 //
 // Everything runs on this machine: a PostgreSQL of its own, behind the stand-ins of aadpooltest for Azure Database for
 // PostgreSQL and for Entra ID. The service, its pool and its credential are the real ones.
 //
-//	go run ./demo [-duration 75s] [-clients 8] [-token-life 20s]
+//	go run ./demo [-duration 56s] [-clients 8] [-token-life 16s]
 //
 // The exit status is 0 if all went well, 1 if not, and 2 if an argument is wrong. Ctrl-C ends it early. With KEEP=1 in the
 // environment the service goes on until Ctrl-C, for the commands that are printed at the end.
@@ -60,9 +60,9 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 	var s settings
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(usage)
-	flags.DurationVar(&s.duration, "duration", 75*time.Second, "how long the load lasts")
+	flags.DurationVar(&s.duration, "duration", 56*time.Second, "how long the load lasts before the outage")
 	flags.IntVar(&s.clients, "clients", 8, "how many clients make the load")
-	flags.DurationVar(&s.tokenLife, "token-life", 20*time.Second, "how long an access token for the database lives, in whole seconds")
+	flags.DurationVar(&s.tokenLife, "token-life", 16*time.Second, "how long an access token for the database lives, in whole seconds")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, keep bool, stdout, stderr io.Writer
 		return 2
 	}
 	display := liveline.New(stdout)
-	slog.SetDefault(slog.New(slog.NewTextHandler(display, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // the libraries': the service has a log of its own
 	azure, err := localazure.Start(ctx, "tokenservice", s.tokenLife, s.tokenLife/40)
 	if err != nil {
 		return couldNotStart(ctx, err, stdout, stderr)

@@ -27,6 +27,8 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, out.String(), "PASS")
 	assert.Contains(t, out.String(), "/tokenservice/oauth2/v2.0/token")
 	assert.Contains(t, out.String(), "KEEP=1")
+	assert.Contains(t, out.String(), "ready again")
+	assert.NotRegexp(t, `\[\d+ \d+\]`, out.String(), "Go's way to print several numbers")
 	assert.Empty(t, errors.String())
 }
 
@@ -62,9 +64,14 @@ func TestArguments(t *testing.T) {
 
 func TestFailures(t *testing.T) {
 	good := func() summary {
-		return summary{elapsed: time.Minute, tally: tally{logins: 2, refreshes: 3, uses: 4}, rotations: []int64{3, 4}, audited: audited{2, 3, 0}}
+		now := time.Now()
+		return summary{elapsed: time.Minute, tally: tally{logins: 2, refreshes: 3, uses: 4, refused: 5}, rotations: []int64{3, 4},
+			audited: audited{2, 3, 0}, probe: probe{errors.New("no token; next try in 2s"), time.Millisecond},
+			outage: outageTimes{now, now.Add(3 * time.Second), now.Add(9 * time.Second), now.Add(11 * time.Second), now.Add(15 * time.Second)}}
 	}
 	require.Empty(t, good().failures())
+	assert.Contains(t, good().table(), "3 and 4")
+	assert.Contains(t, good().table(), "3.0 s / 6.0 s")
 	assert.Contains(t, verdict(good(), nil, liveline.New(io.Discard)), "PASS: 9 requests")
 	for _, row := range []struct {
 		name   string
@@ -75,8 +82,16 @@ func TestFailures(t *testing.T) {
 		{"a login is lost", func(s *summary) { s.audited.logins = 1 }, "2 logins were answered, and the audit log has 1"},
 		{"a refresh is lost", func(s *summary) { s.audited.refreshes = 4 }, "3 refreshes were answered, and the audit log has 4"},
 		{"a token was taken for reused", func(s *summary) { s.audited.reused = 1 }, "1 refresh tokens were taken for reused"},
-		{"too few rotations", func(s *summary) { s.rotations[1] = 2 }, "replica 2 replaced its token for the database 2 times, and there must be 3"},
-		{"nothing was done", func(s *summary) { s.tally, s.audited = tally{}, audited{} }, "no request was made"},
+		{"too few rotations", func(s *summary) { s.rotations[1] = 2 }, "replica 2 renewed its token for the database 2 times, and there must be 3"},
+		{"no outage", func(s *summary) { s.outage = outageTimes{} }, "Entra was not taken down and back up"},
+		{"an outage without effect", func(s *summary) { s.refused = 0 }, "the outage had no effect"},
+		{"a slow refusal", func(s *summary) { s.slowestRefusal = 5 * time.Second }, "a request was refused after 5s, and not at once"},
+		{"a slow connection", func(s *summary) { s.probe.took = 5 * time.Second }, "a connection without a token failed after 5s"},
+		{"a connection without a token", func(s *summary) { s.probe.err = nil }, "does not say when the next try is"},
+		{"an error without a time", func(s *summary) { s.probe.err = errors.New("no") }, "does not say when the next try is"},
+		{"not back", func(s *summary) { s.outage.ready = time.Time{} }, "the replicas were not ready within 10s of Entra"},
+		{"a client that is not served again", func(s *summary) { s.outage.served = time.Time{} }, "some clients were not served within 15s"},
+		{"nothing was done", func(s *summary) { s.tally, s.audited = tally{refused: 5}, audited{} }, "no request was made"},
 		{"the audit log is away", func(s *summary) { s.auditErr = errors.New("away") }, "the audit log could not be read: away"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -88,6 +103,6 @@ func TestFailures(t *testing.T) {
 		})
 	}
 	interrupted := good()
-	interrupted.interrupted, interrupted.rotations = true, []int64{0, 0}
+	interrupted.interrupted, interrupted.rotations, interrupted.outage = true, []int64{0, 0}, outageTimes{}
 	assert.Empty(t, interrupted.failures(), "one that was interrupted need not have seen three rotations")
 }
