@@ -26,32 +26,34 @@ const (
 	ownAddress   = "127.0.0.1" // that of the clients that behave
 	otherAddress = "127.0.0.2"
 
-	attackers = 200 // connections; an address may have 128
+	manyConns = 200 // an address may have 128
+	fewConns  = 20
 )
 
 // attacks are what strangers can do without credentials. Each runs on a connection of its own, and returns when that ends.
 var attacks = []struct {
 	name, from string
+	conns      int
 	attack     func(ctx context.Context, e *environment, conn net.Conn)
 }{
-	{"TLS handshakes that do not begin", ownAddress, func(_ context.Context, _ *environment, conn net.Conn) {
+	{"TLS handshakes that do not begin", ownAddress, manyConns, func(_ context.Context, _ *environment, conn net.Conn) {
 		_, _ = io.Copy(io.Discard, conn)
 	}},
-	{"idle connections", ownAddress, overTLS(func(_ context.Context, conn net.Conn) {
+	{"idle connections", ownAddress, manyConns, overTLS(func(_ context.Context, conn net.Conn) {
 		_, _ = io.Copy(io.Discard, conn)
 	})},
-	{"slow headers, a byte a second", ownAddress, overTLS(func(ctx context.Context, conn net.Conn) {
+	{"slow headers, a byte a second", ownAddress, manyConns, overTLS(func(ctx context.Context, conn net.Conn) {
 		trickle(ctx, conn, tokenHeader(100))
 	})},
-	{"bodies that do not come", ownAddress, overTLS(func(_ context.Context, conn net.Conn) {
+	{"bodies that do not come", ownAddress, manyConns, overTLS(func(_ context.Context, conn net.Conn) {
 		_, _ = io.WriteString(conn, tokenHeader(100))
 		_, _ = io.Copy(io.Discard, conn)
 	})},
-	{"slow bodies, a byte a second", ownAddress, overTLS(func(ctx context.Context, conn net.Conn) {
+	{"slow bodies, a byte a second", ownAddress, manyConns, overTLS(func(ctx context.Context, conn net.Conn) {
 		_, _ = io.WriteString(conn, tokenHeader(100))
 		trickle(ctx, conn, "grant_type=client_credentials&client_id=1&client_secret=1")
 	})},
-	{"HTTP/2: 100 streams each, without bodies", ownAddress, overStreams(func(_ context.Context, s *streams) {
+	{"HTTP/2: 2,000 streams without bodies", ownAddress, fewConns, overStreams(func(_ context.Context, s *streams) {
 		for range s.max {
 			if _, err := s.open(localservice.Registration{}); err != nil {
 				return
@@ -59,7 +61,7 @@ var attacks = []struct {
 		}
 		_, _ = io.Copy(io.Discard, s.conn)
 	})},
-	{"HTTP/2: rapid resets of logins", otherAddress, overStreams(func(ctx context.Context, s *streams) {
+	{"HTTP/2: 400 logins a second, reset", otherAddress, fewConns, overStreams(func(ctx context.Context, s *streams) {
 		go func() { _, _ = io.Copy(io.Discard, s.conn) }()
 		for ctx.Err() == nil {
 			id, err := s.open(localservice.Registration{ClientID: uuid.New(), Secret: secret.NewClientSecret()})
@@ -72,8 +74,9 @@ var attacks = []struct {
 	})},
 }
 
-// resetPause is between two resets on a connection: without one, the attackers alone would fill this machine's cores.
-const resetPause = 100 * time.Millisecond
+// resetPause is between two resets on a connection, which makes 400 a second of all. Without one, the attackers alone would
+// fill this machine's cores.
+const resetPause = 50 * time.Millisecond
 
 func overTLS(attack func(context.Context, net.Conn)) func(context.Context, *environment, net.Conn) {
 	return func(ctx context.Context, e *environment, conn net.Conn) {
@@ -131,7 +134,7 @@ func TestAttack(t *testing.T) {
 		show("quiet", quiet, quiet.took.Percentile(99))
 		attacking, stop := context.WithCancel(context.Background())
 		var done sync.WaitGroup
-		for range attackers {
+		for range a.conns {
 			done.Go(func() { e.keepAttacking(attacking, a.from, a.attack) })
 		}
 		pauseFor(attacking, 2*time.Second) // until all are there
