@@ -1,0 +1,174 @@
+//go:build linux
+
+package pgbouncer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// withToken is a credential that holds one token: Entra's own cannot be asked for one of a certain size.
+type withToken string
+
+func (c withToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: string(c), ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// tokenOf returns a token of exactly n bytes. Base64 does not have every length; PgBouncer does not care what it is.
+func tokenOf(t testing.TB, a azure, n int) string {
+	t.Helper()
+	token, err := a.Issue(app, aadpooltest.WithSize(n))
+	require.NoError(t, err)
+	return token + strings.Repeat("x", n-len(token))
+}
+
+// logIn opens one connection with token, and returns what became of it and how many refusals the Hook counted.
+func logIn(t testing.TB, dsn, token string) (refusals int64, err error) {
+	t.Helper()
+	hook, err := aadpool.NewHook(withToken(token), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer pool.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	err = pool.Ping(ctx)
+	return hook.Stats().Rejections, err
+}
+
+// longestToken is the longest password in bytes that this PgBouncer takes, or 0 where no token is too long for it.
+func longestToken(t testing.TB) int {
+	t.Helper()
+	if olderThan(t, 1, 26) {
+		return 2047
+	}
+	return 0
+}
+
+func olderThan(t testing.TB, major, minor int) bool {
+	t.Helper()
+	var haveMajor, haveMinor int
+	_, err := fmt.Sscanf(version(t), "%d.%d", &haveMajor, &haveMinor)
+	require.NoError(t, err)
+	return haveMajor < major || haveMajor == major && haveMinor < minor
+}
+
+// TestTokensOfEachSize: what fits logs in, and of what does not the error says how long is too long. The words of
+// PgBouncer alone do not tell: up to 1.18 some, and up to 1.25 all tokens that are too long are a wrong password to it.
+func TestTokensOfEachSize(t *testing.T) {
+	a := newAzure(t)
+	for _, mode := range []string{"session", "transaction"} {
+		b := start(t, settings{poolMode: mode, database: a.trusting})
+		for _, size := range []int{1300, 1900, 2047, 2048, 2366, 2367, 4000, 7000} {
+			t.Run(fmt.Sprintf("%s mode, %d bytes", mode, size), func(t *testing.T) {
+				token := tokenOf(t, a, size)
+				b.admit(t, map[string]string{app: token})
+				refusals, err := logIn(t, b.dsn(app, "postgres"), token)
+				if longest := longestToken(t); longest == 0 || size <= longest {
+					require.NoError(t, err)
+					assert.Zero(t, refusals)
+					return
+				}
+				for hungUp(err) { // PgBouncer may close the connection before the token is all written
+					refusals, err = logIn(t, b.dsn(app, "postgres"), token)
+				}
+				refusal := assertRefused(t, refusals, err, "08P01", "password authentication failed", "client sent partial pkt in startup phase")
+				assert.Contains(t, refusal.Hint, "2047 bytes")
+				assert.Contains(t, refusal.Hint, fmt.Sprintf("this token has %d", size))
+			})
+		}
+	}
+}
+
+func hungUp(err error) bool { return err != nil && !errors.As(err, new(*pgconn.PgError)) }
+
+// assertRefused checks that the login was refused by the server in one of these words, and that the Hook noticed.
+func assertRefused(t testing.TB, refusals int64, err error, sqlstate string, words ...string) *pgconn.PgError {
+	t.Helper()
+	var refusal *pgconn.PgError
+	require.ErrorAs(t, err, &refusal)
+	assert.Equal(t, sqlstate, refusal.Code)
+	assert.Contains(t, words, refusal.Message)
+	assert.EqualValues(t, 1, refusals, "counted as a refusal")
+	assert.NotEmpty(t, refusal.Hint)
+	return refusal
+}
+
+// TestPgBouncerRefuses: its own refusals are all 08P01 (protocol violation), in every version.
+func TestPgBouncerRefuses(t *testing.T) {
+	a := newAzure(t)
+	token := tokenOf(t, a, 1300)
+	b := start(t, settings{poolMode: "session", database: a.trusting})
+	b.admit(t, map[string]string{app: token})
+	for _, row := range []struct{ name, user, token string }{
+		{"a wrong token", app, tokenOf(t, a, 1400)},
+		{"an unknown user", "nobody-knows", token},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			refusals, err := logIn(t, b.dsn(row.user, "postgres"), row.token)
+			assertRefused(t, refusals, err, "08P01", "password authentication failed")
+		})
+	}
+	t.Run("an unknown database, which is no refusal of the token", func(t *testing.T) {
+		refusals, err := logIn(t, b.dsn(app, "nosuch"), token)
+		var refusal *pgconn.PgError
+		require.ErrorAs(t, err, &refusal)
+		assert.Equal(t, "08P01", refusal.Code)
+		assert.Equal(t, "no such database: nosuch", refusal.Message)
+		assert.Zero(t, refusals)
+	})
+}
+
+// TestServerRefusesPgBouncer: PgBouncer logs in to the server with the client's token, and passes on what the server says
+// of it; up to 1.18 cut to 127 bytes and with an SQLSTATE of its own.
+func TestServerRefusesPgBouncer(t *testing.T) {
+	a := newAzure(t)
+	issue := func(opts ...aadpooltest.TokenOption) string {
+		token, err := a.Issue(app, opts...)
+		require.NoError(t, err)
+		return token
+	}
+	for _, row := range []struct{ name, role, token, sqlstate, says, hint string }{
+		{"an expired token", app, issue(aadpooltest.WithIssuedAt(time.Now().Add(-2 * time.Hour))),
+			"28000", "The access token has expired", "clock"},
+		{"a token for another resource", app, issue(aadpooltest.WithAudience("https://graph.microsoft.com")),
+			"28000", "The access token does not have a valid audience claim", "WithScope"},
+		{"a password that is no token", app, "secret",
+			"28000", "The access token has invalid format", "scope"},
+		{"another principal's role", "billing-api", issue(),
+			"28P01", `password authentication failed for user "billing-api"`, `the role is "billing-api"`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			b := start(t, settings{poolMode: "session", database: a.database, lines: []string{"server_tls_sslmode = require"}})
+			b.admit(t, map[string]string{row.role: row.token})
+			refusals, err := logIn(t, b.dsn(row.role, "postgres"), row.token)
+			var refusal *pgconn.PgError
+			require.ErrorAs(t, err, &refusal)
+			if olderThan(t, 1, 19) {
+				row.sqlstate = "08P01"
+			}
+			assert.Equal(t, row.sqlstate, refusal.Code)
+			assert.True(t, strings.HasPrefix(refusal.Message, row.says), refusal.Message)
+			assert.Contains(t, refusal.Hint, row.hint)
+			assert.EqualValues(t, 1, refusals)
+		})
+	}
+}
