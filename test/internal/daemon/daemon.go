@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -208,17 +209,37 @@ func (p *Process) Signal(t testing.TB, signal syscall.Signal) {
 	require.NoError(t, p.cmd.Process.Signal(signal))
 }
 
-// Kill ends the server and all its children by SIGKILL, as a machine that loses its power does, and returns when they have
+// Kill ends the server and its children by SIGKILL, as a machine that loses its power, and returns when the server has
 // ended.
 func (p *Process) Kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	children := p.children()
+	for _, pid := range append([]int{p.cmd.Process.Pid}, children...) {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
 	<-p.ended
 }
 
-// Group sends a signal to the server and all its children.
-func (p *Process) Group(t testing.TB, signal syscall.Signal) {
+// SignalAll sends a signal to the server and its children.
+func (p *Process) SignalAll(t testing.TB, signal syscall.Signal) {
 	t.Helper()
-	require.NoError(t, syscall.Kill(-p.cmd.Process.Pid, signal))
+	p.Signal(t, signal)
+	for _, pid := range p.children() {
+		_ = syscall.Kill(pid, signal) // one that has ended by now needs none
+	}
+}
+
+// children returns the processes that the server has started. PostgreSQL's are each in a session of their own.
+func (p *Process) children() (pids []int) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", p.cmd.Process.Pid))
+	if err != nil {
+		return nil // it has ended
+	}
+	for field := range strings.FieldsSeq(string(text)) {
+		if pid, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // Ended reports whether the server has ended.
