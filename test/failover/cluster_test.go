@@ -22,6 +22,7 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/test/internal/daemon"
+	"github.com/aadpool/aadpool/test/internal/pgserver"
 )
 
 // wantedEnv has these tests run: they take minutes.
@@ -60,16 +61,17 @@ func newClusterOn(t testing.TB, prepare func(testing.TB, *node)) *cluster {
 	c := &cluster{issuer: daemon.NewIssuer(t), scope: aadpooltest.DefaultAudience + "/.default"}
 	c.root = filepath.Join(daemon.Dir(t), "root.crt")
 	c.issuer.RootFile(t, c.root)
-	c.primary, c.standby = newNode(t, c.issuer), newNode(t, c.issuer)
+	bin := programs(t)
+	c.primary, c.standby = &node{pgserver.New(t, bin, c.issuer)}, &node{pgserver.New(t, bin, c.issuer)}
 	prepare(t, c.primary)
-	c.primary.initialise(t)
+	c.primary.Initialise(t, hba)
 	// Only with the standby there does a commit wait for it.
 	c.primary.start(t)
 	c.standby.copyFrom(t, c.primary)
 	c.standby.start(t)
-	c.primary.exec(t, "alter system set synchronous_standby_names = '*'")
-	c.primary.reload(t)
-	c.primary.await(t, "select sync_state from pg_stat_replication", "sync")
+	c.primary.Exec(t, "alter system set synchronous_standby_names = '*'")
+	c.primary.Reload(t)
+	c.primary.Await(t, "select sync_state from pg_stat_replication", "sync")
 	c.registerApp(t)
 	return c
 }
@@ -87,22 +89,22 @@ func (c *cluster) registerApp(t testing.TB) {
 	token, err := c.cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{c.scope}})
 	require.NoError(t, err)
 	c.token = token.Token
-	c.primary.exec(t, fmt.Sprintf(`create role "%s" login password '%s' valid until '%s'`, app, token.Token, token.ExpiresOn.UTC().Format(time.RFC3339)))
-	c.primary.exec(t, fmt.Sprintf(`create table writes (client text, n bigint); alter table writes owner to "%s"`, app))
+	c.primary.Exec(t, fmt.Sprintf(`create role "%s" login password '%s' valid until '%s'`, app, token.Token, token.ExpiresOn.UTC().Format(time.RFC3339)))
+	c.primary.Exec(t, fmt.Sprintf(`create table writes (client text, n bigint); alter table writes owner to "%s"`, app))
 }
 
 // dsn names both nodes, the primary first.
 func (c *cluster) dsn(name, parameters string) string {
 	query := url.Values{"sslmode": {"verify-full"}, "sslrootcert": {c.root}, "target_session_attrs": {"read-write"},
 		"application_name": {name}, "pool_max_conns": {fmt.Sprint(writers)}}
-	hosts := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", c.primary.port, c.standby.port)
+	hosts := fmt.Sprintf("127.0.0.1:%d,127.0.0.1:%d", c.primary.Port, c.standby.Port)
 	return fmt.Sprintf("postgres://%s@%s/postgres?%s%s", app, hosts, query.Encode(), parameters)
 }
 
 // dsnOf names one node.
 func (c *cluster) dsnOf(name string, n *node) string {
 	query := url.Values{"sslmode": {"verify-full"}, "sslrootcert": {c.root}, "application_name": {name}}
-	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?%s", app, n.port, query.Encode())
+	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?%s", app, n.Port, query.Encode())
 }
 
 // pools are the pool under test and the one to compare it with: plain pgxpool, with the token asked for in BeforeConnect.
@@ -130,5 +132,5 @@ func (c *cluster) rejoin(t testing.TB, old, primary *node) {
 	t.Helper()
 	old.copyFrom(t, primary)
 	old.start(t)
-	primary.await(t, "select count(*) from pg_stat_replication", "1")
+	primary.Await(t, "select count(*) from pg_stat_replication", "1")
 }

@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -82,7 +81,7 @@ func TestPrimaryIsShutDown(t *testing.T) {
 	c := newCluster(t)
 	loads := startLoads(t, c.pools(t, ""))
 	fault := time.Now()
-	c.primary.stopCleanly(t)
+	c.primary.ShutDown(t)
 	recovered(t, loads, fault, c.standby.promote(t), backWithin)
 	finish(t, loads, c.standby)
 }
@@ -93,14 +92,14 @@ func TestPrimaryBecomesReadOnly(t *testing.T) {
 	c := newCluster(t)
 	loads := startLoads(t, c.pools(t, ""))
 	fault := time.Now()
-	c.primary.exec(t, "alter system set default_transaction_read_only = on")
-	c.primary.reload(t)
+	c.primary.Exec(t, "alter system set default_transaction_read_only = on")
+	c.primary.Reload(t)
 	for _, l := range loads {
 		require.Eventually(t, func() bool { return l.failuresSince(fault)["25006"] > 0 }, 10*time.Second, time.Millisecond)
 	}
-	position, err := c.primary.query(t.Context(), "select pg_current_wal_lsn()")
+	position, err := c.primary.Query(t.Context(), "select pg_current_wal_lsn()")
 	require.NoError(t, err)
-	c.standby.await(t, fmt.Sprintf("select pg_last_wal_replay_lsn() >= '%s'", position), "t")
+	c.standby.Await(t, fmt.Sprintf("select pg_last_wal_replay_lsn() >= '%s'", position), "t")
 	ready := c.standby.promote(t)
 	for _, l := range loads {
 		back(t, l, fault, ready, backWithin)
@@ -128,7 +127,7 @@ func TestServerRestartsUnderIdleConnections(t *testing.T) {
 			conn.Release()
 		}
 		l := &load{name: name, pool: pool}
-		c.primary.stopCleanly(t)
+		c.primary.ShutDown(t)
 		c.primary.start(t)
 		failed, failures := map[string]int{}, 0
 		for range 2 * writers {
@@ -194,13 +193,13 @@ func TestServerIsFull(t *testing.T) {
 // the pools may have none, or they would take theirs back.
 func (c *cluster) crowd(t testing.TB, loads []*load) (leave func()) {
 	t.Helper()
-	c.primary.exec(t, fmt.Sprintf("create role crowd login password '%s'", c.token))
+	c.primary.Exec(t, fmt.Sprintf("create role crowd login password '%s'", c.token))
 	config, err := pgconn.ParseConfig(strings.Replace(c.dsnOf("crowd", c.primary), app, "crowd", 1))
 	require.NoError(t, err)
 	config.Password = c.token
-	c.primary.exec(t, fmt.Sprintf(`alter role "%s" connection limit 0`, app))
+	c.primary.Exec(t, fmt.Sprintf(`alter role "%s" connection limit 0`, app))
 	for _, l := range loads {
-		c.primary.exec(t, fmt.Sprintf("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '%s'", l.name))
+		c.primary.Exec(t, fmt.Sprintf("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '%s'", l.name))
 	}
 	var taken []*pgconn.PgConn
 	leave = sync.OnceFunc(func() {
@@ -216,7 +215,7 @@ func (c *cluster) crowd(t testing.TB, loads []*load) (leave func()) {
 		}
 		return err != nil && kind(err) == "53300"
 	}, time.Minute, time.Millisecond)
-	c.primary.exec(t, fmt.Sprintf(`alter role "%s" connection limit -1`, app))
+	c.primary.Exec(t, fmt.Sprintf(`alter role "%s" connection limit -1`, app))
 	return leave
 }
 
@@ -245,8 +244,8 @@ func TestCertificateIsReplaced(t *testing.T) {
 	pools := c.pools(t, "")
 	loads := startLoads(t, pools)
 	fault := time.Now()
-	serial := c.primary.renewCertificate(t, c.issuer)
-	c.primary.reload(t)
+	serial := c.primary.RenewCertificate(t, c.issuer)
+	c.primary.Reload(t)
 	require.Eventually(t, func() bool { return c.serial(t) == serial }, 10*time.Second, 10*time.Millisecond)
 	for _, l := range loads {
 		l.pool.Reset()
@@ -276,7 +275,3 @@ func (c *cluster) serial(t testing.TB) string {
 func serialOf(conn *pgconn.PgConn) string {
 	return conn.Conn().(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
-
-// freeze stops all processes of the server; thaw has them go on.
-func (n *node) freeze(t testing.TB) { n.SignalAll(t, syscall.SIGSTOP) }
-func (n *node) thaw(t testing.TB)   { n.SignalAll(t, syscall.SIGCONT) }

@@ -247,7 +247,7 @@ func (l *load) acquireFailures() map[string]int {
 // lost returns how many acknowledged writes are not on the node.
 func (l *load) lost(t testing.TB, n *node) (lost int) {
 	t.Helper()
-	conn, err := n.connect(t.Context())
+	conn, err := n.Connect(t.Context())
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
 	results, err := conn.Exec(t.Context(), fmt.Sprintf("select n from writes where client = '%s'", l.name)).ReadAll()
@@ -269,7 +269,7 @@ func (l *load) lost(t testing.TB, n *node) (lost int) {
 // connections counts the pool's connections that a node has.
 func (l *load) connections(t testing.TB, n *node) string {
 	t.Helper()
-	count, err := n.query(t.Context(), fmt.Sprintf("select count(*) from pg_stat_activity where application_name = '%s'", l.name))
+	count, err := n.Query(t.Context(), fmt.Sprintf("select count(*) from pg_stat_activity where application_name = '%s'", l.name))
 	require.NoError(t, err)
 	return count
 }

@@ -1,0 +1,104 @@
+//go:build linux
+
+package oauthbearer_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// app is the role, and the principal, that logs in.
+const app = "orders-api"
+
+func newEntra(t testing.TB) (*aadpooltest.Authority, azcore.TokenCredential) {
+	t.Helper()
+	programs(t) // or skip
+	entra, err := aadpooltest.NewAuthority()
+	require.NoError(t, err)
+	t.Cleanup(entra.Close)
+	principal := entra.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: app})
+	cred, err := azidentity.NewClientSecretCredential(entra.TenantID(), principal.ClientID, principal.Secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: entra.ClientOptions()})
+	require.NoError(t, err)
+	return entra, cred
+}
+
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential) (*pgxpool.Pool, *aadpool.Hook) {
+	t.Helper()
+	hook, err := aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool, hook
+}
+
+// TestPostgreSQLItselfTakesTheToken: PostgreSQL asks by OAUTHBEARER, and has the name of the token's principal for the
+// session's system user. The connections of a pool are replaced when there is a newer token.
+func TestPostgreSQLItselfTakesTheToken(t *testing.T) {
+	entra, cred := newEntra(t)
+	entra.SetTokenLife(4 * time.Second)
+	s := start(t, entra)
+	s.Exec(t, `create role "orders-api" login`)
+	pool, hook := newPool(t, s.dsn(app)+"&pool_max_conns=2", cred)
+	require.Eventually(t, func() bool {
+		var role, system string
+		require.NoError(t, pool.QueryRow(t.Context(), "select session_user, system_user").Scan(&role, &system))
+		assert.Equal(t, app, role)
+		assert.Equal(t, "oauth:"+app, system)
+		return hook.Stats().RetiredConns >= 2
+	}, 30*time.Second, 10*time.Millisecond)
+	assert.GreaterOrEqual(t, entra.Requests(), 3)
+}
+
+// withToken is a credential that holds one token.
+type withToken string
+
+func (c withToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: string(c), ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// TestPostgreSQLItselfRefuses: whatever is wrong, PostgreSQL answers in the way of RFC 7628 with invalid_token alone, and
+// pgx ends the connection there: it reads no further, so there is no SQLSTATE, and its OnPgError is not called.
+func TestPostgreSQLItselfRefuses(t *testing.T) {
+	entra, _ := newEntra(t)
+	s := start(t, entra)
+	s.Exec(t, `create role "orders-api" login; create role "billing-api" login`)
+	issue := func(opts ...aadpooltest.TokenOption) string {
+		token, err := entra.Issue(app, opts...)
+		require.NoError(t, err)
+		return token
+	}
+	for _, row := range []struct{ name, role, token string }{
+		{"another principal's role", "billing-api", issue()},
+		{"a role that is missing", "missing-api", issue()},
+		{"an expired token", app, issue(aadpooltest.WithIssuedAt(time.Now().Add(-2 * time.Hour)))},
+		{"a token for another resource", app, issue(aadpooltest.WithAudience("https://graph.microsoft.com"))},
+		{"no token of this issuer", app, "secret"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, _ := newPool(t, s.dsn(row.role), withToken(row.token))
+			err := pool.Ping(t.Context())
+			require.ErrorContains(t, err, "OAuth authentication failed: invalid_token")
+			assert.NotContains(t, err.Error(), row.token)
+			assert.False(t, errors.As(err, new(*pgconn.PgError)))
+		})
+	}
+}
