@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -28,14 +29,44 @@ var errNoPostgres = errors.New("aadpooltest: no PostgreSQL server programs (init
 	"install them (Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17), " +
 	"put them on PATH, or set " + DatabaseEnv + " to the DSN of a superuser")
 
+// oldestPostgres is the first major version that takes a password as long as a token. PostgreSQL 13 takes about 995 bytes,
+// and closes the connection without a word beyond.
+const oldestPostgres = 14
+
 // findPostgres returns the directory of the programs initdb and postgres.
 func findPostgres(ctx context.Context) (string, error) {
+	notFound := errNoPostgres
 	for _, dir := range postgresDirs(ctx) {
-		if isProgram(dir, "initdb") && isProgram(dir, "postgres") {
+		if !isProgram(dir, "initdb") || !isProgram(dir, "postgres") {
+			continue
+		}
+		version, err := postgresVersion(ctx, dir)
+		if err != nil {
+			return "", err
+		}
+		if version >= oldestPostgres {
 			return dir, nil
 		}
+		notFound = fmt.Errorf("aadpooltest: PostgreSQL %d or newer is needed, since older ones take no password as long as a token: %s has version %d",
+			oldestPostgres, dir, version)
 	}
-	return "", errNoPostgres
+	return "", notFound
+}
+
+// postgresVersion returns the major version of the server in dir, which says such as "postgres (PostgreSQL) 15.18", or
+// "18beta1" in the number's place.
+func postgresVersion(ctx context.Context, dir string) (int, error) {
+	program := filepath.Join(dir, "postgres")
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
+	if err != nil {
+		return 0, fmt.Errorf("aadpooltest: asking %s for its version: %w", program, err)
+	}
+	_, number, _ := strings.Cut(string(out), ") ")
+	major, err := strconv.Atoi(leadingDigits.FindString(number))
+	if err != nil {
+		return 0, fmt.Errorf("aadpooltest: %s says no version: %q", program, strings.TrimSpace(string(out)))
+	}
+	return major, nil
 }
 
 // postgresDirs returns the directories to look in, the best first.
@@ -57,6 +88,8 @@ func postgresDirs(ctx context.Context) []string {
 	}
 	return append(dirs, newestFirst(installed)...)
 }
+
+var leadingDigits = regexp.MustCompile(`^\d+`)
 
 var versionInPath = regexp.MustCompile(`\d+(\.\d+)?`)
 

@@ -97,6 +97,15 @@ func TestServerThatCannotStartSaysWhy(t *testing.T) {
 	require.ErrorContains(t, err, "no_such_setting")
 }
 
+// installPostgres makes programs in dir that say they are of this version, and nothing else.
+func installPostgres(t *testing.T, dir, version string) {
+	t.Helper()
+	for _, name := range []string{"initdb", "postgres"} {
+		script := "#!/bin/sh\necho '" + name + " (PostgreSQL) " + version + "'\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
+	}
+}
+
 func TestFindPostgres(t *testing.T) {
 	t.Run("15 is newer than 9.6", func(t *testing.T) {
 		assert.Equal(t,
@@ -105,9 +114,7 @@ func TestFindPostgres(t *testing.T) {
 	})
 	t.Run("the one on PATH comes first", func(t *testing.T) {
 		dir := t.TempDir()
-		for _, name := range []string{"initdb", "postgres"} {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"), 0o755))
-		}
+		installPostgres(t, dir, "14.23")
 		t.Setenv("PATH", dir)
 		bin, err := findPostgres(t.Context())
 		require.NoError(t, err)
@@ -116,13 +123,27 @@ func TestFindPostgres(t *testing.T) {
 	t.Run("where pg_config says", func(t *testing.T) {
 		path, bin := t.TempDir(), t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(path, "pg_config"), []byte("#!/bin/sh\necho "+bin+"\n"), 0o755))
-		for _, name := range []string{"initdb", "postgres"} {
-			require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755))
-		}
+		installPostgres(t, bin, "19beta1")
 		t.Setenv("PATH", path)
 		found, err := findPostgres(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, bin, found)
+	})
+	t.Run("one that is too old is passed over, or is an error that says so", func(t *testing.T) {
+		old, newer := t.TempDir(), t.TempDir()
+		installPostgres(t, old, "13.23 (Debian 13.23-1)")
+		installPostgres(t, newer, "18.4")
+		t.Setenv("PATH", old)
+		defer func(dirs []string) { installDirs = dirs }(installDirs)
+		installDirs = []string{newer}
+		found, err := findPostgres(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, newer, found)
+
+		installDirs = nil
+		_, err = findPostgres(t.Context())
+		require.ErrorContains(t, err, "PostgreSQL 14 or newer is needed")
+		assert.ErrorContains(t, err, old+" has version 13")
 	})
 	t.Run("none is an error that says what to install", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())

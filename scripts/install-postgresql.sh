@@ -6,20 +6,30 @@ set -eu
 # With a database of its own given, no program is needed.
 [ -z "${AADPOOL_TEST_DATABASE:-}" ] || exit 0
 
-# The places where aadpooltest looks, see aadpooltest/postgres_find.go.
+# The places where aadpooltest looks, and what it takes: see aadpooltest/postgres_find.go.
+old=
 for dir in $(printf '%s' "$PATH" | tr ':' ' ') \
 	"$(pg_config --bindir 2>/dev/null || true)" \
 	/usr/lib/postgresql/*/bin /usr/pgsql-*/bin \
 	/opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin; do
-	if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then exit 0; fi
+	if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then
+		version=$("$dir/postgres" --version) # such as: postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)
+		major=$(printf '%s' "${version#*) }" | sed 's/[^0-9].*//')
+		if [ "${major:-0}" -ge 14 ]; then exit 0; fi
+		old="$dir has ${version#postgres }"
+	fi
 done
+if [ -n "$old" ]; then
+	echo "PostgreSQL 14 or newer is needed, since older ones take no password as long as a token: $old" >&2
+	exit 1
+fi
 
 fail() {
 	echo "PostgreSQL's server programs are missing: $1, or set AADPOOL_TEST_DATABASE to the DSN of a superuser" >&2
 	exit 1
 }
 
-command -v apt-get >/dev/null || fail "install PostgreSQL 13 or newer (macOS: brew install postgresql; Fedora: dnf install postgresql-server)"
+command -v apt-get >/dev/null || fail "install PostgreSQL 14 or newer (macOS: brew install postgresql; Fedora: dnf install postgresql-server)"
 if [ "$(id -u)" -eq 0 ]; then
 	sudo=
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
