@@ -7,6 +7,9 @@
 # make cover  how much of the library its tests run
 # make build  go build and go vet, on Windows too
 # make vuln   known vulnerabilities of what the modules depend on
+# make matrix the tests on the versions of PostgreSQL and PgBouncer that users have, and through a failover, which writes
+#             docs/compatibility.md (half an hour); make matrix-NAME for one part: postgres, pgbouncer, failover, oauthbearer, clients
+# make mutants  which changes of the code no test notices, in the packages of MUTANTS (the ones about tokens, TLS and log-in)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
@@ -22,7 +25,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo test soak bench lint api cover build vuln postgresql
+.PHONY: demo test soak bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -40,6 +43,12 @@ soak: postgresql
 bench: postgresql
 	go test -run '^$$' -bench . .
 	cd bench && go run .
+
+matrix: postgresql
+	go run ./test/matrix
+
+matrix-%: postgresql
+	go run ./test/matrix $*
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -293,7 +294,7 @@ func finish(t testing.TB, loads []*load, primary *node) {
 // measured puts a figure where test/matrix finds it.
 func measured(t testing.TB, l *load, what, value string) {
 	t.Helper()
-	t.Attr(strings.ReplaceAll(l.name+"/"+what, " ", "-"), value)
+	t.Attr(url.QueryEscape(l.name+"/"+what), value)
 	t.Logf("%s: %s: %s", l.name, what, value)
 }
 

@@ -4,7 +4,9 @@ package pgbouncer_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -40,6 +42,7 @@ func TestPreparedStatementsInTransactionMode(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := runOnTwoServerConnections(t, b.dsn(app, "postgres")+row.mode, token)
+			t.Attr(url.QueryEscape(row.name), map[bool]string{true: "works", false: fmt.Sprint(err)}[err == nil])
 			if !row.fails {
 				require.NoError(t, err)
 				return
