@@ -1,39 +1,33 @@
 package aadpooltest
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 // saslOAuthBearer is the name of the SASL mechanism: https://www.rfc-editor.org/rfc/rfc7628.
 const saslOAuthBearer = "OAUTHBEARER"
 
-var (
-	errDropped  = errors.New("dropped by a fault")
-	errProtocol = errors.New("the client broke the protocol")
-)
+var errDropped = errors.New("dropped by a fault")
 
 // connection is one client of a [Server], from accept to end.
 type connection struct {
 	server *Server
 	tcp    net.Conn
-	conn   net.Conn // what messages go through: tcp, or TLS on it
-	secure bool     // conn is TLS
-	login  Login    // what is known so far
+	conn   *pgwire.Conn // what messages go through: tcp, or TLS on it
+	login  Login        // what is known so far
 
 	ctx    context.Context // ends when the connection is cut
 	cancel context.CancelFunc
@@ -44,7 +38,7 @@ func newConnection(s *Server, tcp net.Conn) *connection {
 	return &connection{
 		server: s,
 		tcp:    tcp,
-		conn:   &peekedConn{tcp, bufio.NewReader(tcp)},
+		conn:   pgwire.NewConn(tcp),
 		ctx:    ctx,
 		cancel: cancel,
 	}
@@ -107,75 +101,17 @@ func (c *connection) firstMessage(ctx context.Context) (pgproto3.FrontendMessage
 	if err := c.reach(ctx, PhaseAccept); err != nil {
 		return nil, err
 	}
-	if err := c.directTLS(ctx); err != nil {
-		return nil, err
-	}
-	for range 3 { // GSSEncRequest, SSLRequest and the message itself
-		message, err := readStartup(c.conn)
-		if err != nil {
-			return nil, err
-		}
-		switch message.(type) {
-		case *pgproto3.GSSEncRequest:
-			_, err = c.conn.Write([]byte{'N'})
-		case *pgproto3.SSLRequest:
-			err = c.answerSSLRequest(ctx)
-		default:
-			return message, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return nil, errProtocol
-}
-
-// directTLS begins TLS if the client has, without asking: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL.
-func (c *connection) directTLS(ctx context.Context) error {
-	first, err := c.conn.(*peekedConn).reader.Peek(1)
-	if err != nil {
-		return err
-	}
-	if first[0] != tlsHandshake {
-		return nil
-	}
-	if err := c.startTLS(ctx); err != nil {
-		return err
-	}
-	if c.conn.(*tls.Conn).ConnectionState().NegotiatedProtocol != alpnProtocol {
-		return errProtocol // PostgreSQL too hangs up, lest it be mistaken for a server of another protocol
-	}
-	return nil
-}
-
-func (c *connection) answerSSLRequest(ctx context.Context) error {
-	if c.secure {
-		return errProtocol
-	}
-	// Bytes before the answer are an attacker's, who would smuggle them into the session: CVE-2021-23214.
-	if c.conn.(*peekedConn).reader.Buffered() > 0 {
-		return errProtocol
-	}
-	if err := c.reach(ctx, PhaseSSLRequest); err != nil {
-		return err
-	}
-	if fault, _ := c.server.currentFault(); fault.kind == downgradeFault {
-		_, err := c.conn.Write([]byte{'N'})
-		return err
-	}
-	if _, err := c.conn.Write([]byte{'S'}); err != nil {
-		return err
-	}
-	return c.startTLS(ctx)
-}
-
-func (c *connection) startTLS(ctx context.Context) error {
-	conn := tls.Server(c.conn, c.server.tls)
-	if err := conn.HandshakeContext(ctx); err != nil {
-		return err
-	}
-	c.conn, c.secure = conn, true
-	return c.reach(ctx, PhaseTLS)
+	return c.conn.FirstMessage(ctx, pgwire.Encryption{
+		Config: c.server.tls,
+		Asked: func(ctx context.Context) (bool, error) {
+			if err := c.reach(ctx, PhaseSSLRequest); err != nil {
+				return false, err
+			}
+			fault, _ := c.server.currentFault()
+			return fault.kind != downgradeFault, nil
+		},
+		Done: func(ctx context.Context) error { return c.reach(ctx, PhaseTLS) },
+	})
 }
 
 // logIn authenticates the client and opens its session. Of the errors, the client is told those that are a PgError.
@@ -205,7 +141,7 @@ func (c *connection) logIn(ctx context.Context, startup *pgproto3.StartupMessage
 		}
 		return nil, err
 	}
-	session, err := c.openSession(ctx, sessionParameters(startup))
+	session, err := c.openSession(ctx, pgwire.SessionParameters(startup))
 	if err != nil {
 		return nil, asPgError(err)
 	}
@@ -218,7 +154,7 @@ func (c *connection) readStartup(startup *pgproto3.StartupMessage) {
 	if c.login.Database == "" {
 		c.login.Database = c.login.Role // PostgreSQL's default
 	}
-	if !c.secure {
+	if !c.conn.Secure() {
 		c.server.count(func(s *ServerStats) { s.PlaintextStartups++ })
 	}
 }
@@ -229,40 +165,24 @@ func (c *connection) checkStartup(startup *pgproto3.StartupMessage) error {
 	if c.login.Role == "" {
 		return fatal("28000", "no PostgreSQL user name specified in startup packet")
 	}
-	if fault, _ := c.server.currentFault(); !c.secure && fault.kind != downgradeFault {
+	if fault, _ := c.server.currentFault(); !c.conn.Secure() && fault.kind != downgradeFault {
 		return fatal("28000", fmt.Sprintf(`no pg_hba.conf entry for host "%s", user "%s", database "%s", no encryption`,
 			host, c.login.Role, c.login.Database))
 	}
-	switch startup.Parameters["replication"] {
-	case "", "false", "off", "no", "0":
+	if !pgwire.AsksForReplication(startup) {
 		return nil
 	}
 	return fatal("28000", fmt.Sprintf(`no pg_hba.conf entry for replication connection from host "%s", user "%s", SSL encryption`,
 		host, c.login.Role))
 }
 
-// negotiateVersion tells a client that asks for more than protocol 3.0 that this is all there is:
-// https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NEGOTIATEPROTOCOLVERSION.
+// negotiateVersion tells a client that asks for more than protocol 3.0 that this is all there is.
 func (c *connection) negotiateVersion(startup *pgproto3.StartupMessage) error {
-	options := slices.DeleteFunc(slices.Sorted(maps.Keys(startup.Parameters)), func(name string) bool { return !isProtocolOption(name) })
-	if startup.ProtocolVersion == pgproto3.ProtocolVersion30 && len(options) == 0 {
+	answer := pgwire.NegotiateVersion(startup, pgproto3.ProtocolVersion30)
+	if answer == nil {
 		return nil
 	}
-	return c.send(&pgproto3.NegotiateProtocolVersion{
-		NewestMinorProtocol: pgproto3.ProtocolVersion30, // as PostgreSQL does, the whole version
-		UnrecognizedOptions: options,
-	})
-}
-
-func isProtocolOption(name string) bool { return strings.HasPrefix(name, "_pq_.") }
-
-// sessionParameters are the run-time parameters of a startup message, such as application_name.
-func sessionParameters(startup *pgproto3.StartupMessage) map[string]string {
-	params := maps.Clone(startup.Parameters)
-	maps.DeleteFunc(params, func(name, _ string) bool {
-		return name == "user" || name == "database" || name == "replication" || isProtocolOption(name)
-	})
-	return params
+	return pgwire.Send(c.conn, answer)
 }
 
 // askToken asks for the access token and returns what comes.
@@ -271,14 +191,14 @@ func (c *connection) askToken(method AuthMethod) (string, error) {
 	if method == OAuthBearer {
 		request = &pgproto3.AuthenticationSASL{AuthMechanisms: []string{saslOAuthBearer}}
 	}
-	if err := c.send(request); err != nil {
+	if err := pgwire.Send(c.conn, request); err != nil {
 		return "", err
 	}
-	response, err := readPassword(c.conn)
+	response, err := pgwire.ReadPassword(c.conn)
 	if err != nil {
 		return "", err
 	}
-	if !c.secure {
+	if !c.conn.Secure() {
 		c.server.count(func(s *ServerStats) { s.PlaintextPasswords++ })
 	}
 	if !c.server.takesPassword(len(response) - 1) { // it ends with a zero byte
@@ -305,7 +225,7 @@ func (c *connection) checkToken(ctx context.Context, token, audience string) err
 	switch fault, _ := c.server.currentFault(); {
 	case fault.kind == refuseFault:
 		return fault.refusal
-	case !c.secure:
+	case !c.conn.Secure():
 		return fatal("28000", "a password came without TLS")
 	case err != nil:
 		return tokenRefusal(err, audience)
@@ -338,8 +258,8 @@ func (c *connection) refuseBearer(audience string) {
 	if err != nil {
 		return
 	}
-	if c.send(&pgproto3.AuthenticationSASLContinue{Data: status}) == nil {
-		_, _ = readPassword(c.conn)
+	if pgwire.Send(c.conn, &pgproto3.AuthenticationSASLContinue{Data: status}) == nil {
+		_, _ = pgwire.ReadPassword(c.conn)
 	}
 }
 
@@ -368,7 +288,7 @@ func (c *connection) welcome(session *pgconn.HijackedConn) error {
 	for name, value := range session.ParameterStatuses {
 		messages = append(messages, &pgproto3.ParameterStatus{Name: name, Value: value})
 	}
-	return c.send(append(messages,
+	return pgwire.Send(c.conn, append(messages,
 		&pgproto3.BackendKeyData{ProcessID: session.PID, SecretKey: session.SecretKey},
 		&pgproto3.ReadyForQuery{TxStatus: session.TxStatus})...)
 }
@@ -397,19 +317,7 @@ func (c *connection) refuse(err error) {
 		c.login.SQLState, c.login.Message = pgErr.Code, pgErr.Message
 		c.server.record(c.login)
 	}
-	if c.send(errorResponse(pgErr)) == nil {
+	if pgwire.Send(c.conn, pgwire.ErrorResponse(pgErr)) == nil {
 		_ = c.conn.Close()
 	}
-}
-
-func (c *connection) send(messages ...pgproto3.BackendMessage) error {
-	var packet []byte
-	for _, m := range messages {
-		var err error
-		if packet, err = m.Encode(packet); err != nil {
-			return err
-		}
-	}
-	_, err := c.conn.Write(packet)
-	return err
 }

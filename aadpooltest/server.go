@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 // loginTimeout is the default of PostgreSQL's authentication_timeout:
@@ -122,7 +124,7 @@ func NewServer(a *Authority, pg *Postgres) (*Server, error) {
 		tls: &tls.Config{
 			Certificates: []tls.Certificate{certificate},
 			MinVersion:   tls.VersionTLS12, // Azure's minimum
-			NextProtos:   []string{alpnProtocol},
+			NextProtos:   []string{pgwire.ALPN},
 		},
 		certPool:     rootsOf(certificate),
 		rootFile:     rootFile,

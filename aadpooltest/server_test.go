@@ -19,6 +19,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 // newServer starts an authority, and a server before the PostgreSQL that the tests share.
@@ -76,7 +78,7 @@ func offerOAuth(config *pgx.ConnConfig) {
 
 func directTLS(config *pgx.ConnConfig) {
 	config.SSLNegotiation = "direct"
-	config.TLSConfig.NextProtos = []string{alpnProtocol}
+	config.TLSConfig.NextProtos = []string{pgwire.ALPN}
 }
 
 func TestLoginIsLetIn(t *testing.T) {
@@ -383,10 +385,10 @@ func TestServerDoesNotPrintItsKey(t *testing.T) {
 
 func TestCertPoolTrustsTheServer(t *testing.T) {
 	_, s := newServer(t)
-	conn, err := tls.Dial("tcp", s.Addr(), &tls.Config{RootCAs: s.CertPool(), NextProtos: []string{alpnProtocol}})
+	conn, err := tls.Dial("tcp", s.Addr(), &tls.Config{RootCAs: s.CertPool(), NextProtos: []string{pgwire.ALPN}})
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
-	_, err = tls.Dial("tcp", s.Addr(), &tls.Config{NextProtos: []string{alpnProtocol}})
+	_, err = tls.Dial("tcp", s.Addr(), &tls.Config{NextProtos: []string{pgwire.ALPN}})
 	require.ErrorContains(t, err, "certificate")
 }
 

@@ -1,19 +1,18 @@
 package aadpooltest
 
 import (
-	"bytes"
 	"crypto/tls"
-	"encoding/binary"
 	"io"
 	"net"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 func encode(t testing.TB, message pgproto3.FrontendMessage) []byte {
@@ -62,7 +61,7 @@ func TestServerEndsWhatIsNoPostgresClient(t *testing.T) {
 		{"parameters without an end", []byte{0, 0, 0, 12, 0, 3, 0, 0, 'u', 's', 'e', 'r'}, ""},
 		{"no user", encode(t, &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"database": "x"}}),
 			"no PostgreSQL user name"},
-		{"a broken TLS handshake", []byte{tlsHandshake, 3, 1, 0, 4, 1, 0, 0, 0}, tlsAlert},
+		{"a broken TLS handshake", []byte{pgwire.TLSHandshake, 3, 1, 0, 4, 1, 0, 0, 0}, tlsAlert},
 		{"bytes smuggled in after SSLRequest", append(encode(t, &pgproto3.SSLRequest{}), encode(t, startupFor("orders-api"))...), ""},
 		{"a cancel request for nobody", encode(t, &pgproto3.CancelRequest{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}}), ""},
 	} {
@@ -110,7 +109,7 @@ func TestDirectTLSWithoutALPNIsEnded(t *testing.T) {
 
 func TestSSLRequestInsideTLSIsEnded(t *testing.T) {
 	_, s := newServer(t)
-	conn := dialTLS(t, s, alpnProtocol)
+	conn := dialTLS(t, s, pgwire.ALPN)
 	_, err := conn.Write(encode(t, &pgproto3.SSLRequest{}))
 	require.NoError(t, err)
 	answer, err := io.ReadAll(conn)
@@ -121,7 +120,7 @@ func TestSSLRequestInsideTLSIsEnded(t *testing.T) {
 // libpq asks for options that no server knows, to see that servers answer as they should.
 func TestUnknownVersionAndOptionsAreNegotiated(t *testing.T) {
 	_, s := newServer(t)
-	conn := dialTLS(t, s, alpnProtocol)
+	conn := dialTLS(t, s, pgwire.ALPN)
 	startup := startupFor("orders-api")
 	startup.ProtocolVersion = 3<<16 | 9999
 	startup.Parameters["_pq_.grease"] = "on"
@@ -139,7 +138,7 @@ func TestUnknownVersionAndOptionsAreNegotiated(t *testing.T) {
 func TestCompleteOAuthBearerRefusal(t *testing.T) {
 	a, s := newServer(t)
 	s.SetAuthMethod(OAuthBearer)
-	conn := dialTLS(t, s, alpnProtocol)
+	conn := dialTLS(t, s, pgwire.ALPN)
 	_, err := conn.Write(encode(t, startupFor("orders-api")))
 	require.NoError(t, err)
 	frontend := pgproto3.NewFrontend(conn, conn)
@@ -188,28 +187,6 @@ func TestBearerToken(t *testing.T) {
 			assert.Equal(t, row.token, token)
 		})
 	}
-}
-
-func TestReadPasswordIsBounded(t *testing.T) {
-	header := binary.BigEndian.AppendUint32([]byte{'p'}, maxLoginMessage+1)
-	_, err := readPassword(bytes.NewReader(header))
-	requireSQLState(t, err, "08P01", "invalid password packet size")
-	_, err = readPassword(strings.NewReader("Q\x00\x00\x00\x04"))
-	requireSQLState(t, err, "08P01", "expected password response")
-}
-
-func FuzzReadStartup(f *testing.F) {
-	f.Add(encode(f, startupFor("orders-api")))
-	f.Add(encode(f, &pgproto3.SSLRequest{}))
-	f.Add(encode(f, &pgproto3.GSSEncRequest{}))
-	f.Add(encode(f, &pgproto3.CancelRequest{ProcessID: 7, SecretKey: make([]byte, 32)}))
-	f.Add([]byte{0, 0, 0, 9, 0, 3, 0, 0, 0})
-	f.Fuzz(func(t *testing.T, packet []byte) {
-		message, err := readStartup(bytes.NewReader(packet))
-		if err == nil && message == nil {
-			t.Fatal("neither a message nor an error")
-		}
-	})
 }
 
 func FuzzBearerToken(f *testing.F) {
