@@ -293,14 +293,18 @@ func (c *connection) welcome(session *pgconn.HijackedConn) error {
 		&pgproto3.ReadyForQuery{TxStatus: session.TxStatus})...)
 }
 
-// relay passes everything on until one side ends; then the other is closed too.
+// relay passes everything on until the session ends. A client that has said all may still get answers.
 func (c *connection) relay(session net.Conn) {
 	c.server.count(func(s *ServerStats) { s.Sessions++ })
 	defer c.server.count(func(s *ServerStats) { s.Sessions-- })
 	var toServer sync.WaitGroup
 	toServer.Go(func() {
-		defer session.Close()
-		_, _ = io.Copy(session, c.conn)
+		half, ok := session.(interface{ CloseWrite() error })
+		if _, err := io.Copy(session, c.conn); err != nil || !ok {
+			_ = session.Close()
+			return
+		}
+		_ = half.CloseWrite()
 	})
 	_, _ = io.Copy(c.conn, session)
 	_ = c.conn.Close()

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -16,9 +17,9 @@ func argumentFault(err error, args []string) string {
 	text := err.Error()
 	switch {
 	case strings.HasPrefix(text, "unexpected argument") && isCommandMissing(args):
-		text = "the first argument must be check, token, psql or role"
+		text = "the first argument must be check, proxy, token, psql or role"
 	case strings.HasPrefix(text, "unexpected argument"):
-		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql after --"
+		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql, or the proxy's command, after --"
 	case strings.HasPrefix(text, "unknown flag"):
 		text = strings.TrimSpace("unknown flag " + flagName.FindString(strings.TrimPrefix(text, "unknown flag ")))
 	default:
@@ -34,7 +35,7 @@ var quotedValue = regexp.MustCompile(`(?s) ?(but got|flag argument) .*`)
 func isCommandMissing(args []string) bool {
 	for _, arg := range args {
 		if !strings.HasPrefix(arg, "-") {
-			return arg != "check" && arg != "token" && arg != "psql" && arg != "role"
+			return !slices.Contains([]string{"check", "proxy", "token", "psql", "role"}, arg)
 		}
 	}
 	return true

@@ -185,7 +185,7 @@ func (c *check) makeCredential(ctx context.Context) *diagnosis {
 		options = append(options, aadpool.WithScope(c.command.Scope))
 	}
 	var err error
-	if c.credential, err = newWatchedCredential(c.command.Credential, c.outside.clientOptions); err == nil {
+	if c.credential, err = c.command.newWatchedCredential(c.outside.clientOptions); err == nil {
 		c.hook, err = aadpool.NewHook(c.credential, options...)
 	}
 	if err == nil {

@@ -14,6 +14,8 @@ import (
 	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/aadpool/aadpool"
 )
 
 // defaultTimeout bounds each step of a check, and the fetch of a token.
@@ -24,9 +26,10 @@ const credentialNames = "default,cli,managed-identity,workload-identity,environm
 
 // credentialFlags are the flags about the access token that several commands have.
 type credentialFlags struct {
-	Credential string        `enum:"${credentials}" default:"default" placeholder:"NAME" help:"The credential: default (the chain of DefaultAzureCredential), cli, managed-identity, workload-identity or environment."`
-	Scope      string        `placeholder:"SCOPE" help:"The scope of the access token, as in WithScope (default: by the server's name)."`
-	Timeout    time.Duration `default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default})."`
+	Credential               string        `enum:"${credentials}" default:"default" placeholder:"NAME" help:"The credential: default (the chain of DefaultAzureCredential), cli, managed-identity, workload-identity or environment."`
+	Scope                    string        `placeholder:"SCOPE" help:"The scope of the access token, as in WithScope (default: by the server's name)."`
+	DisableInstanceDiscovery bool          `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
+	Timeout                  time.Duration `default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default})."`
 }
 
 func (f credentialFlags) check() error {
@@ -36,9 +39,27 @@ func (f credentialFlags) check() error {
 	return nil
 }
 
-// newCredential makes the one that is called name on the command line.
-func newCredential(name string, options azcore.ClientOptions) (azcore.TokenCredential, error) {
-	switch name {
+// newHook makes the credential and a Hook on it.
+func (f credentialFlags) newHook(o outside, options ...aadpool.Option) (*aadpool.Hook, error) {
+	options = append(options, aadpool.WithTokenTimeout(f.Timeout))
+	if f.Scope != "" {
+		options = append(options, aadpool.WithScope(f.Scope))
+	}
+	credential, err := f.newCredential(o.clientOptions)
+	if err != nil {
+		return nil, exitError{status: exitCredential, text: reason(err.Error())}
+	}
+	hook, err := aadpool.NewHook(credential, options...)
+	if err != nil {
+		return nil, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+	}
+	return hook, nil
+}
+
+// newCredential makes the one that the flags name.
+func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
+	known := f.DisableInstanceDiscovery
+	switch f.Credential {
 	case "cli":
 		return azidentity.NewAzureCLICredential(nil)
 	case "managed-identity":
@@ -49,11 +70,11 @@ func newCredential(name string, options azcore.ClientOptions) (azcore.TokenCrede
 		}
 		return azidentity.NewManagedIdentityCredential(o)
 	case "workload-identity":
-		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: options})
+		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
 	case "environment":
-		return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: options})
+		return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
 	}
-	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
+	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
 }
 
 // A watchedCredential remembers the token that it has given, and whom it has asked for it.
@@ -70,13 +91,13 @@ type watchedCredential struct {
 
 var _ azcore.TokenCredential = (*watchedCredential)(nil)
 
-// newWatchedCredential makes the credential that is called name on the command line.
-func newWatchedCredential(name string, options azcore.ClientOptions) (*watchedCredential, error) {
+// newWatchedCredential makes the credential that the flags name.
+func (f credentialFlags) newWatchedCredential(options azcore.ClientOptions) (*watchedCredential, error) {
 	w := &watchedCredential{}
 	options.PerRetryPolicies = append(slices.Clone(options.PerRetryPolicies), metadataWatch{w})
 	listen(w)
 	var err error
-	if w.inner, err = newCredential(name, options); err != nil {
+	if w.inner, err = f.newCredential(options); err != nil {
 		return nil, err
 	}
 	return w, nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -67,6 +68,20 @@ func parseTarget(ctx context.Context, dsn, scope string) (t target, policyErr, e
 		return t, policyErr, nil
 	}
 	return target{}, nil, newErr
+}
+
+// namesUser reports whether the DSN, the service file or the environment say whom to log in as, and not pgx by the
+// operating system's user.
+func namesUser(dsn string) bool {
+	if newSettings(dsn).get("user") != "" {
+		return true
+	}
+	u, err := url.Parse(dsn)
+	return err == nil && isURL(dsn) && u.User.Username() != ""
+}
+
+func isURL(dsn string) bool {
+	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 
 // A host is one of the servers that the DSN names, and how it is reached.

@@ -19,7 +19,7 @@ const (
 	exitToken       exitStatus = 7
 	exitRole        exitStatus = 8
 	exitDatabase    exitStatus = 9
-	exitNoPsql      exitStatus = 127 // what a shell returns for a command that is not there
+	exitNoProgram   exitStatus = 127 // what a shell returns for a command that is not there
 	exitInterrupted exitStatus = 130 // what a shell returns for one that SIGINT has ended
 )
 
@@ -38,7 +38,7 @@ var exitMeanings = []struct {
 	{exitToken, "the server does not take the token: expired, for another resource or tenant, too long"},
 	{exitRole, "the server does not take the role: missing, or another principal's"},
 	{exitDatabase, "the server or the database lets the role in nowhere: database, rights, firewall rule, too many connections"},
-	{exitNoPsql, "psql is not there"},
+	{exitNoProgram, "psql, or the command of aadpool proxy, is not there"},
 	{exitInterrupted, "interrupted"},
 }
 

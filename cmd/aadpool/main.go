@@ -2,6 +2,7 @@
 // such tokens to tools that want a password.
 //
 //	aadpool check [DSN]            goes the whole way to a query, step by step, and says what to type at the first fault
+//	aadpool proxy [DSN] [-- cmd]   lets every program that speaks PostgreSQL log in with access tokens
 //	aadpool token                  prints an access token, for PGPASSWORD
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
 //	aadpool role NAME              prints the SQL that makes the database role of a principal
@@ -20,10 +21,11 @@
 //	7    the server does not take the token: expired, for another resource or tenant, too long
 //	8    the server does not take the role: missing, or another principal's
 //	9    the server or the database lets the role in nowhere: database, rights, firewall rule, too many connections
-//	127  psql is not there
+//	127  psql, or the command of aadpool proxy, is not there
 //	130  interrupted
 //
-// aadpool psql returns psql's own status once psql runs; 128 and the signal's number if a signal ended it.
+// aadpool psql, and aadpool proxy with a command, return the program's own status once it runs; 128 and the signal's number
+// if a signal ended it. aadpool proxy without a command returns 0 when SIGTERM or SIGINT has ended it.
 package main
 
 import (
@@ -62,7 +64,7 @@ type invocation struct {
 	ctx            context.Context
 	stdout, stderr io.Writer
 	outside        outside
-	passed         []string // psql's arguments, those after --
+	passed         []string // what comes after --: psql's arguments, or the proxy's command
 }
 
 // commands is the command line, as kong reads it.
@@ -70,6 +72,7 @@ type commands struct {
 	Version kong.VersionFlag `help:"Print the version and exit."`
 
 	Check checkCommand `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
+	Proxy proxyCommand `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
 	Role  roleCommand  `cmd:"" help:"Print the SQL that makes the database role of a principal."`
@@ -101,8 +104,8 @@ func report(ctx context.Context, err error, stderr io.Writer) exitStatus {
 		return exitOK
 	}
 	status := exitOther
-	var failed exitError
-	if errors.As(err, &failed) {
+	failed, ok := errors.AsType[exitError](err)
+	if ok {
 		status = failed.status
 	}
 	if ctx.Err() != nil && status != exitUsage && !failed.final {
@@ -114,9 +117,9 @@ func report(ctx context.Context, err error, stderr io.Writer) exitStatus {
 	return status
 }
 
-// splitArguments separates what is for psql from what is for this program.
+// splitArguments separates what is for psql, or the proxy's command, from what is for this program.
 func splitArguments(args []string) (own, passed []string) {
-	if len(args) == 0 || args[0] != "psql" {
+	if len(args) == 0 || (args[0] != "psql" && args[0] != "proxy") {
 		return args, nil
 	}
 	for i, arg := range args {
@@ -146,6 +149,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		kong.Exit(func(int) { helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames, "version": version()},
+		proxyDefaults(),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("reading the command line: %w", err)

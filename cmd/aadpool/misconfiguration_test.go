@@ -276,7 +276,7 @@ func parseResult(t *testing.T, text string) parsedResult {
 func (row misconfiguration) testWarning(t *testing.T, a azure) {
 	dsn, flags := row.make(t, a)
 	name, options := poolSettings(flags)
-	cred, err := newCredential(name, a.outside().clientOptions)
+	cred, err := credentialFlags{Credential: name}.newCredential(a.outside().clientOptions)
 	require.NoError(t, err)
 	var log azuretest.LogBuffer
 	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))

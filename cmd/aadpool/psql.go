@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -43,7 +44,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	}
 	path, err := exec.LookPath("psql")
 	if err != nil {
-		return exitError{status: exitNoPsql, text: "psql is not on PATH: install it (Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
+		return exitError{status: exitNoProgram, text: "psql is not on PATH: install it (Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
 	}
 	environment, err := psqlEnvironment(t, cmd.DSN, psqlVersion(in.ctx, path))
 	if err != nil {
@@ -71,14 +72,14 @@ func psqlVersion(ctx context.Context, path string) int {
 	return version
 }
 
-// runChild runs psql, passes on to it the signals that come, and returns its exit status as an error if that is not 0.
+// runChild runs a program, passes on to it the signals that come, and returns its exit status as an error if that is not 0.
 func runChild(child *exec.Cmd) error {
-	// Ctrl-C on a terminal reaches psql, which cancels a query then, without help; this program has to stay meanwhile.
+	// Ctrl-C on a terminal reaches psql, for one, which cancels a query then, without help; this program has to stay meanwhile.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
 	if err := child.Start(); err != nil {
-		return fmt.Errorf("starting psql: %w", err)
+		return fmt.Errorf("starting %s: %w", filepath.Base(child.Path), err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- child.Wait() }()

@@ -110,7 +110,7 @@ func TestPsqlThatIsNotThere(t *testing.T) {
 	a := newAzure(t)
 	a.useSecret(t)
 	got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"))
-	assert.Equal(t, exitNoPsql, got.status)
+	assert.Equal(t, exitNoProgram, got.status)
 	assert.Regexp(t, `^aadpool: psql is not on PATH: install it [^\n]+\n$`, got.stderr)
 	assert.Zero(t, a.Requests(), "no token was asked for")
 }

@@ -118,7 +118,7 @@ type settings struct{ dsn, service map[string]string }
 
 // variables are the environment's names for them.
 var variables = map[string]string{"sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslrootcert": "PGSSLROOTCERT",
-	"target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "servicefile": "PGSERVICEFILE"}
+	"target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "user": "PGUSER", "servicefile": "PGSERVICEFILE"}
 
 // newSettings reads a DSN that pgx has found to be well-formed.
 func newSettings(dsn string) settings {
@@ -161,7 +161,7 @@ func homeFile(name string) string {
 // Of a URL it reads the parameters only.
 func keywords(dsn string) map[string]string {
 	result := map[string]string{}
-	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
+	if isURL(dsn) {
 		_, query, _ := strings.Cut(dsn, "?")
 		values, _ := url.ParseQuery(query)
 		for key, all := range values {

@@ -63,17 +63,9 @@ func serverOnly(hosts string) *pgx.ConnConfig {
 
 // getToken gets a token for the servers of config, in the way that a pool does, and returns it.
 func (f credentialFlags) getToken(ctx context.Context, o outside, config *pgx.ConnConfig) (string, error) {
-	options := []aadpool.Option{aadpool.WithLogger(silent), aadpool.WithTokenTimeout(f.Timeout)}
-	if f.Scope != "" {
-		options = append(options, aadpool.WithScope(f.Scope))
-	}
-	credential, err := newCredential(f.Credential, o.clientOptions)
+	hook, err := f.newHook(o, aadpool.WithLogger(silent))
 	if err != nil {
-		return "", exitError{status: exitCredential, text: reason(err.Error())}
-	}
-	hook, err := aadpool.NewHook(credential, options...)
-	if err != nil {
-		return "", usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+		return "", err
 	}
 	if err := hook.BeforeConnect(ctx, config); err != nil {
 		return "", exitError{status: exitCredential, text: oneLine(strings.Join(attemptLines(credentialText(err)), "; ")) + "; aadpool check says more"}

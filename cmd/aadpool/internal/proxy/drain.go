@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
+)
+
+// drainPoll is how often a proxy that is ending looks whether its sessions have ended.
+const drainPoll = 20 * time.Millisecond
+
+// errTerminated is PostgreSQL's own for sessions that end with the server.
+var errTerminated = pgwire.Fatal("57P01", "terminating connection due to administrator command")
+
+// drain stops accepting, lets sessions end, and ends those that are left.
+func (p *Proxy) drain() {
+	p.mu.Lock()
+	p.draining = true
+	p.mu.Unlock()
+	p.Close()
+	if n := p.sessionCount(); n > 0 {
+		p.logger.Info("shutting down when the sessions have ended", "sessions", n, "at_most", p.config.Drain)
+	}
+	for end := time.Now().Add(p.config.Drain); p.sessionCount() > 0 && time.Now().Before(end); {
+		time.Sleep(drainPoll)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.sessions); n > 0 {
+		p.logger.Info("ending the sessions that are left", "sessions", n)
+	}
+	for s := range p.sessions {
+		s.ending.Store(true)
+		s.terminate()
+	}
+}
+
+// terminate has toClient stop waiting: for the server to say more, or the client to take what was said.
+func (s *session) terminate() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready {
+		return // run will see that it is ending
+	}
+	_ = s.server.accepted.SetReadDeadline(time.Now())
+	_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
+}
+
+// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message.
+func (s *session) sayGoodbye(between bool) {
+	if between {
+		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))
+	}
+}

@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
+)
+
+// SocketName is the name that libpq looks for in a directory that it is given as host, with the default port:
+// https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-UNIX-SOCKET-DIRECTORIES
+const SocketName = ".s.PGSQL.5432"
+
+// maxSocketPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
+const maxSocketPath = 103
+
+// A listener is a place where clients connect.
+type listener struct {
+	net.Listener
+	unix bool
+}
+
+// openListeners opens all of them or none.
+func openListeners(c Config) (listeners []*listener, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range listeners {
+				_ = l.Close()
+			}
+		}
+	}()
+	if c.SocketDir == "" && len(c.Listen) == 0 {
+		return nil, ConfigError("there is nothing to listen on")
+	}
+	if c.SocketDir != "" {
+		l, err := listenUnix(c.SocketDir, len(c.AllowUsers) > 0)
+		if err != nil {
+			return listeners, err
+		}
+		listeners = append(listeners, l)
+	}
+	for _, address := range c.Listen {
+		l, err := listenTCP(address, c.TLS != nil, c.Password != nil)
+		if err != nil {
+			return listeners, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// listenUnix opens the Unix socket in dir. Whoever can connect to it has the identity, so its mode lets this user alone
+// connect, or everybody where the peer's user id is looked at.
+func listenUnix(dir string, checksPeers bool) (*listener, error) {
+	if err := checkSocketDir(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, SocketName)
+	if len(path) > maxSocketPath {
+		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path, maxSocketPath)
+	}
+	if err := removeStaleSocket(path); err != nil {
+		return nil, err
+	}
+	socket, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	mode := os.FileMode(0o600)
+	if checksPeers {
+		mode = 0o666
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return nil, errors.Join(fmt.Errorf("listening: %w", err), socket.Close())
+	}
+	return &listener{Listener: socket, unix: true}, nil
+}
+
+// removeStaleSocket takes away the socket of a proxy that was killed.
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for another proxy's socket: %w", err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return configErrorf("%s exists and is no socket: remove it, or choose another directory", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("%s is in use: another proxy or a PostgreSQL listens on it", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("removing the socket of a proxy that has ended: %w", err)
+	}
+	return nil
+}
+
+// ServerTLS is the TLS configuration of a proxy with this certificate.
+func ServerTLS(certificate tls.Certificate) *tls.Config {
+	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{pgwire.ALPN}}
+}
+
+// listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.
+func listenTCP(address string, hasTLS, hasPassword bool) (*listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, configErrorf("--listen %s: it must be host:port, such as 127.0.0.1:5432", address)
+	}
+	if !isLoopback(host) && (!hasTLS || !hasPassword) {
+		return nil, configErrorf("--listen %s: whoever can connect has the identity; beyond loopback that takes "+
+			"--tls-cert, --tls-key and --password-file", address)
+	}
+	tcp, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	return &listener{Listener: tcp}, nil
+}
+
+// isLoopback reports whether an address to listen on can be reached from this machine alone. An empty host is all of its
+// addresses.
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// acceptPauses are those after a failed accept, which is mostly for want of file descriptors.
+const (
+	firstAcceptPause = 5 * time.Millisecond
+	lastAcceptPause  = time.Second
+)
+
+// accept serves the clients of l until it is closed.
+func (p *Proxy) accept(l *listener) {
+	pause := firstAcceptPause
+	for {
+		conn, err := l.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			p.logger.Warn("accepting a client failed; trying again", "error", err, "pause", pause)
+			time.Sleep(pause)
+			pause = min(2*pause, lastAcceptPause)
+			continue
+		}
+		pause = firstAcceptPause
+		if !p.admit() {
+			p.turnAway(conn)
+			continue
+		}
+		p.serving.Go(func() { p.serve(l, conn) })
+	}
+}
+
+// turnAway tells a client at once that there is no room, as PostgreSQL does when it can start no process, whatever the
+// client wants. It must not block.
+func (p *Proxy) turnAway(conn net.Conn) {
+	p.metrics.refused(reasonLimit)
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_ = pgwire.Send(conn, pgwire.ErrorResponse(errTooMany(p.config.MaxSessions)))
+	_ = conn.Close()
+}

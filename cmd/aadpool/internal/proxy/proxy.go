@@ -1,0 +1,182 @@
+// Package proxy is aadpool proxy: it gives each client that speaks PostgreSQL a session of its own on a server, logged in
+// with a Microsoft Entra access token that the client never sees.
+//
+// A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it may,
+// upstream.go logs in to the server, session.go and relay.go pass the session on, drain.go ends it. cancel.go forwards
+// cancel requests; refusal.go has the words for a client that gets no session.
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool"
+)
+
+// Defaults of [Config].
+const (
+	DefaultStartupTimeout = time.Minute // of PostgreSQL's authentication_timeout
+	DefaultDrain          = 30 * time.Second
+	DefaultMaxSessions    = 1000
+)
+
+// Config is what a [Proxy] is made from.
+type Config struct {
+	// Hook logs in. It is the only part that knows an access token.
+	Hook *aadpool.Hook
+	// Upstream is where to, and whom as. It is copied for each session.
+	Upstream *pgx.ConnConfig
+	// AnyUser takes the role of each session from the client, since the DSN names none.
+	AnyUser bool
+
+	// SocketDir is the directory of the Unix socket; see [Listen]. Empty: none.
+	SocketDir string
+	// Listen are TCP addresses, host:port.
+	Listen []string
+	// AllowUsers are the user ids that may connect to the Unix socket. Empty: this process's own, by the socket's mode.
+	AllowUsers []uint32
+	// TLS is offered, and asked for, over TCP. nil: none.
+	TLS *tls.Config
+	// Password is what clients must know. nil: none.
+	Password *Password
+
+	// StartupTimeout is how long a client may take from its connection to its session.
+	StartupTimeout time.Duration
+	// Drain is how long sessions may go on when the proxy is told to end.
+	Drain time.Duration
+	// MaxSessions is how many there may be at once.
+	MaxSessions int
+
+	// Logger is where the proxy's log goes. nil: slog.Default.
+	Logger *slog.Logger
+}
+
+// A ConfigError is a [Config] that is wrong, or not safe, whatever the machine does.
+type ConfigError string
+
+func (e ConfigError) Error() string { return string(e) }
+
+func configErrorf(format string, args ...any) error {
+	return ConfigError(fmt.Sprintf(format, args...))
+}
+
+// A Proxy listens from [New] on, and serves by [Proxy.Serve].
+type Proxy struct {
+	config    Config
+	logger    *slog.Logger
+	listeners []*listener
+	metrics   *metrics
+	cancels   cancels
+
+	serving sync.WaitGroup // accept loops and clients
+
+	mu       sync.Mutex // guards what follows
+	draining bool
+	starting int // clients that have no session yet
+	sessions map[*session]struct{}
+}
+
+// New opens the listeners. It returns an error if none is configured, one cannot be opened, or one would let in whom it
+// should not.
+func New(config Config) (*Proxy, error) {
+	if config.Hook == nil || config.Upstream == nil {
+		return nil, ConfigError("a proxy needs a Hook and an upstream")
+	}
+	config.StartupTimeout = cmp.Or(config.StartupTimeout, DefaultStartupTimeout)
+	config.MaxSessions = cmp.Or(config.MaxSessions, DefaultMaxSessions)
+	logger := config.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	if config.Password != nil && config.TLS != nil {
+		config.Password.bind(config.TLS)
+	}
+	listeners, err := openListeners(config)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{config: config, logger: logger, listeners: listeners, sessions: map[*session]struct{}{}}
+	p.metrics = newMetrics(p)
+	return p, nil
+}
+
+// Addrs are the addresses of the listeners, in the order Unix socket, TCP.
+func (p *Proxy) Addrs() []net.Addr {
+	var addrs []net.Addr
+	for _, l := range p.listeners {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// Serve serves clients until ctx ends, lets their sessions end for as long as Drain says, and ends those that are left.
+// It returns when nothing is left of them.
+func (p *Proxy) Serve(ctx context.Context) {
+	for _, l := range p.listeners {
+		p.logger.Info("listening", "address", l.Addr().String())
+		p.serving.Go(func() { p.accept(l) })
+	}
+	<-ctx.Done()
+	p.drain()
+	p.serving.Wait()
+}
+
+// Close closes the listeners of a proxy that does not serve.
+func (p *Proxy) Close() {
+	for _, l := range p.listeners {
+		_ = l.Close()
+	}
+}
+
+// admit counts a client that has connected, and reports whether it may start up. Clients without a session may be as many
+// as there may be sessions: they end by themselves after StartupTimeout.
+func (p *Proxy) admit() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.draining || p.starting >= p.config.MaxSessions {
+		return false
+	}
+	p.starting++
+	return true
+}
+
+// started is when a client has got its session, or will get none.
+func (p *Proxy) started() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting--
+}
+
+// reserve makes room for a session. It returns nil if there is none.
+func (p *Proxy) reserve(s *session) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.draining:
+		return errShuttingDown
+	case len(p.sessions) >= p.config.MaxSessions:
+		return errTooMany(p.config.MaxSessions)
+	}
+	p.sessions[s] = struct{}{}
+	return nil
+}
+
+func (p *Proxy) release(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.sessions, s)
+}
+
+func (p *Proxy) sessionCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.sessions)
+}

@@ -1,0 +1,138 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
+)
+
+// A reason is why a client got no session, as the metrics count it.
+type reason string
+
+const (
+	reasonLimit       reason = "limit"       // too many sessions, or the proxy is ending
+	reasonProtocol    reason = "protocol"    // what came is no PostgreSQL client's start-up
+	reasonTimeout     reason = "timeout"     // the client took too long
+	reasonGone        reason = "gone"        // the client hung up before it had a session
+	reasonPeer        reason = "peer"        // --allow-user
+	reasonPassword    reason = "password"    // --password-file
+	reasonReplication reason = "replication" // which Entra tokens do not log in to
+	reasonToken       reason = "token"       // no access token
+	reasonUnreachable reason = "unreachable" // the server: network, TLS
+	reasonLogin       reason = "login"       // the server refused the login
+	reasonServer      reason = "server"      // the server refused for another reason
+)
+
+// reasons are all of them, for the metrics to begin at zero.
+var reasons = []reason{reasonLimit, reasonProtocol, reasonTimeout, reasonGone, reasonPeer, reasonPassword, reasonReplication,
+	reasonToken, reasonUnreachable, reasonLogin, reasonServer}
+
+// A refusal is the end of a client that gets no session: what it is told, and what is counted.
+type refusal struct {
+	reason reason
+	told   *pgconn.PgError // nil: nothing
+	err    error           // for the log; nil: what is told
+}
+
+func (r *refusal) Error() string {
+	if r.err != nil {
+		return r.err.Error()
+	}
+	return r.told.Message
+}
+
+func (r *refusal) Unwrap() error { return r.err }
+
+var errShuttingDown = pgwire.Fatal("57P03", "the proxy is shutting down")
+
+func errTooMany(limit int) *pgconn.PgError {
+	e := pgwire.Fatal("53300", fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", limit))
+	e.Hint = "raise --max-sessions, which should stay below the server's max_connections"
+	return e
+}
+
+func refuse(r reason, sqlState, message, hint string) *refusal {
+	told := pgwire.Fatal(sqlState, message)
+	told.Hint = hint
+	return &refusal{reason: r, told: told}
+}
+
+// refuseStartup is for a client whose start-up could not be read.
+func refuseStartup(err error) *refusal {
+	if told, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return &refusal{reason: reasonProtocol, told: told}
+	}
+	if other, ok := errors.AsType[*pgwire.LengthError](err); ok && !other.IsHTTP() {
+		return &refusal{reason: reasonProtocol, told: pgwire.Fatal("08P01", other.Error()), err: err}
+	}
+	if isTimeout(err) {
+		return &refusal{reason: reasonTimeout, err: errors.New("the client did not say in time what it wants")}
+	}
+	return &refusal{reason: reasonProtocol, err: err}
+}
+
+// refuseToken is for a login without an access token. It may work a little later, which is what 57P03,
+// cannot_connect_now, tells programs.
+func refuseToken(err error) *refusal {
+	return &refusal{reason: reasonToken, told: pgwire.Fatal("57P03", "aadpool proxy: no access token to log in with: "+line(err)), err: err}
+}
+
+// refuseConnect is for a login that did not come about, or that the server refused: then the client gets the server's own
+// words, to which package aadpool has added its hint.
+func refuseConnect(err error, startup *pgproto3.StartupMessage, database string) *refusal {
+	told, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return &refusal{reason: reasonUnreachable, told: pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err)), err: err}
+	}
+	r := reasonServer
+	if strings.HasPrefix(told.Code, "28") {
+		r = reasonLogin
+	}
+	user := startup.Parameters["user"]
+	if told.Code == "3D000" && told.Hint == "" && startup.Parameters["database"] == user && user != database {
+		told.Hint = fmt.Sprintf("libpq sends the user's name, %q, as the database where none is given: set PGDATABASE, or -d; the proxy's DSN says %q", user, database)
+	}
+	return &refusal{reason: r, told: told, err: err}
+}
+
+// maxLine bounds an error of somebody else's.
+const maxLine = 1000
+
+// line is err's text in one line.
+func line(err error) string {
+	text := redact(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "aadpool: ")), " "), "")
+	if len(text) <= maxLine {
+		return text
+	}
+	cut := maxLine
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "…"
+}
+
+// isTimeout reports whether err is a deadline that has passed.
+func isTimeout(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
+}
+
+const redacted = "[redacted]"
+
+var anyToken = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*`)
+
+// redact takes the token out of what a server has said, which may repeat what it was sent, and whatever looks like one.
+func redact(text, token string) string {
+	if token != "" {
+		text = strings.ReplaceAll(text, token, redacted)
+	}
+	return anyToken.ReplaceAllString(text, redacted)
+}

@@ -1,0 +1,161 @@
+package proxy
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
+)
+
+// lingering is how long a client that has been told the last word gets to hang up by itself.
+const lingering = 2 * time.Second
+
+// A session is a client and its session on the server. Each direction is a copy of bytes, in which a piece is read when
+// the one before has been written: a side that stalls stalls the other, and memory does not grow.
+type session struct {
+	proxy  *Proxy
+	client peer
+	server peer
+
+	key    string // of its cancel requests
+	target *pgwire.Server
+
+	ending atomic.Bool // the proxy ends the session
+
+	mu    sync.Mutex // guards ready, for who ends the session before it runs
+	ready bool
+}
+
+// A peer is one of the two sides.
+type peer struct {
+	conn     net.Conn // what messages go through
+	accepted net.Conn // what conn runs on, if that is TLS, or else conn
+	source   source
+}
+
+func newPeer(conn, accepted net.Conn, early []byte) peer {
+	return peer{conn: conn, accepted: accepted, source: newSource(conn, accepted, early)}
+}
+
+// begin puts the two sides together.
+func (s *session) begin(c *client, up *upstream) {
+	conn, rest := c.conn.Unwrap()
+	s.client = newPeer(conn, c.accepted, append(c.early, rest...))
+	s.server = newPeer(up.conn, innermost(up.conn), nil)
+	server := up.server // up itself holds what was said at the start
+	s.key, s.target = cancelKey(up.pid, up.secretKey), &server
+	s.proxy.cancels.add(s.key, s.target)
+	_ = s.server.conn.SetDeadline(time.Time{})
+	s.mu.Lock()
+	s.ready = true
+	s.mu.Unlock()
+}
+
+// end closes both sides.
+func (s *session) end() {
+	s.proxy.cancels.remove(s.key, s.target)
+	_ = s.server.accepted.Close()
+	_ = s.client.accepted.Close()
+}
+
+// run passes everything on until the session ends.
+func (s *session) run() {
+	defer s.end()
+	_ = s.client.conn.SetDeadline(time.Time{})
+	if s.ending.Load() { // the proxy has run out of time just now
+		s.terminate()
+	}
+	var toServer sync.WaitGroup
+	toServer.Go(s.toServer)
+	s.toClient()
+	toServer.Wait()
+}
+
+// toServer passes on what the client says. When the client ends, so does what the server hears; the server may have more
+// to say, and ends the session by itself.
+func (s *session) toServer() {
+	for {
+		piece, err := s.client.source.next()
+		if len(piece) > 0 {
+			s.proxy.metrics.toServer.Add(int64(len(piece)))
+			if _, err := s.server.conn.Write(piece); err != nil {
+				s.client.source.release()
+				s.discard()
+				return
+			}
+		}
+		s.client.source.release()
+		if err != nil {
+			closeWrite(s.server.conn, s.server.accepted)
+			return
+		}
+	}
+}
+
+// discard reads on what the client says to a server that is gone. TCP would take away from the client what it has not read
+// yet, the server's last words for example, if its own were left unread.
+func (s *session) discard() {
+	for {
+		_, err := s.client.source.next()
+		s.client.source.release()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// toClient passes on what the server says, to the end.
+func (s *session) toClient() {
+	var boundary pgwire.Boundary
+	for {
+		piece, err := s.server.source.next()
+		if len(piece) > 0 {
+			s.proxy.metrics.toClient.Add(int64(len(piece)))
+			s.proxy.metrics.answers.Add(int64(boundary.Next(piece)))
+			if _, err := s.client.conn.Write(piece); err != nil {
+				s.server.source.release()
+				_ = s.server.accepted.Close()
+				break
+			}
+		}
+		s.server.source.release()
+		if s.ending.Load() && (boundary.Between() || err != nil) {
+			s.sayGoodbye(boundary.Between())
+			break
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) { // in the middle of a message
+			_ = s.server.accepted.SetReadDeadline(time.Now().Add(lingering))
+			continue
+		}
+		if err != nil {
+			break
+		}
+	}
+	_ = s.server.accepted.Close()
+	closeWrite(s.client.conn, s.client.accepted)
+	_ = s.client.accepted.SetReadDeadline(time.Now().Add(lingering))
+}
+
+// innermost is the connection that conn runs on.
+func innermost(conn net.Conn) net.Conn {
+	for {
+		wrapped, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = wrapped.NetConn()
+	}
+}
+
+// closeWrite ends what is said on conn, and on inner, which it runs on.
+func closeWrite(conn, inner net.Conn) {
+	for _, c := range []any{conn, inner} {
+		if half, ok := c.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+	}
+}

@@ -1,0 +1,210 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+func TestSessionIsTheClientsOwn(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	one, other := connectTo(t, p.socketDSN()), connectTo(t, p.socketDSN())
+	assert.Equal(t, "orders-api", ask[string](t, one, "select session_user"))
+	assert.NotEqual(t, ask[int](t, one, "select pg_backend_pid()"), ask[int](t, other, "select pg_backend_pid()"))
+	assert.Equal(t, int(one.PgConn().PID()), ask[int](t, one, "select pg_backend_pid()"), "BackendKeyData is the server's")
+	assert.Equal(t, ask[string](t, one, "show server_version"), one.PgConn().ParameterStatus("server_version"))
+	assert.Equal(t, 2, a.server.Stats().Sessions)
+	assert.Equal(t, 1, a.Requests())
+}
+
+func TestStartupParametersReachTheServer(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Upstream.RuntimeParams = map[string]string{"application_name": "of the DSN", "search_path": "of_the_dsn", "options": "-c statement_timeout=12345 -c lock_timeout=1"}
+	p, _ := startProxy(t, config)
+	conn := connectTo(t, p.socketDSN()+" application_name=mine options='-c lock_timeout=54321'")
+	for _, row := range []struct{ name, want string }{
+		{"application_name", "mine"},
+		{"search_path", "of_the_dsn"},
+		{"statement_timeout", "12345ms"},
+		{"lock_timeout", "54321ms"},
+	} {
+		assert.Equal(t, row.want, ask[string](t, conn, "select current_setting($1)", row.name), row.name)
+	}
+}
+
+func TestRoleAndDatabase(t *testing.T) {
+	a := newAzure(t)
+	a.Register(aadpooltest.Principal{Name: "billing-api"})
+	for _, row := range []struct {
+		name, dsnUser, dsnDatabase, user, database string
+		wantUser, wantDatabase, wantErr            string
+	}{
+		{"both name both", "orders-api", "postgres", "somebody", "template1", "orders-api", "template1", ""},
+		{"the client names no database", "orders-api", "template1", "somebody", "", "orders-api", "template1", ""},
+		{"the DSN names no database", "orders-api", "", "somebody", "template1", "orders-api", "template1", ""},
+		{"the DSN names no user", "", "postgres", "orders-api", "", "orders-api", "postgres", ""},
+		{"the DSN names no user, and the client another's", "", "postgres", "billing-api", "", "", "", `password authentication failed for user "billing-api"`},
+		{"libpq's default database", "orders-api", "postgres", "somebody", "somebody", "", "", "set PGDATABASE, or -d; the proxy's DSN says \"postgres\""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config := a.config(t, a.credential(t))
+			config.Upstream.User, config.Upstream.Database, config.AnyUser = row.dsnUser, row.dsnDatabase, row.dsnUser == ""
+			p, _ := startProxy(t, config)
+			client, err := pgx.ParseConfig(p.socketDSN())
+			require.NoError(t, err)
+			client.User, client.Database = row.user, row.database
+			conn, err := pgx.ConnectConfig(t.Context(), client)
+			if row.wantErr != "" {
+				refused := refusedBy(t, err)
+				assert.Contains(t, refused.Message+refused.Hint, row.wantErr)
+				return
+			}
+			require.NoError(t, err)
+			defer conn.Close(context.Background())
+			assert.Equal(t, row.wantUser, ask[string](t, conn, "select session_user"))
+			assert.Equal(t, row.wantDatabase, ask[string](t, conn, "select current_database()"))
+		})
+	}
+}
+
+func TestCopyBothWays(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	conn := connectTo(t, p.socketDSN())
+	_, err := conn.Exec(t.Context(), "create temp table t (id int, filler text)")
+	require.NoError(t, err)
+	var sent bytes.Buffer
+	for i := range 50_000 {
+		fmt.Fprintf(&sent, "%d\t%s\n", i, strings.Repeat("x", i%300))
+	}
+	want := bytes.Clone(sent.Bytes())
+	_, err = conn.PgConn().CopyFrom(t.Context(), &sent, "copy t from stdin")
+	require.NoError(t, err)
+	var got bytes.Buffer
+	_, err = conn.PgConn().CopyTo(t.Context(), &got, "copy (select * from t order by id) to stdout")
+	require.NoError(t, err)
+	assert.True(t, bytes.Equal(want, got.Bytes()), "%d and %d bytes", len(want), got.Len())
+}
+
+func TestNotificationsArrive(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	listener, notifier := connectTo(t, p.socketDSN()), connectTo(t, p.socketDSN())
+	_, err := listener.Exec(t.Context(), "listen orders")
+	require.NoError(t, err)
+	_, err = notifier.Exec(t.Context(), "select pg_notify('orders', 'one')")
+	require.NoError(t, err)
+	n, err := listener.WaitForNotification(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "one", n.Payload)
+}
+
+func TestCancelReachesTheServer(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	conn := connectTo(t, p.socketDSN())
+	connections := a.server.Stats().Connections
+	cancelled := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.Background(), "select pg_sleep(60)")
+		cancelled <- err
+	}()
+	watcher := connectTo(t, p.socketDSN())
+	eventually(t, "the query runs", func() bool {
+		return ask[int](t, watcher, "select count(*) from pg_stat_activity where query = 'select pg_sleep(60)'") == 1
+	})
+	require.NoError(t, conn.PgConn().CancelRequest(t.Context()))
+	assert.Equal(t, "57014", refusedBy(t, <-cancelled).Code)
+	assert.Equal(t, 1, ask[int](t, conn, "select 1"), "the session goes on")
+	assert.Equal(t, connections+2, a.server.Stats().Connections, "the watcher's and the cancel request's")
+	assert.Zero(t, a.server.Stats().PlaintextStartups, "the cancel request came by TLS")
+}
+
+func TestCancelForNobodyIsIgnored(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	conn := p.dialSocket(t)
+	packet, err := (&pgproto3.CancelRequest{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}}).Encode(nil)
+	require.NoError(t, err)
+	_, err = conn.Write(packet)
+	require.NoError(t, err)
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	assert.Empty(t, answer)
+	assert.Zero(t, a.server.Stats().Connections)
+}
+
+// A client may say all that it has to say, shut down its side, and read the answers.
+func TestHalfClosedClientGetsItsAnswers(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	client := connectTo(t, p.socketDSN())
+	hijacked, err := client.PgConn().Hijack()
+	require.NoError(t, err)
+	defer hijacked.Conn.Close()
+	query, err := (&pgproto3.Query{String: "select pg_sleep(0.2), repeat('x', 100000)"}).Encode(nil)
+	require.NoError(t, err)
+	_, err = hijacked.Conn.Write(query)
+	require.NoError(t, err)
+	require.NoError(t, hijacked.Conn.(interface{ CloseWrite() error }).CloseWrite())
+	answer, err := io.ReadAll(hijacked.Conn)
+	require.NoError(t, err)
+	assert.Contains(t, string(answer), "SELECT 1")
+	assert.Greater(t, len(answer), 100_000)
+	eventually(t, "the session has ended", func() bool { return p.sessionCount() == 0 && a.server.Stats().Sessions == 0 })
+}
+
+func TestSessionsEndOnBothSides(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		end  func(t *testing.T, a azure, conn *pgx.Conn)
+	}{
+		{"by the client, in order", func(t *testing.T, _ azure, conn *pgx.Conn) { require.NoError(t, conn.Close(t.Context())) }},
+		{"by the client, killed", func(t *testing.T, _ azure, conn *pgx.Conn) { require.NoError(t, conn.PgConn().Conn().Close()) }},
+		{"by the server, cut", func(_ *testing.T, a azure, _ *pgx.Conn) { a.server.CloseConnections() }},
+		{"by an administrator", func(t *testing.T, _ azure, conn *pgx.Conn) {
+			_, err := conn.Exec(t.Context(), "select pg_terminate_backend(pg_backend_pid())")
+			assert.Equal(t, "57P01", refusedBy(t, err).Code, "the server's last words arrive")
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			p, _ := startProxy(t, a.config(t, a.credential(t)))
+			conn := connectTo(t, p.socketDSN())
+			row.end(t, a, conn)
+			eventually(t, "nothing is left", func() bool { return p.sessionCount() == 0 && a.server.Stats().Sessions == 0 })
+			_, err := conn.Exec(t.Context(), "select 1")
+			assert.Error(t, err)
+			assert.Equal(t, 1, ask[int](t, connectTo(t, p.socketDSN()), "select 1"), "the proxy serves on")
+		})
+	}
+}
+
+func TestSessionsOutliveTheirTokens(t *testing.T) {
+	a := newAzure(t)
+	a.SetTokenLife(4 * time.Second)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	old := connectTo(t, p.socketDSN())
+	eventually(t, "two rotations", func() bool {
+		conn, err := pgx.Connect(t.Context(), p.socketDSN())
+		if !assert.NoError(t, err) {
+			return true
+		}
+		defer conn.Close(context.Background())
+		return a.Requests() >= 3
+	})
+	assert.Equal(t, 1, ask[int](t, old, "select 1"), "no session is retired")
+}

@@ -1,0 +1,36 @@
+package proxy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+)
+
+// DefaultSocketDir is where the Unix socket is if nothing else is said: aadpool in the user's runtime directory
+// (XDG_RUNTIME_DIR), or else aadpool-UID in the directory for temporary files.
+func DefaultSocketDir() string {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+		return filepath.Join(dir, "aadpool")
+	}
+	return filepath.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
+}
+
+// checkSocketDir makes dir, with mode 0700, unless it is there, and refuses one in which another user could put a socket
+// in the place of the proxy's.
+func checkSocketDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the socket's directory: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("looking at the socket's directory: %w", err)
+	}
+	if !info.IsDir() {
+		return configErrorf("%s, which is to hold the socket, is no directory", dir)
+	}
+	if mode := info.Mode().Perm(); mode&0o022 != 0 {
+		return configErrorf("others can write to %s (mode %04o), and could put their socket in the proxy's place: chmod go-w it, or choose another directory", dir, mode)
+	}
+	return checkOwner(dir, info)
+}

@@ -1,0 +1,200 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/aadpool/aadpool/internal/pgwire"
+)
+
+// A client is one from its connection to its session.
+type client struct {
+	proxy    *Proxy
+	listener *listener
+	accepted net.Conn
+	conn     *pgwire.Conn
+	startup  *pgproto3.StartupMessage
+	early    []byte // what it has said too early
+}
+
+// serve is a client's life. It has been admitted.
+func (p *Proxy) serve(l *listener, accepted net.Conn) {
+	began := time.Now()
+	accepted = pollable(accepted)
+	ctx, cancel := context.WithDeadline(context.Background(), began.Add(p.config.StartupTimeout))
+	defer cancel()
+	_ = accepted.SetDeadline(began.Add(p.config.StartupTimeout))
+	c := &client{proxy: p, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
+	s, err := c.start(ctx)
+	p.started()
+	switch {
+	case err != nil:
+		c.refuse(err)
+	case s != nil:
+		p.metrics.connected(time.Since(began))
+		cancel() // a session has no deadline
+		s.run()
+		p.release(s)
+	}
+	_ = accepted.Close()
+}
+
+// start brings the client to its session. Without an error and a session, it wanted none.
+func (c *client) start(ctx context.Context) (*session, error) {
+	if err := c.checkPeer(); err != nil {
+		return nil, err
+	}
+	first, err := c.conn.FirstMessage(ctx, c.encryption())
+	if err != nil {
+		return nil, refuseStartup(err)
+	}
+	if request, ok := first.(*pgproto3.CancelRequest); ok {
+		c.proxy.cancel(ctx, request)
+		return nil, nil
+	}
+	c.startup = first.(*pgproto3.StartupMessage)
+	if err := c.checkStartup(); err != nil {
+		return nil, err
+	}
+	s := &session{proxy: c.proxy}
+	if err := c.proxy.reserve(s); err != nil {
+		return nil, &refusal{reason: reasonLimit, told: err.(*pgconn.PgError)}
+	}
+	if err := c.open(ctx, s); err != nil {
+		c.proxy.release(s)
+		return nil, err
+	}
+	return s, nil
+}
+
+// open authenticates the client, logs in to the server for it, and tells it that it is in.
+func (c *client) open(ctx context.Context, s *session) error {
+	if password := c.proxy.config.Password; password != nil {
+		if err := password.ask(c.conn, c.startup.Parameters["user"]); err != nil {
+			return err
+		}
+	}
+	var up *upstream
+	gone, err := c.unlessGone(ctx, func(ctx context.Context) (err error) {
+		up, err = c.proxy.logIn(ctx, c.startup)
+		return err
+	})
+	if gone {
+		if up != nil {
+			_ = up.conn.Close()
+		}
+		return &refusal{reason: reasonGone, err: errors.New("the client hung up before the server had let it in")}
+	}
+	if err != nil {
+		return err
+	}
+	s.begin(c, up)
+	if err := pgwire.Send(c.conn, up.welcome(c.startup)...); err != nil {
+		s.end()
+		return &refusal{reason: reasonGone, err: err}
+	}
+	return nil
+}
+
+func (c *client) encryption() pgwire.Encryption {
+	if c.listener.unix {
+		return pgwire.Encryption{}
+	}
+	return pgwire.Encryption{Config: c.proxy.config.TLS}
+}
+
+// checkPeer refuses a process on a Unix socket whose user is not allowed.
+func (c *client) checkPeer() error {
+	allowed := c.proxy.config.AllowUsers
+	if !c.listener.unix || len(allowed) == 0 {
+		return nil
+	}
+	uid, err := peerUser(c.accepted)
+	if err != nil {
+		return &refusal{reason: reasonPeer, told: pgwire.Fatal("28000", "the proxy cannot tell who is connecting"), err: err}
+	}
+	for _, a := range allowed {
+		if a == uid {
+			return nil
+		}
+	}
+	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", uid), "the proxy's --allow-user lists who may")
+}
+
+// checkStartup refuses what can be refused before a login.
+func (c *client) checkStartup() error {
+	switch {
+	case c.startup.Parameters["user"] == "":
+		return refuse(reasonProtocol, "28000", "no PostgreSQL user name specified in startup packet", "")
+	case !c.listener.unix && c.proxy.config.TLS != nil && !c.conn.Secure():
+		return refuse(reasonProtocol, "28000", "the proxy takes no connection without TLS here", "set sslmode=require, or verify-full, for the connection to the proxy")
+	case pgwire.AsksForReplication(c.startup):
+		return refuse(reasonReplication, "0A000", "the proxy cannot be used for replication: Microsoft Entra access tokens do not log in to replication connections",
+			"connect to the server itself, as a role with a password")
+	}
+	return nil
+}
+
+// unlessGone does f, whose context ends when the client hangs up. What the client says meanwhile is kept.
+func (c *client) unlessGone(ctx context.Context, f func(context.Context) error) (gone bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	hung := make(chan bool, 1)
+	go func() {
+		var b [1]byte
+		n, err := c.conn.Read(b[:])
+		c.early = b[:n]
+		hung <- n == 0 && !isTimeout(err)
+		if n == 0 && !isTimeout(err) {
+			cancel()
+		}
+	}()
+	err = f(ctx)
+	_ = c.accepted.SetReadDeadline(time.Now())
+	gone = <-hung
+	deadline, _ := ctx.Deadline()
+	_ = c.accepted.SetReadDeadline(deadline)
+	return gone, err
+}
+
+// httpAnswer is for a browser, a health check or a scraper that has taken the port for another.
+const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" +
+	"This is the PostgreSQL port of aadpool proxy. Its health and its metrics are where --http says.\n"
+
+// refuse tells the client why it gets no session, and the log.
+func (c *client) refuse(err error) {
+	r := &refusal{reason: reasonProtocol, err: err}
+	errors.As(err, &r)
+	c.proxy.metrics.refused(r.reason)
+	c.log(r)
+	_ = c.accepted.SetDeadline(time.Now().Add(lingering))
+	if other, ok := errors.AsType[*pgwire.LengthError](r.err); ok && other.IsHTTP() {
+		_, _ = io.WriteString(c.conn, httpAnswer)
+	} else if r.told != nil {
+		_ = pgwire.Send(c.conn, pgwire.ErrorResponse(r.told))
+	}
+	closeWrite(c.conn.Conn, c.accepted)
+	_, _ = io.Copy(io.Discard, c.accepted) // closed with something unread, TCP would take away what was sent last
+}
+
+// log records the refusal. Package aadpool warns of refused logins and missing tokens by itself.
+func (c *client) log(r *refusal) {
+	attrs := []any{"reason", string(r.reason), "error", line(r)}
+	if r.told != nil {
+		attrs = append(attrs, "sqlstate", r.told.Code)
+	}
+	if c.startup != nil {
+		attrs = append(attrs, "user", redact(c.startup.Parameters["user"], ""), "database", redact(c.startup.Parameters["database"], ""))
+	}
+	if !c.listener.unix {
+		attrs = append(attrs, "client", c.accepted.RemoteAddr().String())
+	}
+	c.proxy.logger.Warn("a client got no session", attrs...)
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+)
+
+// proxyCommand is aadpool proxy.
+type proxyCommand struct {
+	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
+	credentialFlags
+	SocketDir    string   `placeholder:"DIR" env:"AADPOOL_SOCKET_DIR" help:"The directory of the Unix socket, made with mode 0700 (default, without --listen: ${socket_dir})."`
+	Listen       []string `placeholder:"HOST:PORT" env:"AADPOOL_LISTEN" help:"Listen on TCP, 127.0.0.1:5432 for example. Beyond loopback that takes TLS and a password."`
+	AllowUser    []string `placeholder:"USER" env:"AADPOOL_ALLOW_USER" help:"Who may connect to the Unix socket, by name or id (default: this user alone). Linux only."`
+	TLSCert      string   `name:"tls-cert" placeholder:"FILE" env:"AADPOOL_TLS_CERT" help:"The proxy's certificate chain, in PEM. With it, TCP clients must use TLS."`
+	TLSKey       string   `name:"tls-key" placeholder:"FILE" env:"AADPOOL_TLS_KEY" help:"The certificate's key, in PEM."`
+	PasswordFile string   `placeholder:"FILE" env:"AADPOOL_PASSWORD_FILE" help:"A file with the password that clients must know, or with its SCRAM-SHA-256 verifier."`
+
+	MaxSessions    int           `default:"${max_sessions}" placeholder:"N" env:"AADPOOL_MAX_SESSIONS" help:"How many sessions there may be at once (default: ${default})."`
+	StartupTimeout time.Duration `default:"${startup_timeout}" env:"AADPOOL_STARTUP_TIMEOUT" help:"How long a client may take from its connection to its session (default: ${default})."`
+	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long sessions may go on after SIGTERM (default: ${default})."`
+	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
+	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
+	LogLevel       string        `enum:"debug,info,warn,error" default:"info" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info (default), warn or error."`
+}
+
+// proxyDefaults are what the flags' help says.
+func proxyDefaults() kong.Vars {
+	return kong.Vars{
+		"socket_dir": proxy.DefaultSocketDir(), "max_sessions": strconv.Itoa(proxy.DefaultMaxSessions),
+		"startup_timeout": proxy.DefaultStartupTimeout.String(), "drain": proxy.DefaultDrain.String(),
+	}
+}
+
+// Help is shown by aadpool proxy --help.
+func (proxyCommand) Help() string {
+	return fmt.Sprintf(`Every program that speaks PostgreSQL can connect to the proxy, without a password and without TLS: the proxy logs in to
+the server with an access token that is fresh. Whoever can connect to it can do all that the identity can: by default
+that is this user alone, through a Unix socket.
+
+    aadpool proxy postgres://orders-api@orders.postgres.database.azure.com/orders
+    psql "host=%s user=orders-api dbname=orders"
+
+Arguments after -- are a command to run: it gets PGHOST, PGPORT, PGUSER, PGDATABASE, PGSSLMODE and DATABASE_URL for a
+proxy of its own, and the proxy ends with it, with its exit status.
+
+    aadpool proxy postgres://orders-api@orders.postgres.database.azure.com/orders -- python manage.py migrate
+
+The role is the DSN's, whatever user a client names; without one in the DSN it is the client's. The database is the one
+that the client names, or else the DSN's. Note that psql and other programs of libpq name the user's name where none is
+given. Every flag but the credential's can also be given in the environment: AADPOOL_LISTEN for --listen, and so on.`, proxy.DefaultSocketDir())
+}
+
+func (cmd *proxyCommand) run(in invocation) error {
+	if err := cmd.checkFlags(in); err != nil {
+		return err
+	}
+	terminal := cmd.statusLine(in)
+	logger := cmd.logger(in.stderr, terminal)
+	config, t, err := cmd.config(in, logger)
+	if err != nil {
+		return err
+	}
+	if len(in.passed) > 0 {
+		return cmd.runWith(in, config, t)
+	}
+	return cmd.serve(in.ctx, config, logger, terminal)
+}
+
+func (cmd *proxyCommand) checkFlags(in invocation) error {
+	switch {
+	case cmd.MaxSessions <= 0:
+		return usageError("--max-sessions must be more than 0")
+	case cmd.StartupTimeout <= 0:
+		return usageError("--startup-timeout must be more than 0")
+	case cmd.Drain < 0:
+		return usageError("--drain must not be negative")
+	case (cmd.TLSCert == "") != (cmd.TLSKey == ""):
+		return usageError("--tls-cert and --tls-key go together")
+	case len(in.passed) > 0 && cmd.PasswordFile != "":
+		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
+	case len(cmd.AllowUser) > 0 && !proxy.CanCheckPeers:
+		return usageError("--allow-user works on Linux only")
+	}
+	return cmd.check()
+}
+
+// config is the proxy's, but for where it listens when it runs a command.
+func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t target, err error) {
+	t, policyErr, err := parseTarget(in.ctx, cmd.DSN, cmd.Scope)
+	if err != nil {
+		return c, t, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+	}
+	if policyErr != nil {
+		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: strings.TrimPrefix(policyErr.Error(), "aadpool: ")}
+	}
+	upstream := t.secured.ConnConfig
+	upstream.Password = ""
+	if in.outside.lookup != nil {
+		upstream.LookupFunc = in.outside.lookup
+	}
+	c = proxy.Config{
+		Upstream: upstream, AnyUser: !namesUser(cmd.DSN), SocketDir: cmd.SocketDir, Listen: cmd.Listen,
+		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
+	}
+	if c.SocketDir == "" && len(c.Listen) == 0 && len(in.passed) == 0 {
+		c.SocketDir = proxy.DefaultSocketDir()
+	}
+	if err := cmd.secure(&c); err != nil {
+		return c, t, err
+	}
+	c.Hook, err = cmd.newHook(in.outside, aadpool.WithLogger(logger))
+	return c, t, err
+}
+
+// secure is about who may connect.
+func (cmd *proxyCommand) secure(c *proxy.Config) (err error) {
+	if c.AllowUsers, err = userIDs(cmd.AllowUser); err != nil {
+		return err
+	}
+	if cmd.PasswordFile != "" {
+		if c.Password, err = proxy.ReadPassword(cmd.PasswordFile); err != nil {
+			return usageError(err.Error())
+		}
+	}
+	if cmd.TLSCert == "" {
+		return nil
+	}
+	certificate, err := tls.LoadX509KeyPair(cmd.TLSCert, cmd.TLSKey)
+	if err != nil {
+		return usageError("reading --tls-cert and --tls-key: " + err.Error())
+	}
+	c.TLS = proxy.ServerTLS(certificate)
+	return nil
+}
+
+// userIDs are the ids of users that are given by name or by id.
+func userIDs(names []string) (ids []uint32, err error) {
+	for _, name := range names {
+		id := name
+		if found, err := user.Lookup(name); err == nil {
+			id = found.Uid
+		}
+		n, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			return nil, usageError(fmt.Sprintf("--allow-user %s: there is no such user", name))
+		}
+		ids = append(ids, uint32(n))
+	}
+	return ids, nil
+}
+
+// serve runs a proxy until ctx ends.
+func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger, terminal *proxy.StatusLine) error {
+	p, err := newProxy(config)
+	if err != nil {
+		return err
+	}
+	stop, err := cmd.serveHTTP(p, logger)
+	if err != nil {
+		p.Close()
+		return err
+	}
+	defer stop()
+	if terminal != nil {
+		go terminal.Show(ctx, p)
+	}
+	if err := proxy.Notify("READY=1"); err != nil {
+		logger.Warn("systemd could not be told that the proxy is ready", "error", err)
+	}
+	context.AfterFunc(ctx, func() { _ = proxy.Notify("STOPPING=1") })
+	p.Serve(ctx)
+	logger.Info("shut down")
+	return exitError{status: exitOK, told: true, final: true} // a signal is how a proxy ends
+}
+
+// newProxy opens the listeners.
+func newProxy(config proxy.Config) (*proxy.Proxy, error) {
+	p, err := proxy.New(config)
+	if err == nil {
+		return p, nil
+	}
+	if wrong, ok := errors.AsType[proxy.ConfigError](err); ok {
+		return nil, usageError(wrong.Error())
+	}
+	return nil, exitError{status: exitOther, text: err.Error()}
+}
+
+// serveHTTP serves health and metrics until the function that it returns is called.
+func (cmd *proxyCommand) serveHTTP(p *proxy.Proxy, logger *slog.Logger) (stop func(), err error) {
+	if cmd.HTTP == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", cmd.HTTP)
+	if err != nil {
+		return nil, exitError{status: exitOther, text: "listening for --http: " + err.Error()}
+	}
+	server := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	go func() { _ = server.Serve(listener) }()
+	logger.Info("serving health and metrics", "address", listener.Addr().String())
+	return func() { _ = server.Close() }, nil
+}
+
+// statusLine is nil where nobody would see it.
+func (cmd *proxyCommand) statusLine(in invocation) *proxy.StatusLine {
+	shown := isTerminal
+	if in.outside.isTerminal != nil {
+		shown = in.outside.isTerminal
+	}
+	if len(in.passed) > 0 || cmd.LogFormat != "text" || os.Getenv("TERM") == "dumb" || !shown(in.stderr) {
+		return nil
+	}
+	return proxy.NewStatusLine(in.stderr)
+}
+
+func (cmd *proxyCommand) logger(stderr io.Writer, terminal *proxy.StatusLine) *slog.Logger {
+	if terminal != nil {
+		stderr = terminal
+	}
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(cmd.LogLevel)) // kong has checked it
+	options := &slog.HandlerOptions{Level: level}
+	if cmd.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(stderr, options))
+	}
+	return slog.New(slog.NewTextHandler(stderr, options))
+}
