@@ -49,6 +49,7 @@ var measurements = []measurement{
 	{name: "expiry", run: (*bench).measureExpiry, idle: true},
 	{name: "memory", run: (*bench).measureMemory},
 	{name: "pools", run: (*bench).measureManyPools},
+	{name: "proxy", run: (*bench).measureProxy},
 	{name: "fleet", run: (*bench).measureFleet},
 }
 

@@ -192,3 +192,20 @@ func refusedBy(t testing.TB, err error) *pgconn.PgError {
 	require.ErrorAs(t, err, &refused)
 	return refused
 }
+
+// dialTCP connects to the proxy's first TCP listener.
+func (p *Proxy) dialTCP(t testing.TB) net.Conn {
+	t.Helper()
+	for _, addr := range p.Addrs() {
+		if addr.Network() != "tcp" {
+			continue
+		}
+		conn, err := net.Dial("tcp", addr.String())
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = conn.Close() })
+		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		return conn
+	}
+	require.Fail(t, "the proxy has no TCP listener")
+	return nil
+}

@@ -136,12 +136,15 @@ func (p *Proxy) Close() {
 	}
 }
 
-// admit counts a client that has connected, and reports whether it may start up. Clients without a session may be as many
-// as there may be sessions: they end by themselves after StartupTimeout.
+// spareStarts is how many more clients may be starting up than there may be sessions, so that those beyond the limit can be
+// told of it, and cancel requests come through.
+const spareStarts = 100
+
+// admit counts a client that has connected, and reports whether it may start up.
 func (p *Proxy) admit() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.draining || p.starting >= p.config.MaxSessions {
+	if p.draining || p.starting >= p.config.MaxSessions+spareStarts {
 		return false
 	}
 	p.starting++

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A way is how pgbench reaches the server. It runs in the environment that its way sets for it.
+type way struct {
+	name        string
+	environment []string
+	rates       []float64
+}
+
+const (
+	wayDirect    = "direct, TLS"
+	wayProxy     = "aadpool proxy"
+	wayPgBouncer = "PgBouncer, session mode"
+	wayRelay     = "bare relay of TCP"
+)
+
+// measureProxy measures aadpool proxy as pgbench sees it, beside what stands in its place: nothing, PgBouncer, and a relay
+// that copies the bytes of a TLS connection without looking at them.
+func (b *bench) measureProxy(ctx context.Context) (err error) {
+	dir, err := os.MkdirTemp("", "aadpool-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	pgbench, err := findPgbench()
+	if err != nil {
+		return err
+	}
+	ways, stop, err := b.openWays(ctx, dir)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	run := pgbenchRun{program: pgbench, seconds: "5"}
+	if b.quick {
+		run.seconds = "1"
+	}
+	if err := run.prepare(ctx, ways[0]); err != nil {
+		return err
+	}
+	if err := b.proxyRates(ctx, run, ways); err != nil {
+		return err
+	}
+	if err := b.proxyConnects(ctx, run, ways); err != nil {
+		return err
+	}
+	return nil
+}
+
+// findPgbench looks on PATH and where Debian puts PostgreSQL's programs.
+func findPgbench() (string, error) {
+	if path, err := exec.LookPath("pgbench"); err == nil {
+		return path, nil
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
+	if len(found) == 0 {
+		return "", errors.New("pgbench is missing: install postgresql-contrib, or whatever package has it here")
+	}
+	return found[len(found)-1], nil
+}
+
+// pgbenchRun is pgbench: https://www.postgresql.org/docs/current/pgbench.html
+type pgbenchRun struct{ program, seconds string }
+
+func (r pgbenchRun) prepare(ctx context.Context, w *way) error {
+	_, err := r.run(ctx, w, "-i", "-q", "-s", "10")
+	return err
+}
+
+func (r pgbenchRun) run(ctx context.Context, w *way, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, r.program, args...)
+	cmd.Env = append(os.Environ(), w.environment...)
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s: pgbench: %w: %s", w.name, err, lastLine(stderr.String()))
+	}
+	return out.String(), nil
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndex(text, "\n")+1:]
+}
+
+var tps = regexp.MustCompile(`tps = ([\d.]+)`)
+
+// rate is how many transactions there are in a second.
+func (r pgbenchRun) rate(ctx context.Context, w *way, args ...string) (float64, error) {
+	out, err := r.run(ctx, w, append([]string{"-n", "-S", "-M", "prepared", "-T", r.seconds}, args...)...)
+	if err != nil {
+		return 0, err
+	}
+	found := tps.FindStringSubmatch(out)
+	if found == nil {
+		return 0, fmt.Errorf("%s: pgbench tells no rate", w.name)
+	}
+	return strconv.ParseFloat(found[1], 64)
+}
+
+// takeTurns runs pgbench the ways one after the other, a number of rounds, beginning with another one each time.
+func (r pgbenchRun) takeTurns(ctx context.Context, rounds int, ways []*way, args ...string) error {
+	for _, w := range ways {
+		w.rates = nil
+	}
+	for i := range rounds {
+		for j := range ways {
+			w := ways[(i+j)%len(ways)]
+			rate, err := r.rate(ctx, w, args...)
+			if err != nil {
+				return err
+			}
+			w.rates = append(w.rates, rate)
+		}
+	}
+	return nil
+}
+
+func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) error {
+	rounds := 8
+	if b.quick {
+		rounds = 3
+	}
+	s := section{
+		title: "aadpool proxy",
+		text: fmt.Sprintf("`pgbench -S -M prepared`, %d rounds of %s s each, in turns; the median, and the ratio to PgBouncer's and to the direct connection's, round by round. "+
+			"pgbench, the proxies and the server share the machine's processors.", rounds, run.seconds),
+		table: [][]string{{"clients", "", "per second", "to PgBouncer", "to direct"}},
+	}
+	for _, clients := range []int{1, 16, 64} {
+		if err := run.takeTurns(ctx, rounds, ways, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2))); err != nil {
+			return err
+		}
+		direct, bouncer := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer)
+		for _, w := range ways {
+			toBouncer := "–"
+			if bouncer != nil {
+				toBouncer = ratioText(spreadOf(ratios(w.rates, bouncer.rates)))
+			}
+			s.table = append(s.table, []string{strconv.Itoa(clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), toBouncer, ratioText(spreadOf(ratios(w.rates, direct.rates)))})
+		}
+	}
+	b.add(s)
+	return nil
+}
+
+func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) error {
+	rounds := 8
+	if b.quick {
+		rounds = 3
+	}
+	s := section{
+		title: "aadpool proxy: connects",
+		text:  "`pgbench -S -C`, one client: a connection for each query.",
+		table: [][]string{{"", "per second", "to direct"}},
+	}
+	if err := run.takeTurns(ctx, rounds, ways, "-C", "-c", "1"); err != nil {
+		return err
+	}
+	direct := wayOf(ways, wayDirect)
+	for _, w := range ways {
+		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), ratioText(spreadOf(ratios(w.rates, direct.rates)))})
+	}
+	b.add(s)
+	return nil
+}
+
+func wayOf(ways []*way, name string) *way {
+	for _, w := range ways {
+		if w.name == name {
+			return w
+		}
+	}
+	return nil
+}
+
+// openWays starts what stands between pgbench and the server. stop is never nil.
+func (b *bench) openWays(ctx context.Context, dir string) (ways []*way, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, s := range stops {
+			s()
+		}
+	}
+	server, err := pgx.ParseConfig(b.db.dsn)
+	if err != nil {
+		return nil, stop, err
+	}
+	direct := &way{name: wayDirect, environment: []string{
+		"PGHOST=" + server.Host, fmt.Sprint("PGPORT=", server.Port), "PGUSER=" + role, "PGDATABASE=postgres", "PGPASSWORD=" + b.db.token.Token,
+		"PGSSLMODE=verify-full", "PGSSLROOTCERT=" + b.db.rootCertificate(),
+	}}
+	ways = append(ways, direct)
+	for _, open := range []func(context.Context, string, *pgx.ConnConfig) (*way, func(), error){b.openProxy, b.openPgBouncer, b.openRelay} {
+		w, stopThis, err := open(ctx, dir, server)
+		if stopThis != nil {
+			stops = append(stops, stopThis)
+		}
+		if err != nil {
+			return nil, stop, err
+		}
+		if w != nil {
+			ways = append(ways, w)
+		}
+	}
+	return ways, stop, nil
+}
+
+// settleTime is how long a program gets to begin to listen.
+const settleTime = 20 * time.Second
+
+// await waits until something listens on a socket.
+func await(ctx context.Context, network, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for {
+		conn, err := dialer.DialContext(ctx, network, address)
+		if err == nil {
+			return conn.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("nothing listens on %s: %w", address, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

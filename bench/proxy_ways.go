@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/jackc/pgx/v5"
+)
+
+var dialer net.Dialer
+
+// rootCertificate is the file that the DSN names.
+func (db *database) rootCertificate() string {
+	u, err := url.Parse(db.dsn)
+	if err != nil {
+		return ""
+	}
+	return u.Query().Get("sslrootcert")
+}
+
+// openProxy builds aadpool and runs it as a user would, with a credential from the environment.
+func (b *bench) openProxy(ctx context.Context, dir string, _ *pgx.ConnConfig) (*way, func(), error) {
+	binary := filepath.Join(dir, "aadpool")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+	build.Dir = "../cmd/aadpool"
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, nil, fmt.Errorf("building aadpool: %w: %s", err, out)
+	}
+	roots, err := b.authorityRoots(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	socket := filepath.Join(dir, "proxy")
+	cmd := exec.Command(binary, "proxy", b.db.dsn, "--credential=environment", "--disable-instance-discovery", "--socket-dir="+socket, "--http=127.0.0.1:0", "--log-format=json")
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+roots)
+	for name, value := range b.db.authority.ClientSecretEnv(b.db.app) {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	stop, err := start(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &way{name: wayProxy, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
+	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
+}
+
+// authorityRoots writes the stand-in authority's certificate to a file.
+func (b *bench) authorityRoots(ctx context.Context, dir string) (string, error) {
+	address := strings.TrimSuffix(strings.TrimPrefix(b.db.authority.URL(), "https://"), "/")
+	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: b.db.authority.CertPool()}}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return "", fmt.Errorf("asking the authority for its certificate: %w", err)
+	}
+	defer conn.Close()
+	chain := conn.(*tls.Conn).ConnectionState().PeerCertificates
+	path := filepath.Join(dir, "authority.crt")
+	return path, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw}), 0o644)
+}
+
+// start starts a program, which stop ends.
+func start(cmd *exec.Cmd) (stop func(), err error) {
+	cmd.Stderr = io.Discard
+	if os.Getenv("AADPOOL_BENCH_DEBUG") != "" {
+		cmd.Stderr = os.Stderr
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", filepath.Base(cmd.Path), err)
+	}
+	return func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	}, nil
+}
+
+const bouncerConfig = `[databases]
+postgres = host=%[1]s port=%[2]d dbname=postgres user=%[3]s password='%[4]s'
+[pgbouncer]
+listen_addr =
+unix_socket_dir = %[5]s
+listen_port = 5432
+auth_type = any
+pool_mode = session
+default_pool_size = 180
+max_client_conn = 1100
+server_tls_sslmode = verify-full
+server_tls_ca_file = %[6]s
+ignore_startup_parameters = extra_float_digits
+logfile = %[5]s/pgbouncer.log
+`
+
+// openPgBouncer runs PgBouncer, if there is one.
+func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnConfig) (*way, func(), error) {
+	binary, err := exec.LookPath("pgbouncer")
+	if err != nil {
+		return nil, nil, nil
+	}
+	socket := filepath.Join(dir, "pgbouncer")
+	config := filepath.Join(socket, "pgbouncer.ini")
+	text := fmt.Sprintf(bouncerConfig, server.Host, server.Port, role, b.db.token.Token, socket, b.db.rootCertificate())
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
+		return nil, nil, err
+	}
+	cmd := exec.Command(binary, config)
+	if os.Geteuid() == 0 { // which it refuses
+		account, err := unprivileged()
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := os.Chown(socket, int(account.Uid), int(account.Gid)); err != nil {
+			return nil, nil, err
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account}
+	}
+	stop, err := start(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
+	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
+}
+
+// unprivileged is PostgreSQL's user, or nobody.
+func unprivileged() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("there is no user postgres or nobody to run PgBouncer as")
+}
+
+// openRelay listens in this process, and copies.
+func (b *bench) openRelay(ctx context.Context, _ string, server *pgx.ConnConfig) (*way, func(), error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() { relay(ctx, client, net.JoinHostPort(server.Host, fmt.Sprint(server.Port))) })
+		}
+	})
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	w := &way{name: wayRelay, environment: []string{
+		"PGHOST=127.0.0.1", "PGPORT=" + port, "PGUSER=" + role, "PGDATABASE=postgres", "PGPASSWORD=" + b.db.token.Token,
+		"PGSSLMODE=verify-full", "PGSSLROOTCERT=" + b.db.rootCertificate(),
+	}}
+	return w, func() { _ = listener.Close(); serving.Wait() }, nil
+}
+
+func relay(ctx context.Context, client net.Conn, address string) {
+	defer client.Close()
+	server, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	var up sync.WaitGroup
+	up.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.(*net.TCPConn).CloseWrite()
+	})
+	_, _ = io.Copy(client, server)
+	_ = client.Close()
+	up.Wait()
+}

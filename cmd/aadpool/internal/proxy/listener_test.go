@@ -1,0 +1,121 @@
+package proxy
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Whoever can connect has the identity.
+func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
+	password := testPassword(t, "correct horse")
+	certificate, _ := testCertificate(t)
+	encrypted := ServerTLS(certificate)
+	for _, row := range []struct {
+		name   string
+		config Config
+		want   string // empty: it is fine
+	}{
+		{"nothing to listen on", Config{}, "nothing to listen on"},
+		{"loopback", Config{Listen: []string{"127.0.0.1:0"}}, ""},
+		{"IPv6 loopback by name", Config{Listen: []string{"localhost:0"}}, ""},
+		{"all addresses", Config{Listen: []string{"0.0.0.0:0"}}, "whoever can connect has the identity"},
+		{"no address at all", Config{Listen: []string{":0"}}, "whoever can connect has the identity"},
+		{"all addresses, with TLS alone", Config{Listen: []string{"0.0.0.0:0"}, TLS: encrypted}, "--password-file"},
+		{"all addresses, with a password alone", Config{Listen: []string{"0.0.0.0:0"}, Password: password}, "--tls-cert"},
+		{"all addresses, with both", Config{Listen: []string{"0.0.0.0:0"}, TLS: encrypted, Password: password}, ""},
+		{"a name that is somebody's", Config{Listen: []string{"db.example.com:5432"}}, "whoever can connect has the identity"},
+		{"a port alone", Config{Listen: []string{"5432"}}, "it must be host:port"},
+		{"a path that is too long", Config{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))}, "choose a shorter directory"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if strings.HasPrefix(row.config.SocketDir, os.TempDir()) {
+				t.Cleanup(func() { _ = os.RemoveAll(row.config.SocketDir) })
+			}
+			listeners, err := openListeners(row.config)
+			for _, l := range listeners {
+				defer l.Close()
+			}
+			if row.want == "" {
+				assert.NoError(t, err)
+				return
+			}
+			assert.ErrorContains(t, err, row.want)
+			assert.ErrorAs(t, err, new(ConfigError))
+		})
+	}
+}
+
+func TestSocketDirectory(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		make func(t *testing.T, dir string)
+		want string
+	}{
+		{"is made", func(*testing.T, string) {}, ""},
+		{"is there, and this user's alone", func(t *testing.T, dir string) { require.NoError(t, os.Mkdir(dir, 0o700)) }, ""},
+		{"can be entered by all", func(t *testing.T, dir string) { require.NoError(t, os.Mkdir(dir, 0o755)) }, ""},
+		{"can be written to by all", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.Chmod(dir, 0o777))
+		}, "others can write"},
+		{"can be written to by a group", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.Chmod(dir, 0o770))
+		}, "others can write"},
+		{"is a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, "not a directory"},
+		{"is a link to where others can write", func(t *testing.T, dir string) { require.NoError(t, os.Symlink(os.TempDir(), dir)) }, "is no directory"},
+		{"holds the socket of a proxy that was killed", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, SocketName), Net: "unix"})
+			require.NoError(t, err)
+			stale.SetUnlinkOnClose(false)
+			require.NoError(t, stale.Close())
+		}, ""},
+		{"holds the socket of a proxy that runs", func(t *testing.T, dir string) {
+			other, err := listenUnix(dir, false)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = other.Close() })
+		}, "is in use"},
+		{"holds a file in the socket's place", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, SocketName), nil, 0o600))
+		}, "is no socket"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			dir := filepath.Join(socketDir(t), "s")
+			row.make(t, dir)
+			l, err := listenUnix(dir, false)
+			if row.want != "" {
+				assert.ErrorContains(t, err, row.want)
+				return
+			}
+			require.NoError(t, err)
+			info, err := os.Stat(filepath.Join(dir, SocketName))
+			require.NoError(t, err)
+			assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+			if row.name == "is made" {
+				info, err := os.Stat(dir)
+				require.NoError(t, err)
+				assert.Equal(t, os.FileMode(0o700), info.Mode().Perm())
+			}
+			require.NoError(t, l.Close())
+			assert.NoFileExists(t, filepath.Join(dir, SocketName))
+		})
+	}
+}
+
+func TestPortInUse(t *testing.T) {
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer other.Close()
+	dir := socketDir(t)
+	_, err = openListeners(Config{SocketDir: dir, Listen: []string{other.Addr().String()}})
+	assert.ErrorContains(t, err, "address already in use")
+	assert.NoFileExists(t, filepath.Join(dir, SocketName), "all listeners or none")
+}

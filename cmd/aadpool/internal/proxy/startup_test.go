@@ -1,0 +1,323 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// A client whose login fails learns why, by a real error of PostgreSQL's.
+func TestRefusalsReachTheClient(t *testing.T) {
+	for _, row := range []struct {
+		name             string
+		make             func(a azure, c *Config)
+		dsn              string
+		code, want, hint string
+	}{
+		{"another principal's role", func(a azure, c *Config) { c.Upstream.User = "billing-api" }, "",
+			"28P01", `password authentication failed for user "billing-api"`, `the token is for "orders-api" but the role is "billing-api"`},
+		{"an expired token, says the server", func(a azure, _ *Config) {
+			a.server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+		}, "", "28000", "The access token has expired", "check this machine's clock"},
+		{"too many connections", func(a azure, _ *Config) {
+			a.server.SetFault(aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved"))
+		}, "", "53300", "remaining connection slots are reserved", ""},
+		{"no such database", func(azure, *Config) {}, " dbname=nowhere", "3D000", `database "nowhere" does not exist`, ""},
+		{"no token", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "no access token to log in with: getting an access token for ", ""},
+		{"a server that is not there", func(_ azure, c *Config) { c.Upstream.Port = 1 }, "", "08001", "connection refused", ""},
+		{"a server with another certificate", func(_ azure, c *Config) { c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"} }, "",
+			"08001", "certificate signed by unknown authority", ""},
+		{"replication", func(azure, *Config) {}, " replication=database", "0A000", "cannot be used for replication", "as a role with a password"},
+		{"an option that the server does not know", func(azure, *Config) {}, " no_such_setting=1", "42704", "no_such_setting", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.Register(aadpooltest.Principal{Name: "billing-api"})
+			config := a.config(t, a.credential(t))
+			row.make(a, &config)
+			p, _ := startProxy(t, config)
+			_, err := pgx.Connect(t.Context(), p.socketDSN()+row.dsn)
+			refused := refusedBy(t, err)
+			assert.Equal(t, "FATAL", refused.Severity)
+			assert.Equal(t, row.code, refused.Code)
+			assert.Contains(t, refused.Message, row.want)
+			assert.Contains(t, refused.Hint, row.hint)
+			assert.NotRegexp(t, anyJWT, fmt.Sprintf("%+v", refused))
+			assert.NotContains(t, refused.Message+refused.Hint, a.app.Secret)
+			eventually(t, "nothing is left", func() bool { return p.sessionCount() == 0 })
+		})
+	}
+}
+
+// A token that the server repeats reaches neither the client nor the log.
+func TestTokenThatTheServerRepeatsIsRedacted(t *testing.T) {
+	a := newAzure(t)
+	token, err := a.credential(t).GetToken(t.Context(), tokenRequest())
+	require.NoError(t, err)
+	a.server.SetFault(aadpooltest.RefuseLogins("28000", "no good: "+token.Token))
+	p, _ := startProxy(t, a.config(t, fixedCredential(token)))
+	_, err = pgx.Connect(t.Context(), p.socketDSN())
+	assert.Equal(t, "no good: [redacted]", refusedBy(t, err).Message)
+}
+
+func TestUpstreamRedactsWhatIsSaidAtTheStart(t *testing.T) {
+	const token = "opaque-token-of-another-kind"
+	assert.Equal(t, "x[redacted]y", redact("x"+token+"y", token))
+	assert.Equal(t, "x [redacted] y", redact("x eyJhbGciOiJSUzI1NiJ9.eyJ1cG4iOiJhIn0.c2ln y", token))
+}
+
+// Whatever the first bytes are, the client hears of it, and the proxy serves the next one.
+func TestWhatIsNoPostgresClientIsTurnedAway(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	for _, row := range []struct {
+		name, first, want string
+	}{
+		{"HTTP", "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 400 Bad Request\r\n"},
+		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", "invalid length of startup packet"},
+		{"a packet that claims 2 GB", "\x7f\xff\xff\xff\x00\x03\x00\x00", "invalid length of startup packet"},
+		{"protocol 2.0", "\x00\x00\x00\x09\x00\x02\x00\x00\x00", "unsupported frontend protocol 2.0"},
+		{"no user", "\x00\x00\x00\x13\x00\x03\x00\x00database\x00x\x00", ""},
+		{"TLS, where there is none", "\x16\x03\x01\x00\x04\x01\x00\x00\x00", ""},
+		{"nothing at all", "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			conn := p.dialSocket(t)
+			_, err := io.WriteString(conn, row.first)
+			require.NoError(t, err)
+			require.NoError(t, conn.(interface{ CloseWrite() error }).CloseWrite())
+			answer, err := io.ReadAll(conn)
+			require.NoError(t, err)
+			assert.Contains(t, string(answer), row.want)
+		})
+	}
+	assert.Equal(t, 1, ask[int](t, connectTo(t, p.socketDSN()), "select 1"))
+}
+
+func TestEncryptionRequests(t *testing.T) {
+	a := newAzure(t)
+	certificate, _ := testCertificate(t)
+	config := a.config(t, a.credential(t))
+	config.Listen, config.TLS = []string{"127.0.0.1:0"}, ServerTLS(certificate)
+	p, _ := startProxy(t, config)
+	for _, row := range []struct {
+		name    string
+		dial    func() io.ReadWriter
+		request pgproto3.FrontendMessage
+		want    string
+	}{
+		{"GSS on a Unix socket", func() io.ReadWriter { return p.dialSocket(t) }, &pgproto3.GSSEncRequest{}, "N"},
+		{"TLS on a Unix socket", func() io.ReadWriter { return p.dialSocket(t) }, &pgproto3.SSLRequest{}, "N"},
+		{"GSS over TCP", func() io.ReadWriter { return p.dialTCP(t) }, &pgproto3.GSSEncRequest{}, "N"},
+		{"TLS over TCP", func() io.ReadWriter { return p.dialTCP(t) }, &pgproto3.SSLRequest{}, "S"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			conn := row.dial()
+			packet, err := row.request.Encode(nil)
+			require.NoError(t, err)
+			_, err = conn.Write(packet)
+			require.NoError(t, err)
+			var answer [1]byte
+			_, err = io.ReadFull(conn, answer[:])
+			require.NoError(t, err)
+			assert.Equal(t, row.want, string(answer[:]))
+		})
+	}
+}
+
+func TestTLSAndPasswordOverTCP(t *testing.T) {
+	a := newAzure(t)
+	certificate, root := testCertificate(t)
+	config := a.config(t, a.credential(t))
+	config.Listen, config.TLS, config.Password = []string{"127.0.0.1:0"}, ServerTLS(certificate), testPassword(t, "correct horse")
+	p, _ := startProxy(t, config)
+	verified := "sslmode=verify-full sslrootcert=" + root
+	for _, row := range []struct {
+		name, dsn, code string
+	}{
+		{"the right password", verified + " password='correct horse'", ""},
+		{"with channel binding", verified + " password='correct horse' channel_binding=require", ""},
+		{"with direct TLS", verified + " password='correct horse' sslnegotiation=direct", ""},
+		{"a wrong password", verified + " password='correct mule'", "28P01"},
+		{"no TLS", "sslmode=disable password='correct horse'", "28000"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			logins := len(a.server.Logins())
+			conn, err := pgx.Connect(t.Context(), p.tcpDSN(row.dsn))
+			if row.code != "" {
+				assert.Equal(t, row.code, refusedBy(t, err).Code)
+				assert.Len(t, a.server.Logins(), logins, "the server has not been asked")
+				return
+			}
+			require.NoError(t, err)
+			defer conn.Close(context.Background())
+			assert.Equal(t, "orders-api", ask[string](t, conn, "select session_user"))
+		})
+	}
+}
+
+func TestAllowUser(t *testing.T) {
+	me := uint32(os.Getuid())
+	for _, row := range []struct {
+		name    string
+		allowed []uint32
+		letIn   bool
+	}{
+		{"this one", []uint32{4242, me}, true},
+		{"another one", []uint32{4242}, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			config := a.config(t, a.credential(t))
+			config.AllowUsers = row.allowed
+			p, _ := startProxy(t, config)
+			conn, err := pgx.Connect(t.Context(), p.socketDSN())
+			if !row.letIn {
+				refused := refusedBy(t, err)
+				assert.Equal(t, "28000", refused.Code)
+				assert.Contains(t, refused.Message, fmt.Sprintf("user id %d may not use this proxy", me))
+				return
+			}
+			require.NoError(t, err)
+			require.NoError(t, conn.Close(t.Context()))
+		})
+	}
+}
+
+func TestClientThatSaysNothingIsLetGo(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.StartupTimeout = 100 * time.Millisecond
+	p, _ := startProxy(t, config)
+	answer, err := io.ReadAll(p.dialSocket(t))
+	require.NoError(t, err)
+	assert.Empty(t, answer)
+}
+
+// A client that hangs up while the server takes its time leaves no login behind that nobody waits for.
+func TestClientThatHangsUpEndsItsLogin(t *testing.T) {
+	a := newAzure(t)
+	a.server.SetFault(aadpooltest.StallAt(aadpooltest.PhasePassword))
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	conn := p.dialSocket(t)
+	packet, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api"}}).Encode(nil)
+	require.NoError(t, err)
+	_, err = conn.Write(packet)
+	require.NoError(t, err)
+	eventually(t, "it logs in", func() bool { return p.sessionCount() == 1 && a.server.Stats().Connections == 1 })
+	require.NoError(t, conn.Close())
+	eventually(t, "the login has ended", func() bool { return p.sessionCount() == 0 })
+}
+
+func TestSessionLimit(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.MaxSessions = 2
+	p, _ := startProxy(t, config)
+	one, _ := connectTo(t, p.socketDSN()), connectTo(t, p.socketDSN())
+	_, err := pgx.Connect(t.Context(), p.socketDSN())
+	assert.Equal(t, "53300", refusedBy(t, err).Code)
+	require.NoError(t, one.Close(t.Context()))
+	eventually(t, "there is room again", func() bool { return p.sessionCount() == 1 })
+	connectTo(t, p.socketDSN())
+}
+
+// Clients that come at once, from a cold start and with a credential that keeps nothing, cost one token request. The
+// benchmark does it with a thousand.
+func TestManyClientsAtOnceAskForOneToken(t *testing.T) {
+	a := newAzure(t)
+	token, err := a.credential(t).GetToken(t.Context(), tokenRequest())
+	require.NoError(t, err)
+	slow := &countingCredential{token: token, takes: 300 * time.Millisecond}
+	p, _ := startProxy(t, a.config(t, slow))
+	var clients sync.WaitGroup
+	const n = 100 // the server takes 200
+	begin := make(chan struct{})
+	for range n {
+		clients.Go(func() {
+			<-begin
+			conn, err := pgx.Connect(t.Context(), p.socketDSN())
+			if assert.NoError(t, err) {
+				assert.NoError(t, conn.Close(t.Context()))
+			}
+		})
+	}
+	close(begin)
+	clients.Wait()
+	assert.EqualValues(t, 1, slow.calls.Load())
+	assert.EqualValues(t, n, p.metrics.opened.Load())
+}
+
+// Clients that say anything at all at the start, at random, are a second's work for the fuzzer's seeds.
+func FuzzClientStartup(f *testing.F) {
+	token := azcore.AccessToken{Token: "eyJfuzzfuzzfuzz.eyJfuzzfuzzfuzz.fuzz", ExpiresOn: time.Now().Add(time.Hour)}
+	for _, seed := range startupSeeds(f) {
+		f.Add(seed)
+	}
+	a := newAzure(f)
+	a.server.SetFault(aadpooltest.RefuseLogins("28000", token.Token))
+	certificate, _ := testCertificate(f)
+	config := a.config(f, fixedCredential(token))
+	config.StartupTimeout = time.Second
+	config.TLS, config.Password, config.Listen = ServerTLS(certificate), testPassword(f, "correct horse"), []string{"127.0.0.1:0"}
+	behindPassword, _ := startProxy(f, config)
+	open := a.config(f, fixedCredential(token))
+	open.StartupTimeout = time.Second
+	p, _ := startProxy(f, open)
+	f.Fuzz(func(t *testing.T, said []byte) {
+		for _, conn := range []io.ReadWriteCloser{p.dialSocket(t), behindPassword.dialTCP(t)} {
+			_, _ = conn.Write(said)
+			_ = conn.(interface{ CloseWrite() error }).CloseWrite()
+			heard, _ := io.ReadAll(conn)
+			_ = conn.Close()
+			if bytes.Contains(heard, []byte(token.Token[:12])) {
+				t.Fatal("the client hears the token")
+			}
+			if bytes.Contains(heard, []byte("R\x00\x00\x00\x08\x00\x00\x00\x00")) {
+				t.Fatal("the client is told that it is in, and it is not")
+			}
+		}
+	})
+}
+
+// startupSeeds are what clients say, whole and cut.
+func startupSeeds(t testing.TB) (seeds [][]byte) {
+	for _, m := range []pgproto3.FrontendMessage{
+		&pgproto3.SSLRequest{}, &pgproto3.GSSEncRequest{}, &pgproto3.CancelRequest{ProcessID: 7, SecretKey: make([]byte, 32)},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api", "options": "-c a=b"}},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32, Parameters: map[string]string{"user": "orders-api", "_pq_.x": "1"}},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api", "replication": "1"}},
+	} {
+		packet, err := m.Encode(nil)
+		require.NoError(t, err)
+		seeds = append(seeds, packet, packet[:len(packet)/2], append(bytes.Clone(packet), packet...))
+	}
+	proof := binary.BigEndian.AppendUint32([]byte{'p'}, 4+54)
+	proof = append(proof, "SCRAM-SHA-256\x00\x00\x00\x00\x20n,,n=,r=rOprNGfwEbeRWgbNEkqOxxxx"...)
+	noise := make([]byte, 300)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	return append(seeds, append(bytes.Clone(seeds[9]), proof...), noise, []byte("GET / HTTP/1.1\r\n\r\n"))
+}
+
+func tokenRequest() policy.TokenRequestOptions {
+	return policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}}
+}
