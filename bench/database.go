@@ -24,7 +24,6 @@ const role = "bench"
 type database struct {
 	postgres  *aadpooltest.Postgres
 	authority *aadpooltest.Authority
-	app       aadpooltest.Principal
 	dsn       string
 	cred      azcore.TokenCredential // azidentity's; it has the token in its own cache
 	token     azcore.AccessToken
@@ -51,8 +50,7 @@ func (db *database) setUp(ctx context.Context) (err error) {
 		return err
 	}
 	db.authority.SetTokenLife(24 * time.Hour)
-	db.app = register(db.authority)
-	if db.cred, err = credential(db.authority, db.app, policy.RetryOptions{}); err != nil {
+	if db.cred, err = credential(db.authority, register(db.authority), policy.RetryOptions{}); err != nil {
 		return err
 	}
 	if db.token, err = db.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}}); err != nil {

@@ -20,6 +20,7 @@ import (
 type way struct {
 	name        string
 	environment []string
+	process     int // what is between
 	rates       []float64
 }
 
@@ -49,7 +50,7 @@ func (b *bench) measureProxy(ctx context.Context) (err error) {
 	}
 	run := pgbenchRun{program: pgbench, seconds: "5"}
 	if b.quick {
-		run.seconds = "1"
+		run.seconds = "3"
 	}
 	if err := run.prepare(ctx, ways[0]); err != nil {
 		return err
@@ -109,7 +110,7 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, args ...string) (float64, 
 	}
 	found := tps.FindStringSubmatch(out)
 	if found == nil {
-		return 0, fmt.Errorf("%s: pgbench tells no rate", w.name)
+		return 0, fmt.Errorf("%s: pgbench tells no rate: %s", w.name, out)
 	}
 	return strconv.ParseFloat(found[1], 64)
 }

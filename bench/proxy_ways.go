@@ -2,8 +2,7 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/pem"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -32,7 +30,7 @@ func (db *database) rootCertificate() string {
 	return u.Query().Get("sslrootcert")
 }
 
-// openProxy builds aadpool and runs it as a user would, with a credential from the environment.
+// openProxy builds aadpool and runs it as a user would, with the Azure CLI's credential, which keeps no token.
 func (b *bench) openProxy(ctx context.Context, dir string, _ *pgx.ConnConfig) (*way, func(), error) {
 	binary := filepath.Join(dir, "aadpool")
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
@@ -40,36 +38,36 @@ func (b *bench) openProxy(ctx context.Context, dir string, _ *pgx.ConnConfig) (*
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, nil, fmt.Errorf("building aadpool: %w: %s", err, out)
 	}
-	roots, err := b.authorityRoots(ctx, dir)
-	if err != nil {
+	if err := b.installCLI(dir); err != nil {
 		return nil, nil, err
 	}
-	socket := filepath.Join(dir, "proxy")
-	cmd := exec.Command(binary, "proxy", b.db.dsn, "--credential=environment", "--disable-instance-discovery", "--socket-dir="+socket, "--http=127.0.0.1:0", "--log-format=json")
-	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+roots)
-	for name, value := range b.db.authority.ClientSecretEnv(b.db.app) {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	return runProxy(ctx, binary, dir, filepath.Join(dir, "proxy"), b.db.dsn)
+}
+
+func runProxy(ctx context.Context, binary, dir, socket, dsn string, flags ...string) (*way, func(), error) {
+	cmd := exec.Command(binary, append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket, "--log-format=json"}, flags...)...)
+	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	stop, err := start(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &way{name: wayProxy, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
+	w := &way{name: wayProxy, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}, process: cmd.Process.Pid}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
 }
 
-// authorityRoots writes the stand-in authority's certificate to a file.
-func (b *bench) authorityRoots(ctx context.Context, dir string) (string, error) {
-	address := strings.TrimSuffix(strings.TrimPrefix(b.db.authority.URL(), "https://"), "/")
-	conn, err := (&tls.Dialer{Config: &tls.Config{RootCAs: b.db.authority.CertPool()}}).DialContext(ctx, "tcp", address)
+// installCLI puts an az into dir that always has the one token that the database takes, and counts its calls.
+func (b *bench) installCLI(dir string) error {
+	answer, err := json.Marshal(map[string]any{"accessToken": b.db.token.Token, "expires_on": b.db.token.ExpiresOn.Unix(), "tokenType": "Bearer",
+		"expiresOn": b.db.token.ExpiresOn.Local().Format("2006-01-02 15:04:05.000000")})
 	if err != nil {
-		return "", fmt.Errorf("asking the authority for its certificate: %w", err)
+		return err
 	}
-	defer conn.Close()
-	chain := conn.(*tls.Conn).ConnectionState().PeerCertificates
-	path := filepath.Join(dir, "authority.crt")
-	return path, os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw}), 0o644)
+	script := fmt.Sprintf("#!/bin/sh\necho call >>'%s'\ncat <<'EOF'\n%s\nEOF\n", filepath.Join(dir, callsFile), answer)
+	return os.WriteFile(filepath.Join(dir, "az"), []byte(script), 0o755)
 }
+
+// callsFile has a line for each call of az.
+const callsFile = "az.calls"
 
 // start starts a program, which stop ends.
 func start(cmd *exec.Cmd) (stop func(), err error) {

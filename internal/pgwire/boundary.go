@@ -8,8 +8,7 @@ type Boundary struct {
 	header [headerLength]byte
 	have   int    // bytes of header that are known
 	left   uint32 // bytes of the message's body that are to come
-	ready  byte   // the status of the last ReadyForQuery, or 0 where another message came after it
-	last   byte   // the type of the message at hand
+	last   byte   // the type of the message at hand, or of the last one
 }
 
 // readyForQuery is the type of the message that ends an answer:
@@ -22,8 +21,8 @@ const headerLength = 5
 // Between reports whether all that has been seen are whole messages.
 func (b *Boundary) Between() bool { return b.have == 0 && b.left == 0 }
 
-// Idle reports whether the last message was a ReadyForQuery outside a transaction.
-func (b *Boundary) Idle() bool { return b.Between() && b.ready == 'I' }
+// Ready reports whether the last message was a ReadyForQuery: the server waits for the client.
+func (b *Boundary) Ready() bool { return b.Between() && b.last == readyForQuery }
 
 // Next takes the next piece of the stream. It returns how many messages of type ReadyForQuery end in it.
 func (b *Boundary) Next(piece []byte) (answers int) {
@@ -33,7 +32,6 @@ func (b *Boundary) Next(piece []byte) (answers int) {
 			n := int(min(uint64(b.left), uint64(len(piece))))
 			b.left -= uint32(n)
 			if b.last == readyForQuery && b.left == 0 {
-				b.ready = piece[n-1]
 				answers++
 			}
 			piece = piece[n:]
@@ -54,6 +52,6 @@ func (b *Boundary) Next(piece []byte) (answers int) {
 
 // begin is at the end of a header. A length below 4, which includes itself, is the peer's error and has no body.
 func (b *Boundary) begin(header []byte) {
-	b.have, b.last, b.ready = 0, header[0], 0
+	b.have, b.last = 0, header[0]
 	b.left = max(binary.BigEndian.Uint32(header[1:headerLength]), 4) - 4
 }

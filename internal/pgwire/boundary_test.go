@@ -13,15 +13,15 @@ func TestBoundary(t *testing.T) {
 	idle := encode(t, &pgproto3.ReadyForQuery{TxStatus: 'I'})
 	inside := encode(t, &pgproto3.ReadyForQuery{TxStatus: 'T'})
 	for _, test := range []struct {
-		name          string
-		stream        []byte
-		between, idle bool
-		answers       int
+		name           string
+		stream         []byte
+		between, ready bool
+		answers        int
 	}{
 		{"nothing yet", nil, true, false, 0},
 		{"a message", row, true, false, 0},
 		{"an answer", slices.Concat(row, idle), true, true, 1},
-		{"an answer in a transaction", slices.Concat(row, inside), true, false, 1},
+		{"an answer in a transaction", slices.Concat(row, inside), true, true, 1},
 		{"two answers", slices.Concat(row, idle, row, idle), true, true, 2},
 		{"a message after an answer", slices.Concat(idle, row), true, false, 1},
 		{"half a header", slices.Concat(idle, row[:3]), false, false, 1},
@@ -40,7 +40,7 @@ func TestBoundary(t *testing.T) {
 					rest = rest[n:]
 				}
 				assert.Equal(t, test.between, b.Between(), size)
-				assert.Equal(t, test.idle, b.Idle(), size)
+				assert.Equal(t, test.ready, b.Ready(), size)
 				assert.Equal(t, test.answers, answers, size)
 			}
 		})

@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"context"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
@@ -24,6 +27,7 @@ func (p *Proxy) drain() {
 	for end := time.Now().Add(p.config.Drain); p.sessionCount() > 0 && time.Now().Before(end); {
 		time.Sleep(drainPoll)
 	}
+	p.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.sessions); n > 0 {
@@ -46,9 +50,19 @@ func (s *session) terminate() {
 	_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
 }
 
-// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message.
-func (s *session) sayGoodbye(between bool) {
-	if between {
+// cancelTimeout is how long the cancelling of a session's query may take.
+const cancelTimeout = 5 * time.Second
+
+// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message. A query that
+// runs is cancelled: the server would notice only at its end that nobody is there.
+func (s *session) sayGoodbye(boundary *pgwire.Boundary) {
+	if boundary.Between() {
 		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))
 	}
+	if boundary.Ready() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
+	defer cancel()
+	_ = s.target.Cancel(ctx, &pgproto3.CancelRequest{ProcessID: s.pid, SecretKey: s.secretKey})
 }

@@ -76,7 +76,9 @@ type Proxy struct {
 	metrics   *metrics
 	cancels   cancels
 
-	serving sync.WaitGroup // accept loops and clients
+	serving sync.WaitGroup  // accept loops and clients
+	closing context.Context // ends when no client may start up any more
+	close   context.CancelFunc
 
 	mu       sync.Mutex // guards what follows
 	draining bool
@@ -104,6 +106,7 @@ func New(config Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{config: config, logger: logger, listeners: listeners, sessions: map[*session]struct{}{}}
+	p.closing, p.close = context.WithCancel(context.Background())
 	p.metrics = newMetrics(p)
 	return p, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -72,6 +73,9 @@ func refuseStartup(err error) *refusal {
 	}
 	if other, ok := errors.AsType[*pgwire.LengthError](err); ok && !other.IsHTTP() {
 		return &refusal{reason: reasonProtocol, told: pgwire.Fatal("08P01", other.Error()), err: err}
+	}
+	if errors.Is(err, io.EOF) { // a probe, that has seen what it wanted to see
+		return &refusal{reason: reasonGone, err: errors.New("the client hung up before it had said what it wants")}
 	}
 	if isTimeout(err) {
 		return &refusal{reason: reasonTimeout, err: errors.New("the client did not say in time what it wants")}

@@ -21,8 +21,9 @@ type session struct {
 	client peer
 	server peer
 
-	key    string // of its cancel requests
-	target *pgwire.Server
+	pid       uint32 // of the server's process, and with the secret the key to cancel
+	secretKey []byte
+	target    *pgwire.Server // of cancel requests
 
 	ending atomic.Bool // the proxy ends the session
 
@@ -47,8 +48,8 @@ func (s *session) begin(c *client, up *upstream) {
 	s.client = newPeer(conn, c.accepted, append(c.early, rest...))
 	s.server = newPeer(up.conn, innermost(up.conn), nil)
 	server := up.server // up itself holds what was said at the start
-	s.key, s.target = cancelKey(up.pid, up.secretKey), &server
-	s.proxy.cancels.add(s.key, s.target)
+	s.pid, s.secretKey, s.target = up.pid, up.secretKey, &server
+	s.proxy.cancels.add(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.conn.SetDeadline(time.Time{})
 	s.mu.Lock()
 	s.ready = true
@@ -57,7 +58,7 @@ func (s *session) begin(c *client, up *upstream) {
 
 // end closes both sides.
 func (s *session) end() {
-	s.proxy.cancels.remove(s.key, s.target)
+	s.proxy.cancels.remove(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.accepted.Close()
 	_ = s.client.accepted.Close()
 }
@@ -124,7 +125,7 @@ func (s *session) toClient() {
 		}
 		s.server.source.release()
 		if s.ending.Load() && (boundary.Between() || err != nil) {
-			s.sayGoodbye(boundary.Between())
+			s.sayGoodbye(&boundary)
 			break
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) { // in the middle of a message

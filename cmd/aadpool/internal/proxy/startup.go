@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"time"
 
@@ -28,11 +29,13 @@ type client struct {
 func (p *Proxy) serve(l *listener, accepted net.Conn) {
 	began := time.Now()
 	accepted = pollable(accepted)
-	ctx, cancel := context.WithDeadline(context.Background(), began.Add(p.config.StartupTimeout))
+	ctx, cancel := context.WithDeadline(p.closing, began.Add(p.config.StartupTimeout))
 	defer cancel()
 	_ = accepted.SetDeadline(began.Add(p.config.StartupTimeout))
+	stop := context.AfterFunc(p.closing, func() { _ = accepted.SetReadDeadline(time.Now()) })
 	c := &client{proxy: p, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
 	s, err := c.start(ctx)
+	stop()
 	p.started()
 	switch {
 	case err != nil:
@@ -172,6 +175,9 @@ const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 func (c *client) refuse(err error) {
 	r := &refusal{reason: reasonProtocol, err: err}
 	errors.As(err, &r)
+	if c.proxy.closing.Err() != nil {
+		r = &refusal{reason: reasonLimit, told: errShuttingDown}
+	}
 	c.proxy.metrics.refused(r.reason)
 	c.log(r)
 	_ = c.accepted.SetDeadline(time.Now().Add(lingering))
@@ -184,7 +190,7 @@ func (c *client) refuse(err error) {
 	_, _ = io.Copy(io.Discard, c.accepted) // closed with something unread, TCP would take away what was sent last
 }
 
-// log records the refusal. Package aadpool warns of refused logins and missing tokens by itself.
+// log records the refusal: a client that hangs up may have a reason of its own, such as a password to ask for. Package aadpool warns of refused logins and missing tokens by itself.
 func (c *client) log(r *refusal) {
 	attrs := []any{"reason", string(r.reason), "error", line(r)}
 	if r.told != nil {
@@ -196,5 +202,9 @@ func (c *client) log(r *refusal) {
 	if !c.listener.unix {
 		attrs = append(attrs, "client", c.accepted.RemoteAddr().String())
 	}
-	c.proxy.logger.Warn("a client got no session", attrs...)
+	level := slog.LevelWarn
+	if r.reason == reasonGone {
+		level = slog.LevelDebug
+	}
+	c.proxy.logger.Log(context.Background(), level, "a client got no session", attrs...)
 }
