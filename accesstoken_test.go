@@ -1,14 +1,22 @@
 package aadpool
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 func TestStateOfAToken(t *testing.T) {
@@ -69,4 +77,35 @@ func TestTokensTimesHaveNoMonotonicReading(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, token.expires.String(), "m=")
 	assert.NotContains(t, token.renewAt.String(), "m=")
+}
+
+// valueCredential is a credential that is no pointer, so that whoever holds it prints it.
+type valueCredential struct{ secret string }
+
+func (valueCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, nil
+}
+
+func TestTokenNeverPrintsItself(t *testing.T) {
+	secret := azuretest.JWT(`{"upn":"ada@contoso.example"}`)
+	made, err := newAccessToken(azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, time.Now())
+	require.NoError(t, err)
+	hook := &Hook{getToken: valueCredential{"client-secret"}.GetToken}
+	cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
+	cache.token = made
+	hook.cache.Store(cache)
+
+	var out bytes.Buffer
+	for _, value := range []any{made, struct{ Token *accessToken }{made}, []*accessToken{made}, cache, hook, &login{token: made}, errors.Join(azuretest.ErrEntra)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			fmt.Fprintf(&out, verb+"\n", value)
+		}
+		_ = json.NewEncoder(&out).Encode(value)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "value", value)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "value", value)
+	}
+	assert.NotContains(t, out.String(), secret)
+	assert.NotContains(t, out.String(), fmt.Sprintf("%x", secret))
+	assert.NotContains(t, out.String(), "client-secret")
+	assert.Contains(t, out.String(), token.Redacted)
 }

@@ -2,6 +2,7 @@ package aadpool_test
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
@@ -381,4 +382,70 @@ func TestMachineAsleepForTwoHoursWithAPool(t *testing.T) {
 	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
 	assert.Equal(t, 2, a.Requests())
 	assert.Zero(t, hook.Stats().FailedFetches)
+}
+
+func TestHookOfAPool(t *testing.T) {
+	a := azuretest.New(t)
+	parsed, err := pgxpool.ParseConfig(a.DSN())
+	require.NoError(t, err)
+	shared, err := aadpool.NewHook(a.Credential(t))
+	require.NoError(t, err)
+	for _, row := range []struct {
+		name string
+		open func() (*pgxpool.Pool, error)
+		ours bool
+	}{
+		{"New", func() (*pgxpool.Pool, error) { return aadpool.New(t.Context(), a.DSN(), a.Credential(t)) }, true},
+		{"NewWithConfig", func() (*pgxpool.Pool, error) { return aadpool.NewWithConfig(t.Context(), parsed, a.Credential(t)) }, true},
+		{"Hook.NewPool", func() (*pgxpool.Pool, error) { return shared.NewPool(t.Context(), a.DSN()) }, true},
+		{"Hook.NewPoolWithConfig", func() (*pgxpool.Pool, error) { return shared.NewPoolWithConfig(t.Context(), parsed) }, true},
+		{"pgxpool.New", func() (*pgxpool.Pool, error) { return pgxpool.New(t.Context(), a.DSN()) }, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, err := row.open()
+			require.NoError(t, err)
+			defer pool.Close()
+			hook, ok := aadpool.HookOf(pool)
+			require.Equal(t, row.ours, ok)
+			if row.ours {
+				require.NoError(t, pool.Ping(t.Context()))
+				assert.EqualValues(t, 1, hook.Stats().Fetches)
+			}
+		})
+	}
+	t.Run("pools that share a Hook", func(t *testing.T) {
+		one, err := shared.NewPool(t.Context(), a.DSN())
+		require.NoError(t, err)
+		defer one.Close()
+		hook, _ := aadpool.HookOf(one)
+		assert.Same(t, shared, hook)
+		assert.Nil(t, parsed.BeforeConnect, "NewPoolWithConfig left the caller's config alone")
+	})
+}
+
+func TestNewsOwnErrorIsReturnedAndNotLoggedBesides(t *testing.T) {
+	a := azuretest.New(t)
+	a.App.Secret = "hunter2"
+	var logs azuretest.LogBuffer
+	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithLogger(logs.Logger()))
+	require.ErrorContains(t, err, "no access token for "+aadpooltest.DefaultAudience+"/.default: AADSTS7000215: Invalid client secret")
+	var failed *azidentity.AuthenticationFailedError
+	require.ErrorAs(t, err, &failed, "the whole is there for who wants it")
+	assert.Empty(t, logs.Lines(slog.LevelWarn))
+	assert.Len(t, logs.Lines(slog.LevelDebug), 1)
+}
+
+func TestHooksErrorOfADSNIsNews(t *testing.T) {
+	a := azuretest.New(t)
+	hook, err := aadpool.NewHook(a.Credential(t))
+	require.NoError(t, err)
+	for _, dsn := range []string{"", "postgres://dev@contoso.com@db.example/d", "Server=db.example;Database=d", "jdbc:postgresql://db.example/d"} {
+		_, ofNew := aadpool.New(t.Context(), dsn, a.Credential(t))
+		_, ofHook := hook.NewPool(t.Context(), dsn)
+		require.Error(t, ofNew, dsn)
+		assert.Equal(t, ofNew.Error(), ofHook.Error())
+		if config, err := pgxpool.ParseConfig(dsn); err == nil && dsn != "" {
+			assert.EqualError(t, hook.Configure(t.Context(), config), ofNew.Error())
+		}
+	}
 }
