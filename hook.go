@@ -71,6 +71,11 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 // machine ([ErrPlaintext]), if its hosts need tokens of different scopes, or of another one than the Hook has been used
 // for, or if [WithUserFromToken] finds no name in the token.
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
+	return h.configure(ctx, config, nil)
+}
+
+// configure is Configure for a pool whose connections by replaces in the background; nil if nothing does.
+func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replacer) error {
 	if config == nil || config.ConnConfig == nil {
 		return errNoConfig
 	}
@@ -84,9 +89,12 @@ func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 		return err
 	}
 	matchLifetime(config, said, token.life())
+	if by != nil {
+		by.lifetime = config.MaxConnLifetime
+	}
 	config.BeforeConnect = h.beforeConnect(tlsMode, config.BeforeConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
-	config.PrepareConn = h.prepareConn(config.PrepareConn, config.BeforeAcquire)
+	config.PrepareConn = h.prepareConn(by, config.PrepareConn, config.BeforeAcquire)
 	return nil
 }
 
@@ -144,6 +152,9 @@ func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
 func (h *Hook) beforeConnect(tlsMode func() dsn.TLSMode, callers beforeConnect) beforeConnect {
 	return func(ctx context.Context, config *pgx.ConnConfig) error {
+		if m := replacementOf(ctx); m != nil {
+			m.begin()
+		}
 		if callers != nil {
 			if err := callers(ctx, config); err != nil {
 				return err
@@ -162,16 +173,16 @@ type (
 
 // prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if any,
 // about the others. It runs on each acquire.
-func (h *Hook) prepareConn(callers prepareConn, before beforeAcquire) prepareConn {
+func (h *Hook) prepareConn(r *replacer, callers prepareConn, before beforeAcquire) prepareConn {
 	if callers == nil && before != nil {
 		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
 		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		if h.retire(ctx, conn) {
+		if h.retire(ctx, conn, r) {
 			return false, nil
 		}
-		if callers == nil {
+		if callers == nil || replacementOf(ctx) != nil {
 			return true, nil
 		}
 		return callers(ctx, conn)
@@ -179,35 +190,34 @@ func (h *Hook) prepareConn(callers prepareConn, before beforeAcquire) prepareCon
 }
 
 // retire reports whether conn, which is about to be used, has to give up its place because its token expires. It also has
-// a token that is due renewed, so that a busy pool has one before it needs it.
-func (h *Hook) retire(ctx context.Context, conn *pgx.Conn) bool {
+// a token that is due renewed, so that a busy pool has one before it needs it. by replaces a pool's connections in the
+// background; nil if nothing does.
+func (h *Hook) retire(ctx context.Context, conn *pgx.Conn, by *replacer) bool {
 	now := time.Now()
-	if cache := h.cache.Load(); cache != nil {
+	cache := h.cache.Load()
+	if cache != nil {
 		cache.renewIfDue(ctx, now)
 	}
 	r := retirementOf(conn)
 	if !r.isDue(now) {
+		return by != nil && r.isOld(now, by.lifetime) && !by.keeps(ctx, now)
+	}
+	if cache != nil && r.canWait(now, cache.expires()) {
+		r.putOff(now)
 		return false
 	}
-	if h.canWait(r, now) {
-		r.putOff(now)
+	if by != nil && now.Before(r.last) && by.keeps(ctx, now) {
 		return false
 	}
 	h.retired.Add(1)
 	return true
 }
 
-// canWait reports whether a retirement that is due would gain nothing yet.
-func (h *Hook) canWait(r *retirement, now time.Time) bool {
-	cache := h.cache.Load()
-	return cache != nil && r.canWait(now, cache.expires())
-}
-
 // ResetSession is for database/sql without a pgxpool: with stdlib.OptionResetSession(hook.ResetSession), beside
 // stdlib.OptionBeforeConnect(hook.BeforeConnect), database/sql does not use a connection again whose token has ended.
 // It returns [driver.ErrBadConn] for one, by which database/sql knows to open another, and otherwise nil.
 func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
-	if h.retire(ctx, conn) {
+	if h.retire(ctx, conn, nil) {
 		return driver.ErrBadConn
 	}
 	return nil

@@ -39,15 +39,18 @@ func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = lifetime, jitter
 }
 
-// endMargin is how long before its token's end a connection is retired at the latest, if there is a newer one: a query that
-// starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
+// endMargin is how long before its token's expiry a connection is retired at the latest, if there is a newer one: a query
+// that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
 
 // A retirement is when a connection is to give up its place to one that logs in with a newer token. It belongs to who has
 // the connection.
 type retirement struct {
-	at      time.Time
+	at      time.Time // from then on another connection is to take its place
+	last    time.Time // from then on it is not handed out, if there is a newer token to log in with
 	expires time.Time // the end of the token that the connection logged in with
+	born    time.Time // the connection; by the monotonic clock, as in pgxpool
+	share   float64   // from 0 to 1, drawn for it
 }
 
 // newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
@@ -61,13 +64,19 @@ func newRetirement(now time.Time, t *accessToken) *retirement {
 	}
 	return &retirement{
 		at:      momentBefore(t.expires, left, window),
+		last:    t.expires.Add(-marginAtEnd(left)),
 		expires: t.expires,
+		born:    now,
+		share:   rand.Float64(),
 	}
 }
 
+// marginAtEnd is how long before expiry a connection is retired at the latest.
+func marginAtEnd(left time.Duration) time.Duration { return min(left/100, endMargin) }
+
 // momentBefore draws one from the window before expires, when there is as much of the token's life left as left says.
 func momentBefore(expires time.Time, left, window time.Duration) time.Time {
-	margin := min(left/100, endMargin)
+	margin := marginAtEnd(left)
 	return expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin)))
 }
 
@@ -80,12 +89,21 @@ func retirementOf(conn *pgx.Conn) *retirement {
 	return r
 }
 
-// isDue says whether the time has come at now.
+// isDue reports whether the time has come at now.
 func (r *retirement) isDue(now time.Time) bool {
 	return r != nil && !now.Before(r.at)
 }
 
-// canWait says whether the connection may go on at now for want of anything better: its token is still valid, and the
+// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, which would have a request wait
+// for the next one: in its last 40th to 20th.
+func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
+	if r == nil {
+		return false
+	}
+	return now.Sub(r.born) >= lifetime-time.Duration((1+r.share)*float64(lifetime)/40)
+}
+
+// canWait reports whether the connection may go on at now for want of anything better: its token is still valid, and the
 // one at hand, which ends at newest, is no newer.
 func (r *retirement) canWait(now, newest time.Time) bool {
 	return now.Before(r.expires) && !newest.After(r.expires)
@@ -96,4 +114,5 @@ func (r *retirement) canWait(now, newest time.Time) bool {
 func (r *retirement) putOff(now time.Time) {
 	left := r.expires.Sub(now)
 	r.at = momentBefore(r.expires, left, left)
+	r.last = r.expires.Add(-marginAtEnd(left))
 }

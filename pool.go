@@ -77,12 +77,19 @@ func (h *Hook) NewPoolWithConfig(ctx context.Context, config *pgxpool.Config) (*
 }
 
 func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	if err := h.Configure(ctx, config); err != nil {
+	var by *replacer
+	if config.AfterRelease == nil { // which a replacer's work would call for connections that nobody has used
+		by = &replacer{}
+	}
+	if err := h.configure(ctx, config, by); err != nil {
 		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: making the pool: %w", err)
+	}
+	if by != nil {
+		by.pool.Store(pool)
 	}
 	key := weak.Make(pool)
 	hooks.Store(key, h)

@@ -26,40 +26,48 @@ var (
 		frame('E', []byte("SFATAL\x00C28P01\x00Mpassword authentication failed for user \"orders-api\"\x00\x00")...))
 )
 
-// A refusingServer refuses every login until it is told otherwise. It is in memory, for tests in a bubble.
-type refusingServer struct {
+// A memoryServer is in memory, for tests in a bubble. It refuses every login until it is told otherwise, and answers
+// pings.
+type memoryServer struct {
+	delay  time.Duration // of each login
 	letIn  atomic.Bool
 	logins atomic.Int64
 }
 
-// dial answers one connection, and leaves it open.
-func (s *refusingServer) dial(context.Context, string, string) (net.Conn, error) {
+// dial makes a connection to it.
+func (s *memoryServer) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	s.logins.Add(1)
+	time.Sleep(s.delay)
+	go s.serve(server)
+	return client, nil
+}
+
+func (s *memoryServer) serve(conn net.Conn) {
+	defer conn.Close()
 	script := refuses
 	if s.letIn.Load() {
 		script = letsIn
 	}
-	go func() {
-		defer server.Close()
-		go func() { _, _ = server.Write(script) }()
-		buffer := make([]byte, 4096)
-		for {
-			if _, err := server.Read(buffer); err != nil {
-				return
-			}
+	go func() { _, _ = conn.Write(script) }()
+	heard := make([]byte, 4096)
+	for {
+		n, err := conn.Read(heard)
+		if err != nil {
+			return
 		}
-	}()
-	return client, nil
+		if n > 0 && heard[0] == 'Q' {
+			_, _ = conn.Write(slices.Concat(frame('I'), frame('Z', 'I')))
+		}
+	}
 }
 
-// newRefusedPool makes a pool on a Unix socket that leads to server.
-func newRefusedPool(t *testing.T, hook *Hook, server *refusingServer, dsn string) *pgxpool.Pool {
+// newMemoryPool makes a pool on a Unix socket that leads to server.
+func newMemoryPool(t *testing.T, hook *Hook, server *memoryServer, dsn string) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(dsn)
 	require.NoError(t, err)
 	config.ConnConfig.DialFunc = server.dial
-	config.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
 	pool, err := hook.NewPoolWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
@@ -76,9 +84,9 @@ func newQuietHook(t *testing.T, cred *azuretest.Credential) *Hook {
 func TestServerThatRefusesEveryLoginIsAskedAFewTimesAMinute(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := &refusingServer{}
+		server := &memoryServer{}
 		hook := newQuietHook(t, azuretest.Issuing(24*time.Hour, 0))
-		pool := newRefusedPool(t, hook, server,
+		pool := newMemoryPool(t, hook, server,
 			"host=/tmp user=orders-api pool_min_conns=4 pool_max_conns=4 pool_health_check_period=1s")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
@@ -119,10 +127,10 @@ func TestServerThatRefusesEveryLoginIsAskedAFewTimesAMinute(t *testing.T) {
 func TestOneWrongRoleDoesNotHoldUpAnotherOnTheSameHook(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
-	refusing, good := &refusingServer{}, &refusingServer{}
+	refusing, good := &memoryServer{}, &memoryServer{}
 	good.letIn.Store(true)
-	wrong := newRefusedPool(t, hook, refusing, "host=/tmp user=wrong")
-	right := newRefusedPool(t, hook, good, "host=/tmp user=orders-api")
+	wrong := newMemoryPool(t, hook, refusing, "host=/tmp user=wrong")
+	right := newMemoryPool(t, hook, good, "host=/tmp user=orders-api")
 	for range 10 {
 		_, err := wrong.Acquire(t.Context())
 		require.Error(t, err)

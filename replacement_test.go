@@ -1,0 +1,173 @@
+package aadpool
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// A crowd acquires connections of a pool, uses them for a moment and checks their tokens' ends.
+type crowd struct {
+	acquires, waited, late atomic.Int64
+}
+
+// use has 16 goroutines acquire a connection every 10 ms for a time.
+func (c *crowd) use(ctx context.Context, t *testing.T, pool *pgxpool.Pool) {
+	var users sync.WaitGroup
+	for range 16 {
+		users.Go(func() {
+			for ctx.Err() == nil {
+				c.once(t, pool)
+				time.Sleep(rand.N(18 * time.Millisecond))
+			}
+		})
+	}
+	users.Wait()
+}
+
+func (c *crowd) once(t *testing.T, pool *pgxpool.Pool) {
+	start := time.Now()
+	conn, err := pool.Acquire(context.Background())
+	if !assert.NoError(t, err) {
+		return
+	}
+	defer conn.Release()
+	c.acquires.Add(1)
+	if time.Since(start) > 0 {
+		c.waited.Add(1)
+	}
+	if !time.Now().Before(retirementOf(conn.Conn()).expires) {
+		c.late.Add(1)
+	}
+	time.Sleep(time.Millisecond)
+}
+
+// open makes a pool have n connections.
+func open(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	for range n {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+	}
+}
+
+func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		params string
+		opened int
+		waits  float64 // of the acquires, at most
+	}{
+		{"a pool that can grow", "pool_max_conns=50", 20, 0.0002},
+		{"a pool at MaxConns, with connections to spare", "pool_max_conns=50", 50, 0.0002},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			azuretest.ClearPGEnv(t)
+			synctest.Test(t, func(t *testing.T) {
+				server := &memoryServer{delay: 100 * time.Millisecond}
+				server.letIn.Store(true)
+				hook := newQuietHook(t, azuretest.Issuing(time.Minute, time.Second))
+				pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api "+row.params)
+				open(t, pool, row.opened)
+				before := server.logins.Load()
+
+				ctx, cancel := context.WithTimeout(t.Context(), 170*time.Second) // three rotations
+				defer cancel()
+				var c crowd
+				c.use(ctx, t, pool)
+				waited := float64(c.waited.Load()) / float64(c.acquires.Load())
+				t.Logf("%d acquires, %d waited; %d logins, %+v", c.acquires.Load(), c.waited.Load(), server.logins.Load()-before, hook.Stats())
+				assert.LessOrEqual(t, waited, row.waits)
+				assert.Zero(t, c.late.Load(), "handed out past the token's end")
+				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
+				assert.LessOrEqual(t, pool.Stat().TotalConns(), pool.Stat().MaxConns())
+			})
+		})
+	}
+}
+
+func TestPoolWithoutASpareConnectionKeepsToMaxConns(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{delay: 100 * time.Millisecond}
+		server.letIn.Store(true)
+		hook := newQuietHook(t, azuretest.Issuing(time.Minute, time.Second))
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=4")
+		open(t, pool, 4)
+		ctx, cancel := context.WithTimeout(t.Context(), 170*time.Second)
+		defer cancel()
+		go func() {
+			for ctx.Err() == nil {
+				assert.LessOrEqual(t, pool.Stat().TotalConns(), int32(4))
+				time.Sleep(5 * time.Millisecond)
+			}
+		}()
+		var c crowd
+		c.use(ctx, t, pool)
+		assert.Zero(t, c.late.Load())
+		assert.LessOrEqual(t, hook.Stats().RetiredConns, int64(16), "each connection once a rotation")
+	})
+}
+
+func TestReplacementThatFailsIsNotTriedWithoutAPause(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{}
+		server.letIn.Store(true)
+		hook := newQuietHook(t, azuretest.Issuing(time.Minute, 0))
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50")
+		open(t, pool, 20)
+		time.Sleep(48 * time.Second) // the token is renewed by the first acquire
+		before := server.logins.Load()
+		server.letIn.Store(false)
+		ctx, cancel := context.WithTimeout(t.Context(), 11*time.Second)
+		defer cancel()
+		var c crowd
+		c.use(ctx, t, pool)
+		assert.Zero(t, c.waited.Load(), "the old connections serve on")
+		assert.LessOrEqual(t, server.logins.Load()-before, int64(8), "in eleven seconds")
+	})
+}
+
+func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{}
+		server.letIn.Store(true)
+		hook := newQuietHook(t, azuretest.Issuing(time.Minute, 0))
+		config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=50")
+		require.NoError(t, err)
+		config.ConnConfig.DialFunc = server.dial
+		var hanging atomic.Bool
+		config.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error {
+			if hanging.Load() {
+				<-ctx.Done()
+			}
+			return ctx.Err()
+		}
+		pool, err := hook.NewPoolWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		open(t, pool, 4)
+		time.Sleep(58 * time.Second)
+		open(t, pool, 1) // renews the token
+		synctest.Wait()
+		hanging.Store(true)
+		open(t, pool, 4) // a replacement begins, and hangs
+		synctest.Wait()
+		start := time.Now()
+		pool.Close()
+		assert.Zero(t, time.Since(start))
+	})
+}
