@@ -52,7 +52,7 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	failing, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 		return azcore.AccessToken{}, azuretest.ErrEntra
 	}})
-	_, err := failing.get(t.Context(), toConnect)
+	_, err := failing.get(t.Context(), CauseConnect)
 	require.ErrorIs(t, err, azuretest.ErrEntra)
 	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
 }
@@ -161,14 +161,14 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 				start := time.Now()
 				for i := range 4 { // 1, 2, 4 and 5 s of back-off
 					time.Sleep(time.Until(cache.nextTry))
-					_, err := cache.get(t.Context(), toConnect)
+					_, err := cache.get(t.Context(), CauseConnect)
 					require.ErrorIs(t, err, azuretest.ErrEntra)
 					require.Equal(t, i+2, cred.Count())
 				}
 				failed := time.Now()
 				cache.setClock(row.set)
 				var err error
-				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context(), toConnect) {
+				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context(), CauseConnect) {
 					require.Less(t, time.Since(start), time.Hour)
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -221,7 +221,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			mustGet(t, cache) // due: starts the second
 			synctest.Wait()
 			cache.setClock(asleep)
-			_, err := cache.get(t.Context(), toConnect)
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 			time.Sleep(firstBackoff * 12 / 10)
 			token, _ := mustGet(t, cache)
@@ -275,7 +275,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 				cache.mu.Lock()
 				defer cache.mu.Unlock()
 				old.expires = old.expires.Add(-asleep)
-			})}, toConnect)
+			})}, CauseConnect)
 			require.NoError(t, err)
 			assert.Equal(t, "token-2", token.secret())
 		})

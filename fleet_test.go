@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -102,7 +101,7 @@ func (r *fleetReplica) getToken(context.Context, policy.TokenRequestOptions) (az
 // serve is a replica's day.
 func (r *fleetReplica) serve(ctx context.Context) {
 	fleetSleep(ctx, rand.N(r.StartWithin))
-	if token, err := r.cache.get(ctx, toConnect); err == nil {
+	if token, err := r.cache.get(ctx, CauseConnect); err == nil {
 		matchLifetime(r.pool, dsn.Settings{}, token.life())
 	}
 	var wg sync.WaitGroup
@@ -131,7 +130,7 @@ func (r *fleetReplica) acquire(ctx context.Context) {
 // end or by the pool's lifetimes.
 func (r *fleetReplica) connect(ctx context.Context) {
 	for ctx.Err() == nil {
-		token, err := r.cache.get(ctx, toConnect)
+		token, err := r.cache.get(ctx, CauseConnect)
 		if err != nil {
 			fleetSleep(ctx, r.untilNextTry()+rand.N(fleetCallerRetry)) // before that it would fail at once
 			continue
@@ -220,7 +219,7 @@ func (s fleetScenario) run(t *testing.T) (day fleetDay) {
 		var wg sync.WaitGroup
 		for range s.Replicas {
 			r := &fleetReplica{fleetScenario: &s, fleetEvents: events, pool: pool.Copy()}
-			r.cache = newTokenCache(r.getToken, testScope, defaultTokenTimeout, slog.New(slog.DiscardHandler))
+			r.cache = newTokenCache(r.getToken, testScope, quietly(defaultTokenTimeout))
 			replicas = append(replicas, r)
 			wg.Go(func() { r.serve(ctx) })
 		}

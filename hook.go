@@ -84,7 +84,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	}
 	said := dsn.Read(config.ConnString())
 	tlsMode := func() dsn.TLSMode { return said.TLS }
-	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsMode, toConfigure)
+	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsMode, CausePool)
 	if err != nil {
 		return err
 	}
@@ -102,8 +102,8 @@ var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with 
 
 // prepare makes config fit to log in with the token that it returns. tlsMode tells what its DSN says about TLS, and is
 // asked only where config alone does not tell.
-func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, p purpose) (*accessToken, error) {
-	token, err := h.token(ctx, config, tlsMode, p)
+func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, cause FetchCause) (*accessToken, error) {
+	token, err := h.token(ctx, config, tlsMode, cause)
 	if err == nil && h.options.userFromToken {
 		config.User, err = token.claims.UserName()
 	}
@@ -114,7 +114,7 @@ func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func(
 }
 
 // token secures config's transport and returns a token that its hosts take.
-func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, p purpose) (*accessToken, error) {
+func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, cause FetchCause) (*accessToken, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
@@ -127,7 +127,7 @@ func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() 
 	if err != nil {
 		return nil, err
 	}
-	return cache.get(ctx, p)
+	return cache.get(ctx, cause)
 }
 
 // cacheFor returns the Hook's cache, made for the scope of the first server that asks.
@@ -138,15 +138,20 @@ func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
 			return nil, err
 		}
 	}
-	if h.cache.Load() == nil {
-		h.cache.CompareAndSwap(nil, newTokenCache(h.getToken, scope, h.options.tokenTimeout, h.options.logger))
-	}
-	cache := h.cache.Load()
+	cache := h.cacheOf(scope)
 	if cache.scope != scope {
 		return nil, fmt.Errorf("%s takes tokens for %s, but this Hook's are for %s; make another Hook for it, "+
 			"or use WithScope if one token serves both", config.Host, scope, cache.scope)
 	}
 	return cache, nil
+}
+
+// cacheOf returns the Hook's cache, which is made for scope if there is none.
+func (h *Hook) cacheOf(scope string) *tokenCache {
+	if h.cache.Load() == nil {
+		h.cache.CompareAndSwap(nil, newTokenCache(h.getToken, scope, &h.options))
+	}
+	return h.cache.Load()
 }
 
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
@@ -210,6 +215,7 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn, by *replacer) bool {
 		return false
 	}
 	h.retired.Add(1)
+	h.options.observer.connRetired(ConnRetired{TokenExpires: r.expires})
 	return true
 }
 
@@ -243,7 +249,7 @@ func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error 
 
 // logIn makes config log in.
 func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode) error {
-	token, err := h.prepare(ctx, config, tlsMode, toConnect)
+	token, err := h.prepare(ctx, config, tlsMode, CauseConnect)
 	if err != nil {
 		return err
 	}
@@ -252,6 +258,23 @@ func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() 
 	}
 	startLogin(config, token, h)
 	return nil
+}
+
+// KeepFresh renews the token on time, without a connect or an acquire that would find it due, until ctx ends: so that the
+// first request after a quiet night waits for nothing. It blocks, and returns ctx's error then; run it in a goroutine, or an
+// errgroup. It asks the credential no more often than a busy pool would: see docs/rotation.md for what that costs.
+//
+// It returns an error at once if the Hook has no scope yet: make a pool with it first, or use [WithScope].
+func (h *Hook) KeepFresh(ctx context.Context) error {
+	cache := h.cache.Load()
+	if cache == nil && h.options.scope == "" {
+		return errors.New("aadpool: KeepFresh does not know the scope of the token: make a pool with the Hook first, or use WithScope")
+	}
+	if cache == nil {
+		cache = h.cacheOf(h.options.scope)
+	}
+	cache.keepFresh(ctx)
+	return ctx.Err()
 }
 
 // Stats is how a [Hook] is doing. The counts are since it was made.

@@ -319,7 +319,7 @@ func benchmarkHook(b *testing.B, dsn string) {
 	b.ReportAllocs()
 	for b.Loop() {
 		*fresh = *config
-		if err := hook.BeforeConnect(b.Context(), fresh); err != nil {
+		if err := pool.BeforeConnect(b.Context(), fresh); err != nil {
 			b.Fatal(err)
 		}
 	}

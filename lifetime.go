@@ -50,7 +50,7 @@ type retirement struct {
 	last    time.Time // from then on it is not handed out, if there is a newer token to log in with
 	expires time.Time // the end of the token that the connection logged in with
 	born    time.Time // the connection; by the monotonic clock, as in pgxpool
-	share   float64   // from 0 to 1, drawn for it
+	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
 }
 
 // newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
@@ -67,7 +67,6 @@ func newRetirement(now time.Time, t *accessToken) *retirement {
 		last:    t.expires.Add(-marginAtEnd(left)),
 		expires: t.expires,
 		born:    now,
-		share:   rand.Float64(),
 	}
 }
 
@@ -94,13 +93,16 @@ func (r *retirement) isDue(now time.Time) bool {
 	return r != nil && !now.Before(r.at)
 }
 
-// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, which would have a request wait
-// for the next one: in its last 40th to 20th.
+// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it and a
+// request waits for the next one: a moment drawn from its last 20th to its last 40th.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
 	}
-	return now.Sub(r.born) >= lifetime-time.Duration((1+r.share)*float64(lifetime)/40)
+	if r.old.IsZero() {
+		r.old = r.born.Add(lifetime - lifetime/40 - rand.N(lifetime/40+1))
+	}
+	return !now.Before(r.old)
 }
 
 // canWait reports whether the connection may go on at now for want of anything better: its token is still valid, and the

@@ -18,6 +18,7 @@ type options struct {
 	userFromToken bool
 	logger        *slog.Logger
 	tokenTimeout  time.Duration
+	observer      Observer
 }
 
 // WithScope sets the scope that access tokens are requested for, as "<resource>/.default".

@@ -182,6 +182,9 @@ func (h *Hook) loginRefused(config *pgconn.Config, addr net.Addr, t *accessToken
 	if addr != nil && len(config.Fallbacks) > 0 {
 		server = addr.String()
 	}
+	h.options.observer.loginRefused(LoginRefused{Server: server, Role: config.User, Refusal: Refusal{
+		Reason: Reason(reason), SQLState: err.Code, Message: said, Advice: advice,
+	}})
 	if !h.warned.due(server + "\x00" + config.User + "\x00" + err.Code + "\x00" + advice) {
 		return
 	}

@@ -59,6 +59,9 @@ type tokenCache struct {
 	timeout time.Duration
 	logger  *slog.Logger
 
+	observer *Observer
+	random   func() float64 // from 0 to 1
+
 	// wakeAt is the wall-clock time (Unix milliseconds) before which renewIfDue has nothing to do. It spares each acquire
 	// the lock.
 	wakeAt atomic.Int64
@@ -81,30 +84,23 @@ type cacheStats struct {
 	lastFetch              time.Duration
 }
 
-// A purpose is what a token is wanted for.
-type purpose int
-
-const (
-	toConfigure purpose = iota // a pool is being made: the caller gets the error
-	toConnect
-	toRenew // in the background, before anybody needs it
-)
-
 // A fetch is one call of the credential. token and err are set before done is closed.
 type fetch struct {
-	purpose purpose
-	done    chan struct{}
-	token   *accessToken
-	err     *TokenError
+	cause FetchCause
+	done  chan struct{}
+	token *accessToken
+	err   *TokenError
 }
 
-func newTokenCache(ask getToken, scope string, timeout time.Duration, logger *slog.Logger) *tokenCache {
-	return &tokenCache{ask: ask, scope: scope, timeout: timeout, logger: logger}
+func newTokenCache(ask getToken, scope string, o *options) *tokenCache {
+	return &tokenCache{
+		ask: ask, scope: scope, timeout: o.tokenTimeout, logger: o.logger, observer: &o.observer, random: rand.Float64,
+	}
 }
 
 // get returns a token that is valid now. It returns at once while the token at hand is good, and otherwise waits for a
 // fetch or for ctx to end.
-func (c *tokenCache) get(ctx context.Context, p purpose) (*accessToken, error) {
+func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*accessToken, error) {
 	c.mu.Lock()
 	now := time.Now()
 	token, state := c.token, c.state(now)
@@ -112,7 +108,7 @@ func (c *tokenCache) get(ctx context.Context, p purpose) (*accessToken, error) {
 		c.mu.Unlock()
 		return token, nil
 	}
-	f := c.startFetch(ctx, now, state, p)
+	f := c.startFetch(ctx, now, state, cause)
 	if state == stateDue || (f == nil && state == stateLastMinute) {
 		c.mu.Unlock()
 		return token, nil
@@ -128,7 +124,9 @@ func (c *tokenCache) get(ctx context.Context, p purpose) (*accessToken, error) {
 		patience = min(patience, suspectWait)
 	}
 	c.mu.Unlock()
-	return c.wait(ctx, f, token, patience)
+	token, err := c.wait(ctx, f, token, patience)
+	c.observer.waited(ctx, Waited{Scope: c.scope, Duration: time.Since(now), Err: err})
+	return token, err
 }
 
 // wait waits for f. old, where it is not nil and still valid, is what it falls back on: when f fails, and also when f
@@ -170,8 +168,41 @@ func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state := c.state(now); state != stateFresh {
-		c.startFetch(ctx, now, state, toRenew)
+		c.startFetch(ctx, now, state, CauseRenewal)
 	}
+}
+
+// keepFresh renews the token on time until ctx ends.
+func (c *tokenCache) keepFresh(ctx context.Context) {
+	for ctx.Err() == nil {
+		f, pause := c.fetchIfDue(ctx)
+		if f != nil {
+			select {
+			case <-f.done:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// fetchIfDue returns a fetch to wait for, or how long to wait before it is called again: the wall clock is looked at once
+// a minute, as the machine may have slept.
+func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if state := c.state(now); state != stateFresh {
+		if f := c.startFetch(ctx, now, state, CauseRenewal); f != nil {
+			return f, 0
+		}
+	}
+	c.rearm(now)
+	return nil, min(max(time.UnixMilli(c.wakeAt.Load()).Sub(now), time.Millisecond), time.Minute)
 }
 
 // doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
@@ -211,7 +242,7 @@ func (c *tokenCache) state(now time.Time) tokenState {
 
 // startFetch returns the fetch in flight, after starting one where there is none. It returns nil if the pause after the
 // last fetch is not over. c.mu is held.
-func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState, p purpose) *fetch {
+func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState, cause FetchCause) *fetch {
 	if c.inFlight != nil {
 		return c.inFlight
 	}
@@ -220,7 +251,10 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 		c.rearm(now)
 		return nil
 	}
-	f := &fetch{purpose: p, done: make(chan struct{})}
+	if state == stateDue {
+		cause = CauseRenewal
+	}
+	f := &fetch{cause: cause, done: make(chan struct{})}
 	c.inFlight = f
 	c.wakeAt.Store(math.MaxInt64)
 	// The fetch is for everyone who will connect, so it outlives the caller that happened to start it; but a trace
@@ -235,6 +269,7 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	// A credential that heeds its deadline gets the time to say what it was waiting for.
 	ctx, cancel := context.WithTimeout(ctx, c.timeout-min(credentialGrace, c.timeout/5))
 	defer cancel()
+	ctx = c.observer.fetchStart(ctx, FetchStart{Scope: c.scope, Cause: f.cause})
 	answers := make(chan answer, 1)
 	start := time.Now()
 	go func() {
@@ -249,12 +284,12 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 		if a.err != nil && ctx.Err() != nil { // which a.err need not wrap: azidentity's errors do not
 			a.err = c.timeoutError(a.err)
 		}
-		c.finish(f, a.token, a.err, time.Since(start))
+		c.finish(ctx, f, a.token, a.err, time.Since(start))
 	case <-timer.C:
 		c.mu.Lock()
 		c.abandoned++
 		c.mu.Unlock()
-		c.finish(f, azcore.AccessToken{}, c.timeoutError(errAbandoned), time.Since(start))
+		c.finish(ctx, f, azcore.AccessToken{}, c.timeoutError(errAbandoned), time.Since(start))
 		<-answers
 		c.mu.Lock()
 		c.abandoned--
@@ -274,7 +309,7 @@ type answer struct {
 }
 
 // finish records what came of f and lets those who wait for it go on.
-func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took time.Duration) {
+func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToken, err error, took time.Duration) {
 	c.mu.Lock()
 	now := time.Now()
 	c.inFlight = nil
@@ -285,6 +320,7 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 		fetched, err = newAccessToken(got, now)
 	}
 	if err == nil {
+		fetched.renewAt = fetched.renewAt.Add(renewalSpread(fetched, c.random()))
 		c.keep(fetched, now)
 		f.token = c.token
 	} else {
@@ -297,6 +333,19 @@ func (c *tokenCache) finish(f *fetch, got azcore.AccessToken, err error, took ti
 
 	close(f.done)
 	c.log(f, err, expires.Sub(now), took)
+	end := FetchEnd{Scope: c.scope, Cause: f.cause, Duration: took}
+	if f.err != nil {
+		end.Err = f.err
+	} else {
+		end.Expires = f.token.expires
+	}
+	c.observer.fetchEnd(ctx, end)
+}
+
+// renewalSpread is how much later than it could be a token is renewed, so that replicas that have once fetched together
+// do not go on doing so: up to two fifths of the time that is left then, but an hour at most. share is from 0 to 1.
+func renewalSpread(t *accessToken, share float64) time.Duration {
+	return time.Duration(share * float64(min(t.expires.Sub(t.renewAt)*2/5, time.Hour)))
 }
 
 // log tells the operator what has come of f. left is the remaining life of the token at hand.
@@ -312,7 +361,7 @@ func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
 	case left > 0:
 		c.logger.Warn("aadpool: could not renew the access token; connections go on with the one at hand while it lasts",
 			"scope", c.scope, "left", left.Round(time.Second), "next_try", pause, "error", reason)
-	case f.purpose != toConfigure: // whoever makes a pool gets the error, and connects to nothing yet
+	case f.cause != CausePool: // whoever makes a pool gets the error, and connects to nothing yet
 		c.logger.Warn("aadpool: no valid access token; new connections fail until there is one",
 			"scope", c.scope, "next_try", pause, "error", reason)
 	}

@@ -20,14 +20,21 @@ const testScope = "https://db.example/.default"
 
 func newTestCache(cred azcore.TokenCredential) (*tokenCache, *azuretest.LogBuffer) {
 	logs := &azuretest.LogBuffer{}
-	return newTokenCache(cred.GetToken, testScope, defaultTokenTimeout, logs.Logger()), logs
+	cache := newTokenCache(cred.GetToken, testScope, &options{tokenTimeout: defaultTokenTimeout, logger: logs.Logger()})
+	cache.random = func() float64 { return 0 } // a token is renewed as soon as it can be
+	return cache, logs
+}
+
+// quietly are the options of a cache whose log nobody reads.
+func quietly(timeout time.Duration) *options {
+	return &options{tokenTimeout: timeout, logger: slog.New(slog.DiscardHandler)}
 }
 
 // mustGet gets a token and says how long that took.
 func mustGet(t *testing.T, c *tokenCache) (string, time.Duration) {
 	t.Helper()
 	start := time.Now()
-	token, err := c.get(t.Context(), toConnect)
+	token, err := c.get(t.Context(), CauseConnect)
 	require.NoError(t, err)
 	return token.secret(), time.Since(start)
 }
@@ -50,7 +57,7 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 1000 {
 					wg.Go(func() {
-						token, err := cache.get(t.Context(), toConnect)
+						token, err := cache.get(t.Context(), CauseConnect)
 						if row.err != nil {
 							assert.ErrorIs(t, err, row.err)
 							return
@@ -245,7 +252,7 @@ func TestOutagePastTheTokensEnd(t *testing.T) {
 
 		first := cred.Count()
 		for range 600 { // a connect each 100 ms for a minute
-			_, err := cache.get(t.Context(), toConnect)
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 			require.ErrorContains(t, err, "next try in ")
 			require.ErrorContains(t, err, testScope)
@@ -272,11 +279,11 @@ func TestBackoffFailsAtOnceWithTheLastError(t *testing.T) {
 			return azcore.AccessToken{}, azuretest.ErrEntra
 		}}
 		cache, _ := newTestCache(cred)
-		_, err := cache.get(t.Context(), toConnect)
+		_, err := cache.get(t.Context(), CauseConnect)
 		require.ErrorIs(t, err, azuretest.ErrEntra)
 		start := time.Now()
 		for range 100 {
-			_, err = cache.get(t.Context(), toConnect)
+			_, err = cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 		}
 		assert.Zero(t, time.Since(start))
@@ -340,14 +347,14 @@ func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 
 		var wg sync.WaitGroup
 		wg.Go(func() { // who starts the fetch
-			_, err := cache.get(ctx, toConnect)
+			_, err := cache.get(ctx, CauseConnect)
 			assert.ErrorIs(t, err, context.Canceled)
 			assert.Less(t, time.Since(cancelled), 10*time.Millisecond)
 		})
 		synctest.Wait()
 		for range 10 {
 			wg.Go(func() {
-				token, err := cache.get(t.Context(), toConnect)
+				token, err := cache.get(t.Context(), CauseConnect)
 				if assert.NoError(t, err) {
 					assert.Equal(t, "token-1", token.secret())
 				}
@@ -372,7 +379,7 @@ func TestFetchKeepsTheValuesOfTheContextThatStartedIt(t *testing.T) {
 			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		cache, _ := newTestCache(cred)
-		_, err := cache.get(context.WithValue(t.Context(), contextKey{}, "trace"), toConnect)
+		_, err := cache.get(context.WithValue(t.Context(), contextKey{}, "trace"), CauseConnect)
 		require.NoError(t, err)
 	})
 }
@@ -385,7 +392,7 @@ func TestHangingCredential(t *testing.T) {
 				return azcore.AccessToken{}, fmt.Errorf("IMDS at 169.254.169.254: %w", ctx.Err())
 			}})
 			start := time.Now()
-			_, err := cache.get(t.Context(), toConnect)
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.ErrorContains(t, err, "IMDS")
 			assert.ErrorContains(t, err, "no answer within the token timeout of 30s")
@@ -402,8 +409,8 @@ func TestHangingCredential(t *testing.T) {
 				}
 				return azuretest.NewToken(n, time.Hour), nil
 			}}
-			cache := newTokenCache(cred.GetToken, testScope, time.Second, slog.New(slog.DiscardHandler))
-			_, err := cache.get(t.Context(), toConnect)
+			cache := newTokenCache(cred.GetToken, testScope, quietly(time.Second))
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			time.Sleep(firstBackoff * 12 / 10)
 			mustGet(t, cache)
@@ -418,12 +425,12 @@ func TestHangingCredential(t *testing.T) {
 			}}
 			cache, _ := newTestCache(cred)
 			start := time.Now()
-			_, err := cache.get(t.Context(), toConnect)
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorContains(t, err, "no answer within the token timeout of 30s")
 			assert.Equal(t, defaultTokenTimeout, time.Since(start))
 
 			for time.Since(start) < 24*time.Hour { // a connect each 10 s
-				_, err := cache.get(t.Context(), toConnect)
+				_, err := cache.get(t.Context(), CauseConnect)
 				require.Error(t, err)
 				time.Sleep(10 * time.Second)
 			}
@@ -469,7 +476,7 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return row.token, nil }})
-			_, err := cache.get(t.Context(), toConnect)
+			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorContains(t, err, row.want)
 			assert.NotContains(t, err.Error(), "secret")
 			assert.EqualValues(t, 1, cache.snapshot().failed)
@@ -484,7 +491,7 @@ func TestTokensThatLiveMillisecondsAreNotAskedForWithoutAPause(t *testing.T) {
 				cred := azuretest.Issuing(life, 0)
 				cache, _ := newTestCache(cred)
 				for range 2000 {
-					_, _ = cache.get(t.Context(), toConnect)
+					_, _ = cache.get(t.Context(), CauseConnect)
 					time.Sleep(time.Millisecond)
 				}
 				assert.LessOrEqual(t, cred.Count(), 3, "in two seconds")
@@ -627,5 +634,82 @@ func TestSameTokenWithAnEndThatDriftsIsWhatItWas(t *testing.T) {
 		time.Sleep(time.Until(first.Add(24*time.Hour + 2*time.Second)))
 		mustGet(t, cache)
 		assert.Positive(t, time.Until(cache.snapshot().expires), "once it has ended, whatever is later counts")
+	})
+}
+
+func TestKeepFreshRenewsWithoutTraffic(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	for _, row := range []struct {
+		name        string
+		keeps       bool
+		waits, asks int
+	}{
+		{"with it, the first connect after ten token lives waits for nothing", true, 0, 11},
+		{"without it, it waits for the credential, and nothing ran meanwhile", false, 1, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := azuretest.Issuing(time.Hour, 2*time.Second)
+				hook := newQuietHook(t, cred)
+				cache := hook.cacheOf(testScope)
+				cache.random = func() float64 { return 0 }
+				mustGet(t, cache)
+				ctx, cancel := context.WithCancel(t.Context())
+				if row.keeps {
+					go func() { assert.ErrorIs(t, hook.KeepFresh(ctx), context.Canceled) }()
+				}
+				time.Sleep(10*time.Hour - 40*time.Minute)
+				_, took := mustGet(t, cache)
+				assert.Equal(t, time.Duration(row.waits)*2*time.Second, took)
+				assert.InDelta(t, row.asks, cred.Count(), 1)
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestKeepFreshInAnOutageAsksNoMoreOftenThanABusyPool(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		hook := newQuietHook(t, cred)
+		mustGet(t, hook.cacheOf(testScope))
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		require.ErrorIs(t, hook.KeepFresh(ctx), context.DeadlineExceeded)
+		for _, gap := range cred.Gaps()[1:] {
+			assert.GreaterOrEqual(t, gap, firstBackoff)
+		}
+		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/maxBackoff), "every half minute before, every five seconds after")
+	})
+}
+
+func TestKeepFreshOfAHookWithoutAScopeIsAnError(t *testing.T) {
+	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+	require.ErrorContains(t, hook.KeepFresh(t.Context()), "aadpool: KeepFresh does not know the scope")
+}
+
+func TestRenewalsDriftApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const replicas = 200
+		busiest := map[int64]int{}
+		for range replicas {
+			cache := newTokenCache(azuretest.Issuing(65*time.Minute, 0).GetToken, testScope, quietly(time.Second))
+			token, err := cache.get(t.Context(), CauseConnect)
+			require.NoError(t, err)
+			left := token.expires.Sub(token.renewAt)
+			assert.LessOrEqual(t, left, 5*time.Minute)
+			assert.GreaterOrEqual(t, left, 3*time.Minute, "there is time to renew it, and to replace connections")
+			busiest[token.renewAt.Unix()]++
+		}
+		for second, n := range busiest {
+			assert.LessOrEqual(t, n, replicas/10, second)
+		}
 	})
 }

@@ -1,0 +1,117 @@
+package aadpool
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// An Observer is told what a [Hook] does, for traces and metrics; see [WithObserver]. Any of its functions may be nil.
+// They are called on the goroutine that does it, several at a time, and should return soon. Nothing that they are given
+// holds a token.
+type Observer struct {
+	// FetchStart is told that the credential is about to be asked for a token. The credential gets the context that it
+	// returns. ctx has the values of the context that caused the fetch, such as a trace.
+	FetchStart func(ctx context.Context, start FetchStart) context.Context
+
+	// FetchEnd is told what came of it. ctx is what FetchStart returned.
+	FetchEnd func(ctx context.Context, end FetchEnd)
+
+	// Waited is told of a connect, or a pool being made, that had to wait for a token.
+	Waited func(ctx context.Context, wait Waited)
+
+	// LoginRefused is told of a login that a server refused.
+	LoginRefused func(refused LoginRefused)
+
+	// ConnRetired is told of a connection that gives up its place to one with a newer token.
+	ConnRetired func(retired ConnRetired)
+}
+
+// A FetchCause is what a token is fetched for. Its text is for logs and metrics.
+type FetchCause string
+
+// The causes of a fetch.
+const (
+	CausePool    FetchCause = "pool"    // a pool is being made, or its config
+	CauseConnect FetchCause = "connect" // a connection is being opened, and there is no token that serves
+	CauseRenewal FetchCause = "renewal" // the token at hand is due, and serves meanwhile
+)
+
+// FetchStart is for [Observer].
+type FetchStart struct {
+	Scope string
+	Cause FetchCause
+}
+
+// FetchEnd is for [Observer].
+type FetchEnd struct {
+	Scope    string
+	Cause    FetchCause
+	Duration time.Duration
+	Expires  time.Time // of the new token; zero if there is none
+	Err      error     // a [TokenError] if there is none
+}
+
+// Waited is for [Observer].
+type Waited struct {
+	Scope    string
+	Duration time.Duration
+	Err      error // nil if it got a token
+}
+
+// LoginRefused is for [Observer].
+type LoginRefused struct {
+	Server string // host and port
+	Role   string
+	Refusal
+}
+
+// ConnRetired is for [Observer].
+type ConnRetired struct {
+	TokenExpires time.Time // of the token that the connection logged in with
+}
+
+// WithObserver sets what is told of fetches, waits, refused logins and retired connections, beside the log and [Stats].
+// An acquire costs no more with it while nothing of the kind happens.
+//
+// The default is none. It is an error if o has no function.
+func WithObserver(o Observer) Option {
+	return func(opts *options) error {
+		if o.FetchStart == nil && o.FetchEnd == nil && o.Waited == nil && o.LoginRefused == nil && o.ConnRetired == nil {
+			return errors.New("WithObserver: the Observer has no function")
+		}
+		opts.observer = o
+		return nil
+	}
+}
+
+func (o *Observer) fetchStart(ctx context.Context, start FetchStart) context.Context {
+	if o.FetchStart == nil {
+		return ctx
+	}
+	return o.FetchStart(ctx, start)
+}
+
+func (o *Observer) fetchEnd(ctx context.Context, end FetchEnd) {
+	if o.FetchEnd != nil {
+		o.FetchEnd(ctx, end)
+	}
+}
+
+func (o *Observer) waited(ctx context.Context, wait Waited) {
+	if o.Waited != nil {
+		o.Waited(ctx, wait)
+	}
+}
+
+func (o *Observer) loginRefused(refused LoginRefused) {
+	if o.LoginRefused != nil {
+		o.LoginRefused(refused)
+	}
+}
+
+func (o *Observer) connRetired(retired ConnRetired) {
+	if o.ConnRetired != nil {
+		o.ConnRetired(retired)
+	}
+}
