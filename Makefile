@@ -4,7 +4,7 @@
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
 # make api    adds new exported names to api/*.txt
-# make cover  how much of the library its tests run
+# make cover  how much of the package, internal/ and aadpooltest the tests run
 # make build  go build and go vet, on Windows too
 # make vuln   known vulnerabilities of what the modules depend on
 # make matrix the tests on the versions of PostgreSQL and PgBouncer that users have, and through a failover, which writes
@@ -63,7 +63,7 @@ api:
 	go run ./scripts/apilist -add $(PUBLIC)
 
 cover: postgresql
-	go test -coverpkg ./... -coverprofile cover.out ./...
+	go test -coverpkg .,./internal/...,./aadpooltest -coverprofile cover.out . ./internal/... ./aadpooltest ./test/...
 	@go tool cover -func cover.out | tail -n 1
 
 build:
