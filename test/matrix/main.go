@@ -1,3 +1,5 @@
+//go:build unix
+
 // Matrix runs the tests against the versions of PostgreSQL and PgBouncer that users have, and writes what came of it into
 // docs/compatibility.md. It fetches what is not on the machine, and installs nothing.
 //
