@@ -10,9 +10,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -114,14 +112,9 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	}
 	cmd := exec.Command(binary, config)
 	if os.Geteuid() == 0 { // which it refuses
-		account, err := unprivileged()
-		if err != nil {
+		if err := dropPrivileges(cmd, socket); err != nil {
 			return nil, nil, err
 		}
-		if err := os.Chown(socket, int(account.Uid), int(account.Gid)); err != nil {
-			return nil, nil, err
-		}
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account}
 	}
 	stop, err := start(cmd)
 	if err != nil {
@@ -129,20 +122,6 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	}
 	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
-}
-
-// unprivileged is PostgreSQL's user, or nobody.
-func unprivileged() (*syscall.Credential, error) {
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
-		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
-		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-	}
-	return nil, errors.New("there is no user postgres or nobody to run PgBouncer as")
 }
 
 // openRelay listens in this process, and copies.

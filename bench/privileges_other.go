@@ -1,0 +1,10 @@
+//go:build !unix
+
+package main
+
+import (
+	"errors"
+	"os/exec"
+)
+
+func dropPrivileges(*exec.Cmd, string) error { return errors.ErrUnsupported }

@@ -1,0 +1,36 @@
+//go:build unix
+
+package main
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// dropPrivileges lets root run a command as another user, who gets its directory.
+func dropPrivileges(cmd *exec.Cmd, dir string) error {
+	account, err := unprivileged()
+	if err != nil {
+		return err
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account}
+	return os.Chown(dir, int(account.Uid), int(account.Gid))
+}
+
+// unprivileged is PostgreSQL's user, or nobody.
+func unprivileged() (*syscall.Credential, error) {
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, _ := strconv.ParseUint(u.Uid, 10, 32)
+		gid, _ := strconv.ParseUint(u.Gid, 10, 32)
+		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	}
+	return nil, errors.New("there is no user postgres or nobody to run PgBouncer as")
+}
