@@ -25,19 +25,21 @@ import (
 // https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime
 const defaultTokenLife = 75 * time.Minute
 
-// signingKeyBits is the smallest RSA key that RS256 allows, https://www.rfc-editor.org/rfc/rfc7518#section-3.3, and what
-// Entra signs with.
+// signingKeyBits is the smallest RSA key that RS256 allows, https://www.rfc-editor.org/rfc/rfc7518#section-3.3, and
+// what Entra signs with.
 const signingKeyBits = 2048
 
-// Two addresses that azidentity asks whatever its options say. The transport of [Authority.ClientOptions] brings them here.
+// Two addresses that azidentity asks whatever its options say. The transport of [Authority.ClientOptions] brings them
+// here.
 const (
-	imdsAddress              = "169.254.169.254:80"        // https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+	// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
+	imdsAddress              = "169.254.169.254:80"
 	instanceDiscoveryHost    = "login.microsoftonline.com" // asked which hosts belong to a cloud that it does not know
 	instanceDiscoveryAddress = instanceDiscoveryHost + ":443"
 )
 
-// Authority is a local stand-in for Microsoft Entra ID, and for the places of an Azure machine that give out its tokens:
-// unmodified azidentity credentials get signed access tokens from it. Make one with [NewAuthority].
+// Authority is a local stand-in for Microsoft Entra ID, and for the places of an Azure machine that give out its
+// tokens: unmodified azidentity credentials get signed access tokens from it. Make one with [NewAuthority].
 //
 // All methods are safe for concurrent use. The settings can be changed while it serves, and hold for the answers given
 // from then on.
@@ -72,8 +74,8 @@ type Authority struct {
 	failure        Failure
 }
 
-// NewAuthority starts an authority of a new tenant on a free port of 127.0.0.1. Its certificate and its signing key exist
-// in memory only. The caller ends it with [Authority.Close].
+// NewAuthority starts an authority of a new tenant on a free port of 127.0.0.1. Its certificate and its signing key
+// exist in memory only. The caller ends it with [Authority.Close].
 func NewAuthority() (*Authority, error) {
 	key, err := rsa.GenerateKey(rand.Reader, signingKeyBits)
 	if err != nil {
@@ -112,8 +114,8 @@ func NewAuthority() (*Authority, error) {
 	return a, nil
 }
 
-// newHTTPServer returns a server that listens but does not serve yet. (httptest.NewUnstartedServer panics where it cannot
-// listen.)
+// newHTTPServer returns a server that listens but does not serve yet. (httptest.NewUnstartedServer panics where it
+// cannot listen.)
 func newHTTPServer(handler http.Handler) (*httptest.Server, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -170,9 +172,9 @@ func (a *Authority) removeServer(s *Server) {
 }
 
 // ClientOptions returns what to put into the ClientOptions of any azidentity credential. Its transport trusts the
-// authority, brings requests for IMDS (http://169.254.169.254) and for Entra's instance discovery to it, and refuses every
-// other address, so that a test cannot ask the real Entra by mistake. Retries are azcore's: set Retry.MaxRetries to -1 in
-// a test of failures that must be quick.
+// authority, brings requests for IMDS (http://169.254.169.254) and for Entra's instance discovery to it, and refuses
+// every other address, so that a test cannot ask the real Entra by mistake. Retries are azcore's: set Retry.MaxRetries
+// to -1 in a test of failures that must be quick.
 func (a *Authority) ClientOptions() azcore.ClientOptions {
 	return azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: a.URL()},
@@ -189,30 +191,31 @@ func (a *Authority) dial(ctx context.Context, network, address string) (net.Conn
 	case imdsAddress:
 		address = machine
 	default:
-		return nil, fmt.Errorf("aadpooltest: a credential asked %s: the transport of Authority.ClientOptions reaches the authority alone", address)
+		return nil, fmt.Errorf("aadpooltest: a credential asked %s: "+
+			"the transport of Authority.ClientOptions reaches the authority alone", address)
 	}
 	var dialer net.Dialer
 	return dialer.DialContext(ctx, network, address)
 }
 
-// SetTokenLife sets how long a token is valid from when it was issued, in whole seconds. Default: 75 minutes. azidentity
-// does not cache a token that has less than five minutes left.
+// SetTokenLife sets how long a token is valid from when it was issued, in whole seconds. Default: 75 minutes.
+// azidentity does not cache a token that has less than five minutes left.
 func (a *Authority) SetTokenLife(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokenLife = d
 }
 
-// SetTokenAge makes the tokens given out from now on already this old: issued d ago, and valid for the token life less d.
-// So does a credential whose own cache held its token. Default: 0.
+// SetTokenAge makes the tokens given out from now on already this old: issued d ago, and valid for the token life less
+// d. So does a credential whose own cache held its token. Default: 0.
 func (a *Authority) SetTokenAge(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.tokenAge = d
 }
 
-// SetRefreshIn makes token answers say, in refresh_in, after how many seconds the client should ask for the next one. It
-// becomes the RefreshOn of azcore's AccessToken. Default: 0, which leaves it out.
+// SetRefreshIn makes token answers say, in refresh_in, after how many seconds the client should ask for the next one.
+// It becomes the RefreshOn of azcore's AccessToken. Default: 0, which leaves it out.
 func (a *Authority) SetRefreshIn(d time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -26,8 +26,8 @@ const azureCLIDefaultResource = "https://management.core.windows.net/"
 
 // InstallAzureCLI writes an executable named az into dir, to be put first on PATH: a stand-in for the Azure CLI with p
 // signed in. It answers `az account get-access-token` with --resource, --scope or --tenant, and no other command.
-// azidentity's AzureCLICredential runs it. The stand-in is a bash script: the error says so where there is no bash, and on
-// Windows it is [errors.ErrUnsupported].
+// azidentity's AzureCLICredential runs it. The stand-in is a bash script: the error says so where there is no bash,
+// and on Windows it is [errors.ErrUnsupported].
 func (a *Authority) InstallAzureCLI(p Principal, dir string) error {
 	if runtime.GOOS == "windows" {
 		return fmt.Errorf("aadpooltest: install the az stand-in: it is a bash script: %w", errors.ErrUnsupported)
@@ -40,15 +40,16 @@ func (a *Authority) InstallAzureCLI(p Principal, dir string) error {
 	if err != nil {
 		return fmt.Errorf("aadpooltest: install the az stand-in: %w", err)
 	}
-	script := fmt.Sprintf("#!%s\nhost=%s\nport=%s\npath=%s\n%s", bash, host, port, azureCLIPath+a.machineSecret(p), azScript)
+	script := fmt.Sprintf("#!%s\nhost=%s\nport=%s\npath=%s\n%s",
+		bash, host, port, azureCLIPath+a.machineSecret(p), azScript)
 	if err := writeExecutable(filepath.Join(dir, "az"), script); err != nil {
 		return fmt.Errorf("aadpooltest: install the az stand-in: %w", err)
 	}
 	return nil
 }
 
-// writeExecutable writes a file that can be run at once. While another goroutine starts a process, that process may hold
-// the file open for writing, and running it then fails with "text file busy": https://go.dev/issue/22315.
+// writeExecutable writes a file that can be run at once. While another goroutine starts a process, that process may
+// hold the file open for writing, and running it then fails with "text file busy": https://go.dev/issue/22315.
 func writeExecutable(name, content string) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
@@ -87,5 +88,9 @@ func (a *Authority) azureCLI(r *http.Request) answer {
 }
 
 func azureCLIError(message string) answer {
-	return answer{status: http.StatusBadRequest, contentType: "text/plain; charset=utf-8", body: []byte("ERROR: " + message)}
+	return answer{
+		status:      http.StatusBadRequest,
+		contentType: "text/plain; charset=utf-8",
+		body:        []byte("ERROR: " + message),
+	}
 }

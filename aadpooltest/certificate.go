@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// certificateLife is longer than any test or demonstration runs. The key never leaves the process's memory or the test's
-// temporary directory.
+// certificateLife is longer than any test or demonstration runs. The key never leaves the process's memory or the
+// test's temporary directory.
 const certificateLife = 7 * 24 * time.Hour
 
 // newServerCertificate makes a key and a self-signed certificate for 127.0.0.1, ::1, localhost and the names given.

@@ -71,8 +71,8 @@ func clientIDAndSecret(r *http.Request) (clientID, secret string) {
 	return username, password
 }
 
-// checkAssertion verifies either kind of client assertion: one that the client signed with its certificate's key names the
-// client as its issuer; any other is a federated token, from the issuer that this authority itself plays.
+// checkAssertion verifies either kind of client assertion: one that the client signed with its certificate's key names
+// the client as its issuer; any other is a federated token, from the issuer that this authority itself plays.
 func (a *Authority) checkAssertion(p Principal, assertion string) *entraError {
 	var unverified jwt.RegisteredClaims
 	if _, _, err := jwt.NewParser().ParseUnverified(assertion, &unverified); err != nil {
@@ -98,7 +98,9 @@ func (a *Authority) checkCertificateAssertion(p Principal, assertion string) *en
 	return assertionRefusal(err, errAssertionSignature())
 }
 
-func (a *Authority) checkFederatedAssertion(p Principal, assertion string, unverified jwt.RegisteredClaims) *entraError {
+func (a *Authority) checkFederatedAssertion(
+	p Principal, assertion string, unverified jwt.RegisteredClaims,
+) *entraError {
 	if len(unverified.Audience) != 1 || unverified.Audience[0] != assertionAudience {
 		return errAssertionAudience(strings.Join(unverified.Audience, " "))
 	}

@@ -14,9 +14,9 @@ import (
 // clientsEnv makes TestClientsOfOtherLanguages run: it needs what most machines have not.
 const clientsEnv = "AADPOOL_CLIENTS"
 
-// The stand-ins serve what people use in other languages, unaided but for the environment that serve sets. What is needed
-// on Debian: python3-django, python3-psycopg2, python3-azure, nodejs, npm (and its registry), default-jdk-headless and
-// libpostgresql-jdbc-java.
+// The stand-ins serve what people use in other languages, unaided but for the environment that serve sets. What is
+// needed on Debian: python3-django, python3-psycopg2, python3-azure, nodejs, npm (and its registry),
+// default-jdk-headless and libpostgresql-jdbc-java.
 func TestClientsOfOtherLanguages(t *testing.T) {
 	if os.Getenv(clientsEnv) == "" {
 		t.Skip("set " + clientsEnv + "=1 to run clients in Python, Node and Java, which have to be installed")

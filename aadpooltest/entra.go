@@ -11,8 +11,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// defaultResourceV1 is what the v1.0 endpoint gives a token for when the request names no resource: the application ID of
-// Azure AD Graph, https://learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-party-apps-sign-in
+// defaultResourceV1 is what the v1.0 endpoint gives a token for when the request names no resource: the application ID
+// of Azure AD Graph,
+// https://learn.microsoft.com/troubleshoot/entra/entra-id/governance/verify-first-party-apps-sign-in
 const defaultResourceV1 = "00000002-0000-0000-c000-000000000000"
 
 // entraHandler serves what clients ask login.microsoftonline.com.
@@ -129,8 +130,8 @@ func (a *Authority) clientCredentials(r *http.Request) answer {
 	return jsonAnswer(http.StatusOK, body)
 }
 
-// clientCredentialsV1 answers the same grant at the v1.0 endpoint: the request names a resource in place of a scope, and
-// numbers are strings in the answer.
+// clientCredentialsV1 answers the same grant at the v1.0 endpoint: the request names a resource in place of a scope,
+// and numbers are strings in the answer.
 func (a *Authority) clientCredentialsV1(r *http.Request) answer {
 	p, refused := a.authenticateClient(r)
 	if refused != nil {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// entraError is a refusal in Entra's form: https://www.rfc-editor.org/rfc/rfc6749#section-5.2, its code made more precise
-// by an AADSTS number, https://learn.microsoft.com/entra/identity-platform/reference-error-codes.
+// entraError is a refusal in Entra's form: https://www.rfc-editor.org/rfc/rfc6749#section-5.2, its code made more
+// precise by an AADSTS number, https://learn.microsoft.com/entra/identity-platform/reference-error-codes.
 type entraError struct {
 	status int
 	code   string
@@ -27,8 +27,9 @@ func errDisabled(p Principal) *entraError {
 
 func errTenantNotFound(tenant string) *entraError {
 	return &entraError{http.StatusBadRequest, "invalid_request", 90002,
-		fmt.Sprintf("Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. "+
-			"Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)}
+		fmt.Sprintf("Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the "+
+			"correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions "+
+			"for the tenant.", tenant)}
 }
 
 func errMissingParameter(name string) *entraError {
@@ -38,15 +39,15 @@ func errMissingParameter(name string) *entraError {
 
 func errApplicationNotFound(clientID, tenant string) *entraError {
 	return &entraError{http.StatusBadRequest, "unauthorized_client", 700016,
-		fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been "+
-			"installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your "+
-			"authentication request to the wrong tenant.", clientID, tenant)}
+		fmt.Sprintf("Application with identifier '%s' was not found in the directory '%s'. This can happen if the "+
+			"application has not been installed by the administrator of the tenant or consented to by any user in the "+
+			"tenant. You may have sent your authentication request to the wrong tenant.", clientID, tenant)}
 }
 
 func errWrongSecret(clientID string) *entraError {
 	return &entraError{http.StatusUnauthorized, "invalid_client", 7000215,
-		fmt.Sprintf("Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client "+
-			"secret ID, for a secret added to app '%s'.", clientID)}
+		fmt.Sprintf("Invalid client secret provided. Ensure the secret being sent in the request is the client secret "+
+			"value, not the client secret ID, for a secret added to app '%s'.", clientID)}
 }
 
 func errNoClientCredential() *entraError {
@@ -61,17 +62,19 @@ func errGrantType(grant string) *entraError {
 
 func errScope(scope string) *entraError {
 	return &entraError{http.StatusBadRequest, "invalid_scope", 1002012,
-		fmt.Sprintf("The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to "+
-			"the resource identifier (application ID URI).", scope)}
+		fmt.Sprintf("The provided value for scope %s is not valid. Client credential flows must have a scope value with "+
+			"/.default suffixed to the resource identifier (application ID URI).", scope)}
 }
 
 func errAssertionSignature() *entraError {
 	return &entraError{http.StatusUnauthorized, "invalid_client", 700027,
-		"The certificate with identifier used to sign the client assertion is not registered on application, or the signature is not valid."}
+		"The certificate with identifier used to sign the client assertion is not registered on application, or the " +
+			"signature is not valid."}
 }
 
 func errAssertionTime() *entraError {
-	return &entraError{http.StatusUnauthorized, "invalid_client", 700024, "Client assertion is not within its valid time range."}
+	return &entraError{http.StatusUnauthorized, "invalid_client", 700024,
+		"Client assertion is not within its valid time range."}
 }
 
 func errAssertionAudience(audience string) *entraError {
@@ -87,7 +90,7 @@ func errAssertionSubject(subject string) *entraError {
 // description is the text that people see: the AADSTS number, the reason, and the IDs that support asks for. Up to 2023
 // Entra ended each with \r\n, as in azure-cli#22145; since 2024 there are spaces, as in azure-keyvault-emulator#324.
 func (e *entraError) description(traceID, correlationID, timestamp string) string {
-	return fmt.Sprintf("AADSTS%d: %s Trace ID: %s Correlation ID: %s Timestamp: %s", e.number, e.text, traceID, correlationID, timestamp)
+	return fmt.Sprintf("%s Trace ID: %s Correlation ID: %s Timestamp: %s", e, traceID, correlationID, timestamp)
 }
 
 // answer renders the error as Entra's endpoints do. The correlation ID is the one that the client sent, if any.

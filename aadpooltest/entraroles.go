@@ -40,8 +40,9 @@ func (k Kind) objectType() string {
 	return "service"
 }
 
-// GroupID returns the object ID of the Entra group of that display name, for pgaadauth_create_principal_with_oid. It is the
-// same whenever it is asked for. A group exists as soon as a principal is a member of it: see [Principal].Groups.
+// GroupID returns the object ID of the Entra group of that display name, for pgaadauth_create_principal_with_oid. It
+// is the same whenever it is asked for. A group exists as soon as a principal is a member of it: see
+// [Principal].Groups.
 func (a *Authority) GroupID(name string) string {
 	sum := sha256.Sum256([]byte(a.tenantID + "\x00" + name))
 	return formatUUID([16]byte(sum[:16]), 8)
@@ -71,8 +72,8 @@ func (a *Authority) directory() (entries []directoryEntry, administrators []Prin
 	return entries, administrators, a.changes
 }
 
-// syncDirectory makes PostgreSQL know the tenant's principals, and have the roles of the administrators, once there is an
-// administrator. It does nothing if nothing has changed.
+// syncDirectory makes PostgreSQL know the tenant's principals, and have the roles of the administrators, once there is
+// an administrator. It does nothing if nothing has changed.
 func (s *Server) syncDirectory(ctx context.Context) error {
 	entries, administrators, version := s.authority.directory()
 	if len(administrators) == 0 {
@@ -93,7 +94,8 @@ func (s *Server) syncDirectory(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.postgres.execIn(ctx, functionsDatabase, directorySQL(s.authority.tenantID, entries, administrators)); err != nil {
+	sql := directorySQL(s.authority.tenantID, entries, administrators)
+	if err := s.postgres.execIn(ctx, functionsDatabase, sql); err != nil {
 		return fmt.Errorf("aadpooltest: telling PostgreSQL about the tenant's principals: %w", err)
 	}
 	s.directoryVersion = version

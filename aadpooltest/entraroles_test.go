@@ -12,8 +12,8 @@ import (
 
 // Roles are the whole cluster's: each test here has names of its own.
 
-// newTenant starts an authority with an Entra administrator, and a server on which roles exist when that one has created
-// them. The connection is the administrator's.
+// newTenant starts an authority with an Entra administrator, and a server on which roles exist when that one has
+// created them. The connection is the administrator's.
 func newTenant(t *testing.T, administrator string) (*Authority, *Server, *pgx.Conn) {
 	t.Helper()
 	a, s := newServer(t)

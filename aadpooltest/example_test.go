@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
+	"path/filepath"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -12,9 +14,9 @@ import (
 	"github.com/aadpool/aadpool/aadpooltest"
 )
 
-// The test of a service that logs in to PostgreSQL with its Entra identity: all is real but Entra and Azure's front door.
-// In a test, each defer is a t.Cleanup; PostgreSQL takes two seconds to start, so let the tests of a package share one,
-// started in TestMain.
+// The test of a service that logs in to PostgreSQL with its Entra identity: all is real but Entra and Azure's front
+// door. In a test, each defer is a t.Cleanup; PostgreSQL takes two seconds to start, so let the tests of a package
+// share one, started in TestMain.
 func ExampleServer() {
 	ctx := context.Background()
 	postgres, err := aadpooltest.StartPostgres(ctx)
@@ -118,4 +120,117 @@ func ExampleAuthority_SetFailure() {
 	// Output:
 	// down: true
 	// back: true
+}
+
+// The machine that the service runs on has a managed identity, as on a virtual machine, in AKS or in App Service.
+func ExampleAuthority_managedIdentity() {
+	authority, err := aadpooltest.NewAuthority()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer authority.Close()
+	identity := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "orders-identity"})
+
+	cred, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
+		ClientOptions: authority.ClientOptions(), // brings requests for IMDS to the authority
+		ID:            azidentity.ClientID(identity.ClientID),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{
+		Scopes: []string{aadpooltest.DefaultAudience + "/.default"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	claims, err := authority.Verify(token.Token, aadpooltest.DefaultAudience)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(claims.Name)
+	// Output: orders-identity
+}
+
+// A developer is signed in to the Azure CLI. In a test, the directory is t.TempDir() and PATH is set by t.Setenv.
+func ExampleAuthority_InstallAzureCLI() {
+	authority, err := aadpooltest.NewAuthority()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer authority.Close()
+	jane := authority.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "jane@contoso.com"})
+
+	dir, err := os.MkdirTemp("", "az-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := authority.InstallAzureCLI(jane, dir); err != nil {
+		log.Fatal(err)
+	}
+	path := os.Getenv("PATH")
+	defer os.Setenv("PATH", path)
+	os.Setenv("PATH", dir+string(filepath.ListSeparator)+path)
+
+	cred, err := azidentity.NewAzureCLICredential(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{
+		Scopes: []string{aadpooltest.DefaultAudience + "/.default"},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	claims, err := authority.Verify(token.Token, aadpooltest.DefaultAudience)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(claims.Name)
+	// Output: jane@contoso.com
+}
+
+// What the service does when the server is full, when somebody tampers with the connection, and afterwards.
+func ExampleServer_SetFault() {
+	ctx := context.Background()
+	postgres, err := aadpooltest.StartPostgres(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer postgres.Stop()
+	entra, err := aadpooltest.NewAuthority()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer entra.Close()
+	server, err := aadpooltest.NewServer(entra, postgres)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer server.Close()
+	app := entra.Register(aadpooltest.Principal{Name: "orders-api"})
+	cred, err := azidentity.NewClientSecretCredential(entra.TenantID(), app.ClientID, app.Secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: entra.ClientOptions()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool, err := aadpool.New(ctx, server.DSN("orders-api"), cred)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	server.SetFault(aadpooltest.RefuseLogins("53300", "sorry, too many clients already"))
+	fmt.Println("full:", pool.Ping(ctx) != nil)
+	server.SetFault(aadpooltest.Downgrade())
+	fmt.Println("no TLS:", pool.Ping(ctx) != nil)
+	server.SetFault(aadpooltest.Fault{})
+	fmt.Println("afterwards:", pool.Ping(ctx))
+	fmt.Println("tokens that were sent in the clear:", server.Stats().PlaintextPasswords)
+	// Output:
+	// full: true
+	// no TLS: true
+	// afterwards: <nil>
+	// tokens that were sent in the clear: 0
 }

@@ -17,7 +17,8 @@ type Failure struct {
 func Throttled(retryAfter time.Duration) Failure {
 	return Failure{func(_ *Authority, w http.ResponseWriter, r *http.Request, _ answer) {
 		w.Header().Set("Retry-After", strconv.FormatInt(int64(retryAfter/time.Second), 10))
-		e := entraError{http.StatusTooManyRequests, "temporarily_unavailable", 90055, "The server is terminating this request because it has received too many of them."}
+		e := entraError{http.StatusTooManyRequests, "temporarily_unavailable", 90055,
+			"The server is terminating this request because it has received too many of them."}
 		e.answer(r).writeTo(w)
 	}}
 }
@@ -31,7 +32,8 @@ func ServerError(status int) Failure {
 }
 
 // OAuthError refuses with the error code of RFC 6749, such as "invalid_client", the AADSTS number and its text:
-// https://learn.microsoft.com/entra/identity-platform/reference-error-codes. The status is 401 for invalid_client, else 400.
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes. The status is 401 for invalid_client,
+// else 400.
 func OAuthError(code string, aadsts int, text string) Failure {
 	e := entraError{http.StatusBadRequest, code, aadsts, text}
 	if code == "invalid_client" {
@@ -42,8 +44,8 @@ func OAuthError(code string, aadsts int, text string) Failure {
 	}}
 }
 
-// MalformedBody answers 200 with JSON that lacks its end. A real access token is in it, and azidentity's error quotes the
-// body: a test can see that what is logged does not.
+// MalformedBody answers 200 with JSON that lacks its end. A real access token is in it, and azidentity's error quotes
+// the body: a test can see that what is logged does not.
 func MalformedBody() Failure {
 	return Failure{func(_ *Authority, w http.ResponseWriter, _ *http.Request, ans answer) {
 		ans.body = ans.body[:len(ans.body)-1]

@@ -42,13 +42,13 @@ func DropAt(p Phase) Fault { return Fault{kind: dropFault, phase: p} }
 // [Server.CloseConnections] or [Server.Close], or after a minute, as with PostgreSQL's authentication_timeout.
 func StallAt(p Phase) Fault { return Fault{kind: stallFault, phase: p} }
 
-// RefuseLogins refuses every access token, good or bad, with this SQLSTATE and message: "53300" and "too many connections
-// for role", for example. The codes: https://www.postgresql.org/docs/current/errcodes-appendix.html.
+// RefuseLogins refuses every access token, good or bad, with this SQLSTATE and message: "53300" and "too many
+// connections for role", for example. The codes: https://www.postgresql.org/docs/current/errcodes-appendix.html.
 func RefuseLogins(sqlState, message string) Fault {
 	return Fault{kind: refuseFault, refusal: fatal(sqlState, message)}
 }
 
-// Downgrade does what an attacker between client and server would: it answers that there is no TLS, and asks a client that
-// goes on nevertheless for its password in the clear. What comes is counted by [ServerStats.PlaintextPasswords], and
-// refused.
+// Downgrade does what an attacker between client and server would: it answers that there is no TLS, and asks a client
+// that goes on nevertheless for its password in the clear. What comes is counted by [ServerStats.PlaintextPasswords],
+// and refused.
 func Downgrade() Fault { return Fault{kind: downgradeFault} }

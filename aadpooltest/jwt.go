@@ -25,7 +25,7 @@ const azureCLIClientID = "04b07795-8ddb-461a-bbee-02f9e1bf7b46"
 
 // Why [Authority.Verify] refused a token. Its errors wrap one of these.
 var (
-	// ErrTokenInvalid: no JWT, not signed by the authority's key, of another issuer, or without an expiry.
+	// ErrTokenInvalid: not a JWT, not signed by the authority's key, of another issuer, or without an expiry.
 	ErrTokenInvalid = errors.New("the access token is not one of this authority's")
 	// ErrTokenAudience: made for another resource.
 	ErrTokenAudience = errors.New("the access token is for another audience")
@@ -65,8 +65,8 @@ func WithAudience(resource string) TokenOption {
 	return func(r *tokenRequest) { r.audience = resource }
 }
 
-// WithIssuedAt sets when the token was made and became valid. Default: now, less [Authority.SetTokenAge]. A token issued
-// 69 minutes ago has 6 of its 75 minutes left; one issued tomorrow is not valid yet.
+// WithIssuedAt sets when the token was made and became valid. Default: now, less [Authority.SetTokenAge]. A token
+// issued 69 minutes ago has 6 of its 75 minutes left; one issued tomorrow is not valid yet.
 func WithIssuedAt(t time.Time) TokenOption {
 	return func(r *tokenRequest) { r.issuedAt = t }
 }
@@ -83,8 +83,8 @@ func WithSize(n int) TokenOption {
 }
 
 // Issue returns an access token for a registered principal without a request being made: it is not counted by
-// [Authority.Requests], and latency, failures and revocation do not touch it. It fails when no principal has the name, or
-// when the token is larger than [WithSize] allows.
+// [Authority.Requests], and latency, failures and revocation do not touch it. It fails when no principal has the name,
+// or when the token is larger than [WithSize] allows.
 func (a *Authority) Issue(name string, opts ...TokenOption) (string, error) {
 	p, ok := a.principalByName(name)
 	if !ok {
@@ -108,7 +108,8 @@ func (a *Authority) tokenRequest(audience string) tokenRequest {
 	return tokenRequest{audience: audience, issuedAt: time.Now().Add(-a.tokenAge), life: a.tokenLife}
 }
 
-// expiresAt is when the token ends, in the whole seconds that a JWT has: cut, so that no client believes that it has longer.
+// expiresAt is when the token ends, in the whole seconds that a JWT has: cut, so that no client believes that it has
+// longer.
 func (r tokenRequest) expiresAt() time.Time {
 	return r.issuedAt.Add(r.life).Truncate(time.Second)
 }
@@ -143,8 +144,8 @@ func pad(token *jwt.Token, n int) error {
 }
 
 // claims returns the claim set of a v1.0 access token, which is what Azure Database for PostgreSQL gets:
-// https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. Groups are not among them: the server
-// looks them up.
+// https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference. Groups are not among them: the
+// server looks them up.
 func (a *Authority) claims(p Principal, r tokenRequest) jwt.MapClaims {
 	issuedAt := r.issuedAt.Unix()
 	claims := jwt.MapClaims{
@@ -160,26 +161,24 @@ func (a *Authority) claims(p Principal, r tokenRequest) jwt.MapClaims {
 		"uti": randomID(16),
 		"ver": "1.0",
 	}
+	maps.Copy(claims, a.kindClaims(p))
+	return claims
+}
+
+// kindClaims are those that the token of a principal has for its kind.
+func (a *Authority) kindClaims(p Principal) jwt.MapClaims {
 	switch p.Kind {
-	case ServicePrincipal:
-		maps.Copy(claims, jwt.MapClaims{
-			"app_displayname": p.Name,
-			"appid":           p.ClientID,
-			"appidacr":        "1",
-			"idp":             a.issuer(),
-			"idtyp":           "app",
-		})
 	case ManagedIdentity:
-		maps.Copy(claims, jwt.MapClaims{
+		return jwt.MapClaims{
 			"appid":     p.ClientID,
 			"appidacr":  "2",
 			"idp":       a.issuer(),
 			"idtyp":     "app",
 			"xms_mirid": a.resourceID(p),
-		})
+		}
 	case User:
 		name, _, _ := strings.Cut(p.Name, "@")
-		maps.Copy(claims, jwt.MapClaims{
+		return jwt.MapClaims{
 			"acr":         "1",
 			"amr":         []string{"pwd", "mfa"},
 			"appid":       azureCLIClientID,
@@ -189,9 +188,15 @@ func (a *Authority) claims(p Principal, r tokenRequest) jwt.MapClaims {
 			"scp":         "user_impersonation",
 			"unique_name": p.Name,
 			"upn":         p.Name,
-		})
+		}
 	}
-	return claims
+	return jwt.MapClaims{
+		"app_displayname": p.Name,
+		"appid":           p.ClientID,
+		"appidacr":        "1",
+		"idp":             a.issuer(),
+		"idtyp":           "app",
+	}
 }
 
 // issuer is the iss of the v1.0 tokens, whatever endpoint they come from.

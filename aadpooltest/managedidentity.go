@@ -25,17 +25,17 @@ func (a *Authority) machineHandler() http.Handler {
 	return a.proxied(mux)
 }
 
-// SetSystemAssigned makes the managed identity of that name the machine's system-assigned one: what IMDS answers for when
-// a request names no identity. Without it IMDS answers for the only managed identity there is, and refuses when there are
-// several, as Azure does.
+// SetSystemAssigned makes the managed identity of that name the machine's system-assigned one: what IMDS answers for
+// when a request names no identity. Without it IMDS answers for the only managed identity there is, and refuses when
+// there are several, as Azure does.
 func (a *Authority) SetSystemAssigned(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.systemAssigned = name
 }
 
-// resourceID is the Azure resource that a managed identity's token names: the machine for a system-assigned identity, else
-// the identity itself.
+// resourceID is the Azure resource that a managed identity's token names: the machine for a system-assigned identity,
+// else the identity itself.
 func (a *Authority) resourceID(p Principal) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -66,7 +66,9 @@ func (a *Authority) imds(r *http.Request) answer {
 }
 
 func imdsError(description string) answer {
-	return jsonAnswer(http.StatusBadRequest, map[string]string{"error": "invalid_request", "error_description": description})
+	return jsonAnswer(http.StatusBadRequest, map[string]string{
+		"error": "invalid_request", "error_description": description,
+	})
 }
 
 func (a *Authority) imdsPrincipal(r *http.Request) (p Principal, problem string) {
@@ -100,7 +102,8 @@ func (a *Authority) machineIdentity() (p Principal, problem string) {
 	case 1:
 		return identities[0], ""
 	}
-	return Principal{}, "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"
+	return Principal{}, "Multiple user assigned identities exist, please specify the clientId / resourceId " +
+		"of the identity in the token request"
 }
 
 // namedIdentity finds the identity that a request names by one of its IDs, if it names any.
@@ -129,8 +132,8 @@ func identitySelector(form url.Values) func(Principal) bool {
 	return nil
 }
 
-// AppServiceEnv returns the environment that App Service, Functions and Container Apps give to a process for its managed
-// identity, which azidentity's ManagedIdentityCredential reads: IDENTITY_ENDPOINT, which is plain HTTP, and
+// AppServiceEnv returns the environment that App Service, Functions and Container Apps give to a process for its
+// managed identity, which azidentity's ManagedIdentityCredential reads: IDENTITY_ENDPOINT, which is plain HTTP, and
 // IDENTITY_HEADER. A request that names no identity gets p's token.
 func (a *Authority) AppServiceEnv(p Principal) map[string]string {
 	return map[string]string{
@@ -158,7 +161,8 @@ func (a *Authority) principalByMachineSecret(secret string) (Principal, bool) {
 	return a.principalByName(name)
 }
 
-// appService answers per https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference.
+// appService answers per
+// https://learn.microsoft.com/azure/app-service/overview-managed-identity#rest-endpoint-reference.
 func (a *Authority) appService(r *http.Request) answer {
 	p, ok := a.principalByMachineSecret(r.Header.Get("X-IDENTITY-HEADER"))
 	if !ok {
@@ -168,7 +172,8 @@ func (a *Authority) appService(r *http.Request) answer {
 	case found:
 		return a.managedIdentityAnswer(q, r)
 	case named:
-		return appServiceError(http.StatusBadRequest, "No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.")
+		return appServiceError(http.StatusBadRequest,
+			"No User Assigned or Delegated Managed Identity found for specified ClientId/ResourceId/PrincipalId.")
 	}
 	return a.managedIdentityAnswer(p, r)
 }

@@ -28,8 +28,8 @@ const startTimeout = time.Minute
 // serverCertFile is the server's certificate, in its directory.
 const serverCertFile = "server.crt"
 
-// Postgres is a real PostgreSQL server for tests: one that [StartPostgres] started, or the one that [DatabaseEnv] names.
-// Its methods may be called from several goroutines at once.
+// Postgres is a real PostgreSQL server for tests: one that [StartPostgres] started, or the one that [DatabaseEnv]
+// names. Its methods may be called from several goroutines at once.
 type Postgres struct {
 	dsn    string
 	config *pgconn.Config // what dsn was parsed to, once: later changes to PG* variables do not matter
@@ -41,9 +41,9 @@ type Postgres struct {
 	stop  func() error
 }
 
-// StartPostgres starts a PostgreSQL server in a temporary directory and returns when it accepts connections. ctx bounds
-// the start only, which gives up after a minute in any case; the server runs until [Postgres.Stop], or until this process
-// ends, even by SIGKILL.
+// StartPostgres starts a PostgreSQL server in a temporary directory and returns when it accepts connections. ctx
+// bounds the start only, which gives up after a minute in any case; the server runs until [Postgres.Stop], or until
+// this process ends, even by SIGKILL.
 //
 // The programs initdb and postgres are looked for on PATH, in the directory that pg_config names, and where Linux
 // packages, Homebrew and Postgres.app put them, newest version first; the error says what to install when there are
@@ -51,7 +51,8 @@ type Postgres struct {
 //
 // It is tuned for tests and not for keeping data: nothing is flushed to disk. The superuser gets in through a Unix
 // socket that only the owner can reach. Over TCP, on 127.0.0.1, it takes TLS connections only, and asks them for a
-// password in clear text ([Postgres.TLSDSN]). It allows 200 connections.
+// password in clear text ([Postgres.TLSDSN]), or those of a [Server] for a certificate that this process alone can
+// make. It allows 200 connections.
 //
 // With [DatabaseEnv] set, nothing is started. That server must let the DSN's user in as a superuser. The roles that
 // logins create there stay.
@@ -79,8 +80,8 @@ func usePostgres(ctx context.Context, dsn string) (*Postgres, error) {
 	}
 	defer conn.Close(ctx)
 	if conn.ParameterStatus("is_superuser") != "on" {
-		return nil, fmt.Errorf("aadpooltest: the user %q of %s is no superuser: logins need one, to create roles and to become them",
-			config.User, DatabaseEnv)
+		return nil, fmt.Errorf("aadpooltest: the user %q of %s is not a superuser: logins need one, to create roles and to "+
+			"become them", config.User, DatabaseEnv)
 	}
 	return p, nil
 }
@@ -94,9 +95,11 @@ func (p *Postgres) DSN() string { return p.dsn }
 // server that StartPostgres did not start.
 func (p *Postgres) TLSDSN(role string) (string, error) {
 	if !p.started() {
-		return "", fmt.Errorf("aadpooltest: TLS cannot be set up on a server that somebody else started: unset %s", DatabaseEnv)
+		return "", fmt.Errorf("aadpooltest: TLS cannot be set up on a server that somebody else started: unset %s",
+			DatabaseEnv)
 	}
-	return tlsDSN(role, net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port)), "postgres", filepath.Join(p.dir, serverCertFile)), nil
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(p.port))
+	return tlsDSN(role, addr, "postgres", filepath.Join(p.dir, serverCertFile)), nil
 }
 
 // tlsDSN returns the connection string of role at addr, trusting the certificates of the file rootCert only.
@@ -156,7 +159,9 @@ func (p *Postgres) exec(ctx context.Context, sql string) error {
 }
 
 // connectAs opens a session of role, with the database and the run-time parameters that a client asked for.
-func (p *Postgres) connectAs(ctx context.Context, role, database string, params map[string]string) (*pgconn.PgConn, error) {
+func (p *Postgres) connectAs(
+	ctx context.Context, role, database string, params map[string]string,
+) (*pgconn.PgConn, error) {
 	config := p.config.Copy()
 	config.Database = database
 	config.RuntimeParams = params
@@ -201,7 +206,7 @@ func (p *Postgres) cancel(ctx context.Context, request *pgproto3.CancelRequest) 
 	return err
 }
 
-// started tells whether StartPostgres started the server, rather than found it running.
+// started reports whether StartPostgres started the server, rather than found it running.
 func (p *Postgres) started() bool { return p.stop != nil }
 
 // Stop ends the sessions that are open, shuts the server down and removes its directory. It returns when no process is
@@ -216,5 +221,6 @@ func (p *Postgres) Stop() error {
 // quoteIdentifier returns name as SQL's quoted identifier.
 func quoteIdentifier(name string) string { return pgx.Identifier{name}.Sanitize() }
 
-// quoteLiteral returns s as an SQL string literal. standard_conforming_strings, on by default, leaves backslashes alone.
+// quoteLiteral returns s as an SQL string literal. standard_conforming_strings, on by default, leaves backslashes
+// alone.
 func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

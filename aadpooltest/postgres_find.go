@@ -26,7 +26,8 @@ var installDirs = []string{
 }
 
 var errNoPostgres = errors.New("aadpooltest: no PostgreSQL server programs (initdb, postgres) found: " +
-	"install them (Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: brew install postgresql@17), " +
+	"install them (Debian and Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; " +
+	"macOS: brew install postgresql@17), " +
 	"put them on PATH, or set " + DatabaseEnv + " to the DSN of a superuser")
 
 // oldestPostgres is the first major version that takes a password as long as a token. PostgreSQL 13 takes about 995 bytes,

@@ -46,8 +46,9 @@ var serverSettings = []string{
 	"ssl=on",
 }
 
-// hba lets everybody in who can reach the Unix socket, which only the server's own user and root can. From relayAddress it
-// takes a certificate with the role's name, which only this process can make; from elsewhere a password.
+// hba lets everybody in who can reach the Unix socket, which only the server's own user and root can. From
+// relayAddress it takes a certificate with the role's name, which only this process can make; from elsewhere a
+// password.
 const hba = `local   all all              trust
 hostssl all all ` + relayAddress + `/32 cert
 hostssl all all 127.0.0.1/32 password
@@ -129,11 +130,12 @@ func serverAccount() (*syscall.Credential, error) {
 		}
 		return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 	}
-	return nil, errors.New("aadpooltest: PostgreSQL refuses to run as root, and there is no user postgres or nobody: add one, or run as another user")
+	return nil, errors.New("aadpooltest: PostgreSQL refuses to run as root, and there is no user postgres or nobody: " +
+		"add one, or run as another user")
 }
 
-// makeServerDir makes the directory that holds everything of one server, and that account owns. Others may pass through it,
-// to the certificate that clients trust; what is not for them has modes of its own.
+// makeServerDir makes the directory that holds everything of one server, and that account owns. Others may pass
+// through it, to the certificate that clients trust; what is not for them has modes of its own.
 func makeServerDir(account *syscall.Credential) (string, error) {
 	parent := os.TempDir()
 	if !fitsSocket(parent) || account != nil && !reachable(parent) {
@@ -149,13 +151,13 @@ func makeServerDir(account *syscall.Credential) (string, error) {
 	return dir, nil
 }
 
-// fitsSocket tells whether the server's socket below dir has a path that the operating system takes: 103 bytes on macOS
-// and the BSDs, 107 on Linux (unix(7)).
+// fitsSocket reports whether the server's socket below dir has a path that the operating system takes: 103 bytes on
+// macOS and the BSDs, 107 on Linux (unix(7)).
 func fitsSocket(dir string) bool {
 	return len(dir)+len("/aadpooltest-4294967295/"+socketDir+"/.s.PGSQL.65535") <= 103
 }
 
-// reachable tells whether every user may pass through dir, which a TMPDIR below root's home is not.
+// reachable reports whether every user may pass through dir, which a TMPDIR below root's home is not.
 func reachable(dir string) bool {
 	for {
 		info, err := os.Stat(dir)

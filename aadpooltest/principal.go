@@ -39,8 +39,8 @@ func (k Kind) String() string {
 	return fmt.Sprintf("Kind(%d)", int(k))
 }
 
-// Principal is an identity that an [Authority] issues tokens for. Give it to [Authority.Register], which fills in what is
-// empty.
+// Principal is an identity that an [Authority] issues tokens for. Give it to [Authority.Register], which fills in what
+// is empty.
 type Principal struct {
 	Kind Kind
 	// Name is the display name, the UPN of a [User], or a managed identity's name: what the database role is called.
@@ -108,8 +108,8 @@ func (a *Authority) notifyServers() {
 }
 
 // Revoke makes every later token request of the principal fail as when an administrator has turned it off: with
-// AADSTS7000112 (application disabled), or AADSTS50057 (account disabled) for a [User]. Tokens that it has stay valid until
-// they expire. [Authority.Register] ends it.
+// AADSTS7000112 (application disabled), or AADSTS50057 (account disabled) for a [User]. Tokens that it has stay valid
+// until they expire. [Authority.Register] ends it.
 func (a *Authority) Revoke(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

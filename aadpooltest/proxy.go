@@ -33,12 +33,12 @@ func addressOf(host, port string) string {
 }
 
 func refuseProxying(w http.ResponseWriter, host string) {
-	http.Error(w, fmt.Sprintf("aadpooltest: a process asked for %s: the authority's proxy reaches the authority alone", host),
-		http.StatusForbidden)
+	message := fmt.Sprintf("aadpooltest: a process asked for %s: the authority's proxy reaches the authority alone", host)
+	http.Error(w, message, http.StatusForbidden)
 }
 
-// serveConnect passes a connection for login.microsoftonline.com on to the authority's own listener, whose certificate has
-// that name: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6.
+// serveConnect passes a connection for login.microsoftonline.com on to the authority's own listener, whose certificate
+// has that name: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6.
 func (a *Authority) serveConnect(w http.ResponseWriter, r *http.Request) {
 	if entra := a.entra.Listener.Addr().String(); r.Host != instanceDiscoveryAddress && r.Host != entra {
 		refuseProxying(w, r.Host)

@@ -11,14 +11,17 @@ import (
 // The words in which Azure Database for PostgreSQL refuses a token, as people have reported them: they are documented
 // nowhere, and change. Of their SQLSTATEs only that of the token kinds has been seen, 28000.
 const (
-	messageExpired       = "The access token has expired. Acquire a new token and try again."
-	messageAudience      = `The access token does not have a valid audience claim. Please acquire a new token for the resource "%s".`
-	messageInvalidFormat = "The access token has invalid format. Please ensure the token is passed exactly as returned by the authentication endpoint and retry."
-	messageInvalid       = "An error occurred while validating the access token. Please acquire a new token and retry"
-	messageNotUserToken  = `Microsoft Entra user token for role "%s" is neither an AAD_AUTH_TOKENTYPE_APP_USER or an AAD_AUTH_TOKENTYPE_APP_OBO token.`
-	messageUserToken     = `Service principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role "%s".`
-	messageTooLong       = "client sent partial pkt in startup phase" // PgBouncer's words
-	messageWrongRole     = `password authentication failed for user "%s"`
+	messageExpired  = "The access token has expired. Acquire a new token and try again."
+	messageAudience = "The access token does not have a valid audience claim. " +
+		`Please acquire a new token for the resource "%s".`
+	messageInvalidFormat = "The access token has invalid format. " +
+		"Please ensure the token is passed exactly as returned by the authentication endpoint and retry."
+	messageInvalid      = "An error occurred while validating the access token. Please acquire a new token and retry"
+	messageNotUserToken = `Microsoft Entra user token for role "%s" is neither ` +
+		"an AAD_AUTH_TOKENTYPE_APP_USER or an AAD_AUTH_TOKENTYPE_APP_OBO token."
+	messageUserToken = `Service principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role "%s".`
+	messageTooLong   = "client sent partial pkt in startup phase" // PgBouncer's words
+	messageWrongRole = `password authentication failed for user "%s"`
 )
 
 // tokenRefusal is the answer to a token that [Authority.Verify] refused with err.

@@ -12,17 +12,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// relayAddress is where a [Server] connects to PostgreSQL from: the line of pg_hba.conf that takes its certificates has to
-// be told apart from the one for [Postgres.TLSDSN].
+// relayAddress is where a [Server] connects to PostgreSQL from: the line of pg_hba.conf that takes its certificates
+// has to be told apart from the one for [Postgres.TLSDSN].
 const relayAddress = "127.0.0.2"
 
 // maxRoleName is how much of a role's name PostgreSQL reads, NAMEDATALEN - 1 bytes:
 // https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 const maxRoleName = 63
 
-// relayTLS logs in to PostgreSQL as any role over TCP and TLS, by a client certificate with the role's name. A session then
-// finds in pg_stat_ssl and inet_client_addr what it finds on Azure: that its connection is encrypted, and comes from
-// somewhere.
+// relayTLS logs in to PostgreSQL as any role over TCP and TLS, by a client certificate with the role's name. A session
+// then finds in pg_stat_ssl and inet_client_addr what it finds on Azure: that its connection is encrypted, and comes
+// from somewhere.
 type relayTLS struct {
 	certificates *clusterCertificates
 	roots        *x509.CertPool

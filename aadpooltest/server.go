@@ -59,17 +59,31 @@ type ServerStats struct {
 // login, checks it with an [Authority], and then passes everything through to a real PostgreSQL server. Make one with
 // [NewServer].
 //
-// A token is let in when the authority verifies it for the server's audience, and the role asked for is the name of the
-// token's principal (case-sensitive) or of a group that the principal is a member of. At the first login of a role the
-// server creates it in PostgreSQL, where in Azure an administrator calls pgaadauth_create_principal. Refusals have Azure's
-// wording. Their SQLSTATE is 28P01 for "password authentication failed", else 28000.
+// A token is let in when the authority verifies it for the server's audience, and the role asked for is the name of
+// the token's principal (case-sensitive) or of a group that the principal is a member of. At the first login of a role
+// the server creates it in PostgreSQL, where in Azure an administrator does: see [Server.SetCreateRoles]. Refusals
+// have Azure's wording. Their SQLSTATE is 28P01 for "password authentication failed", else 28000.
 //
-// The sessions are real ones, cancel requests included. On a server that [StartPostgres] started they belong to the role
-// itself. On that of [DatabaseEnv] they are a superuser's after SET SESSION AUTHORIZATION, which DISCARD ALL and RESET
-// SESSION AUTHORIZATION undo.
+// # Entra administrators
 //
-// All methods are safe for concurrent use. The settings can be changed while it serves, and hold for what logins do from
-// then on.
+// A principal registered with Administrator set has a role on the server, a member of azure_pg_admin with CREATEROLE
+// and CREATEDB. It has the functions that Azure documents, in the database postgres: pgaadauth_create_principal,
+// pgaadauth_create_principal_with_oid and pgaadauth_list_principals. A role that they create is labelled with an
+// object ID, and is let in by the token of that principal, or of a member of that group. A principal that is
+// registered again with another object ID is refused, as on Azure one that was deleted and made again. Of the errors'
+// words only those for a principal that is not found, or is of another type, are known to be Azure's. The statement
+// SECURITY LABEL is not there. Roles and labels are PostgreSQL's: tests that share one use names of their own.
+// https://learn.microsoft.com/azure/postgresql/security/security-manage-entra-users
+//
+// # Sessions
+//
+// The sessions are real ones, cancel requests included. On a server that [StartPostgres] started they belong to the
+// role itself, and on Linux they come by TLS from 127.0.0.2: pg_stat_ssl and inet_client_addr report it. On that of
+// [DatabaseEnv] they are a superuser's after SET SESSION AUTHORIZATION, which DISCARD ALL and RESET SESSION
+// AUTHORIZATION undo; a schema aadpooltest and the functions stay there, if there was an administrator.
+//
+// All methods are safe for concurrent use. The settings can be changed while it serves, and hold for what logins do
+// from then on.
 type Server struct {
 	authority *Authority
 	postgres  *Postgres
@@ -102,8 +116,8 @@ type Server struct {
 	faultChanged chan struct{} // closed when fault is replaced
 }
 
-// NewServer starts a server on a free port of 127.0.0.1, for tokens of the authority, in front of pg. Its certificate is
-// made now. The caller ends it with [Server.Close], before it stops pg.
+// NewServer starts a server on a free port of 127.0.0.1, for tokens of the authority, in front of pg. Its certificate
+// is made now. The caller ends it with [Server.Close], before it stops pg.
 func NewServer(a *Authority, pg *Postgres) (*Server, error) {
 	certificate, err := newServerCertificate()
 	if err != nil {
@@ -140,8 +154,9 @@ func NewServer(a *Authority, pg *Postgres) (*Server, error) {
 	return s, nil
 }
 
-// writeRootFile writes the certificate where it is removed even if this process is killed: into PostgreSQL's directory.
-// There is none when somebody else started PostgreSQL; then it is a temporary file. Processes of other users can read it.
+// writeRootFile writes the certificate where it is removed even if this process is killed: into PostgreSQL's
+// directory. There is none when somebody else started PostgreSQL; then it is a temporary file. Processes of other
+// users can read it.
 func writeRootFile(dir string, pem []byte) (string, error) {
 	file, err := os.CreateTemp(dir, "aadpooltest-*.crt")
 	if err != nil {
@@ -188,8 +203,8 @@ func (s *Server) CloseConnections() {
 // Addr returns the address that the server listens on, "127.0.0.1:port".
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// DSN returns a connection string for role, without a password: verify-full, with the server's certificate in a file that
-// exists until [Server.Close]. The database is postgres.
+// DSN returns a connection string for role, without a password: verify-full, with the server's certificate in a file
+// that exists until [Server.Close]. The database is postgres.
 func (s *Server) DSN(role string) string { return tlsDSN(role, s.Addr(), "postgres", s.rootFile) }
 
 // CertPool returns the roots that a client of the server has to trust.
@@ -230,16 +245,16 @@ func (s *Server) SetAudience(resource string) {
 	s.audience = resource
 }
 
-// SetMissingRoles makes the server refuse these roles until an Entra administrator has created them; by default it creates
-// a role at its first login. Calling it again replaces the list.
+// SetMissingRoles makes the server refuse these roles until an Entra administrator has created them; by default it
+// creates a role at its first login. Calling it again replaces the list.
 func (s *Server) SetMissingRoles(names ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.missing = slices.Clone(names)
 }
 
-// SetMaxPassword makes the server refuse passwords of more than n bytes, as a PgBouncer up to 1.25 does from 2,048 bytes on:
-// https://github.com/pgbouncer/pgbouncer/issues/874. Default: 0, which is no limit.
+// SetMaxPassword makes the server refuse passwords of more than n bytes, as a PgBouncer up to 1.25 does from 2,048
+// bytes on: https://github.com/pgbouncer/pgbouncer/issues/874. Default: 0, which is no limit.
 func (s *Server) SetMaxPassword(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -359,9 +374,10 @@ func (s *Server) ensureRole(ctx context.Context, role string) error {
 	return nil
 }
 
-// CreateDatabase creates a database that the role owns, and returns the owner's connection string to it, as [Server.DSN]
-// does for the database postgres. The role is created too, unless [Server.SetCreateRoles] says otherwise. A migration, for
-// example, may then create tables. It fails if there is a database of that name: PostgreSQL's error is in the error's chain.
+// CreateDatabase creates a database that the role owns, and returns the owner's connection string to it, as
+// [Server.DSN] does for the database postgres. The role is created too, unless [Server.SetCreateRoles] says otherwise.
+// A migration, for example, may then create tables. It fails if there is a database of that name: PostgreSQL's error
+// is in the error's chain.
 func (s *Server) CreateDatabase(ctx context.Context, name, owner string) (dsn string, err error) {
 	if s.makesRole(owner) {
 		if err := s.ensureRole(ctx, owner); err != nil {
@@ -374,6 +390,7 @@ func (s *Server) CreateDatabase(ctx context.Context, name, owner string) (dsn st
 	return tlsDSN(owner, s.Addr(), name, s.rootFile), nil
 }
 
-// CertificatePEM returns the certificate that a client of the server has to trust, for clients that want a file: libpq's
-// sslrootcert, for example. [Server.DSN] names such a file already, which processes of other users can read too.
+// CertificatePEM returns the certificate that a client of the server has to trust, for clients that want a file:
+// libpq's sslrootcert, for example. [Server.DSN] names such a file already, which processes of other users can read
+// too.
 func (s *Server) CertificatePEM() []byte { return certificatePEM(s.tls.Certificates[0]) }

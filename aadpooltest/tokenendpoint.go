@@ -91,7 +91,7 @@ func (a *Authority) issue(p Principal, resource string) (issued, *entraError) {
 	request := a.tokenRequest(resource)
 	token, err := a.sign(p, request)
 	if err != nil {
-		return issued{}, &entraError{status: http.StatusInternalServerError, code: "server_error", number: 90033, text: err.Error()}
+		return issued{}, &entraError{http.StatusInternalServerError, "server_error", 90033, err.Error()}
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -101,8 +101,8 @@ func (a *Authority) issue(p Principal, resource string) (issued, *entraError) {
 // expiresIn is the token's remaining life in seconds, rounded down: Entra's "3599".
 func (i issued) expiresIn() int64 { return int64(time.Until(i.request.expiresAt()) / time.Second) }
 
-// resourceOfScope returns what a scope such as "https://example.com/.default openid" asks a token for: the audience is the
-// scope without "/.default".
+// resourceOfScope returns what a scope such as "https://example.com/.default openid" asks a token for: the audience is
+// the scope without "/.default".
 func resourceOfScope(scope string) (resource string, ok bool) {
 	for field := range strings.FieldsSeq(scope) {
 		if resource, ok = strings.CutSuffix(field, "/.default"); ok {

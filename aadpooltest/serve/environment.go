@@ -32,9 +32,11 @@ func printEnvironment(w io.Writer, variables map[string]string, asJSON bool) err
 // quote returns s as one word of a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// runCommand runs a command in the environment and returns its exit status. SIGTERM is passed on to it. SIGINT is not: a
-// terminal sends it to the command itself, which decides.
-func runCommand(command []string, variables map[string]string, signals <-chan os.Signal, stdout, stderr io.Writer) (int, error) {
+// runCommand runs a command in the environment and returns its exit status. SIGTERM is passed on to it. SIGINT is not:
+// a terminal sends it to the command itself, which decides.
+func runCommand(
+	command []string, variables map[string]string, signals <-chan os.Signal, stdout, stderr io.Writer,
+) (int, error) {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = slices.DeleteFunc(os.Environ(), isMisleading)
 	for name, value := range variables {

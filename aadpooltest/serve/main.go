@@ -1,12 +1,12 @@
-// Command serve starts the stand-ins of package aadpooltest, and a PostgreSQL behind them, for programs that are not tests in
-// Go: it prints the environment by which they find them, or runs a command in it.
+// Command serve starts the stand-ins of package aadpooltest, and a PostgreSQL behind them, for programs that are not
+// tests in Go: it prints the environment by which they find them, or runs a command in it.
 //
 //	go run github.com/aadpool/aadpool/aadpooltest/serve > env.sh &    # then: . ./env.sh
 //	go run github.com/aadpool/aadpool/aadpooltest/serve -- python3 manage.py test
 //
 // Without a command it serves until SIGINT or SIGTERM. With one it ends with it, and with its exit status (128 and the
-// signal's number, if a signal ended it). Its own failures are status 1, a wrong command line is status 2. Nothing is left
-// of it but what the command made.
+// signal's number, if a signal ended it). Its own failures are status 1, a wrong command line is status 2. Nothing is
+// left of it but what the command made.
 package main
 
 import (

@@ -104,7 +104,7 @@ var faults = []fault{
 	{"entra-down", "Entra answers 503", func(a *aadpooltest.Authority, _ *aadpooltest.Server) {
 		a.SetFailure(aadpooltest.ServerError(503))
 	}},
-	{"entra-throttles", "Entra answers 429, and to come back in 30 seconds", func(a *aadpooltest.Authority, _ *aadpooltest.Server) {
+	{"entra-throttles", "Entra answers 429, to come back later", func(a *aadpooltest.Authority, _ *aadpooltest.Server) {
 		a.SetFailure(aadpooltest.Throttled(30 * time.Second))
 	}},
 	{"role-missing", "nobody has created the role", func(a *aadpooltest.Authority, s *aadpooltest.Server) {

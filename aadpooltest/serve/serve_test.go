@@ -23,7 +23,8 @@ import (
 	"github.com/aadpool/aadpool/aadpooltest"
 )
 
-// clientEnv makes the test binary a client that knows of the stand-ins by its environment alone. It names the credential.
+// clientEnv makes the test binary a client that knows of the stand-ins by its environment alone. It names the
+// credential.
 const clientEnv = "SERVE_TEST_CREDENTIAL"
 
 func TestMain(m *testing.M) {
