@@ -182,35 +182,6 @@ func TestListPrincipals(t *testing.T) {
 	require.NoError(t, err, "as on Azure, they own the database postgres")
 }
 
-func TestWithoutAnAdministratorThereAreNoFunctions(t *testing.T) {
-	pg := startOwnPostgres(t)
-	a := newAuthority(t)
-	s, err := NewServer(a, pg)
-	require.NoError(t, err)
-	defer s.Close()
-	conn := mustConnect(t, a, s, "plain-api")
-	_, err = conn.Exec(t.Context(), "select * from pgaadauth_list_principals(false)")
-	requireSQLState(t, err, "42883", "does not exist")
-	assert.Zero(t, queryOne[int](t, conn, "select count(*) from pg_namespace where nspname = 'aadpooltest'"))
-}
-
-func TestAdministratorOnAServerThatStartPostgresDidNotStart(t *testing.T) {
-	own := startOwnPostgres(t)
-	t.Setenv(DatabaseEnv, own.DSN())
-	pg, err := StartPostgres(t.Context())
-	require.NoError(t, err)
-	a := newAuthority(t)
-	s, err := NewServer(a, pg)
-	require.NoError(t, err)
-	defer s.Close()
-	s.SetCreateRoles(false)
-	a.Register(Principal{Name: "dba", Administrator: true})
-	a.Register(Principal{Name: "orders-api"})
-	admin := mustConnect(t, a, s, "dba")
-	queryOne[string](t, admin, "select pgaadauth_create_principal('orders-api', false, false)")
-	mustConnect(t, a, s, "orders-api")
-}
-
 func TestCreateDatabase(t *testing.T) {
 	a, s := newServer(t)
 	dsn, err := s.CreateDatabase(t.Context(), "Shop 1", "shop-owner")

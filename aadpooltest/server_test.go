@@ -336,6 +336,20 @@ func TestServerThatStartPostgresDidNotStart(t *testing.T) {
 	conn := mustConnect(t, a, s, `O'Brien "x"`)
 	assert.Equal(t, `O'Brien "x"`, queryOne[string](t, conn, "select session_user"))
 	assert.Equal(t, "off", conn.PgConn().ParameterStatus("is_superuser"))
+
+	t.Run("without an administrator it has none of Azure's functions", func(t *testing.T) {
+		_, err := conn.Exec(t.Context(), "select * from pgaadauth_list_principals(false)")
+		requireSQLState(t, err, "42883", "does not exist")
+		assert.Zero(t, queryOne[int](t, conn, "select count(*) from pg_namespace where nspname = 'aadpooltest'"))
+	})
+	t.Run("an administrator creates roles there too", func(t *testing.T) {
+		s.SetCreateRoles(false)
+		a.Register(Principal{Name: "dba", Administrator: true})
+		a.Register(Principal{Name: "orders-api"})
+		admin := mustConnect(t, a, s, "dba")
+		queryOne[string](t, admin, "select pgaadauth_create_principal('orders-api', false, false)")
+		mustConnect(t, a, s, "orders-api")
+	})
 }
 
 func TestManyLoginsAtOnce(t *testing.T) {
