@@ -47,10 +47,14 @@ func TestClientsOfOtherLanguages(t *testing.T) {
 		{"azure-identity for JavaScript, node-postgres", node("identity_client.js"), nil, false, "orders-api\n"},
 		{"MSAL for Node, node-postgres", node("msal_client.js"), nil, false, "orders-api\n"},
 		{"the JDK and pgjdbc", java, nil, false, "orders-api\n"},
-		{"Python, the token has ended", python("psycopg2_client.py"), []string{"-token-age", "2h"}, true, "The access token has expired"},
-		{"Python, no role", python("psycopg2_client.py"), []string{"-fault", "role-missing"}, true, "password authentication failed"},
-		{"Django, no role", python("django_client.py"), []string{"-fault", "role-missing"}, true, "password authentication failed"},
-		{"Node, another cloud's server", node("identity_client.js"), []string{"-fault", "wrong-audience"}, true, "valid audience claim"},
+		{"Python, the token has ended", python("psycopg2_client.py"), []string{"-token-age", "2h"}, true,
+			"The access token has expired"},
+		{"Python, no role", python("psycopg2_client.py"), []string{"-fault", "role-missing"}, true,
+			"password authentication failed"},
+		{"Django, no role", python("django_client.py"), []string{"-fault", "role-missing"}, true,
+			"password authentication failed"},
+		{"Node, another cloud's server", node("identity_client.js"), []string{"-fault", "wrong-audience"}, true,
+			"valid audience claim"},
 		{"Java, the server is full", java, []string{"-fault", "server-full"}, true, "too many clients"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -81,7 +85,8 @@ func pythonWith(t *testing.T) string {
 		}
 		last = append(out, fmt.Sprintf("%s: %v\n", python, err)...)
 	}
-	require.FailNow(t, "no Python has the libraries: apt-get install python3-django python3-psycopg2 python3-azure", string(last))
+	require.FailNow(t, "no Python has the libraries: apt-get install python3-django python3-psycopg2 python3-azure",
+		string(last))
 	return ""
 }
 

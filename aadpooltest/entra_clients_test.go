@@ -45,7 +45,8 @@ func get(t *testing.T, a *Authority, path string) entraAnswer {
 
 func postForm(t *testing.T, a *Authority, path string, form url.Values, change ...func(*http.Request)) entraAnswer {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL()+path, strings.NewReader(form.Encode()))
+	body := strings.NewReader(form.Encode())
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, a.URL()+path, body)
 	require.NoError(t, err)
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	for _, f := range change {
@@ -82,8 +83,8 @@ func TestEntraTakesHTTPBasic(t *testing.T) {
 			require.NoError(t, err)
 		})
 	}
-	assert.Contains(t, get(t, a, a.TenantID()+"/v2.0/.well-known/openid-configuration").body["token_endpoint_auth_methods_supported"],
-		"client_secret_basic")
+	configuration := get(t, a, a.TenantID()+"/v2.0/.well-known/openid-configuration")
+	assert.Contains(t, configuration.body["token_endpoint_auth_methods_supported"], "client_secret_basic")
 }
 
 func TestUnknownTenant(t *testing.T) {
@@ -111,8 +112,8 @@ func TestUnknownTenant(t *testing.T) {
 			assert.Equal(t, row.code, answer.body["error"])
 			assert.Equal(t, []any{90002.0}, answer.body["error_codes"])
 			assert.Equal(t, "https://login.microsoftonline.com/error?code=90002", answer.body["error_uri"])
-			assert.Regexp(t, `^AADSTS90002: Tenant 'contoso.example' not found\. .* Trace ID: \S{36} Correlation ID: \S{36} Timestamp: [-0-9]{10} [:0-9]{8}Z$`,
-				answer.body["error_description"])
+			assert.Regexp(t, `^AADSTS90002: Tenant 'contoso.example' not found\. `+
+				`.* Trace ID: \S{36} Correlation ID: \S{36} Timestamp: [-0-9]{10} [:0-9]{8}Z$`, answer.body["error_description"])
 		})
 	}
 }

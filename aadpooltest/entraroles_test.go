@@ -35,8 +35,9 @@ func TestRoleOfAPrincipalLogsInOnceCreated(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, p.Name, queryOne[string](t, conn, "select session_user"))
 	assert.Equal(t, "aadauth,oid="+p.ObjectID+",type=service",
-		queryOne[string](t, conn, "select label from pg_shseclabel where objoid = (select oid from pg_roles where rolname = session_user)"))
-	assert.False(t, queryOne[bool](t, conn, "select rolcreaterole or rolcreatedb or rolsuper from pg_roles where rolname = session_user"))
+		queryOne[string](t, conn, "select label from pg_shseclabel where objoid = quote_ident(session_user)::regrole"))
+	assert.False(t, queryOne[bool](t, conn,
+		"select rolcreaterole or rolcreatedb or rolsuper from pg_roles where rolname = session_user"))
 
 	_, err = admin.Exec(t.Context(), `drop role "Orders ""1"""`)
 	require.NoError(t, err)
@@ -109,17 +110,21 @@ func TestCreatePrincipalRefusals(t *testing.T) {
 	}{
 		{"nobody in the tenant has the name", "select pgaadauth_create_principal('nobody', false, false)",
 			"XX000", "Could not validate AAD user nobody because its name is not found in the tenant", admin},
-		{"nobody in the tenant has the object ID", "select pgaadauth_create_principal_with_oid('x', '" + nobody + "', 'service', false, false)",
+		{"nobody in the tenant has the object ID",
+			"select pgaadauth_create_principal_with_oid('x', '" + nobody + "', 'service', false, false)",
 			"XX000", "Could not validate AAD user " + nobody + " because its name is not found in the tenant", admin},
 		{"a service and a group have the name", "select pgaadauth_create_principal('Refusals', false, false)",
 			"XX000", "is not unique in the tenant", admin},
-		{"the object is of another type", "select pgaadauth_create_principal_with_oid('x', '" + identity.ObjectID + "', 'user', false, false)",
-			"XX000", "incorrect object type provided for principal, given object type: 'user', actual object type: 'service'", admin},
+		{"the object is of another type",
+			"select pgaadauth_create_principal_with_oid('x', '" + identity.ObjectID + "', 'user', false, false)",
+			"XX000", "incorrect object type provided for principal, given object type: 'user', actual object type: 'service'",
+			admin},
 		{"there is a role of the name", "select pgaadauth_create_principal('refusals-identity', false, false)",
 			"42710", `role "refusals-identity" already exists`, admin},
 		{"the caller may create no roles", "select pgaadauth_create_principal('Refusals', false, false)",
 			"42501", "permission denied", plain},
-		{"the caller may create roles, and is no Entra administrator", "select pgaadauth_create_principal('Refusals', false, false)",
+		{"the caller may create roles, and is not an Entra administrator",
+			"select pgaadauth_create_principal('Refusals', false, false)",
 			"42501", "not a Microsoft Entra administrator", roleMaker},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -132,7 +137,8 @@ func TestCreatePrincipalRefusals(t *testing.T) {
 	t.Run("another database has no such function", func(t *testing.T) {
 		_, err := s.CreateDatabase(t.Context(), "refusals", "hal@roles.example")
 		require.NoError(t, err)
-		conn, err := connect(t, s, "hal@roles.example", issue(t, a, "hal@roles.example"), func(c *pgx.ConnConfig) { c.Database = "refusals" })
+		conn, err := connect(t, s, "hal@roles.example", issue(t, a, "hal@roles.example"),
+			func(c *pgx.ConnConfig) { c.Database = "refusals" })
 		require.NoError(t, err)
 		_, err = conn.Exec(t.Context(), "select pgaadauth_create_principal('nobody', false, false)")
 		requireSQLState(t, err, "42883", "function pgaadauth_create_principal(unknown, boolean, boolean) does not exist")

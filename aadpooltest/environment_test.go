@@ -2,7 +2,9 @@ package aadpooltest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -77,7 +79,10 @@ func TestProxyReachesTheAuthorityAlone(t *testing.T) {
 	a.Register(Principal{Kind: ManagedIdentity, Name: "orders-identity"})
 	proxy, err := url.Parse(a.ProxyEnv()["HTTPS_PROXY"])
 	require.NoError(t, err)
-	transport := &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: a.client.Transport.(*http.Transport).TLSClientConfig}
+	transport := &http.Transport{
+		Proxy:           http.ProxyURL(proxy),
+		TLSClientConfig: &tls.Config{RootCAs: a.CertPool()},
+	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 	request := func(address string) (*http.Response, error) {
@@ -117,7 +122,7 @@ func TestCloseEndsProxiedConnections(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
-	_, err = conn.Write([]byte("CONNECT login.microsoftonline.com:443 HTTP/1.1\r\nHost: login.microsoftonline.com:443\r\n\r\n"))
+	_, err = fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", instanceDiscoveryAddress)
 	require.NoError(t, err)
 	answer := bufio.NewReader(conn)
 	line, err := answer.ReadString('\n')

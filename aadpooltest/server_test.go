@@ -99,7 +99,8 @@ func TestLoginIsLetIn(t *testing.T) {
 			token: []TokenOption{WithSize(16 << 10)}},
 		{name: "a token with seconds left", role: "orders-api", method: CleartextPassword,
 			token: []TokenOption{WithIssuedAt(time.Now().Add(-time.Hour)), WithLife(time.Hour + 10*time.Second)}},
-		{name: "a role that needs quoting everywhere", role: `Jane "J" O'Neil#EXT#@contoso.com/ä b\c%20`, method: CleartextPassword},
+		{name: "a role that needs quoting everywhere", role: `Jane "J" O'Neil#EXT#@contoso.com/ä b\c%20`,
+			method: CleartextPassword},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a, s := newServer(t)
@@ -148,7 +149,8 @@ func TestLoginIsRefused(t *testing.T) {
 		}, "28000", "The access token has expired. Acquire a new token and try again."},
 		{"a token for another resource", "orders-api", func(t *testing.T, a *Authority) string {
 			return issue(t, a, "orders-api", WithAudience("https://management.azure.com"))
-		}, "28000", `does not have a valid audience claim. Please acquire a new token for the resource "https://ossrdbms-aad.database.windows.net".`},
+		}, "28000", "does not have a valid audience claim. " +
+			`Please acquire a new token for the resource "https://ossrdbms-aad.database.windows.net".`},
 		{"a token that is not valid yet", "orders-api", func(t *testing.T, a *Authority) string {
 			return issue(t, a, "orders-api", WithIssuedAt(time.Now().Add(time.Hour)))
 		}, "28000", "error occurred while validating the access token"},
@@ -161,7 +163,7 @@ func TestLoginIsRefused(t *testing.T) {
 			token := issue(t, a, "orders-api")
 			return token[:strings.LastIndexByte(token, '.')]
 		}, "28000", "The access token has invalid format."},
-		{"a token with a line break after it, as a file read whole has", "orders-api", func(t *testing.T, a *Authority) string {
+		{"a token with a line break after it, as in a file", "orders-api", func(t *testing.T, a *Authority) string {
 			return issue(t, a, "orders-api") + "\n"
 		}, "28000", "The access token has invalid format."},
 		{"no password", "orders-api", func(*testing.T, *Authority) string { return "" },
@@ -210,7 +212,8 @@ func TestLoginIsRefused(t *testing.T) {
 func TestOAuthBearerRefusalSaysWhatToAskFor(t *testing.T) {
 	a, s := newServer(t)
 	s.SetAuthMethod(OAuthBearer)
-	_, err := connect(t, s, "orders-api", issue(t, a, "orders-api", WithAudience("https://management.azure.com")), offerOAuth)
+	token := issue(t, a, "orders-api", WithAudience("https://management.azure.com"))
+	_, err := connect(t, s, "orders-api", token, offerOAuth)
 	require.ErrorContains(t, err, "invalid_token") // pgx stops here
 	require.Eventually(t, func() bool { return len(s.Logins()) == 1 }, 10*time.Second, time.Millisecond)
 	assert.Equal(t, OAuthBearer, s.Logins()[0].Method)
@@ -230,7 +233,8 @@ func TestAudienceOfASovereignCloud(t *testing.T) {
 func TestPlaintextIsRefused(t *testing.T) {
 	a, s := newServer(t)
 	_, err := connect(t, s, "orders-api", issue(t, a, "orders-api"), func(c *pgx.ConnConfig) { c.TLSConfig = nil })
-	requireSQLState(t, err, "28000", `no pg_hba.conf entry for host "127.0.0.1", user "orders-api", database "postgres", no encryption`)
+	requireSQLState(t, err, "28000",
+		`no pg_hba.conf entry for host "127.0.0.1", user "orders-api", database "postgres", no encryption`)
 	assert.Equal(t, ServerStats{Connections: 1, PlaintextStartups: 1}, s.Stats())
 }
 
@@ -270,7 +274,8 @@ func TestSessionIsTheRealServers(t *testing.T) {
 		watch, err := connectDSN(t, sharedPostgres(t).DSN(), "")
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
-			return queryOne[int](t, watch, "select count(*) from pg_stat_activity where state = 'active' and query like '%cancel me%' and pid <> pg_backend_pid()") == 1
+			return queryOne[int](t, watch, "select count(*) from pg_stat_activity "+
+				"where state = 'active' and query like '%cancel me%' and pid <> pg_backend_pid()") == 1
 		}, 10*time.Second, 10*time.Millisecond)
 		require.NoError(t, conn.PgConn().CancelRequest(t.Context()))
 		requireSQLState(t, <-result, "57014", "canceling statement")
@@ -292,7 +297,8 @@ func TestSessionIsTheRealServers(t *testing.T) {
 		_, err := conn.Exec(t.Context(), "create temporary table lines (line text)")
 		require.NoError(t, err)
 		line := strings.Repeat("x", 99) + "\n"
-		tag, err := conn.PgConn().CopyFrom(t.Context(), strings.NewReader(strings.Repeat(line, 50_000)), "copy lines from stdin")
+		lines := strings.NewReader(strings.Repeat(line, 50_000))
+		tag, err := conn.PgConn().CopyFrom(t.Context(), lines, "copy lines from stdin")
 		require.NoError(t, err)
 		assert.EqualValues(t, 50_000, tag.RowsAffected())
 		var out bytes.Buffer

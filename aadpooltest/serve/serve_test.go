@@ -78,7 +78,8 @@ func runClient(credential string) int {
 }
 
 func printUser(ctx context.Context, cred azcore.TokenCredential) error {
-	token, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}})
+	scope := policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}}
+	token, err := cred.GetToken(ctx, scope)
 	if err != nil {
 		return err
 	}
@@ -115,8 +116,10 @@ func TestCommandFindsTheStandIns(t *testing.T) {
 		want             string
 	}{
 		{"a service principal", "environment", nil, 0, "orders-api orders0\n"},
-		{"a managed identity", "managed-identity", []string{"-kind", "managed-identity", "-role", "orders-identity"}, 0, "orders-identity orders1\n"},
-		{"a user of the Azure CLI", "cli", []string{"-kind", "user", "-role", "ada@example.com"}, 0, "ada@example.com orders2\n"},
+		{"a managed identity", "managed-identity", []string{"-kind", "managed-identity", "-role", "orders-identity"}, 0,
+			"orders-identity orders1\n"},
+		{"a user of the Azure CLI", "cli", []string{"-kind", "user", "-role", "ada@example.com"}, 0,
+			"ada@example.com orders2\n"},
 		{"by OAUTHBEARER", "environment", []string{"-oauthbearer"}, 0, "orders-api orders3\n"},
 		{"an administrator", "environment", []string{"-administrator", "-role", "dba"}, 0, "dba orders4\n"},
 		{"Entra is down", "environment", []string{"-fault", "entra-down"}, 3, "AADSTS90033"},
@@ -171,7 +174,8 @@ func TestExitStatus(t *testing.T) {
 
 func TestServesUntilASignal(t *testing.T) {
 	t.Setenv(aadpooltest.DatabaseEnv, "")
-	o, err := parseOptions([]string{"-json", "-password", "-role", "it's me", "-register", "service=billing-api"}, io.Discard)
+	flags := []string{"-json", "-password", "-role", "it's me", "-register", "service=billing-api"}
+	o, err := parseOptions(flags, io.Discard)
 	require.NoError(t, err)
 	reader, writer := io.Pipe()
 	signals, ended := make(chan os.Signal, 1), make(chan int, 1)
