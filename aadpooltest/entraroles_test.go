@@ -161,7 +161,7 @@ func TestListPrincipals(t *testing.T) {
 		for _, field := range rows.FieldDescriptions() {
 			names = append(names, field.Name)
 		}
-		assert.Equal(t, []string{"rolename", "principaltype", "objectid", "tenantid", "ismfa", "isadmin"}, names)
+		assert.Equal(t, []string{"rolname", "principaltype", "objectid", "tenantid", "ismfa", "isadmin"}, names)
 		principals, err := pgx.CollectRows(rows, pgx.RowToStructByPos[principal])
 		require.NoError(t, err)
 		byName := map[string]principal{}

@@ -99,8 +99,10 @@ BEGIN
   RETURN 'Created role for ' || quote_ident(rolename);
 END $$;
 
+-- The documentation calls the first column rolename; Microsoft's samples, which run, say rolname:
+-- https://github.com/Azure-Samples/rag-postgres-openai-python/blob/main/src/backend/fastapi_app/setup_postgres_azurerole.py
 CREATE OR REPLACE FUNCTION pg_catalog.pgaadauth_list_principals(isadminvalue boolean)
-RETURNS TABLE (rolename name, principaltype text, objectid text, tenantid text, ismfa integer, isadmin integer)
+RETURNS TABLE (rolname name, principaltype text, objectid text, tenantid text, ismfa integer, isadmin integer)
 LANGUAGE sql STABLE AS $$
   SELECT l.rolname, l.type, l.object_id, current_setting('aadpooltest.tenant', true), l.mfa::int, l.admin::int
   FROM aadpooltest.label l WHERE l.admin OR NOT isadminvalue ORDER BY l.rolname
