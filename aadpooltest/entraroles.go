@@ -75,13 +75,10 @@ func (a *Authority) directory() (entries []directoryEntry, administrators []Prin
 // syncDirectory makes PostgreSQL know the tenant's principals, and have the roles of the administrators, once there is
 // an administrator. It does nothing if nothing has changed.
 func (s *Server) syncDirectory(ctx context.Context) error {
-	entries, administrators, version := s.authority.directory()
-	if len(administrators) == 0 {
-		return nil
-	}
 	s.directoryMu.Lock()
 	defer s.directoryMu.Unlock()
-	if s.directoryVersion == version {
+	entries, administrators, version := s.authority.directory() // inside the lock: an older one must not come later
+	if len(administrators) == 0 || s.directoryVersion == version {
 		return nil
 	}
 	if s.directoryVersion == 0 {

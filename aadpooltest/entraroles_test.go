@@ -184,8 +184,10 @@ func TestListPrincipals(t *testing.T) {
 	a.Register(Principal{Name: "lists-worker"})
 	queryOne[string](t, conn, "select pgaadauth_create_principal('lists-worker', true, false)")
 	assert.True(t, queryOne[bool](t, conn, "select pg_has_role('lists-worker', 'azure_pg_admin', 'member')"))
-	_, err := conn.Exec(t.Context(), `create schema of_administrators; create table public.of_administrators()`)
+	_, err := conn.Exec(t.Context(), `create schema of_administrators; create table public.of_administrators();
+		grant usage, create on schema public to "lists-api"`)
 	require.NoError(t, err, "as on Azure, they own the database postgres")
+	assert.True(t, queryOne[bool](t, conn, "select has_schema_privilege('lists-api', 'public', 'create')"))
 }
 
 func TestCreateDatabase(t *testing.T) {
