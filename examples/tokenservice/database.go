@@ -30,7 +30,8 @@ type connect func(ctx context.Context, d database, log *slog.Logger) (*pgxpool.P
 
 func (d database) open(ctx context.Context, connect connect, log *slog.Logger) (*pgxpool.Pool, error) {
 	if d.URL == "" {
-		return nil, errors.New("DATABASE_URL is missing: it looks like postgres://role@server.postgres.database.azure.com/tokenservice")
+		return nil, errors.New("DATABASE_URL is missing: " +
+			"it looks like postgres://role@server.postgres.database.azure.com/tokenservice")
 	}
 	return connect(ctx, d, log)
 }
@@ -54,8 +55,8 @@ func logIn(ctx context.Context, d database, log *slog.Logger) (*pgxpool.Pool, er
 // secretVariables are what a service principal with a secret needs: those of azidentity.
 var secretVariables = []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"}
 
-// credential is DefaultAzureCredential, unless a client secret is asked for or given: then whatever else it needs must be there
-// too. (DefaultAzureCredential would go on without a word to the next credential.)
+// credential is DefaultAzureCredential, unless a client secret is asked for or given: then whatever else it needs must
+// be there too. (DefaultAzureCredential would go on without a word to the next credential.)
 func credential(kind string, getenv func(string) string) (azcore.TokenCredential, error) {
 	if kind != "client-secret" && getenv("AZURE_CLIENT_SECRET") == "" {
 		return azidentity.NewDefaultAzureCredential(nil)
@@ -67,7 +68,9 @@ func credential(kind string, getenv func(string) string) (azcore.TokenCredential
 		}
 	}
 	if len(missing) > 0 {
-		return nil, fmt.Errorf("to log in to the database as a service principal with a secret, set %s too", strings.Join(missing, " and "))
+		return nil, fmt.Errorf("to log in to the database as a service principal with a secret, set %s too",
+			strings.Join(missing, " and "))
 	}
-	return azidentity.NewClientSecretCredential(getenv("AZURE_TENANT_ID"), getenv("AZURE_CLIENT_ID"), getenv("AZURE_CLIENT_SECRET"), nil)
+	return azidentity.NewClientSecretCredential(getenv("AZURE_TENANT_ID"), getenv("AZURE_CLIENT_ID"),
+		getenv("AZURE_CLIENT_SECRET"), nil)
 }

@@ -1,5 +1,5 @@
-// Tokenservice gives out access tokens to the applications that are registered with it. It keeps them in PostgreSQL, which it
-// reaches with Microsoft Entra tokens and no password. See the README.
+// Tokenservice gives out access tokens to the applications that are registered with it. It keeps them in PostgreSQL,
+// which it reaches with Microsoft Entra tokens and no password. See the README.
 package main
 
 import (

@@ -42,12 +42,18 @@ func TestCredential(t *testing.T) {
 		missing     []string
 	}{
 		{"nothing set", "default", nil, &azidentity.DefaultAzureCredential{}, nil},
-		{"a managed identity's client id", "default", map[string]string{"AZURE_CLIENT_ID": "id"}, &azidentity.DefaultAzureCredential{}, nil},
-		{"all three", "default", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
-		{"all three, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
-		{"a secret alone", "default", map[string]string{"AZURE_CLIENT_SECRET": "hush"}, nil, []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"}},
-		{"no tenant", "default", map[string]string{"AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, nil, []string{"AZURE_TENANT_ID"}},
-		{"no secret, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id"}, nil, []string{"AZURE_CLIENT_SECRET"}},
+		{"a managed identity's client id", "default", map[string]string{"AZURE_CLIENT_ID": "id"},
+			&azidentity.DefaultAzureCredential{}, nil},
+		{"all three", "default", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id",
+			"AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
+		{"all three, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id",
+			"AZURE_CLIENT_SECRET": "hush"}, &azidentity.ClientSecretCredential{}, nil},
+		{"a secret alone", "default", map[string]string{"AZURE_CLIENT_SECRET": "hush"}, nil,
+			[]string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"}},
+		{"no tenant", "default", map[string]string{"AZURE_CLIENT_ID": "id", "AZURE_CLIENT_SECRET": "hush"}, nil,
+			[]string{"AZURE_TENANT_ID"}},
+		{"no secret, asked for", "client-secret", map[string]string{"AZURE_TENANT_ID": "t", "AZURE_CLIENT_ID": "id"}, nil,
+			[]string{"AZURE_CLIENT_SECRET"}},
 		{"none, asked for", "client-secret", nil, nil, []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -58,7 +64,8 @@ func TestCredential(t *testing.T) {
 				return
 			}
 			require.Error(t, err)
-			assert.Equal(t, strings.Join(row.missing, " and "), regexp.MustCompile(`AZURE_\w+( and AZURE_\w+)*`).FindString(err.Error()))
+			assert.Equal(t, strings.Join(row.missing, " and "),
+				regexp.MustCompile(`AZURE_\w+( and AZURE_\w+)*`).FindString(err.Error()))
 			assert.NotContains(t, err.Error(), "hush")
 		})
 	}
@@ -80,7 +87,8 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 		})
 	}
 	t.Run("a password in the URL is not repeated", func(t *testing.T) {
-		err := run(context.Background(), []string{"migrate", "--database-url", "postgres://role:hush@[/tokens"}, logIn, io.Discard, io.Discard)
+		err := run(context.Background(), []string{"migrate", "--database-url", "postgres://role:hush@[/tokens"}, logIn,
+			io.Discard, io.Discard)
 		require.Error(t, err)
 		assert.NotContains(t, err.Error(), "hush")
 	})
@@ -117,7 +125,8 @@ func TestCommands(t *testing.T) {
 	shown := regexp.MustCompile(`client_id: +(\S+)\nclient_secret: +(tss_\S{56})\n`)
 
 	assert.Equal(t, "0 migrations applied\n", command(t, "migrate"))
-	created := shown.FindStringSubmatch(command(t, "principal create --name orders --permission orders:read --permission orders:write"))
+	created := shown.FindStringSubmatch(command(t,
+		"principal create --name orders --permission orders:read --permission orders:write"))
 	require.NotNil(t, created)
 	id, secret := created[1], created[2]
 	assert.Regexp(t, `orders +`+id+` +active +1 +orders:read orders:write`, command(t, "principal list"))
@@ -136,7 +145,8 @@ func TestCommands(t *testing.T) {
 	stderr, logged := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- run(serving, []string{"serve", "--migrate", "--listen", "127.0.0.1:0", "--public-url", "https://localhost", "--tls-cert-out", certificate},
+		ended <- run(serving, []string{"serve", "--migrate", "--listen", "127.0.0.1:0", "--public-url", "https://localhost",
+			"--tls-cert-out", certificate},
 			connect, io.Discard, logged)
 		logged.Close()
 	}()
@@ -156,7 +166,8 @@ func TestCommands(t *testing.T) {
 	require.NoError(t, <-ended)
 	refused, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err = run(refused, []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}, connect, io.Discard, io.Discard)
+	err = run(refused, []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}, connect,
+		io.Discard, io.Discard)
 	assert.ErrorContains(t, err, `"tokenservice" owns the audit log`)
 
 	assert.Contains(t, command(t, "key rotate"), "the new key signs from")
@@ -165,13 +176,15 @@ func TestCommands(t *testing.T) {
 	command(t, "principal delete orders")
 	assert.NotContains(t, command(t, "principal list"), "orders")
 	log := command(t, "audit")
-	for _, event := range []string{"principal.created", "principal.secret_rotated", "principal.permission_granted", "login.succeeded", "key.created", "principal.deleted"} {
+	for _, event := range []string{"principal.created", "principal.secret_rotated", "principal.permission_granted",
+		"login.succeeded", "key.created", "principal.deleted"} {
 		assert.Contains(t, log, event)
 	}
 	assert.Contains(t, log, "by tokenservice")
 	assert.NotContains(t, log, secret)
 
-	for _, line := range []string{"principal disable nobody", "principal grant " + id + " orders:read", "principal create --name x --permission everything"} {
+	for _, line := range []string{"principal disable nobody", "principal grant " + id + " orders:read",
+		"principal create --name x --permission everything"} {
 		assert.Error(t, run(ctx, strings.Fields(line), connect, io.Discard, io.Discard), line)
 	}
 }
@@ -212,7 +225,8 @@ func TestServeAsARoleThatOwnsNothing(t *testing.T) {
 	owner, err := connectAs(azure.App)(ctx, database{}, nil)
 	require.NoError(t, err)
 	defer owner.Close()
-	require.NoError(t, run(ctx, []string{"migrate", "--grant-to", runtime.Name}, connectAs(azure.App), io.Discard, io.Discard))
+	require.NoError(t, run(ctx, []string{"migrate", "--grant-to", runtime.Name}, connectAs(azure.App), io.Discard,
+		io.Discard))
 	admin, err := pgx.Connect(ctx, azure.Postgres.DSN())
 	require.NoError(t, err)
 	_, err = admin.Exec(ctx, `grant "tokens-deploy" to member`)
@@ -237,8 +251,8 @@ func TestServeAsARoleThatOwnsNothing(t *testing.T) {
 	require.NoError(t, <-ended)
 }
 
-// servingAddress reads the log until the service says where it serves, and goes on reading. It returns what came before,
-// too.
+// servingAddress reads the log until the service says where it serves, and goes on reading. It returns what came
+// before, too.
 func servingAddress(t *testing.T, log io.Reader) (address, before string) {
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {

@@ -49,7 +49,8 @@ const keyVariable = "TOKENSERVICE_KEY_ENCRYPTION_KEY"
 func sealer() (*keyring.Sealer, error) {
 	keys := os.Getenv(keyVariable)
 	if keys == "" {
-		return nil, fmt.Errorf("%s is missing: 32 bytes in base64 that seal the signing keys in the database; make them with: openssl rand -base64 32", keyVariable)
+		return nil, fmt.Errorf("%s is missing: 32 bytes in base64 that seal the signing keys in the database; "+
+			"make them with: openssl rand -base64 32", keyVariable)
 	}
 	s, err := keyring.ParseSealer(keys)
 	if err != nil {

@@ -27,7 +27,8 @@ type principal struct {
 }
 
 // withStore calls do with the database, and with who the caller is to it.
-func withStore(ctx context.Context, all *commands, connect connect, log *slog.Logger, do func(*store.Store, store.Actor) error) error {
+func withStore(ctx context.Context, all *commands, connect connect, log *slog.Logger,
+	do func(*store.Store, store.Actor) error) error {
 	pool, err := all.Database.open(ctx, connect, log)
 	if err != nil {
 		return err
@@ -46,7 +47,8 @@ type selected struct {
 }
 
 // withSelected calls do with the principal's client id as well.
-func (s selected) withSelected(ctx context.Context, all *commands, connect connect, log *slog.Logger, do func(*store.Store, store.Actor, uuid.UUID) error) error {
+func (s selected) withSelected(ctx context.Context, all *commands, connect connect, log *slog.Logger,
+	do func(*store.Store, store.Actor, uuid.UUID) error) error {
 	return withStore(ctx, all, connect, log, func(db *store.Store, by store.Actor) error {
 		id, err := uuid.Parse(s.Principal)
 		if err != nil {
@@ -79,7 +81,8 @@ type createPrincipal struct {
 }
 
 // Run is the command.
-func (c *createPrincipal) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger, stdout io.Writer) error {
+func (c *createPrincipal) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger,
+	stdout io.Writer) error {
 	return withStore(ctx, all, connect, log, func(db *store.Store, by store.Actor) error {
 		s, hash, err := newSecret(ctx)
 		if err != nil {
@@ -98,7 +101,8 @@ type listPrincipals struct {
 }
 
 // Run is the command.
-func (c *listPrincipals) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger, stdout io.Writer) error {
+func (c *listPrincipals) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger,
+	stdout io.Writer) error {
 	return withStore(ctx, all, connect, log, func(db *store.Store, _ store.Actor) error {
 		found, err := db.Principals(ctx)
 		if err != nil {
@@ -116,7 +120,8 @@ func (c *listPrincipals) Run(ctx context.Context, all *commands, connect connect
 			if p.DisabledAt != nil {
 				state = "disabled"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", p.Name, p.ClientID, state, len(p.Secrets), strings.Join(p.Permissions, " "))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\n", p.Name, p.ClientID, state, len(p.Secrets),
+				strings.Join(p.Permissions, " "))
 		}
 		return table.Flush()
 	})
@@ -128,7 +133,8 @@ type rotateSecret struct {
 }
 
 // Run is the command.
-func (c *rotateSecret) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger, stdout io.Writer) error {
+func (c *rotateSecret) Run(ctx context.Context, all *commands, connect connect, log *slog.Logger,
+	stdout io.Writer) error {
 	return c.withSelected(ctx, all, connect, log, func(db *store.Store, by store.Actor, id uuid.UUID) error {
 		s, hash, err := newSecret(ctx)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
@@ -25,6 +26,8 @@ type serve struct {
 	TLSCert    string   `name:"tls-cert" env:"TOKENSERVICE_TLS_CERT" help:"Certificate chain, PEM. Without one a certificate is made at start-up."`
 	TLSKey     string   `name:"tls-key" env:"TOKENSERVICE_TLS_KEY" help:"Its private key, PEM."`
 	TLSCertOut string   `name:"tls-cert-out" type:"path" help:"Where to write the certificate that was made at start-up, for clients to trust."`
+	MaxConns   int      `name:"max-connections" default:"1024" env:"TOKENSERVICE_MAX_CONNECTIONS" help:"Of all clients, at once."`
+	PerAddress int      `name:"max-connections-per-address" default:"128" env:"TOKENSERVICE_MAX_CONNECTIONS_PER_ADDRESS" help:"Of one address, at once."`
 	Migrate    bool     `env:"TOKENSERVICE_MIGRATE" help:"For trying out: bring the schema up to date first, and serve as its owner."`
 }
 
@@ -58,8 +61,8 @@ func (c *serve) Run(ctx context.Context, all *commands, connect connect, log *sl
 	return replica.Serve(ctx, listener, certificate)
 }
 
-// prepare brings the schema up to date, if that is asked for, and refuses to serve as a role that could change the audit
-// log, unless it is the one that was to migrate.
+// prepare brings the schema up to date, if that is asked for, and refuses to serve as a role that could change the
+// audit log, unless it is the one that was to migrate.
 func (c *serve) prepare(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 	if c.Migrate {
 		if _, err := store.Migrate(ctx, pool); err != nil {
@@ -84,6 +87,7 @@ func (c *serve) prepare(ctx context.Context, pool *pgxpool.Pool, log *slog.Logge
 func (c *serve) config() (service.Config, error) {
 	config := service.DefaultConfig()
 	config.OAuth.PublicURL, config.OAuth.Tenant, config.OAuth.Audiences = c.PublicURL, c.Tenant, c.Audience
+	config.Connections = connections.Limits{Total: c.MaxConns, PerAddress: c.PerAddress}
 	var err error
 	config.Sealer, err = sealer()
 	return config, err

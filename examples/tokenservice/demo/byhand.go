@@ -5,7 +5,8 @@ import (
 	"fmt"
 )
 
-// tryByHand prints the commands with which a person can try the service, and with keep leaves it running until ctx ends.
+// tryByHand prints the commands with which a person can try the service, and with keep leaves it running until ctx
+// ends.
 func (d *demo) tryByHand(ctx context.Context, keep bool) {
 	if ctx.Err() != nil {
 		return
@@ -35,10 +36,15 @@ func (d *demo) commandsFor(url, other string) string {
   # Use the access token.
   get -H "Authorization: Bearer $ACCESS" "$SERVICE/v1/me" | jq .
   get -H "Authorization: Bearer $ACCESS" "$SERVICE/v1/principals" | jq .
-  get -H "Authorization: Bearer $ACCESS" --json '{"name":"orders","permissions":["orders:read"]}' "$SERVICE/v1/principals" | jq .
+  get -H "Authorization: Bearer $ACCESS" --json '{"name":"orders","permissions":["orders:read"]}' \
+    "$SERVICE/v1/principals" | jq .
 
-  # Refresh twice at once: the same refresh token comes of it. Ten seconds later it is reuse: all that came of it is revoked.
-  refresh() { get -u "$ID:$SECRET" -d grant_type=refresh_token -d "refresh_token=$REFRESH" "$SERVICE/tokenservice/oauth2/v2.0/token"; }
+  # Use a refresh token twice at once: both answers have the same next one. Ten seconds later that is reuse: it ends the
+  # token and all that came from it.
+  refresh() {
+    get -u "$ID:$SECRET" -d grant_type=refresh_token -d "refresh_token=$REFRESH" \
+      "$SERVICE/tokenservice/oauth2/v2.0/token"
+  }
   refresh | jq .; refresh | jq .
   sleep 11; refresh | jq .
 

@@ -41,49 +41,57 @@ type demo struct {
 }
 
 // newDemo starts the replicas and registers the clients.
-func newDemo(ctx context.Context, s settings, azure *localazure.Services, display *liveline.Display) (d *demo, err error) {
-	d = &demo{settings: s, display: display}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.stop())
-		}
-	}()
+func newDemo(ctx context.Context, s settings, azure *localazure.Services, display *liveline.Display) (*demo, error) {
+	d := &demo{settings: s, display: display}
+	if err := d.start(ctx, azure); err != nil {
+		return nil, errors.Join(err, d.stop())
+	}
+	return d, nil
+}
+
+func (d *demo) start(ctx context.Context, azure *localazure.Services) (err error) {
 	config := service.DefaultConfig() // the real hashes, too
 	config.OAuth.Audiences = []string{ownAudience}
-	if d.cluster, err = localservice.New(ctx, azure, config, logTo(display)); err != nil {
-		return d, err
+	if d.cluster, err = localservice.New(ctx, azure, config, logTo(d.display)); err != nil {
+		return err
 	}
+	var urls []string
 	for range replicas {
 		replica, err := d.cluster.StartReplica(ctx, func(c *pgxpool.Config) { c.MaxConns = maxConns })
 		if err != nil {
-			return d, fmt.Errorf("starting a replica: %w", err)
+			return fmt.Errorf("starting a replica: %w", err)
 		}
 		d.replicas = append(d.replicas, replica)
+		urls = append(urls, replica.URL)
 	}
 	if err := d.writeCertificate(); err != nil {
-		return d, err
+		return err
+	}
+	clients, err := d.register(ctx)
+	if err != nil {
+		return err
 	}
 	d.client = d.cluster.Client()
+	d.load = newLoad(d.client, urls, clients)
+	d.outage = &outage{life: d.settings.tokenLife, azure: azure, replicas: d.replicas, load: d.load, http: d.client}
+	d.load.excuses = d.outage.excuses
+	return nil
+}
+
+// register registers the visitor, and returns the clients of the load.
+func (d *demo) register(ctx context.Context) (clients []localservice.Registration, err error) {
 	pool := d.replicas[0].Pool
 	if d.visitor, err = d.cluster.Register(ctx, pool, "you", "principals:admin"); err != nil {
-		return d, err
+		return nil, err
 	}
-	var clients []localservice.Registration
-	for n := range s.clients {
+	for n := range d.settings.clients {
 		registered, err := d.cluster.Register(ctx, pool, fmt.Sprintf("client %d", n+1), "orders:read")
 		if err != nil {
-			return d, err
+			return nil, err
 		}
 		clients = append(clients, registered)
 	}
-	urls := make([]string, replicas)
-	for i, replica := range d.replicas {
-		urls[i] = replica.URL
-	}
-	d.load = newLoad(d.client, urls, clients)
-	d.outage = &outage{life: s.tokenLife, azure: azure, replicas: d.replicas, load: d.load, http: d.client}
-	d.load.excuses = d.outage.excuses
-	return d, nil
+	return clients, nil
 }
 
 // logTo returns a logger of what the service warns of, above the live line. Long errors are shortened.
@@ -123,7 +131,7 @@ func (d *demo) stop() error {
 	return errors.Join(errs...)
 }
 
-// show runs the load with its display, and gives the verdict. It returns whether all went well.
+// show runs the load with its display, and gives the verdict. It reports whether all went well.
 func (d *demo) show(ctx context.Context) bool {
 	d.display.Print(d.header())
 	start := time.Now()

@@ -8,8 +8,8 @@ import (
 	"github.com/aadpool/aadpool/examples/internal/liveline"
 )
 
-// columns are the words above the lines of [demo.line]. Latencies are those of requests for tokens in the second that has
-// just passed.
+// columns are the words above the lines of [demo.line]. Latencies are those of requests for tokens in the second that
+// has just passed.
 const columns = "   time logins refreshes api calls  503 failed  p50 ms  p99 ms conns db tokens"
 
 // rotationPoll is how often the display looks for a new token.
@@ -42,7 +42,7 @@ func (d *demo) watch(ctx context.Context, start time.Time) {
 	}
 }
 
-// showRotations tells of tokens that were not there before.
+// showRotations prints renewals that it has not printed before.
 func (d *demo) showRotations(seen []int64, elapsed time.Duration) {
 	for i, replica := range d.replicas {
 		if n := rotations(replica); n > seen[i] {

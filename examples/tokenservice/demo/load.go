@@ -23,7 +23,7 @@ const (
 	// meanPause is how long a client rests between two requests: eight of them then keep one core of two busy with hashes.
 	meanPause = 150 * time.Millisecond
 
-	// A client uses its access token a few times, refreshes it, and logs in anew after a few refreshes.
+	// A client uses its access token a few times, refreshes it, and logs in again after a few refreshes.
 	usesPerToken     = 3
 	refreshesPerTurn = 5
 
@@ -110,7 +110,8 @@ type errUnavailable struct {
 }
 
 // token gets tokens. While the service is excused it comes back when the service says so, with the same request.
-func (l *load) token(ctx context.Context, client localservice.Registration, kind kind, form url.Values) (tokens, error) {
+func (l *load) token(ctx context.Context, client localservice.Registration, kind kind,
+	form url.Values) (tokens, error) {
 	for {
 		var t tokens
 		start := time.Now()
@@ -158,7 +159,7 @@ func (l *load) use(client localservice.Registration, access string) error {
 
 func (l *load) anyReplica() string { return l.urls[rand.N(len(l.urls))] }
 
-// send makes a request to its end, whether or not the load is to end meanwhile.
+// send finishes a request even if the load ends meanwhile.
 func (l *load) send(r *http.Request, into any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
 	defer cancel()

@@ -1,14 +1,14 @@
-// The demo runs two replicas of the token service on one database, under steady load, while the access tokens that they log in
-// to the database with are renewed three times and more, and then while Entra is down until these tokens have ended. See
-// [summary.failures] for what would make it fail.
+// The demo runs two replicas of the token service on one database, under steady load, while the access tokens that
+// they log in to the database with are renewed three times and more, and then while Entra is down until these tokens
+// have ended. See [summary.failures] for what would make it fail.
 //
 // Everything runs on this machine: a PostgreSQL of its own, behind the stand-ins of aadpooltest for Azure Database for
 // PostgreSQL and for Entra ID. The service, its pool and its credential are the real ones.
 //
 //	go run ./demo [-duration 56s] [-clients 8] [-token-life 16s]
 //
-// The exit status is 0 if all went well, 1 if not, and 2 if an argument is wrong. Ctrl-C ends it early. With KEEP=1 in the
-// environment the service goes on until Ctrl-C, for the commands that are printed at the end.
+// The exit status is 0 if all went well, 1 if not, and 2 if an argument is wrong. Ctrl-C ends it early. With KEEP=1 in
+// the environment the service goes on until Ctrl-C, for the commands that are printed at the end.
 package main
 
 import (
@@ -62,7 +62,8 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 	flags.SetOutput(usage)
 	flags.DurationVar(&s.duration, "duration", 56*time.Second, "how long the load lasts before the outage")
 	flags.IntVar(&s.clients, "clients", 8, "how many clients make the load")
-	flags.DurationVar(&s.tokenLife, "token-life", 16*time.Second, "how long an access token for the database lives, in whole seconds")
+	flags.DurationVar(&s.tokenLife, "token-life", 16*time.Second,
+		"how long an access token for the database lives, in whole seconds")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
@@ -72,7 +73,8 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 	case s.tokenLife < minTokenLife || s.tokenLife%time.Second != 0:
 		return s, fmt.Errorf("-token-life %s: must be whole seconds, %s or more", s.tokenLife, minTokenLife)
 	case s.duration < rotationsDue*s.tokenLife+s.tokenLife/2:
-		return s, fmt.Errorf("-duration %s: must be three and a half token lives or more, to see %d rotations", s.duration, rotationsDue)
+		return s, fmt.Errorf("-duration %s: must be three and a half token lives or more, to see %d rotations", s.duration,
+			rotationsDue)
 	case s.clients < 1 || s.clients > maxClients:
 		return s, fmt.Errorf("-clients %d: must be from 1 to %d", s.clients, maxClients)
 	}

@@ -21,7 +21,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDemo(t *testing.T) {
 	var out, errors bytes.Buffer
-	code := run(context.Background(), []string{"-duration", "14s", "-clients", "2", "-token-life", "4s"}, false, &out, &errors)
+	code := run(context.Background(), []string{"-duration", "14s", "-clients", "2", "-token-life", "4s"}, false, &out,
+		&errors)
 	t.Log(out.String())
 	require.Zero(t, code, errors.String())
 	assert.Contains(t, out.String(), "PASS")
@@ -65,9 +66,11 @@ func TestArguments(t *testing.T) {
 func TestFailures(t *testing.T) {
 	good := func() summary {
 		now := time.Now()
-		return summary{elapsed: time.Minute, tally: tally{logins: 2, refreshes: 3, uses: 4, refused: 5}, rotations: []int64{3, 4},
-			audited: audited{2, 3, 0}, probe: probe{errors.New("no token; next try in 2s"), time.Millisecond},
-			outage: outageTimes{now, now.Add(3 * time.Second), now.Add(9 * time.Second), now.Add(11 * time.Second), now.Add(15 * time.Second)}}
+		return summary{elapsed: time.Minute, tally: tally{logins: 2, refreshes: 3, uses: 4, refused: 5},
+			rotations: []int64{3, 4},
+			audited:   audited{2, 3, 0}, probe: probe{errors.New("no token; next try in 2s"), time.Millisecond},
+			outage: outageTimes{now, now.Add(3 * time.Second), now.Add(9 * time.Second), now.Add(11 * time.Second),
+				now.Add(15 * time.Second)}}
 	}
 	require.Empty(t, good().failures())
 	assert.Contains(t, good().table(), "3 and 4")
@@ -78,21 +81,28 @@ func TestFailures(t *testing.T) {
 		change func(*summary)
 		want   string
 	}{
-		{"a request failed", func(s *summary) { s.failed, s.firstError = 1, errors.New("503\n") }, "1 of 9 requests failed; the first: 503"},
+		{"a request failed", func(s *summary) { s.failed, s.firstError = 1, errors.New("503\n") },
+			"1 of 9 requests failed; the first: 503"},
 		{"a login is lost", func(s *summary) { s.audited.logins = 1 }, "2 logins were answered, and the audit log has 1"},
-		{"a refresh is lost", func(s *summary) { s.audited.refreshes = 4 }, "3 refreshes were answered, and the audit log has 4"},
+		{"a refresh is lost", func(s *summary) { s.audited.refreshes = 4 },
+			"3 refreshes were answered, and the audit log has 4"},
 		{"a token was taken for reused", func(s *summary) { s.audited.reused = 1 }, "1 refresh tokens were taken for reused"},
-		{"too few rotations", func(s *summary) { s.rotations[1] = 2 }, "replica 2 renewed its token for the database 2 times, and there must be 3"},
+		{"too few rotations", func(s *summary) { s.rotations[1] = 2 },
+			"replica 2 renewed its token for the database 2 times, and there must be 3"},
 		{"no outage", func(s *summary) { s.outage = outageTimes{} }, "Entra was not taken down and back up"},
 		{"an outage without effect", func(s *summary) { s.refused = 0 }, "the outage had no effect"},
-		{"a slow refusal", func(s *summary) { s.slowestRefusal = 5 * time.Second }, "a request was refused after 5s, and not at once"},
-		{"a slow connection", func(s *summary) { s.probe.took = 5 * time.Second }, "a connection without a token failed after 5s"},
+		{"a slow refusal", func(s *summary) { s.slowestRefusal = 5 * time.Second },
+			"a request was refused after 5s, and not at once"},
+		{"a slow connection", func(s *summary) { s.probe.took = 5 * time.Second },
+			"a connection without a token failed after 5s"},
 		{"a connection without a token", func(s *summary) { s.probe.err = nil }, "does not say when the next try is"},
 		{"an error without a time", func(s *summary) { s.probe.err = errors.New("no") }, "does not say when the next try is"},
 		{"not back", func(s *summary) { s.outage.ready = time.Time{} }, "the replicas were not ready within 10s of Entra"},
-		{"a client that is not served again", func(s *summary) { s.outage.served = time.Time{} }, "some clients were not served within 15s"},
+		{"a client that is not served again", func(s *summary) { s.outage.served = time.Time{} },
+			"some clients were not served within 15s"},
 		{"nothing was done", func(s *summary) { s.tally, s.audited = tally{refused: 5}, audited{} }, "no request was made"},
-		{"the audit log is away", func(s *summary) { s.auditErr = errors.New("away") }, "the audit log could not be read: away"},
+		{"the audit log is away", func(s *summary) { s.auditErr = errors.New("away") },
+			"the audit log could not be read: away"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := good()

@@ -56,8 +56,8 @@ type probe struct {
 	took time.Duration
 }
 
-// run takes Entra down until the replicas' tokens have ended, and back up. It returns when the clients are served again,
-// or are not in time, or ctx ends.
+// run takes Entra down until the replicas' tokens have ended, and back up. It returns when the clients are served
+// again, or are not in time, or ctx ends.
 func (o *outage) run(ctx context.Context) {
 	if !waitUntil(ctx, 2*o.life, func() bool { return o.freshTokens(ctx) }) {
 		return
@@ -92,7 +92,7 @@ func (o *outage) run(ctx context.Context) {
 	}
 }
 
-// reach notes that something has happened, and tells of it.
+// reach records the time of an event, and prints it.
 func (o *outage) reach(at *time.Time, format string, args ...any) {
 	o.mu.Lock()
 	*at = time.Now()
@@ -150,7 +150,8 @@ func (o *outage) tryToConnect(ctx context.Context) {
 	o.mu.Lock()
 	o.probe = probe{err, took}
 	o.mu.Unlock()
-	o.tell(fmt.Sprintf("Both have ended. A new connection fails after %.1f ms: %s", milliseconds(took), shortened(oneLine(err))))
+	o.tell(fmt.Sprintf("Both have ended. A new connection fails after %.1f ms: %s", milliseconds(took),
+		shortened(oneLine(err))))
 }
 
 // shortened leaves out the middle of a long text: azidentity's errors quote the whole answer.

@@ -32,7 +32,8 @@ type summary struct {
 type audited struct{ logins, refreshes, reused int64 }
 
 func (d *demo) summarize(ctx context.Context, elapsed time.Duration, interrupted bool) summary {
-	s := summary{elapsed: elapsed, interrupted: interrupted, tally: d.load.end(), outage: d.outage.times, probe: d.outage.probe}
+	s := summary{elapsed: elapsed, interrupted: interrupted, tally: d.load.end(), outage: d.outage.times,
+		probe: d.outage.probe}
 	for _, replica := range d.replicas {
 		stats := replica.Hook.Stats()
 		s.rotations = append(s.rotations, rotations(replica))
@@ -67,14 +68,16 @@ func (s summary) failures() reasons {
 		r.add(true, "the audit log could not be read: %s", oneLine(s.auditErr))
 	} else if s.failed == 0 {
 		r.add(s.audited.logins != s.logins, "%d logins were answered, and the audit log has %d", s.logins, s.audited.logins)
-		r.add(s.audited.refreshes != s.refreshes, "%d refreshes were answered, and the audit log has %d", s.refreshes, s.audited.refreshes)
+		r.add(s.audited.refreshes != s.refreshes, "%d refreshes were answered, and the audit log has %d", s.refreshes,
+			s.audited.refreshes)
 	}
 	r.add(s.audited.reused > 0, "%d refresh tokens were taken for reused", s.audited.reused)
 	if s.interrupted {
 		return r
 	}
 	for i, n := range s.rotations {
-		r.add(n < rotationsDue, "replica %d renewed its token for the database %d times, and there must be %d", i+1, n, rotationsDue)
+		r.add(n < rotationsDue, "replica %d renewed its token for the database %d times, and there must be %d", i+1, n,
+			rotationsDue)
 	}
 	return append(r, s.outageFailures()...)
 }
@@ -121,7 +124,8 @@ func (s summary) table() string {
 	row("logins answered / in the audit log", "%d / %d", s.logins, s.audited.logins)
 	row("refreshes answered / in the audit log", "%d / %d", s.refreshes, s.audited.refreshes)
 	row("API calls answered", "%d", s.uses)
-	row("latency of requests for tokens, p50 / p99 / max", "%.1f / %.1f / %.1f ms", milliseconds(s.p50), milliseconds(s.p99), milliseconds(s.max))
+	row("latency of requests for tokens, p50 / p99 / max", "%.1f / %.1f / %.1f ms", milliseconds(s.p50),
+		milliseconds(s.p99), milliseconds(s.max))
 	row("connects that waited for a token, after the first", "%d", s.waited)
 	row("connections retired before their token's end", "%d", s.retired)
 	s.outageRows(row)
@@ -135,8 +139,10 @@ func (s summary) outageRows(row func(name, format string, args ...any)) {
 	if o.back.IsZero() {
 		return
 	}
-	row("Entra was down, with tokens that were good / without", "%s / %s", seconds(o.ended.Sub(o.down)), seconds(o.back.Sub(o.ended)))
-	row("requests for tokens answered by 503 and Retry-After", "%d, the slowest after %.1f ms", s.refused, milliseconds(s.slowestRefusal))
+	row("Entra was down, with tokens that were good / without", "%s / %s", seconds(o.ended.Sub(o.down)),
+		seconds(o.back.Sub(o.ended)))
+	row("requests for tokens answered by 503 and Retry-After", "%d, the slowest after %.1f ms", s.refused,
+		milliseconds(s.slowestRefusal))
 	if !o.ready.IsZero() {
 		row("both replicas ready after Entra was back", "%s", seconds(o.ready.Sub(o.back)))
 	}
@@ -168,6 +174,7 @@ func (s summary) praise() string {
 	if s.outage.served.IsZero() {
 		return text
 	}
-	return text + fmt.Sprintf(".\n      Entra was down for %s: unnoticed while the tokens were good; ready %s after it was back, nothing lost",
+	return text + fmt.Sprintf(".\n      Entra was down for %s: unnoticed while the tokens were good; "+
+		"ready %s after it was back, nothing lost",
 		seconds(s.outage.back.Sub(s.outage.down)), seconds(s.outage.ready.Sub(s.outage.back)))
 }

@@ -16,8 +16,8 @@ func FromContext(ctx context.Context) (Claims, bool) {
 	return claims, ok
 }
 
-// Authenticated lets requests through to next that carry a good access token, whatever its permissions. It answers others as
-// https://www.rfc-editor.org/rfc/rfc6750#section-3 says.
+// Authenticated lets requests through to next that carry a good access token, whatever its permissions. It answers
+// others as https://www.rfc-editor.org/rfc/rfc6750#section-3 says.
 func (v *Verifier) Authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, ok := bearerToken(r)

@@ -1,11 +1,12 @@
 // Package resource lets a service accept the token service's access tokens: it verifies them, and requires permissions.
 //
-//	verifier, err := resource.Discover(ctx, http.DefaultClient, "https://tokens.example.com/tokenservice/v2.0", "api://orders")
+//	verifier, err := resource.Discover(ctx, http.DefaultClient,
+//		"https://tokens.example.com/tokenservice/v2.0", "api://orders")
 //	…
 //	mux.Handle("GET /orders", verifier.Require("orders:read", listOrders))
 //
-// A token is verified with the issuer's published keys, which are kept in memory: no request is made for it, but where the
-// keys have been rotated.
+// A token is verified with the issuer's published keys, which are kept in memory. Only a rotation of the keys causes a
+// request.
 package resource
 
 import (
@@ -33,15 +34,16 @@ const (
 	clockDifference = 30 * time.Second
 )
 
-// algorithms is what signatures are made with. That there is only an asymmetric one leaves no room for alg=none, nor for
-// a signature made with the public key as the secret of an HMAC: https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
+// algorithms are those of signatures. There is an asymmetric one only, so that alg=none is refused, and an HMAC with the
+// public key as its secret:
+// https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256}
 
 // Why a token is not accepted. Errors of [Verifier.Verify] wrap one of these, and never hold the token.
 var (
 	// ErrInvalidToken: no access token, not signed by the issuer, not for this audience, or expired.
 	ErrInvalidToken = errors.New("the access token is not valid")
-	// ErrKeysUnavailable: the issuer's keys could not be had, so that it is not known whether the token is good.
+	// ErrKeysUnavailable: the issuer's keys could not be read, so that the token could not be verified.
 	ErrKeysUnavailable = errors.New("the issuer's keys are not available")
 )
 
@@ -52,7 +54,7 @@ type Claims struct {
 	Roles    []string `json:"roles"`
 }
 
-// Allows tells whether the token has the permission.
+// Allows reports whether the token has the permission.
 func (c Claims) Allows(permission string) bool { return slices.Contains(c.Roles, permission) }
 
 // A Verifier verifies access tokens of one issuer for one audience. Its methods may be called from several goroutines.
@@ -66,8 +68,8 @@ func NewVerifier(issuer, audience string, keys oidc.KeySet) *Verifier {
 	return &Verifier{issuer, audience, keys}
 }
 
-// Discover returns a Verifier that gets the keys from where the issuer's discovery document says, by httpClient. They are
-// got when they are first needed, and again when a token names one that is not known.
+// Discover returns a Verifier that fetches the keys by httpClient, from the URL in the issuer's discovery document. It
+// does so at the first use, and again for a token whose key it does not know.
 func Discover(ctx context.Context, httpClient *http.Client, issuer, audience string) (*Verifier, error) {
 	document, err := client.Discover(ctx, issuer, httpClient)
 	if err != nil {
@@ -108,7 +110,7 @@ func checkType(header jose.Header) error {
 	return nil
 }
 
-// keyError tells a signature that is wrong from keys that could not be had.
+// keyError distinguishes a wrong signature from keys that could not be read.
 func keyError(err error) error {
 	if errors.Is(err, jose.ErrCryptoFailure) || errors.Is(err, oidc.ErrKeyNone) || errors.Is(err, oidc.ErrKeyMultiple) {
 		return invalid("its signature is not the issuer's")

@@ -37,7 +37,8 @@ func (k oneKey) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) (
 }
 
 func (k oneKey) sign(t *testing.T, typ string, payload []byte) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: k.private}, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: k.private},
+		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
 	require.NoError(t, err)
 	signed, err := signer.Sign(payload)
 	require.NoError(t, err)
@@ -67,7 +68,8 @@ func TestVerify(t *testing.T) {
 		{"an access token", "at+jwt", nil, ""},
 		{"its type in full", "application/at+jwt", nil, ""},
 		{"one of several audiences", "at+jwt", map[string]any{"aud": []string{"api://billing", audience}}, ""},
-		{"an issuer's clock that is a little ahead", "at+jwt", map[string]any{"nbf": at(20 * time.Second), "iat": at(20 * time.Second)}, ""},
+		{"an issuer's clock that is a little ahead", "at+jwt", map[string]any{"nbf": at(20 * time.Second),
+			"iat": at(20 * time.Second)}, ""},
 		{"without roles", "at+jwt", map[string]any{"roles": nil}, ""},
 
 		{"another kind of JWT", "JWT", nil, "its type is not at+jwt"},
@@ -76,7 +78,8 @@ func TestVerify(t *testing.T) {
 		{"for ever", "at+jwt", map[string]any{"exp": nil}, "it has expired"},
 		{"not yet", "at+jwt", map[string]any{"nbf": at(2 * time.Minute)}, "it is not valid yet"},
 		{"issued later", "at+jwt", map[string]any{"iat": at(2 * time.Minute)}, "it is not valid yet"},
-		{"another tenant's", "at+jwt", map[string]any{"iss": "https://tokens.example.com/other/v2.0"}, "it is another issuer's"},
+		{"another tenant's", "at+jwt", map[string]any{"iss": "https://tokens.example.com/other/v2.0"},
+			"it is another issuer's"},
 		{"no issuer's", "at+jwt", map[string]any{"iss": nil}, "it is another issuer's"},
 		{"for another audience", "at+jwt", map[string]any{"aud": "api://billing"}, "it is for another audience"},
 		{"for no audience", "at+jwt", map[string]any{"aud": nil}, "it is for another audience"},
@@ -115,7 +118,8 @@ func TestVerify(t *testing.T) {
 	t.Run("keys that cannot be had", func(t *testing.T) {
 		payload, err := json.Marshal(good)
 		require.NoError(t, err)
-		_, err = NewVerifier(issuer, audience, oneKey{err: errors.New("connection refused")}).Verify(context.Background(), key.sign(t, "at+jwt", payload))
+		_, err = NewVerifier(issuer, audience, oneKey{err: errors.New("connection refused")}).Verify(context.Background(),
+			key.sign(t, "at+jwt", payload))
 		assert.ErrorIs(t, err, ErrKeysUnavailable)
 		assert.NotErrorIs(t, err, ErrInvalidToken)
 	})

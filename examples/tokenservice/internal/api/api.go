@@ -20,10 +20,10 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/resource"
 )
 
-// AdminPermission is what the administration of principals needs. Who has it can give it to others.
+// AdminPermission is needed to administer principals. Who has it can give it to others.
 const AdminPermission = "principals:admin"
 
-// DefaultOverlap is how long the secret before goes on to be valid after a rotation.
+// DefaultOverlap is how long the previous secret stays valid after a rotation.
 const DefaultOverlap = 24 * time.Hour
 
 // maxBody is many times what any request needs.
@@ -61,8 +61,8 @@ func (a *API) Register(mux *http.ServeMux) {
 // an endpoint returns what to answer with, or nil for nothing.
 type endpoint func(r *http.Request, by store.Actor) (any, error)
 
-// administrators asks the database whether the administrator still is one: what takes that away from someone must not wait
-// for the end of an access token with which it could be undone.
+// administrators checks in the database that the caller still is an administrator. One who is removed could otherwise
+// undo that with the rest of an access token.
 func (a *API) administrators(serve endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		claims, _ := resource.FromContext(r.Context())
@@ -110,7 +110,7 @@ var (
 	errNoSuchID         = errors.New("the id of a principal is a UUID")
 )
 
-// fail answers with an error of the form that OAuth's have.
+// fail answers with an error in the form of OAuth.
 func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status, code, description := http.StatusInternalServerError, "server_error", "the request could not be completed"
 	var tooLarge *http.MaxBytesError
@@ -128,7 +128,8 @@ func (a *API) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status, code, description = http.StatusBadRequest, "invalid_request", err.Error()
 	case store.Unavailable(err), errors.Is(err, context.Canceled):
 		w.Header().Set("Retry-After", "5")
-		status, code, description = http.StatusServiceUnavailable, "temporarily_unavailable", "the service is not available; try again later"
+		status, code = http.StatusServiceUnavailable, "temporarily_unavailable"
+		description = "the service is not available; try again later"
 	}
 	if status >= http.StatusInternalServerError {
 		a.log.WarnContext(r.Context(), "a request failed", slog.String("route", r.Pattern), slog.Any("error", err))

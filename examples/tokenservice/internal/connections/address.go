@@ -2,8 +2,8 @@ package connections
 
 import "net/netip"
 
-// Address returns the address in an address and port, such as an http.Request's RemoteAddr, or the zero Addr if there is
-// none in it.
+// Address returns the address in an address and port, such as an http.Request's RemoteAddr, or the zero Addr if there
+// is none in it.
 func Address(remote string) netip.Addr {
 	addrPort, err := netip.ParseAddrPort(remote)
 	if err != nil {

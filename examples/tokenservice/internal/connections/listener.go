@@ -1,9 +1,9 @@
 // Package connections bounds how many connections a server has open: of one address, and in all.
 //
-// Where there is no room, the connection that has waited longest is closed for the new one. A connection waits while no
-// request on it is being worked on: in its TLS handshake, between requests, and while its client sends a request. So
-// clients that open connections and do nothing take room from each other only, and those that send a request at once are
-// served.
+// Where there is no room, the connection that has waited longest is closed for the new one. A connection waits while
+// no request on it is being worked on: in its TLS handshake, between requests, and while its client sends a request.
+// So clients that open connections and do nothing take room from each other only, and those that send a request at
+// once are served.
 package connections
 
 import (

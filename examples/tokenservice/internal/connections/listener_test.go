@@ -88,7 +88,8 @@ func TestTheLongestWaitingMakesRoom(t *testing.T) {
 		{"of all", Limits{3, 10}, []string{other, attacker, attacker}, nil, nil, attacker, 0},
 		{"not one with a request", Limits{10, 2}, []string{attacker, attacker}, []int{0}, nil, attacker, 1},
 		{"not one that had a request since", Limits{10, 2}, []string{attacker, attacker}, nil, []int{0}, attacker, 1},
-		{"in the order of their last requests", Limits{10, 3}, []string{attacker, attacker, attacker}, nil, []int{2, 0, 1}, attacker, 2},
+		{"in the order of their last requests", Limits{10, 3}, []string{attacker, attacker, attacker}, nil, []int{2, 0, 1},
+			attacker, 2},
 		{"of an IPv6 network", Limits{10, 2}, []string{"2001:db8::1", "2001:db8::2"}, nil, nil, "2001:db8::3", 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -1,8 +1,8 @@
-// Package keyring has the keys that access tokens are signed with. They are in the database, so that all replicas sign and
-// verify with the same ones; each replica holds a copy in memory, and asks the database for nothing when it signs or verifies.
+// Package keyring has the keys that access tokens are signed with. They are in the database, so that all replicas use
+// the same ones. Each replica holds a copy in memory: to sign or verify it does not ask the database.
 //
-// A key goes through three times: it is published before it signs, so that everyone who verifies knows it by then; it signs
-// until a newer one does; and it is published until the last token that it signed has ended.
+// A key has three phases. It is published before it signs, so that everyone who verifies knows it by then. It signs until
+// a newer one does. It stays published until the last token that it signed has expired.
 package keyring
 
 import (
@@ -23,7 +23,8 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
 
-// Algorithm is RS256, which everyone who verifies access tokens supports: https://www.rfc-editor.org/rfc/rfc9068#section-2.1.
+// Algorithm is RS256, which everyone who verifies access tokens supports:
+// https://www.rfc-editor.org/rfc/rfc9068#section-2.1.
 const Algorithm = jose.RS256
 
 const rsaBits = 2048 // https://www.rfc-editor.org/rfc/rfc7518#section-3.3
@@ -65,7 +66,7 @@ func New(store Store, sealer *Sealer, schedule Schedule) *Keyring {
 	return &Keyring{store: store, sealer: sealer, schedule: schedule}
 }
 
-// Maintain makes a key if one is due, and reads those that there are. It is to be called regularly.
+// Maintain makes a key if one is due, and loads all keys. Call it regularly.
 func (k *Keyring) Maintain(ctx context.Context) error {
 	if err := k.Load(ctx); err != nil {
 		return err
@@ -92,7 +93,7 @@ func (k *Keyring) Maintain(ctx context.Context) error {
 
 var actor = store.Actor{Name: "tokenservice"}
 
-// Rotate makes a key now, which signs once everyone knows it.
+// Rotate makes a key now. It signs once everyone knows it.
 func (k *Keyring) Rotate(ctx context.Context, by store.Actor) (signsFrom time.Time, err error) {
 	signsFrom = time.Now().Add(k.schedule.Lead)
 	return signsFrom, k.store.AddSigningKey(ctx, by, func([]store.SigningKey) (*store.SigningKey, error) {
@@ -100,7 +101,7 @@ func (k *Keyring) Rotate(ctx context.Context, by store.Actor) (signsFrom time.Ti
 	})
 }
 
-// due tells whether a key is to be made, and from when it is to sign: at once if nothing else can.
+// due reports whether a new key is needed, and from when it signs: at once if no other can.
 func (k *Keyring) due(keys []key, now time.Time) (bool, time.Time) {
 	newest := time.Time{}
 	for _, key := range keys {
@@ -184,7 +185,8 @@ func (k *Keyring) openOne(s store.SigningKey) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	opened := key{SigningKey: s, public: jose.JSONWebKey{Key: public, KeyID: s.ID, Algorithm: string(Algorithm), Use: oidc.KeyUseSignature}}
+	opened := key{SigningKey: s, public: jose.JSONWebKey{Key: public, KeyID: s.ID, Algorithm: string(Algorithm),
+		Use: oidc.KeyUseSignature}}
 	der, err := k.sealer.open(s.SealedPrivate, s.ID)
 	if errors.Is(err, errOtherKey) {
 		return opened, nil // good to verify with
@@ -196,7 +198,8 @@ func (k *Keyring) openOne(s store.SigningKey) (key, error) {
 	if err != nil {
 		return key{}, err
 	}
-	options := (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", s.ID) // https://www.rfc-editor.org/rfc/rfc9068#section-2.1
+	// https://www.rfc-editor.org/rfc/rfc9068#section-2.1
+	options := (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", s.ID)
 	opened.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: Algorithm, Key: private}, options)
 	return opened, err
 }
@@ -221,7 +224,7 @@ func (k *Keyring) Sign(claims any, life time.Duration) (string, error) {
 	return signed.CompactSerialize()
 }
 
-// signer returns the newest key whose time has come, and that others know until the token has ended.
+// signer returns the newest key that signs by now, and stays published until the token has expired.
 func (k *Keyring) signer(now time.Time, life time.Duration) jose.Signer {
 	var newest jose.Signer
 	if loaded := k.loaded.Load(); loaded != nil {
@@ -245,8 +248,8 @@ func (k *Keyring) PublicKeys() jose.JSONWebKeySet {
 	return set
 }
 
-// VerifySignature verifies with the key that the token names, from memory. A key that is not known is no reason to ask the
-// database, as keys are known before they sign: so nobody can make work for it with invented ones.
+// VerifySignature verifies with the key that the token names, from memory. A key that is not known is no reason to ask
+// the database, as keys are known before they sign: so nobody can make work for it with invented ones.
 func (k *Keyring) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) ([]byte, error) {
 	id, algorithm := oidc.GetKeyIDAndAlg(jws)
 	if loaded := k.loaded.Load(); loaded != nil && algorithm == string(Algorithm) {

@@ -30,7 +30,8 @@ func (m *memory) SigningKeys(context.Context) ([]store.SigningKey, error) {
 	return slices.Clone(m.keys), nil
 }
 
-func (m *memory) AddSigningKey(_ context.Context, _ store.Actor, need func([]store.SigningKey) (*store.SigningKey, error)) error {
+func (m *memory) AddSigningKey(_ context.Context, _ store.Actor, need func([]store.SigningKey) (*store.SigningKey,
+	error)) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key, err := need(m.keys)

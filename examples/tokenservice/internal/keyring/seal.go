@@ -12,8 +12,8 @@ import (
 // keySize is that of AES-256, in bytes.
 const keySize = 32
 
-// A Sealer encrypts what is stored of a private key, with AES-256-GCM: who reads the database, a replica or a backup of it
-// cannot make tokens. Its keys come from outside of the database.
+// A Sealer encrypts what is stored of a private key, with AES-256-GCM: who reads the database, a replica or a backup
+// of it cannot make tokens. Its keys come from outside of the database.
 type Sealer struct{ ciphers []cipher.AEAD }
 
 // ParseSealer takes one or more key-encryption keys, each 32 bytes in base64, separated by commas. The first seals; all
@@ -23,7 +23,8 @@ func ParseSealer(keys string) (*Sealer, error) {
 	for i, text := range strings.Split(keys, ",") {
 		raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
 		if err != nil || len(raw) != keySize {
-			return nil, fmt.Errorf("key-encryption key number %d is not %d bytes in base64; make one with: openssl rand -base64 %d", i+1, keySize, keySize)
+			return nil, fmt.Errorf("key-encryption key number %d is not %d bytes in base64; "+
+				"make one with: openssl rand -base64 %d", i+1, keySize, keySize)
 		}
 		block, err := aes.NewCipher(raw)
 		if err != nil {

@@ -1,5 +1,5 @@
-// Package localservice runs replicas of the token service on this machine, on the stand-ins of localazure, for its tests and
-// its demo. The service is the real one; only the credential's way to Entra differs.
+// Package localservice runs replicas of the token service on this machine, on the stand-ins of localazure, for its
+// tests and its demo. The service is the real one; only the credential's way to Entra differs.
 package localservice
 
 import (
@@ -44,8 +44,8 @@ type Cluster struct {
 	log         *slog.Logger
 }
 
-// New makes a database that azure's application owns, and the service's schema in it. What config leaves open (its name, its
-// keys) is filled in.
+// New makes a database that azure's application owns, and the service's schema in it. What config leaves open (its
+// name, its keys) is filled in.
 func New(ctx context.Context, azure *localazure.Services, config service.Config, log *slog.Logger) (*Cluster, error) {
 	c := &Cluster{Config: config, azure: azure, log: log}
 	var err error
@@ -79,7 +79,8 @@ func (c *Cluster) createDatabase(ctx context.Context) error {
 		return err
 	}
 	c.database = "tokenservice_" + uuid.NewString()
-	_, err = conn.Exec(ctx, "create database "+pgx.Identifier{c.database}.Sanitize()+" owner "+pgx.Identifier{role}.Sanitize())
+	_, err = conn.Exec(ctx,
+		"create database "+pgx.Identifier{c.database}.Sanitize()+" owner "+pgx.Identifier{role}.Sanitize())
 	return errors.Join(err, conn.Close(ctx))
 }
 
@@ -93,8 +94,7 @@ func (c *Cluster) DSN(role string) (string, error) {
 	return dsn.String(), nil
 }
 
-// credential is azure's own but for the retries: a request for a token that is under way when the stand-in ends would go on
-// for seconds.
+// credential is azure's own without its retries: they would go on for seconds after the stand-in has ended.
 func (c *Cluster) credential() (azcore.TokenCredential, error) {
 	options := c.azure.Authority.ClientOptions()
 	options.Retry.MaxRetries = -1
@@ -152,8 +152,8 @@ type Replica struct {
 	served chan error
 }
 
-// StartReplica starts a replica on a free port. The first one's URL becomes the service's public one: there is nothing in
-// front of them that has another.
+// StartReplica starts a replica on a free port. The first one's URL becomes the service's public one: there is nothing
+// in front of them that has another.
 func (c *Cluster) StartReplica(ctx context.Context, configure func(*pgxpool.Config)) (*Replica, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -192,7 +192,8 @@ type Registration struct {
 }
 
 // Register registers a principal, as the command line does.
-func (c *Cluster) Register(ctx context.Context, pool *pgxpool.Pool, name string, permissions ...string) (Registration, error) {
+func (c *Cluster) Register(ctx context.Context, pool *pgxpool.Pool, name string, permissions ...string) (Registration,
+	error) {
 	s := secret.NewClientSecret()
 	hash, err := secret.NewHasher(c.Config.Argon2id, 1).Hash(ctx, s)
 	if err != nil {

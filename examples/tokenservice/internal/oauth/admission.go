@@ -8,8 +8,8 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 )
 
-// admission bounds how many requests are worked on at once. Each holds memory, waits for a connection to the database, and
-// then for its turn to compute a hash.
+// admission bounds how many requests are worked on at once. Each holds memory, waits for a connection to the database,
+// and then for its turn to compute a hash.
 type admission struct {
 	limit, perAddress int
 
@@ -51,8 +51,8 @@ func (a *admission) count() int64 {
 	return a.refused
 }
 
-// admit refuses requests while there are as many as can be served soon. It comes after [Server.readForm]: whoever has sent
-// half a request must not hold the place of one who has sent it all.
+// admit refuses requests while there are as many as can be served soon. It comes after [Server.readForm]: whoever has
+// sent half a request must not hold the place of one who has sent it all.
 func (s *Server) admit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		network := connections.Network(Address(r))

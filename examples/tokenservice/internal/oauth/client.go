@@ -17,8 +17,8 @@ import (
 
 var grantTypes = []oidc.GrantType{oidc.GrantTypeClientCredentials, oidc.GrantTypeRefreshToken}
 
-// VerifyClient authenticates a client by its id and secret. What it does, and so how long it takes, is the same for every
-// client id and secret, known or not: one lookup and one argon2id hash.
+// VerifyClient authenticates a client by its id and secret. What it does, and so how long it takes, is the same for
+// every client id and secret, known or not: one lookup and one argon2id hash.
 func (s *Server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCredentials]) (op.Client, error) {
 	request := requestFrom(ctx)
 	clientID, err := uuid.Parse(r.Data.ClientID)

@@ -25,12 +25,14 @@ type countingStore struct {
 	done *work
 }
 
-func (s countingStore) Login(ctx context.Context, id uuid.UUID, secretID string, address netip.Addr, limits store.Throttle) (store.Login, error) {
+func (s countingStore) Login(ctx context.Context, id uuid.UUID, secretID string, address netip.Addr,
+	limits store.Throttle) (store.Login, error) {
 	s.done.lookups++
 	return s.oneClient.Login(ctx, id, secretID, address, limits)
 }
 
-func (s countingStore) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, store.Throttle) (time.Duration, error) {
+func (s countingStore) LoginFailed(context.Context, uuid.UUID, netip.Addr, string,
+	store.Throttle) (time.Duration, error) {
 	s.done.records++
 	return 0, nil
 }
@@ -45,8 +47,8 @@ func (h countingHasher) Verify(ctx context.Context, s secret.ClientSecret, hash 
 	return h.Hasher.Verify(ctx, s, hash)
 }
 
-// How long a refusal takes does not tell who is registered: the same is done for it, whatever is wrong. (That a hash which
-// is not there costs what one that is there does, see package secret.)
+// How long a refusal takes does not tell who is registered: the same is done for it, whatever is wrong. (That a hash
+// which is not there costs what one that is there does, see package secret.)
 func TestRefusalsTakeTheSameWork(t *testing.T) {
 	var done work
 	db, hasher := newClient(t, cheap)
@@ -67,7 +69,8 @@ func TestRefusalsTakeTheSameWork(t *testing.T) {
 			w := httptest.NewRecorder()
 			handler.ServeHTTP(w, r)
 			assert.Equal(t, http.StatusUnauthorized, w.Code)
-			assert.JSONEq(t, `{"error":"invalid_client","error_description":"the client could not be authenticated"}`, w.Body.String())
+			assert.JSONEq(t, `{"error":"invalid_client","error_description":"the client could not be authenticated"}`,
+				w.Body.String())
 			assert.Equal(t, work{lookups: 1, hashes: 1, records: 1}, done)
 		})
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/keyring"
 )
 
-// Discovery is the server's metadata: https://www.rfc-editor.org/rfc/rfc8414#section-2. OpenID Connect's clients want an
-// authorization endpoint and response types as well.
+// Discovery is the server's metadata: https://www.rfc-editor.org/rfc/rfc8414#section-2. OpenID Connect's clients want
+// an authorization endpoint and response types as well.
 func (s *Server) Discovery(context.Context, *op.Request[struct{}]) (*op.Response, error) {
 	base := s.config.PublicURL + "/" + s.config.Tenant
 	methods := []oidc.AuthMethod{oidc.AuthMethodBasic, oidc.AuthMethodPost}

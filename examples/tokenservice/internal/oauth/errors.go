@@ -15,8 +15,8 @@ func answer(status int, e *oidc.Error, description string) error {
 	return op.NewStatusError(e.WithDescription("%s", description), status)
 }
 
-// Codes that the library does not have. For a server that cannot answer now the standard has one for its other endpoint only:
-// https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1.
+// Codes that the library does not have. For a server that cannot answer now the standard has one for its other
+// endpoint only: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1.
 func errTemporarilyUnavailable() *oidc.Error {
 	return &oidc.Error{ErrorType: "temporarily_unavailable"}
 }
@@ -53,7 +53,8 @@ func busy(header http.Header) error {
 // unavailable is for when the database is away.
 func (r request) unavailable() error {
 	retryAfter(r.header, spread(unavailablePause))
-	return answer(http.StatusServiceUnavailable, errTemporarilyUnavailable(), "the service is not available; try again later")
+	return answer(http.StatusServiceUnavailable, errTemporarilyUnavailable(),
+		"the service is not available; try again later")
 }
 
 const (

@@ -15,9 +15,9 @@ import (
 // maxForm is many times what any request needs. A refresh token has 47 bytes.
 const maxForm = 16 << 10
 
-// readForm reads the request's form, and lets only requests through that keep to the standard's rules for forms and client
-// credentials. The library is more lenient: it takes parameters from the URL, where everyone on the way would log them,
-// and the first of several of the same name.
+// readForm reads the request's form, and lets only requests through that keep to the standard's rules for forms and
+// client credentials. The library is more lenient: it takes parameters from the URL, where everyone on the way would
+// log them, and the first of several of the same name.
 func (s *Server) readForm(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		deadline := http.NewResponseController(w)
@@ -45,10 +45,11 @@ func parseForm(r *http.Request) error {
 	if r.URL.RawQuery != "" {
 		return invalidRequest("parameters belong in the body, not in the URL")
 	}
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/x-www-form-urlencoded" {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || media != "application/x-www-form-urlencoded" {
 		return invalidRequest("the Content-Type must be application/x-www-form-urlencoded")
 	}
-	err := r.ParseForm()
+	err = r.ParseForm()
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return answer(http.StatusRequestEntityTooLarge, oidc.ErrInvalidRequest(), "the body is too large")
@@ -92,12 +93,13 @@ func invalidRequest(description string) error {
 	return answer(http.StatusBadRequest, oidc.ErrInvalidRequest(), description)
 }
 
-// checkCredentials lets requests through that have a client id and a secret, in a way that this server knows. The library
-// answers some of what is refused here with other errors than https://www.rfc-editor.org/rfc/rfc6749#section-5.2 asks for.
+// checkCredentials lets requests through that have a client id and a secret, in a way that this server knows. The
+// library answers some of what is refused here with other errors than
+// https://www.rfc-editor.org/rfc/rfc6749#section-5.2 asks for.
 //
 // A client must not authenticate in two ways (https://www.rfc-editor.org/rfc/rfc6749#section-2.3), but some send their
-// credentials by HTTP Basic and in the form. Where both are the same, nothing can be mistaken, and those in the form are
-// dropped.
+// credentials by HTTP Basic and in the form. Where both are the same, nothing can be mistaken, and those in the form
+// are dropped.
 func checkCredentials(w http.ResponseWriter, r *http.Request) error {
 	formID, formSecret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	switch {

@@ -39,7 +39,8 @@ const (
 	fuzzSecret = "tss_AAAAAAAAAAAA_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 )
 
-func (c *oneClient) Login(_ context.Context, id uuid.UUID, secretID string, _ netip.Addr, _ store.Throttle) (store.Login, error) {
+func (c *oneClient) Login(_ context.Context, id uuid.UUID, secretID string, _ netip.Addr,
+	_ store.Throttle) (store.Login, error) {
 	if id != c.id {
 		return store.Login{}, nil
 	}
@@ -56,7 +57,8 @@ func (c *oneClient) LoginFailed(context.Context, uuid.UUID, netip.Addr, string, 
 
 func (c *oneClient) ClearFailures(context.Context, uuid.UUID, netip.Addr) error { return nil }
 
-func (c *oneClient) StartFamily(context.Context, store.Actor, uuid.UUID, string, secret.RefreshToken, store.Lifetimes) error {
+func (c *oneClient) StartFamily(context.Context, store.Actor, uuid.UUID, string, secret.RefreshToken,
+	store.Lifetimes) error {
 	return nil
 }
 
@@ -70,7 +72,8 @@ func (c *oneClient) RevokeToken(context.Context, store.Actor, uuid.UUID, secret.
 
 func (c *oneClient) SigningKeys(context.Context) ([]store.SigningKey, error) { return c.keys, nil }
 
-func (c *oneClient) AddSigningKey(_ context.Context, _ store.Actor, need func([]store.SigningKey) (*store.SigningKey, error)) error {
+func (c *oneClient) AddSigningKey(_ context.Context, _ store.Actor,
+	need func([]store.SigningKey) (*store.SigningKey, error)) error {
 	key, err := need(c.keys)
 	if key != nil {
 		c.keys = append(c.keys, *key)
@@ -105,7 +108,8 @@ func newHandler(tb testing.TB, db Store, hasher Hasher, keyStore keyring.Store) 
 	return mux
 }
 
-// Whatever is sent to the token endpoint, the answer is the standard's: no panic, no 5xx, and tokens only for the secret.
+// Whatever is sent to the token endpoint, the answer is the standard's: no panic, no 5xx, and tokens only for the
+// secret.
 func FuzzTokenEndpoint(f *testing.F) {
 	db, hasher := newClient(f, cheap)
 	handler := newHandler(f, db, hasher, db)
@@ -122,11 +126,13 @@ func FuzzTokenEndpoint(f *testing.F) {
 	f.Add("token", "", form, basic, "grant_type=refresh_token&refresh_token=tsr_x&scope=a+b")
 	f.Add("token", "", form, basic, "grant_type=authorization_code&code=x&redirect_uri=y&code_verifier=z")
 	f.Add("token", "", form, "", "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c")
-	f.Add("token", "", form, basic, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=x&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=a&audience=b")
+	f.Add("token", "", form, basic,
+		"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=x&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=a&audience=b")
 	f.Add("token", "", form, basic, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=x")
 	f.Add("token", "grant_type=client_credentials&"+credentials, form, "", "")
 	f.Add("token", "", "application/json", basic, `{"grant_type":"client_credentials"}`)
-	f.Add("token", "", "multipart/form-data; boundary=x", basic, "--x\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\nclient_credentials\r\n--x--")
+	f.Add("token", "", "multipart/form-data; boundary=x", basic,
+		"--x\r\nContent-Disposition: form-data; name=\"grant_type\"\r\n\r\nclient_credentials\r\n--x--")
 	f.Add("token", "", form+"; charset=\"\xff", basic, "grant_type=\x00&%zz;&=&&=x")
 	f.Add("token", "", form, "Basic "+base64.StdEncoding.EncodeToString([]byte("%:%zz")), "grant_type=client_credentials")
 	f.Add("token", "", form, "Bearer x", "grant_type=client_credentials&client_id=%00&client_secret=%ff")
@@ -158,7 +164,8 @@ func FuzzTokenEndpoint(f *testing.F) {
 				t.Fatalf("200: %q", w.Body)
 			}
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusRequestEntityTooLarge:
-			known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"}
+			known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
+				"unsupported_grant_type", "invalid_scope", "invalid_target", "unsupported_token_type"}
 			if !slices.Contains(known, answer.Error) {
 				t.Fatalf("%d with the error %q", w.Code, answer.Error)
 			}

@@ -24,9 +24,11 @@ import (
 // https://learn.microsoft.com/entra/identity-platform/scopes-oidc#the-default-scope.
 const defaultScope = "/.default"
 
-// ClientCredentialsExchange gives a client that has authenticated an access token and a refresh token. The standard does
-// not recommend the latter for this grant (https://www.rfc-editor.org/rfc/rfc6749#section-4.4.3); see the README for why.
-func (s *Server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
+// ClientCredentialsExchange gives a client that has authenticated an access token and a refresh token. The standard
+// does not recommend the latter for this grant (https://www.rfc-editor.org/rfc/rfc6749#section-4.4.3); see the README
+// for why.
+func (s *Server) ClientCredentialsExchange(ctx context.Context,
+	r *op.ClientRequest[oidc.ClientCredentialsRequest]) (*op.Response, error) {
 	principal := r.Client.(client).principal
 	audience, err := s.audience(r.Data.Scope, r.PostForm)
 	if err != nil {
@@ -51,9 +53,10 @@ func (s *Server) ClientCredentialsExchange(ctx context.Context, r *op.ClientRequ
 	return response, nil
 }
 
-// RefreshToken gives a client that has authenticated, as https://www.rfc-editor.org/rfc/rfc6749#section-6 says it must, an
-// access token with the permissions that it has now, and the next refresh token.
-func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response, error) {
+// RefreshToken gives a client that has authenticated, as https://www.rfc-editor.org/rfc/rfc6749#section-6 says it
+// must, an access token with the permissions that it has now, and the next refresh token.
+func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.RefreshTokenRequest]) (*op.Response,
+	error) {
 	principal := r.Client.(client).principal
 	requested, err := s.audience(r.Data.Scopes, r.PostForm)
 	if err != nil {
@@ -82,7 +85,8 @@ func (s *Server) RefreshToken(ctx context.Context, r *op.ClientRequest[oidc.Refr
 	return response, nil
 }
 
-// audience returns the audience that a request asks for, by its scope or by one of [targetParameters], or "" if by none.
+// audience returns the audience that a request asks for, by its scope or by one of [targetParameters], or "" if by
+// none.
 func (s *Server) audience(scopes []string, form url.Values) (string, error) {
 	audience, ok := s.audienceOf(scopes)
 	if !ok {
@@ -168,7 +172,8 @@ func (s *Server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.Revoca
 			s.config.AccessTokenLife))
 	}
 	principal := r.Client.(client).principal
-	err := s.store.RevokeToken(ctx, requestFrom(ctx).actor(principal), principal.ClientID, secret.ParseRefreshToken(r.Data.Token))
+	err := s.store.RevokeToken(ctx, requestFrom(ctx).actor(principal), principal.ClientID,
+		secret.ParseRefreshToken(r.Data.Token))
 	if errors.Is(err, store.ErrRefreshRefused) {
 		return nil, answer(http.StatusBadRequest, oidc.ErrInvalidGrant(), "the token was given to another client")
 	}

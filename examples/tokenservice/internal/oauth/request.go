@@ -18,8 +18,9 @@ type request struct {
 
 type requestKey struct{}
 
-// withRequest lets a request go on when its client goes away, until its time is over. pgx closes a connection whose query
-// is cut short: whoever resets requests could otherwise close the service's connections faster than they are made.
+// withRequest lets a request go on when its client goes away, until its time is over. pgx closes a connection whose
+// query is cut short: whoever resets requests could otherwise close the service's connections faster than they are
+// made.
 func withRequest(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx := context.WithoutCancel(r.Context())

@@ -1,6 +1,7 @@
 // Package oauth is the authorization server: client authentication, the client_credentials and refresh_token grants,
-// revocation, discovery and keys. The protocol itself (routes of the endpoints, forms, client credentials in them, grants,
-// the errors' form) is github.com/zitadel/oidc's; this package says what it does not: who may have which token.
+// revocation, discovery and keys. The protocol itself (routes of the endpoints, forms, client credentials in them,
+// grants, the errors' form) is github.com/zitadel/oidc's; this package says what it does not: who may have which
+// token.
 package oauth
 
 import (
@@ -21,10 +22,13 @@ import (
 
 // Store is what the server needs of the database. [store.Store] is one.
 type Store interface {
-	Login(ctx context.Context, clientID uuid.UUID, secretID string, address netip.Addr, limits store.Throttle) (store.Login, error)
-	LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string, limits store.Throttle) (blocked time.Duration, err error)
+	Login(ctx context.Context, clientID uuid.UUID, secretID string, address netip.Addr,
+		limits store.Throttle) (store.Login, error)
+	LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string,
+		limits store.Throttle) (blocked time.Duration, err error)
 	ClearFailures(ctx context.Context, clientID uuid.UUID, address netip.Addr) error
-	StartFamily(ctx context.Context, by store.Actor, clientID uuid.UUID, audience string, token secret.RefreshToken, lives store.Lifetimes) error
+	StartFamily(ctx context.Context, by store.Actor, clientID uuid.UUID, audience string, token secret.RefreshToken,
+		lives store.Lifetimes) error
 	Refresh(ctx context.Context, by store.Actor, exchange store.Exchange, lives store.Lifetimes) (store.Refreshed, error)
 	RevokeToken(ctx context.Context, by store.Actor, clientID uuid.UUID, token secret.RefreshToken) error
 }

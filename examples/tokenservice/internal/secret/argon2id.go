@@ -8,8 +8,8 @@ import (
 	"golang.org/x/crypto/argon2"
 )
 
-// Argon2id are the parameters of a hash. They are kept with each hash, so that the default can be raised while older hashes
-// go on to verify.
+// Argon2id are the parameters of a hash. They are kept with each hash, so that the default can be raised while older
+// hashes go on to verify.
 type Argon2id struct {
 	MemoryKiB   uint32
 	Iterations  uint32
@@ -17,8 +17,8 @@ type Argon2id struct {
 }
 
 // DefaultArgon2id is what OWASP recommends at least:
-// https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id. Client secrets are 256 random
-// bits, which nobody guesses at any speed; the hash is the second line behind that.
+// https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html#argon2id. Client secrets are 256
+// random bits, which nobody guesses at any speed; the hash is the second line behind that.
 var DefaultArgon2id = Argon2id{MemoryKiB: 19 * 1024, Iterations: 2, Parallelism: 1}
 
 const (
@@ -60,9 +60,9 @@ func (h *Hasher) Hash(ctx context.Context, s ClientSecret) (Hash, error) {
 	return Hash{h.params, salt, sum}, err
 }
 
-// Verify tells whether s is the secret that hash was made from. Without a hash the answer is no, after the same work: how
-// long it takes does not tell whether there is such a secret. It waits for its turn until ctx ends, and then returns
-// ctx's error.
+// Verify reports whether s is the secret that hash was made from. Without a hash the answer is no, after the same work:
+// how long it takes does not tell whether there is such a secret. It waits for its turn until ctx ends, and then
+// returns ctx's error.
 func (h *Hasher) Verify(ctx context.Context, s ClientSecret, hash *Hash) (bool, error) {
 	against := hash
 	if hash == nil {

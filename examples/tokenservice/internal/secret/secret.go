@@ -36,8 +36,8 @@ func NewClientSecret() ClientSecret {
 	return ClientSecret{ID: randomText(idSize), random: randomText(randomSize)}
 }
 
-// ParseClientSecret takes a secret apart. Whatever is not one becomes a secret that matches nothing, so that a malformed
-// one costs the same work as a wrong one.
+// ParseClientSecret takes a secret apart. Whatever is not one becomes a secret that matches nothing, so that a
+// malformed one costs the same work as a wrong one.
 func ParseClientSecret(text string) ClientSecret {
 	rest, ok := strings.CutPrefix(text, clientSecretPrefix)
 	if !ok || len(rest) != idLength+1+randomLength || rest[idLength] != '_' || !isBase64URL(rest) {

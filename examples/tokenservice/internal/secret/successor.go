@@ -8,14 +8,15 @@ import (
 	"errors"
 )
 
-// successorLabel makes the key of a seal differ from everything else that a token is hashed for, its stored hash above all.
+// successorLabel makes the key of a seal differ from everything else that a token is hashed for, its stored hash above
+// all.
 const successorLabel = "tokenservice: successor of a refresh token"
 
 // ErrOtherToken is why a successor cannot be opened: it was sealed with another token, or changed.
 var ErrOtherToken = errors.New("the successor was sealed with another refresh token")
 
-// SealSuccessor encrypts next, with AES-256-GCM, for whoever has t. The database has the hash of t alone, and so nothing
-// that opens it.
+// SealSuccessor encrypts next, with AES-256-GCM, for whoever has t. The database has the hash of t alone, and so
+// nothing that opens it.
 func (t RefreshToken) SealSuccessor(next RefreshToken) []byte {
 	return t.successorCipher().Seal(nil, nil, []byte(next.text), nil)
 }

@@ -72,17 +72,20 @@ func TestAccessTokensThatAreRefused(t *testing.T) {
 		return signed + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 	}
 	for name, token := range map[string]string{
-		"not a JWT":                             "opaque",
-		"alg=none":                              encode(changed(header, "alg", "none")) + "." + parts[1] + ".",
-		"alg=None":                              encode(changed(header, "alg", "None")) + "." + parts[1] + ".",
-		"no signature":                          parts[0] + "." + parts[1] + ".",
-		"HMAC with the public key in PEM":       hmacToken(publicPEM),
-		"HMAC with the public key in DER":       hmacToken(public),
-		"another key of the same id":            foreignToken((&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", header["kid"])),
-		"a key that it brings itself":           foreignToken((&jose.SignerOptions{EmbedJWK: true}).WithType("at+jwt")),
-		"an unknown key":                        foreignToken((&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", "../../etc/passwd")),
-		"no key id":                             foreignToken((&jose.SignerOptions{}).WithType("at+jwt")),
-		"changed claims":                        parts[0] + "." + encode(changed(claims, "roles", []string{"principals:admin"})) + "." + parts[2],
+		"not a JWT":                       "opaque",
+		"alg=none":                        encode(changed(header, "alg", "none")) + "." + parts[1] + ".",
+		"alg=None":                        encode(changed(header, "alg", "None")) + "." + parts[1] + ".",
+		"no signature":                    parts[0] + "." + parts[1] + ".",
+		"HMAC with the public key in PEM": hmacToken(publicPEM),
+		"HMAC with the public key in DER": hmacToken(public),
+		"another key of the same id": foreignToken((&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid",
+			header["kid"])),
+		"a key that it brings itself": foreignToken((&jose.SignerOptions{EmbedJWK: true}).WithType("at+jwt")),
+		"an unknown key": foreignToken((&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid",
+			"../../etc/passwd")),
+		"no key id": foreignToken((&jose.SignerOptions{}).WithType("at+jwt")),
+		"changed claims": parts[0] + "." + encode(changed(claims, "roles",
+			[]string{"principals:admin"})) + "." + parts[2],
 		"another audience":                      e.logIn(e.register("other"), "scope", ordersAPI+"/.default").AccessToken,
 		"a refresh token":                       e.logIn(e.register("third")).RefreshToken,
 		"too long":                              good + strings.Repeat("A", 9<<10),
@@ -139,7 +142,8 @@ func TestAdministration(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(a.body, &created))
 	everyLog.mustNotHold(created.ClientSecret)
-	billing := localservice.Registration{ClientID: created.ClientID, Secret: secret.ParseClientSecret(created.ClientSecret)}
+	billing := localservice.Registration{ClientID: created.ClientID,
+		Secret: secret.ParseClientSecret(created.ClientSecret)}
 	path := "/v1/principals/" + created.ClientID.String()
 	e.logIn(billing)
 
@@ -153,7 +157,8 @@ func TestAdministration(t *testing.T) {
 	require.Equal(t, 201, a.status)
 	require.NoError(t, json.Unmarshal(a.body, &created))
 	everyLog.mustNotHold(created.ClientSecret)
-	assert.Equal(t, 401, e.do(tokenRequest(e.replica, billing, "grant_type", "client_credentials")).status, "the old secret")
+	assert.Equal(t, 401, e.do(tokenRequest(e.replica, billing, "grant_type", "client_credentials")).status,
+		"the old secret")
 	billing.Secret = secret.ParseClientSecret(created.ClientSecret)
 	tokens = e.logIn(billing)
 
@@ -181,7 +186,8 @@ func TestAdministration(t *testing.T) {
 		{"a body of another form", "POST", "/v1/principals", `[1]`, 400},
 		{"half a body", "POST", "/v1/principals", `{"name":`, 400},
 		{"a body that is too large", "POST", "/v1/principals", `{"name":"` + strings.Repeat("x", 17<<10) + `"}`, 413},
-		{"a negative overlap", "POST", "/v1/principals/" + boss.ClientID.String() + "/secrets", `{"overlap_seconds":-1}`, 400},
+		{"a negative overlap", "POST", "/v1/principals/" + boss.ClientID.String() + "/secrets", `{"overlap_seconds":-1}`,
+			400},
 		{"an id that is none", "GET", "/v1/principals/boss", "", 404},
 		{"an unknown id", "POST", path + "/disable", "", 404},
 		{"granting what is no permission", "PUT", "/v1/principals/" + boss.ClientID.String() + "/permissions/%00", "", 400},
@@ -199,7 +205,8 @@ func TestAdministration(t *testing.T) {
 		assert.Contains(t, a.header.Get("WWW-Authenticate"), `error="insufficient_scope"`)
 	})
 	t.Run("without a token", func(t *testing.T) {
-		assert.Equal(t, 401, e.do(newRequest("POST", e.replica.URL+"/v1/principals", "application/json", `{"name":"x"}`)).status)
+		assert.Equal(t, 401, e.do(newRequest("POST", e.replica.URL+"/v1/principals", "application/json",
+			`{"name":"x"}`)).status)
 	})
 	t.Run("an administrator that is one no more, with a token that still says so", func(t *testing.T) {
 		require.NoError(t, e.store().Revoke(context.Background(), admin, boss.ClientID, "principals:admin"))

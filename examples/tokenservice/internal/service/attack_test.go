@@ -30,7 +30,8 @@ const (
 	fewConns  = 20
 )
 
-// attacks are what strangers can do without credentials. Each runs on a connection of its own, and returns when that ends.
+// attacks are what strangers can do without credentials. Each runs on a connection of its own, and returns when that
+// ends.
 var attacks = []struct {
 	name, from string
 	conns      int
@@ -74,8 +75,8 @@ var attacks = []struct {
 	})},
 }
 
-// resetPause is between two resets on a connection, which makes 400 a second of all. Without one, the attackers alone would
-// fill this machine's cores.
+// resetPause is between two resets on a connection, which makes 400 a second of all. Without one, the attackers alone
+// would fill this machine's cores.
 const resetPause = 50 * time.Millisecond
 
 func overTLS(attack func(context.Context, net.Conn)) func(context.Context, *environment, net.Conn) {
@@ -126,7 +127,8 @@ func TestAttack(t *testing.T) {
 	e.measure(orders, time.Second) // warms up
 	fmt.Printf("%-42s %8s %8s %8s %8s %8s %8s\n", "", "logins", "failed", "p50 ms", "p99 ms", "max ms", "of quiet")
 	show := func(name string, l logins, quiet time.Duration) {
-		fmt.Printf("%-42s %8d %8d %8.1f %8.1f %8.1f %8.2f\n", name, l.took.Count(), l.failed, milliseconds(l.took.Percentile(50)),
+		fmt.Printf("%-42s %8d %8d %8.1f %8.1f %8.1f %8.2f\n", name, l.took.Count(), l.failed,
+			milliseconds(l.took.Percentile(50)),
 			milliseconds(l.took.Percentile(99)), milliseconds(l.took.Max()), float64(l.took.Percentile(99))/float64(quiet))
 	}
 	for _, a := range attacks {
@@ -149,7 +151,8 @@ func TestAttack(t *testing.T) {
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // keepAttacking attacks on one connection after the other.
-func (e *environment) keepAttacking(ctx context.Context, from string, attack func(context.Context, *environment, net.Conn)) {
+func (e *environment) keepAttacking(ctx context.Context, from string,
+	attack func(context.Context, *environment, net.Conn)) {
 	for ctx.Err() == nil {
 		conn, err := e.tryTCP(e.replica, from)
 		if err == nil {

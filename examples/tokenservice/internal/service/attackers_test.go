@@ -58,8 +58,8 @@ func tokenHeader(length int) string {
 		"Content-Length: %d\r\nExpect: 100-continue\r\n\r\n", form, length)
 }
 
-// openBody opens a connection and holds a token request on it whose body does not come. It returns once the server waits
-// for the body.
+// openBody opens a connection and holds a token request on it whose body does not come. It returns once the server
+// waits for the body.
 func (e *environment) openBody(replica *localservice.Replica) (*tls.Conn, *bufio.Reader) {
 	conn := e.dialTLS(replica, "http/1.1")
 	_, err := io.WriteString(conn, tokenHeader(100))
@@ -128,7 +128,8 @@ func (s *streams) open(as localservice.Registration) (id uint32, err error) {
 	}
 	id = s.next
 	s.next += 2
-	return id, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: s.header.Bytes(), EndHeaders: true})
+	return id, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: s.header.Bytes(),
+		EndHeaders: true})
 }
 
 func (s *streams) send(id uint32, body string) error {

@@ -18,8 +18,8 @@ import (
 
 func realHashes(c *service.Config) { c.Argon2id = secret.DefaultArgon2id }
 
-// BenchmarkTokenEndpoint measures what a login costs over HTTPS, database included, and how many times that of the argon2id
-// hash in it, which is measured in between.
+// BenchmarkTokenEndpoint measures what a login costs over HTTPS, database included, and how many times that of the
+// argon2id hash in it, which is measured in between.
 func BenchmarkTokenEndpoint(b *testing.B) {
 	e := setup(b, realHashes)
 	orders := e.register("orders", "orders:read")

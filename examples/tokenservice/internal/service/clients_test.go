@@ -21,14 +21,15 @@ import (
 
 // azureCredential is azidentity's, as it is, with the token service where Entra was.
 func (e *environment) azureCredential(t *testing.T, id, password string) azcore.TokenCredential {
-	cred, err := azidentity.NewClientSecretCredential("tokenservice", id, password, &azidentity.ClientSecretCredentialOptions{
-		ClientOptions: azcore.ClientOptions{
-			Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: e.replica.URL},
-			Transport: e.client, // trusts the replica's certificate
-			Retry:     policy.RetryOptions{MaxRetries: -1},
-		},
-		DisableInstanceDiscovery: true,
-	})
+	cred, err := azidentity.NewClientSecretCredential("tokenservice", id, password,
+		&azidentity.ClientSecretCredentialOptions{
+			ClientOptions: azcore.ClientOptions{
+				Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: e.replica.URL},
+				Transport: e.client, // trusts the replica's certificate
+				Retry:     policy.RetryOptions{MaxRetries: -1},
+			},
+			DisableInstanceDiscovery: true,
+		})
 	require.NoError(t, err)
 	return cred
 }

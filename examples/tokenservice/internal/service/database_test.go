@@ -51,7 +51,8 @@ func TestDatabaseTokenRotationInTheMiddleOfRequests(t *testing.T) {
 				if !assert.NoError(t, meErr) || !assert.Equal(t, http.StatusOK, answered.status) {
 					return
 				}
-				current, err = e.send(tokenRequest(replica, principal, "grant_type", "refresh_token", "refresh_token", current.RefreshToken))
+				current, err = e.send(tokenRequest(replica, principal, "grant_type", "refresh_token", "refresh_token",
+					current.RefreshToken))
 			}
 			assert.NoError(t, err)
 			assert.Equal(t, http.StatusOK, current.status, "%s", current.body)
@@ -64,11 +65,12 @@ func TestDatabaseTokenRotationInTheMiddleOfRequests(t *testing.T) {
 func TestDatabaseAwayAndBack(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]aadpooltest.Fault{
-		"it cuts connections":    aadpooltest.DropAt(aadpooltest.PhaseAccept),
-		"it does not answer":     aadpooltest.StallAt(aadpooltest.PhaseStartup),
-		"it has no room":         aadpooltest.RefuseLogins("53300", "too many connections for role"),
-		"it is being shut down":  aadpooltest.RefuseLogins("57P03", "the database system is shutting down"),
-		"it refuses the service": aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."),
+		"it cuts connections":   aadpooltest.DropAt(aadpooltest.PhaseAccept),
+		"it does not answer":    aadpooltest.StallAt(aadpooltest.PhaseStartup),
+		"it has no room":        aadpooltest.RefuseLogins("53300", "too many connections for role"),
+		"it is being shut down": aadpooltest.RefuseLogins("57P03", "the database system is shutting down"),
+		"it refuses the service": aadpooltest.RefuseLogins("28000",
+			"The access token has expired. Acquire a new token and try again."),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -81,8 +83,9 @@ func TestDatabaseAwayAndBack(t *testing.T) {
 			e.azure.Server.CloseConnections()
 			start := time.Now()
 			requests := map[string]*http.Request{
-				"login":          tokenRequest(e.replica, boss, "grant_type", "client_credentials"),
-				"refresh":        tokenRequest(e.replica, boss, "grant_type", "refresh_token", "refresh_token", before.RefreshToken),
+				"login": tokenRequest(e.replica, boss, "grant_type", "client_credentials"),
+				"refresh": tokenRequest(e.replica, boss, "grant_type", "refresh_token", "refresh_token",
+					before.RefreshToken),
 				"administration": newRequest(http.MethodGet, e.replica.URL+"/v1/principals", "", ""),
 				"readiness":      newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""),
 			}
@@ -105,13 +108,15 @@ func TestDatabaseAwayAndBack(t *testing.T) {
 				a, err := e.send(newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""))
 				return err == nil && a.status == 204
 			}, 20*time.Second, 50*time.Millisecond, "it comes back by itself")
-			assert.Equal(t, 200, e.refresh(e.replica, boss, before.RefreshToken).status, "nothing is lost: the token was not used up")
+			assert.Equal(t, 200, e.refresh(e.replica, boss, before.RefreshToken).status,
+				"nothing is lost: the token was not used up")
 			assert.Equal(t, 200, e.do(tokenRequest(e.replica, boss, "grant_type", "client_credentials")).status)
 		})
 	}
 }
 
-// Connections that are cut in the middle of things, as by a failover: a request gets its answer or 503, and never another.
+// Connections that are cut in the middle of things, as by a failover: a request gets its answer or 503, and never
+// another.
 func TestConnectionsCutUnderLoad(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
@@ -151,7 +156,8 @@ func TestConnectionsCutUnderLoad(t *testing.T) {
 	t.Logf("%d answered, %d refused with 503", answered.Load(), refused.Load())
 
 	var families int64
-	require.NoError(t, e.replica.Pool.QueryRow(context.Background(), "select count(*) from refresh_families").Scan(&families))
+	require.NoError(t, e.replica.Pool.QueryRow(context.Background(),
+		"select count(*) from refresh_families").Scan(&families))
 	assert.GreaterOrEqual(t, families, answered.Load(), "every login that was answered is there")
 }
 
@@ -212,9 +218,11 @@ func TestSecretsAreHashedAtRest(t *testing.T) {
 	orders := e.register("orders")
 	tokens := e.logIn(orders)
 	e.refresh(e.replica, orders, tokens.RefreshToken)
-	for _, table := range []string{"principals", "client_secrets", "refresh_families", "refresh_tokens", "signing_keys", "audit_log", "failed_logins"} {
+	for _, table := range []string{"principals", "client_secrets", "refresh_families", "refresh_tokens", "signing_keys",
+		"audit_log", "failed_logins"} {
 		var all string
-		require.NoError(t, e.replica.Pool.QueryRow(ctx, "select coalesce(string_agg(t::text, ' '), '') from "+table+" t").Scan(&all))
+		require.NoError(t, e.replica.Pool.QueryRow(ctx,
+			"select coalesce(string_agg(t::text, ' '), '') from "+table+" t").Scan(&all))
 		for _, value := range []string{orders.Secret.Reveal(), tokens.RefreshToken, tokens.AccessToken} {
 			assert.NotContains(t, all, value, table)
 			assert.NotContains(t, all, value[strings.LastIndexByte(value, '_')+1:], table)

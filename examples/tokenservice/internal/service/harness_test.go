@@ -83,7 +83,8 @@ func (l *secretLog) check() error {
 	defer l.mu.Unlock()
 	for _, value := range l.secrets {
 		if bytes.Contains(l.log.Bytes(), []byte(value)) {
-			return fmt.Errorf("of the %d secrets and tokens that the tests used, one is in the log; its first letters: %.6s", len(l.secrets), value)
+			return fmt.Errorf("of the %d secrets and tokens that the tests used, one is in the log; its first letters: %.6s",
+				len(l.secrets), value)
 		}
 	}
 	return nil
@@ -235,9 +236,11 @@ func (e *environment) logIn(as localservice.Registration, parameters ...string) 
 	return a
 }
 
-func (e *environment) refresh(replica *localservice.Replica, as localservice.Registration, token string, parameters ...string) answer {
+func (e *environment) refresh(replica *localservice.Replica, as localservice.Registration, token string,
+	parameters ...string) answer {
 	e.t.Helper()
-	return e.do(tokenRequest(replica, as, append([]string{"grant_type", "refresh_token", "refresh_token", token}, parameters...)...))
+	return e.do(tokenRequest(replica, as, append([]string{"grant_type", "refresh_token", "refresh_token", token},
+		parameters...)...))
 }
 
 // call makes a request to the API with an access token.

@@ -28,9 +28,10 @@ const (
 // connection once four times MaxConcurrentStreams wait.
 func http2Config() *http.HTTP2Config {
 	return &http.HTTP2Config{
-		MaxConcurrentStreams:          100,              // Go: 250. https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2 wants 100 or more.
+		// Go: 250. https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2 recommends 100 or more.
+		MaxConcurrentStreams:          100,
 		MaxReadFrameSize:              16 << 10,         // Go: 1 MiB; a body may have 16 KiB
-		MaxReceiveBufferPerConnection: 64 << 10,         // Go: 1 MiB. It is what all bodies of a connection together may take.
+		MaxReceiveBufferPerConnection: 64 << 10,         // Go: 1 MiB. All bodies of a connection together.
 		MaxReceiveBufferPerStream:     16 << 10,         // Go: 1 MiB
 		MaxDecoderHeaderTableSize:     4 << 10,          // as in Go
 		SendPingTimeout:               30 * time.Second, // Go: never. A client that is gone is noticed within a minute.
@@ -54,8 +55,8 @@ func (s *Service) server(connections *connections.Listener, certificate tls.Cert
 	}
 }
 
-// Serve serves HTTPS on listener until ctx ends, and then finishes what is under way. It returns nil if that succeeded. It
-// is to be called once.
+// Serve serves HTTPS on listener until ctx ends, and then finishes what is under way. It returns nil if that
+// succeeded. It is to be called once.
 func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate tls.Certificate) error {
 	bounded := connections.Listen(listener, s.config.Connections)
 	s.listener.Store(bounded)
@@ -78,7 +79,8 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate 
 	defer cancel()
 	err := server.Shutdown(finishing)
 	if err != nil {
-		err = errors.Join(fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err), server.Close())
+		err = errors.Join(fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err),
+			server.Close())
 	}
 	<-served
 	return err
@@ -104,8 +106,9 @@ func (s *Service) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// secure sets the headers of https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers.
-// Tokens must not be stored: https://www.rfc-editor.org/rfc/rfc6749#section-5.1. What may be says so later.
+// secure sets the headers of
+// https://cheatsheetseries.owasp.org/cheatsheets/REST_Security_Cheat_Sheet.html#security-headers. Tokens must not be
+// stored: https://www.rfc-editor.org/rfc/rfc6749#section-5.1. What may be says so later.
 func secure(h http.Header) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Pragma", "no-cache")
@@ -119,7 +122,8 @@ func secure(h http.Header) {
 // finish ends a request: in an error if it panicked, and in the log with nothing that a client chose but the method.
 func (s *Service) finish(w *statusRecorder, r *http.Request, start time.Time) {
 	if cause := recover(); cause != nil {
-		s.log.ErrorContext(r.Context(), "panic", slog.String("type", fmt.Sprintf("%T", cause)), slog.String("stack", string(debug.Stack())))
+		s.log.ErrorContext(r.Context(), "panic", slog.String("type", fmt.Sprintf("%T", cause)),
+			slog.String("stack", string(debug.Stack())))
 		if w.status == 0 {
 			http.Error(w, `{"error":"server_error"}`, http.StatusInternalServerError)
 		}

@@ -35,7 +35,8 @@ func TestRefreshRotates(t *testing.T) {
 	require.Equal(t, 200, third.status)
 	_, claims = decodeJWT(t, third.AccessToken)
 	assert.Equal(t, []any{"orders:write"}, claims["roles"], "permissions are those of now")
-	assert.Equal(t, []string{"principal.created orders:read", "key.created", "login.succeeded api://orders", "token.refreshed",
+	assert.Equal(t, []string{"principal.created orders:read", "key.created", "login.succeeded api://orders",
+		"token.refreshed",
 		"principal.permission_granted orders:write", "principal.permission_revoked orders:read", "token.refreshed"}, withoutKeyID(e.events()))
 }
 
@@ -54,7 +55,8 @@ func TestRefreshWithAnAudience(t *testing.T) {
 	assert.Equal(t, "invalid_scope", other.Error, "not another one than the login's")
 	assert.Equal(t, "invalid_target", e.refresh(e.replica, orders, tokens.RefreshToken, "resource", ordersAPI).Error)
 	assert.Equal(t, "invalid_target", e.refresh(e.replica, orders, tokens.RefreshToken, "audience", "api://payroll").Error)
-	same := e.refresh(e.replica, orders, tokens.RefreshToken, "resource", "api://tokenservice", "scope", "api://tokenservice/.default")
+	same := e.refresh(e.replica, orders, tokens.RefreshToken, "resource", "api://tokenservice", "scope",
+		"api://tokenservice/.default")
 	assert.Equal(t, 200, same.status, "and the token is still good")
 }
 
@@ -69,10 +71,12 @@ func TestReuseRevokesTheFamily(t *testing.T) {
 	require.Equal(t, 200, third.status)
 
 	assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, stolen.RefreshToken).Error, "a used one")
-	assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, third.RefreshToken).Error, "and then the newest of its family")
+	assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, third.RefreshToken).Error,
+		"and then the newest of its family")
 	assert.Equal(t, 200, e.refresh(e.replica, orders, apart.RefreshToken).status, "but not that of another login")
 	events := e.events()
-	assert.Equal(t, []string{"token.reused used twice", "token.refresh_refused revoked", "token.refreshed"}, events[len(events)-3:])
+	assert.Equal(t, []string{"token.reused used twice", "token.refresh_refused revoked", "token.refreshed"},
+		events[len(events)-3:])
 }
 
 // Several workers of one client, or a client whose answer was lost: each gets the same next token, and it is good.
@@ -90,7 +94,8 @@ func TestOneTokenUsedAtTheSameTimeLeadsToOneNext(t *testing.T) {
 		}
 	}
 	events := e.events()
-	assert.Equal(t, []string{"token.refreshed", "token.refresh_repeated", "token.refresh_repeated"}, events[len(events)-7:len(events)-4])
+	assert.Equal(t, []string{"token.refreshed", "token.refresh_repeated", "token.refresh_repeated"},
+		events[len(events)-7:len(events)-4])
 }
 
 // refreshAtOnce uses one refresh token so many times at the same moment, and returns the tokens that came of it.
@@ -130,7 +135,8 @@ func TestAUsedTokenIsReuse(t *testing.T) {
 			require.NoError(e.t, err)
 			return e.refresh(e.replica, orders, used.RefreshToken)
 		}, "token.reused used twice"},
-		{"once the next one is used", time.Minute, func(e *environment, orders localservice.Registration, used, next answer) answer {
+		{"once the next one is used", time.Minute, func(e *environment, orders localservice.Registration, used,
+			next answer) answer {
 			require.Equal(e.t, 200, e.refresh(e.replica, orders, next.RefreshToken).status)
 			return e.refresh(e.replica, orders, used.RefreshToken)
 		}, "token.reused used twice"},
@@ -166,7 +172,8 @@ func TestARepeatedRefreshIsStillRefused(t *testing.T) {
 	}{
 		{"when its login is revoked", "update refresh_families set revoked_at = now()", "", "invalid_grant"},
 		{"when its login has expired", "update refresh_families set expires_at = now()", "", "invalid_grant"},
-		{"when it has expired", "update refresh_tokens set expires_at = now() where used_at is not null", "", "invalid_grant"},
+		{"when it has expired", "update refresh_tokens set expires_at = now() where used_at is not null", "",
+			"invalid_grant"},
 		{"for another audience", "select", ordersAPI + "/.default", "invalid_scope"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -192,7 +199,8 @@ func TestWhatEndsARefreshToken(t *testing.T) {
 		r.URL, _ = url.Parse(e.replica.URL + "/tokenservice/oauth2/v2.0/revoke")
 		return e.do(r)
 	}
-	for name, end := range map[string]func(t *testing.T, principal localservice.Registration, tokens answer) (wantError string){
+	for name, end := range map[string]func(t *testing.T, principal localservice.Registration,
+		tokens answer) (wantError string){
 		"its time": func(t *testing.T, _ localservice.Registration, tokens answer) string {
 			_, err := e.replica.Pool.Exec(ctx, "update refresh_tokens set expires_at = now() where token_hash = $1",
 				secret.ParseRefreshToken(tokens.RefreshToken).Hash())
@@ -200,14 +208,16 @@ func TestWhatEndsARefreshToken(t *testing.T) {
 			return "invalid_grant"
 		},
 		"its family's time": func(t *testing.T, principal localservice.Registration, _ answer) string {
-			_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = $1", principal.ClientID)
+			_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = $1",
+				principal.ClientID)
 			require.NoError(t, err)
 			return "invalid_grant"
 		},
 		"being disabled": func(t *testing.T, principal localservice.Registration, _ answer) string {
 			require.NoError(t, e.store().Disable(ctx, admin, principal.ClientID))
 			var alive int
-			require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*) from refresh_families where client_id = $1 and revoked_at is null",
+			require.NoError(t, e.replica.Pool.QueryRow(ctx,
+				"select count(*) from refresh_families where client_id = $1 and revoked_at is null",
 				principal.ClientID).Scan(&alive))
 			assert.Zero(t, alive)
 			return "invalid_client"
@@ -229,16 +239,19 @@ func TestWhatEndsARefreshToken(t *testing.T) {
 			assert.Equal(t, "invalid_grant", revoke(thief, tokens.RefreshToken, "").Error)
 			return ""
 		},
-		"nothing that is asked of an access token": func(t *testing.T, principal localservice.Registration, tokens answer) string {
+		"nothing that is asked of an access token": func(t *testing.T, principal localservice.Registration,
+			tokens answer) string {
 			refused := revoke(principal, tokens.AccessToken, "access_token")
 			assert.Equal(t, "unsupported_token_type", refused.Error)
 			assert.Contains(t, string(refused.body), "ends within 10m0s by itself")
 			return ""
 		},
-		"nothing that is asked of an unknown token": func(t *testing.T, principal localservice.Registration, _ answer) string {
+		"nothing that is asked of an unknown token": func(t *testing.T, principal localservice.Registration,
+			_ answer) string {
 			assert.Equal(t, 200, revoke(principal, "unknown", "").status)
 			assert.Equal(t, "invalid_request", revoke(principal, "", "").Error)
-			assert.Equal(t, "invalid_client", revoke(localservice.Registration{ClientID: principal.ClientID}, "unknown", "").Error)
+			assert.Equal(t, "invalid_client", revoke(localservice.Registration{ClientID: principal.ClientID}, "unknown",
+				"").Error)
 			return ""
 		},
 	} {
@@ -259,11 +272,14 @@ func TestMaintenanceDeletesWhatHasEnded(t *testing.T) {
 	e.logIn(e.register("orders"))
 	billing := e.register("billing")
 	apart := e.refresh(e.replica, billing, e.logIn(billing).RefreshToken)
-	_, err := e.replica.Pool.Exec(ctx, "update refresh_families set expires_at = now() where client_id = (select client_id from principals where name = 'orders')")
+	_, err := e.replica.Pool.Exec(ctx,
+		`update refresh_families set expires_at = now()
+		where client_id = (select client_id from principals where name = 'orders')`)
 	require.NoError(t, err)
 	require.NoError(t, e.replica.Service.Maintain(ctx))
 	var left, sealed int
-	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(*), count(sealed_successor) from refresh_tokens").Scan(&left, &sealed))
+	require.NoError(t, e.replica.Pool.QueryRow(ctx,
+		"select count(*), count(sealed_successor) from refresh_tokens").Scan(&left, &sealed))
 	assert.Equal(t, 2, left)
 	assert.Equal(t, 1, sealed, "what a used token leads to")
 	_, err = e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '1 minute'::interval")

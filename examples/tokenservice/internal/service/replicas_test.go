@@ -54,7 +54,8 @@ func TestKeyRotationAcrossReplicas(t *testing.T) {
 	oldHeader, _ := decodeJWT(t, old)
 
 	// Published, but not signing yet: both replicas know it before it does.
-	_, err := keyring.New(e.store(), e.Config.Sealer, keyring.Schedule{Rotation: time.Hour, Lead: time.Hour}).Rotate(ctx, admin)
+	_, err := keyring.New(e.store(), e.Config.Sealer, keyring.Schedule{Rotation: time.Hour, Lead: time.Hour}).Rotate(ctx,
+		admin)
 	require.NoError(t, err)
 	require.NoError(t, e.replica.Service.Maintain(ctx))
 	require.NoError(t, other.Service.Maintain(ctx))

@@ -1,5 +1,5 @@
-// Package service puts the token service together: the database, the keys, the two servers behind one HTTPS port, and what is
-// done regularly.
+// Package service puts the token service together: the database, the keys, the two servers behind one HTTPS port, and
+// what is done regularly.
 package service
 
 import (
@@ -157,10 +157,10 @@ func (s *Service) logCounts(ctx context.Context, counts Counts) {
 		slog.Int64("connections_refused", counts.Connections.Refused))
 }
 
-// healthy says that the process is alive, whatever the database does: it would not help to start it anew.
+// healthy reports that the process is alive. It ignores the database, because a restart would not bring that back.
 func healthy(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }
 
-// ready says whether requests can be served.
+// ready reports whether requests can be served.
 func (s *Service) ready(w http.ResponseWriter, r *http.Request) {
 	if err := s.store.Ping(r.Context()); err != nil {
 		w.Header().Set("Retry-After", "5")

@@ -25,7 +25,10 @@ func TestLoginsGoOnWhile(t *testing.T) {
 	const inFlight, perAddress = 4, 8
 	for name, hold := range map[string]func(e *environment, replica *localservice.Replica){
 		"TLS handshakes are held open": func(e *environment, replica *localservice.Replica) { e.dialTCP(replica) },
-		"connections are idle":         func(e *environment, replica *localservice.Replica) { e.dialTLS(replica, "http/1.1") },
+		"connections are idle": func(e *environment, replica *localservice.Replica) {
+			e.dialTLS(replica,
+				"http/1.1")
+		},
 		"connections are idle after an answer": func(e *environment, replica *localservice.Replica) {
 			conn := e.dialTLS(replica, "http/1.1")
 			_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -132,7 +135,8 @@ func TestStreamsAreBounded(t *testing.T) {
 	})
 }
 
-// Streams that are opened and reset, again and again: their handlers count until they return, and then the connection ends.
+// Streams that are opened and reset, again and again: their handlers count until they return, and then the connection
+// ends.
 func TestRapidResetsEndTheirConnection(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -219,7 +223,8 @@ func TestAClientThatGoesAwayCostsNoDatabaseConnection(t *testing.T) {
 			require.NoError(t, tx.Rollback(ctx))
 			require.Eventually(t, func() bool {
 				var finished bool
-				err := other.Pool.QueryRow(ctx, "select exists (select from audit_log where event = 'login.succeeded')").Scan(&finished)
+				err := other.Pool.QueryRow(ctx,
+					"select exists (select from audit_log where event = 'login.succeeded')").Scan(&finished)
 				return err == nil && finished
 			}, 5*time.Second, 5*time.Millisecond, "it is finished")
 			e.mustServe(e.freshClient(), e.replica, orders)

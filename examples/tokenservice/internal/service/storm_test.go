@@ -22,8 +22,8 @@ func newService(ctx context.Context, pool *pgxpool.Pool, config service.Config) 
 	return service.New(ctx, pool, config, slog.New(slog.DiscardHandler))
 }
 
-// More logins at once than can be checked: those beyond the queue are told to come back, the others are served, and who has a
-// token does not notice.
+// More logins at once than can be checked: those beyond the queue are told to come back, the others are served, and
+// who has a token does not notice.
 func TestLoginStorm(t *testing.T) {
 	t.Parallel()
 	const queue, storm = 8, 100
@@ -62,7 +62,8 @@ func TestLoginStorm(t *testing.T) {
 	storming.Wait()
 	assert.GreaterOrEqual(t, served.Load(), int64(queue), "the queue is served")
 	assert.Positive(t, refused.Load(), "the rest is refused")
-	assert.Equal(t, 200, e.do(tokenRequest(e.replica, orders, "grant_type", "client_credentials")).status, "and then all is as before")
+	assert.Equal(t, 200, e.do(tokenRequest(e.replica, orders, "grant_type", "client_credentials")).status,
+		"and then all is as before")
 	t.Logf("of %d logins at once %d were served and %d refused", storm, served.Load(), refused.Load())
 }
 

@@ -13,7 +13,7 @@ import (
 // An Event is what the audit log records.
 type Event string
 
-// Every event that there is.
+// The events.
 const (
 	PrincipalCreated   Event = "principal.created"
 	PrincipalDisabled  Event = "principal.disabled"
@@ -55,7 +55,8 @@ type Record struct {
 
 // AuditLog returns the latest records, newest first.
 func (s *Store) AuditLog(ctx context.Context, limit int) ([]Record, error) {
-	rows, err := s.pool.Query(ctx, `select at, event, actor, client_id, address, detail from audit_log order by id desc limit $1`, limit)
+	rows, err := s.pool.Query(ctx,
+		`select at, event, actor, client_id, address, detail from audit_log order by id desc limit $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
@@ -66,8 +67,8 @@ func (s *Store) AuditLog(ctx context.Context, limit int) ([]Record, error) {
 	return records, nil
 }
 
-// OwnsAuditLog reports whether the pool's role owns the audit log, may take on the role that does, or is a superuser. Such
-// a role can disable the trigger that keeps records from being changed.
+// OwnsAuditLog reports whether the pool's role owns the audit log, may take on the role that does, or is a superuser.
+// Such a role can disable the trigger that keeps records from being changed.
 func (s *Store) OwnsAuditLog(ctx context.Context) (owns bool, role string, err error) {
 	err = s.pool.QueryRow(ctx, `select pg_has_role(session_user, relowner, 'member'), session_user
 		from pg_class where oid = 'audit_log'::regclass`).Scan(&owns, &role)

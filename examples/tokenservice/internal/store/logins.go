@@ -98,7 +98,8 @@ func scanLogin(row pgx.Row, login *Login) error {
 	var memory, iterations *uint32
 	var parallelism *uint8
 	p := &login.Principal
-	err := row.Scan(&p.ClientID, &p.Name, &p.DisabledAt, &p.Permissions, &hash.Salt, &hash.Sum, &memory, &iterations, &parallelism)
+	err := row.Scan(&p.ClientID, &p.Name, &p.DisabledAt, &p.Permissions, &hash.Salt, &hash.Sum, &memory, &iterations,
+		&parallelism)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
 	}
@@ -110,9 +111,9 @@ func scanLogin(row pgx.Row, login *Login) error {
 	return nil
 }
 
-// LoginFailed counts and audits a failed login, and returns how long logins are refused if this one was over the limit:
-// of logins that fail at the same moment, on any replica, no more than the limit return 0. clientID is what was claimed,
-// which may be nobody's.
+// LoginFailed counts and audits a failed login, and returns how long logins are refused if this one was over the
+// limit: of logins that fail at the same moment, on any replica, no more than the limit return 0. clientID is what was
+// claimed, which may be nobody's.
 func (s *Store) LoginFailed(ctx context.Context, clientID uuid.UUID, address netip.Addr, reason string,
 	limits Throttle) (blocked time.Duration, err error) {
 	principalKey, addressKey := throttleKeys(clientID, address)

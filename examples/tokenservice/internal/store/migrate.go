@@ -16,8 +16,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrate brings the schema up to date, over the same pool as everything else. It returns how many migrations ran. Several
-// may call it at once: they take turns.
+// Migrate brings the schema up to date, over the same pool as everything else. It returns how many migrations ran.
+// Several may call it at once: they take turns.
 func Migrate(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {
@@ -45,7 +45,8 @@ func GrantTo(ctx context.Context, pool *pgxpool.Pool, role string) error {
 	to := " to " + pgx.Identifier{role}.Sanitize()
 	for _, grant := range []string{
 		"usage on schema public",
-		"select, insert, update, delete on principals, principal_permissions, client_secrets, refresh_families, refresh_tokens, signing_keys, failed_logins",
+		"select, insert, update, delete on principals, principal_permissions, client_secrets, refresh_families, " +
+			"refresh_tokens, signing_keys, failed_logins",
 		"select, insert on audit_log",
 	} {
 		if _, err := pool.Exec(ctx, "grant "+grant+to); err != nil {

@@ -41,7 +41,8 @@ const (
 )
 
 // CreatePrincipal registers an application with its first secret.
-func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, permissions []string, id string, hash secret.Hash) (uuid.UUID, error) {
+func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, permissions []string, id string,
+	hash secret.Hash) (uuid.UUID, error) {
 	if err := checkName(name); err != nil {
 		return uuid.Nil, err
 	}
@@ -63,7 +64,8 @@ func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, perm
 
 // checkName keeps out what would not be stored, or not be shown as it is.
 func checkName(name string) error {
-	if name == "" || utf8.RuneCountInString(name) > 100 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+	if name == "" || utf8.RuneCountInString(name) > 100 || !utf8.ValidString(name) || strings.ContainsFunc(name,
+		unicode.IsControl) {
 		return fmt.Errorf("%w: a name has 1 to 100 characters, and no control characters", ErrInvalid)
 	}
 	return nil
@@ -79,7 +81,7 @@ func checkPermission(permission string) error {
 	return nil
 }
 
-// named says what was being done when err came up.
+// named wraps err with what was being done.
 func named(err error, doing string) error {
 	switch {
 	case err == nil:
@@ -91,18 +93,23 @@ func named(err error, doing string) error {
 }
 
 func queueGrant(batch *pgx.Batch, clientID uuid.UUID, permission string) {
-	batch.Queue(`insert into principal_permissions (client_id, permission) values ($1, $2) on conflict do nothing`, clientID, permission)
+	batch.Queue(`insert into principal_permissions (client_id, permission) values ($1, $2) on conflict do nothing`,
+		clientID, permission)
 }
 
 func queueSecret(batch *pgx.Batch, clientID uuid.UUID, id string, hash secret.Hash) {
 	batch.Queue(`insert into client_secrets (secret_id, client_id, salt, hash, memory_kib, iterations, parallelism)
-		values ($1, $2, $3, $4, $5, $6, $7)`, id, clientID, hash.Salt, hash.Sum, hash.MemoryKiB, hash.Iterations, hash.Parallelism)
+		values ($1, $2, $3, $4, $5, $6, $7)`,
+		id, clientID, hash.Salt, hash.Sum, hash.MemoryKiB, hash.Iterations, hash.Parallelism)
 }
 
 const selectPrincipals = `select client_id, name, created_at, disabled_at,
-	array(select permission from principal_permissions p where p.client_id = principals.client_id order by 1) as permissions,
-	coalesce((select json_agg(json_build_object('id', secret_id, 'created_at', created_at, 'expires_at', expires_at) order by created_at)
-		from client_secrets s where s.client_id = principals.client_id and (expires_at is null or expires_at > now())), '[]') as secrets
+	array(select permission from principal_permissions p
+		where p.client_id = principals.client_id order by 1) as permissions,
+	coalesce((select json_agg(json_build_object('id', secret_id, 'created_at', created_at, 'expires_at', expires_at)
+			order by created_at)
+		from client_secrets s where s.client_id = principals.client_id
+			and (expires_at is null or expires_at > now())), '[]') as secrets
 	from principals `
 
 // Principals returns them all, by name.
@@ -146,16 +153,18 @@ func (s *Store) FindByName(ctx context.Context, name string) (Principal, error) 
 	return found[0], nil
 }
 
-// RotateSecret adds a secret. The one that was the newest goes on to be valid for overlap, and any older one ends now: no
-// more than two are valid at any time.
-func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, overlap time.Duration, id string, hash secret.Hash) error {
+// RotateSecret adds a secret. The one that was the newest goes on to be valid for overlap, and any older one ends now:
+// no more than two are valid at any time.
+func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, overlap time.Duration, id string,
+	hash secret.Hash) error {
 	if overlap < 0 {
 		return fmt.Errorf("%w: the overlap of two secrets cannot be negative", ErrInvalid)
 	}
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
 		batch.Queue(`delete from client_secrets where client_id = $1 and secret_id not in
 			(select secret_id from client_secrets where client_id = $1 order by created_at desc limit 1)`, clientID)
-		batch.Queue(`update client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID, overlap)
+		batch.Queue(`update client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID,
+			overlap)
 		queueSecret(batch, clientID, id, hash)
 		queueAudit(batch, SecretRotated, by, clientID, "the old one ends in "+overlap.String())
 	})
@@ -166,7 +175,8 @@ func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, 
 func (s *Store) Disable(ctx context.Context, by Actor, clientID uuid.UUID) error {
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
 		batch.Queue(`update principals set disabled_at = coalesce(disabled_at, now()) where client_id = $1`, clientID)
-		batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = 'disabled' where client_id = $1 and revoked_at is null`, clientID)
+		batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = 'disabled'
+			where client_id = $1 and revoked_at is null`, clientID)
 		queueAudit(batch, PrincipalDisabled, by, clientID, "")
 	})
 	return named(err, "disabling the principal")
@@ -225,7 +235,8 @@ func (s *Store) change(ctx context.Context, clientID uuid.UUID, queue func(*pgx.
 func (s *Store) CheckActive(ctx context.Context, clientID uuid.UUID, permission string) error {
 	var active bool
 	err := s.pool.QueryRow(ctx, `select disabled_at is null and exists (select from principal_permissions p
-		where p.client_id = principals.client_id and permission = $2) from principals where client_id = $1`, clientID, permission).Scan(&active)
+		where p.client_id = principals.client_id and permission = $2)
+		from principals where client_id = $1`, clientID, permission).Scan(&active)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound

@@ -29,7 +29,8 @@ type Lifetimes struct {
 }
 
 // StartFamily records a login and the first refresh token that it leads to.
-func (s *Store) StartFamily(ctx context.Context, by Actor, clientID uuid.UUID, audience string, token secret.RefreshToken, lives Lifetimes) error {
+func (s *Store) StartFamily(ctx context.Context, by Actor, clientID uuid.UUID, audience string,
+	token secret.RefreshToken, lives Lifetimes) error {
 	family := uuid.New()
 	batch := &pgx.Batch{} // one implicit transaction
 	batch.Queue(`insert into refresh_families (family_id, client_id, audience, expires_at)
@@ -76,9 +77,10 @@ type Refreshed struct {
 	Next     secret.RefreshToken
 }
 
-// Refresh exchanges a refresh token for the next one. A token that was used before revokes its family, because the client
-// or a thief has it, and nobody can tell who is who. Another client's token does so too. For Lifetimes.Grace, and until
-// the next one is used, the same client gets that one again: it made two requests at once, or lost an answer.
+// Refresh exchanges a refresh token for the next one. A token that was used before revokes its family, because the
+// client or a thief has it, and nobody can tell who is who. Another client's token does so too. For Lifetimes.Grace,
+// and until the next one is used, the same client gets that one again: it made two requests at once, or lost an
+// answer.
 //
 // Refresh returns ErrRefreshRefused for any token that is not to be taken, and ErrOtherAudience, with the token still
 // good, if the login was for another.
@@ -118,7 +120,8 @@ func (s *Store) Refresh(ctx context.Context, by Actor, exchange Exchange, lives 
 // queueExchange makes the token a used one, and the next one the only one that its family can go on with: what leads to
 // one of the tokens before is deleted.
 func queueExchange(batch *pgx.Batch, family uuid.UUID, exchange Exchange, lives Lifetimes) {
-	batch.Queue(`update refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`, family)
+	batch.Queue(`update refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`,
+		family)
 	batch.Queue(`update refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 where token_hash = $1`,
 		exchange.Token.Hash(), exchange.Token.SealSuccessor(exchange.Next))
 	queueToken(batch, family, exchange.Next, lives)
@@ -192,7 +195,8 @@ func lockFamily(ctx context.Context, tx pgx.Tx, token secret.RefreshToken) (refr
 }
 
 func queueRevocation(batch *pgx.Batch, family uuid.UUID, reason string) {
-	batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = $2 where family_id = $1 and revoked_at is null`, family, reason)
+	batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = $2
+		where family_id = $1 and revoked_at is null`, family, reason)
 }
 
 // RevokeToken ends the family of a refresh token. It returns ErrRefreshRefused if that is another client's, and nil if

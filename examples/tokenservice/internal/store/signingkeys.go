@@ -57,7 +57,8 @@ func (s *Store) AddSigningKey(ctx context.Context, by Actor, need func([]Signing
 			return err
 		}
 		batch := &pgx.Batch{}
-		batch.Queue(`insert into signing_keys (key_id, public_key, sealed_private_key, signs_from, expires_at) values ($1, $2, $3, $4, $5)`,
+		batch.Queue(`insert into signing_keys (key_id, public_key, sealed_private_key, signs_from, expires_at)
+			values ($1, $2, $3, $4, $5)`,
 			key.ID, key.Public, key.SealedPrivate, key.SignsFrom, key.ExpiresAt)
 		queueAudit(batch, SigningKeyCreated, by, uuid.Nil, key.ID)
 		if err := tx.SendBatch(ctx, batch).Close(); err != nil {

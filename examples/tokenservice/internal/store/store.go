@@ -39,7 +39,7 @@ func (a Actor) address() *netip.Addr {
 	return &a.Address
 }
 
-// Ping tells whether the database answers.
+// Ping reports whether the database answers.
 func (s *Store) Ping(ctx context.Context) error { return s.pool.Ping(ctx) }
 
 // inTx calls do in a transaction, which is committed if do returns nil.
@@ -47,8 +47,8 @@ func (s *Store) inTx(ctx context.Context, do func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.pool, do)
 }
 
-// Unavailable tells whether err means that the database cannot be reached, or not be used at the moment: the same request
-// may succeed later.
+// Unavailable reports whether err means that the database cannot be reached, or not be used at the moment: the same
+// request may succeed later.
 func Unavailable(err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return false
@@ -75,7 +75,8 @@ func Unavailable(err error) bool {
 }
 
 func isDomainError(err error) bool {
-	for _, domain := range []error{ErrNotFound, ErrExists, ErrDisabled, ErrInvalid, ErrRefreshRefused, ErrOtherAudience, pgx.ErrNoRows} {
+	for _, domain := range []error{ErrNotFound, ErrExists, ErrDisabled, ErrInvalid, ErrRefreshRefused, ErrOtherAudience,
+		pgx.ErrNoRows} {
 		if errors.Is(err, domain) {
 			return true
 		}
