@@ -203,28 +203,11 @@ func TestServeAsARoleThatOwnsNothing(t *testing.T) {
 	for _, role := range []string{runtime.Name, member.Name} {
 		require.NoError(t, azure.Postgres.EnsureRole(ctx, role))
 	}
-	connectAs := func(app aadpooltest.Principal) connect {
-		return func(ctx context.Context, _ database, _ *slog.Logger) (*pgxpool.Pool, error) {
-			as := *azure
-			as.App = app
-			cred, err := as.Credential()
-			if err != nil {
-				return nil, err
-			}
-			dsn, err := cluster.DSN(app.Name)
-			if err != nil {
-				return nil, err
-			}
-			return aadpool.New(ctx, dsn, cred)
-		}
-	}
+	connectAs := func(app aadpooltest.Principal) connect { return connectAs(azure, cluster, app) }
 	t.Setenv("DATABASE_URL", "postgres://localhost")
 	t.Setenv("TOKENSERVICE_KEY_ENCRYPTION_KEY", base64.StdEncoding.EncodeToString(make([]byte, 32)))
 	serve := []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}
 
-	owner, err := connectAs(azure.App)(ctx, database{}, nil)
-	require.NoError(t, err)
-	defer owner.Close()
 	require.NoError(t, run(ctx, []string{"migrate", "--grant-to", runtime.Name}, connectAs(azure.App), io.Discard,
 		io.Discard))
 	admin, err := pgx.Connect(ctx, azure.Postgres.DSN())
@@ -249,6 +232,23 @@ func TestServeAsARoleThatOwnsNothing(t *testing.T) {
 	assert.NotContains(t, before, "audit log")
 	stop()
 	require.NoError(t, <-ended)
+}
+
+// connectAs connects to the cluster's database as another principal than the one that owns it.
+func connectAs(azure *localazure.Services, cluster *localservice.Cluster, app aadpooltest.Principal) connect {
+	return func(ctx context.Context, _ database, _ *slog.Logger) (*pgxpool.Pool, error) {
+		as := *azure
+		as.App = app
+		cred, err := as.Credential()
+		if err != nil {
+			return nil, err
+		}
+		dsn, err := cluster.DSN(app.Name)
+		if err != nil {
+			return nil, err
+		}
+		return aadpool.New(ctx, dsn, cred)
+	}
 }
 
 // servingAddress reads the log until the service says where it serves, and goes on reading. It returns what came

@@ -34,9 +34,8 @@ const (
 	clockDifference = 30 * time.Second
 )
 
-// algorithms are those of signatures. There is an asymmetric one only, so that alg=none is refused, and an HMAC with the
-// public key as its secret:
-// https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
+// algorithms are those of signatures. There is an asymmetric one only, so that alg=none is refused, and an HMAC with
+// the public key as its secret: https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
 var algorithms = []jose.SignatureAlgorithm{jose.RS256}
 
 // Why a token is not accepted. Errors of [Verifier.Verify] wrap one of these, and never hold the token.

@@ -1,8 +1,8 @@
 // Package keyring has the keys that access tokens are signed with. They are in the database, so that all replicas use
 // the same ones. Each replica holds a copy in memory: to sign or verify it does not ask the database.
 //
-// A key has three phases. It is published before it signs, so that everyone who verifies knows it by then. It signs until
-// a newer one does. It stays published until the last token that it signed has expired.
+// A key has three phases. It is published before it signs, so that everyone who verifies knows it by then. It signs
+// until a newer one does. It stays published until the last token that it signed has expired.
 package keyring
 
 import (

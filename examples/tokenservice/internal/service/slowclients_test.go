@@ -18,39 +18,42 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 )
 
-// Clients that hold what they can, each as many times as there are slots in flight and connections of their address. A
-// client of the same address, which opens a connection after them, is served.
+// holds are what clients can hold without credentials.
+var holds = map[string]func(e *environment, replica *localservice.Replica){
+	"TLS handshakes are held open": func(e *environment, replica *localservice.Replica) { e.dialTCP(replica) },
+	"connections are idle": func(e *environment, replica *localservice.Replica) {
+		e.dialTLS(replica,
+			"http/1.1")
+	},
+	"connections are idle after an answer": func(e *environment, replica *localservice.Replica) {
+		conn := e.dialTLS(replica, "http/1.1")
+		_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+		require.NoError(e.t, err)
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		require.NoError(e.t, err)
+		require.NoError(e.t, response.Body.Close())
+		require.Equal(e.t, http.StatusNoContent, response.StatusCode)
+	},
+	"headers are held open": func(e *environment, replica *localservice.Replica) {
+		_, err := io.WriteString(e.dialTLS(replica, "http/1.1"), tokenHeader(100)[:40])
+		require.NoError(e.t, err)
+	},
+	"bodies are held open": func(e *environment, replica *localservice.Replica) { e.openBody(replica) },
+	"streams of HTTP/2 are held open": func(e *environment, replica *localservice.Replica) {
+		attacker := e.dialStreams(replica)
+		for range attacker.max {
+			_, err := attacker.open(localservice.Registration{})
+			require.NoError(e.t, err)
+		}
+	},
+}
+
+// Each holds what it can as many times as there are slots in flight and connections of its address. A client of the
+// same address, which opens a connection after that, is served.
 func TestLoginsGoOnWhile(t *testing.T) {
 	t.Parallel()
 	const inFlight, perAddress = 4, 8
-	for name, hold := range map[string]func(e *environment, replica *localservice.Replica){
-		"TLS handshakes are held open": func(e *environment, replica *localservice.Replica) { e.dialTCP(replica) },
-		"connections are idle": func(e *environment, replica *localservice.Replica) {
-			e.dialTLS(replica,
-				"http/1.1")
-		},
-		"connections are idle after an answer": func(e *environment, replica *localservice.Replica) {
-			conn := e.dialTLS(replica, "http/1.1")
-			_, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-			require.NoError(e.t, err)
-			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-			require.NoError(e.t, err)
-			require.NoError(e.t, response.Body.Close())
-			require.Equal(e.t, http.StatusNoContent, response.StatusCode)
-		},
-		"headers are held open": func(e *environment, replica *localservice.Replica) {
-			_, err := io.WriteString(e.dialTLS(replica, "http/1.1"), tokenHeader(100)[:40])
-			require.NoError(e.t, err)
-		},
-		"bodies are held open": func(e *environment, replica *localservice.Replica) { e.openBody(replica) },
-		"streams of HTTP/2 are held open": func(e *environment, replica *localservice.Replica) {
-			attacker := e.dialStreams(replica)
-			for range attacker.max {
-				_, err := attacker.open(localservice.Registration{})
-				require.NoError(e.t, err)
-			}
-		},
-	} {
+	for name, hold := range holds {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := setup(t, func(c *service.Config) {
@@ -77,19 +80,9 @@ func TestSlowBodies(t *testing.T) {
 	t.Parallel()
 	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = 200 * time.Millisecond })
 	orders := e.register("orders")
-	mustEnd := func(t *testing.T, answers *bufio.Reader) {
-		response, err := http.ReadResponse(answers, nil)
-		require.NoError(t, err)
-		body, err := io.ReadAll(response.Body)
-		require.NoError(t, err)
-		assert.Equal(t, http.StatusRequestTimeout, response.StatusCode)
-		assert.JSONEq(t, `{"error":"invalid_request","error_description":"the body did not arrive in time"}`, string(body))
-		_, err = answers.ReadByte()
-		assert.ErrorIs(t, err, io.EOF, "the connection is closed")
-	}
 	t.Run("nothing of it", func(t *testing.T) {
 		_, answers := e.openBody(e.replica)
-		mustEnd(t, answers)
+		mustTimeOut(t, answers)
 	})
 	t.Run("a byte at a time", func(t *testing.T) {
 		conn, answers := e.openBody(e.replica)
@@ -105,7 +98,7 @@ func TestSlowBodies(t *testing.T) {
 				_, err = conn.Write([]byte("x"))
 			}
 		})
-		mustEnd(t, answers)
+		mustTimeOut(t, answers)
 	})
 	t.Run("on a stream of HTTP/2", func(t *testing.T) {
 		attacker := e.dialStreams(e.replica)
@@ -116,6 +109,18 @@ func TestSlowBodies(t *testing.T) {
 	assert.Equal(t, service.Counts{Counts: e.replica.Service.Counts().Counts}, e.replica.Service.Counts())
 	assert.EqualValues(t, 3, e.replica.Service.Counts().SlowBodies)
 	e.mustServe(e.freshClient(), e.replica, orders)
+}
+
+// mustTimeOut reads an answer of 408, after which the connection ends.
+func mustTimeOut(t *testing.T, answers *bufio.Reader) {
+	response, err := http.ReadResponse(answers, nil)
+	require.NoError(t, err)
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusRequestTimeout, response.StatusCode)
+	assert.JSONEq(t, `{"error":"invalid_request","error_description":"the body did not arrive in time"}`, string(body))
+	_, err = answers.ReadByte()
+	assert.ErrorIs(t, err, io.EOF, "the connection is closed")
 }
 
 func TestStreamsAreBounded(t *testing.T) {
@@ -169,44 +174,47 @@ func TestRapidResetsEndTheirConnection(t *testing.T) {
 	e.mustServe(e.freshClient(), e.replica, orders)
 }
 
+// departures start a login, and return what makes its client go away.
+var departures = map[string]func(e *environment, as localservice.Registration) (goAway func()){
+	"by closing its connection": func(e *environment, as localservice.Registration) func() {
+		leaving, leave := context.WithCancel(context.Background())
+		client := e.freshClient()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			response, err := client.Do(tokenRequest(e.replica, as, "grant_type", "client_credentials").WithContext(leaving))
+			if err == nil {
+				response.Body.Close()
+			}
+		}()
+		return func() {
+			leave()
+			<-done
+			client.CloseIdleConnections()
+		}
+	},
+	"by resetting its stream": func(e *environment, as localservice.Registration) func() {
+		attacker := e.dialStreams(e.replica)
+		id, err := attacker.open(as)
+		require.NoError(e.t, err)
+		require.NoError(e.t, attacker.send(id, "grant_type=client_credentials"))
+		return func() {
+			require.NoError(e.t, attacker.framer.WriteRSTStream(id, http2.ErrCodeCancel))
+			// Answered after the reset was seen.
+			require.NoError(e.t, attacker.framer.WritePing(false, [8]byte{1}))
+			attacker.until(func(f http2.Frame) bool {
+				ping, ok := f.(*http2.PingFrame)
+				return ok && ping.IsAck()
+			})
+		}
+	},
+}
+
 // pgx closes a connection whose query is cut short. A client that goes away must not have that done.
 func TestAClientThatGoesAwayCostsNoDatabaseConnection(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
-	for name, start := range map[string]func(e *environment, as localservice.Registration) (goAway func()){
-		"by closing its connection": func(e *environment, as localservice.Registration) func() {
-			leaving, leave := context.WithCancel(ctx)
-			client := e.freshClient()
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				response, err := client.Do(tokenRequest(e.replica, as, "grant_type", "client_credentials").WithContext(leaving))
-				if err == nil {
-					response.Body.Close()
-				}
-			}()
-			return func() {
-				leave()
-				<-done
-				client.CloseIdleConnections()
-			}
-		},
-		"by resetting its stream": func(e *environment, as localservice.Registration) func() {
-			attacker := e.dialStreams(e.replica)
-			id, err := attacker.open(as)
-			require.NoError(e.t, err)
-			require.NoError(e.t, attacker.send(id, "grant_type=client_credentials"))
-			return func() {
-				require.NoError(e.t, attacker.framer.WriteRSTStream(id, http2.ErrCodeCancel))
-				// Answered after the reset was seen.
-				require.NoError(e.t, attacker.framer.WritePing(false, [8]byte{1}))
-				attacker.until(func(f http2.Frame) bool {
-					ping, ok := f.(*http2.PingFrame)
-					return ok && ping.IsAck()
-				})
-			}
-		},
-	} {
+	for name, start := range departures {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := setup(t)
