@@ -127,7 +127,8 @@ func FuzzTokenEndpoint(f *testing.F) {
 	f.Add("token", "", form, basic, "grant_type=authorization_code&code=x&redirect_uri=y&code_verifier=z")
 	f.Add("token", "", form, "", "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion=a.b.c")
 	f.Add("token", "", form, basic,
-		"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=x&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=a&audience=b")
+		"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token=x&subject_token_type="+
+			"urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Ajwt&audience=a&audience=b")
 	f.Add("token", "", form, basic, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code&device_code=x")
 	f.Add("token", "grant_type=client_credentials&"+credentials, form, "", "")
 	f.Add("token", "", "application/json", basic, `{"grant_type":"client_credentials"}`)

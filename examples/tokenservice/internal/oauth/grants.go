@@ -168,7 +168,7 @@ func (s *Server) accessToken(principal store.Principal, audience string, now tim
 func (s *Server) Revocation(ctx context.Context, r *op.ClientRequest[oidc.RevocationRequest]) (*op.Response, error) {
 	if strings.Count(r.Data.Token, ".") == 2 {
 		return nil, answer(http.StatusBadRequest, errUnsupportedTokenType(), fmt.Sprintf(
-			"an access token cannot be revoked: it ends within %s by itself; revoke the refresh token, so that none follows",
+			"an access token cannot be revoked: it ends within %s by itself; what follows it ends with its refresh token",
 			s.config.AccessTokenLife))
 	}
 	principal := r.Client.(client).principal

@@ -86,10 +86,11 @@ func TestAccessTokensThatAreRefused(t *testing.T) {
 		"no key id": foreignToken((&jose.SignerOptions{}).WithType("at+jwt")),
 		"changed claims": parts[0] + "." + encode(changed(claims, "roles",
 			[]string{"principals:admin"})) + "." + parts[2],
-		"another audience":                      e.logIn(e.register("other"), "scope", ordersAPI+"/.default").AccessToken,
-		"a refresh token":                       e.logIn(e.register("third")).RefreshToken,
-		"too long":                              good + strings.Repeat("A", 9<<10),
-		"JSON instead of the compact form":      `{"payload":"` + parts[1] + `","protected":"` + parts[0] + `","signature":"` + parts[2] + `"}`,
+		"another audience": e.logIn(e.register("other"), "scope", ordersAPI+"/.default").AccessToken,
+		"a refresh token":  e.logIn(e.register("third")).RefreshToken,
+		"too long":         good + strings.Repeat("A", 9<<10),
+		"JSON instead of the compact form": fmt.Sprintf(`{"payload":%q,"protected":%q,"signature":%q}`,
+			parts[1], parts[0], parts[2]),
 		"the right token with something behind": good + ".x",
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -36,8 +36,8 @@ func TestRefreshRotates(t *testing.T) {
 	_, claims = decodeJWT(t, third.AccessToken)
 	assert.Equal(t, []any{"orders:write"}, claims["roles"], "permissions are those of now")
 	assert.Equal(t, []string{"principal.created orders:read", "key.created", "login.succeeded api://orders",
-		"token.refreshed",
-		"principal.permission_granted orders:write", "principal.permission_revoked orders:read", "token.refreshed"}, withoutKeyID(e.events()))
+		"token.refreshed", "principal.permission_granted orders:write", "principal.permission_revoked orders:read",
+		"token.refreshed"}, withoutKeyID(e.events()))
 }
 
 // withoutKeyID sorts the first key's record after the first principal's, and cuts its detail.
