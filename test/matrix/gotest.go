@@ -72,6 +72,12 @@ func goTest(ctx context.Context, t test) result {
 	}
 	r.took = time.Since(start)
 	fmt.Printf("%s in %v\n", r.summary(), r.took.Round(time.Second))
+	for _, o := range r.failed {
+		fmt.Printf("\t%s: %s\n", o.test, o.reason)
+	}
+	if r.broken != "" {
+		fmt.Println("\t" + r.broken)
+	}
 	return r
 }
 

@@ -1,0 +1,121 @@
+// Mutants changes the code in small ways, one at a time, and reports the changes that no test notices: a comparison that is
+// turned round, a statement that is left out, an error that is not returned. Each survivor wants a test, or is no change
+// at all and is listed with the reason in equivalent.txt.
+//
+//	go run ./test/mutants [-files REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...
+//
+// A mutant meets the tests of its own package and of those after -with, and of them only the ones that run its line.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+type options struct {
+	packages []string // to change
+	with     []string // more packages whose tests may notice
+	files    *regexp.Regexp
+	run      *regexp.Regexp // of tests
+	workers  int
+	least    float64 // per cent of the mutants that have to be noticed
+}
+
+func main() {
+	files := flag.String("files", `.`, "change only files whose path, from the repository's root, matches `REGEXP`")
+	with := flag.String("with", "", "run also the tests of these `PACKAGES`, separated by commas")
+	tests := flag.String("run", `.`, "run only tests whose name matches `REGEXP`")
+	workers := flag.Int("p", runtime.NumCPU(), "how many mutants to run at once")
+	least := flag.Float64("least", 90, "fail if fewer than this `per cent` of the mutants are noticed")
+	flag.Parse()
+	filePattern, err1 := regexp.Compile(*files)
+	testPattern, err2 := regexp.Compile(*tests)
+	if err := errors.Join(err1, err2); err != nil || flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./test/mutants [-files REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
+		os.Exit(2)
+	}
+	o := options{packages: flag.Args(), files: filePattern, run: testPattern, workers: *workers, least: *least}
+	if *with != "" {
+		o.with = strings.Split(*with, ",")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "mutants:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, o options) error {
+	work, err := os.MkdirTemp("", "aadpool-mutants-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	equivalent, err := readEquivalents(filepath.Join("test", "mutants", "equivalent.txt"))
+	if err != nil {
+		return err
+	}
+	targets, err := listPackages(ctx, o.packages)
+	if err != nil {
+		return err
+	}
+	mutants, err := mutantsOf(targets, o.files)
+	if err != nil {
+		return err
+	}
+	databases, stop, err := startDatabases(ctx, o.workers)
+	defer stop()
+	if err != nil {
+		return err
+	}
+	witnesses, err := listPackages(ctx, append(o.packages, o.with...))
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d mutants; finding out which tests run which lines\n", len(mutants))
+	suites, err := newSuites(ctx, witnesses, targets, work, o.run, databases)
+	if err != nil {
+		return err
+	}
+	verdicts := judge(ctx, mutants, suites, equivalent, work, databases)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return report(mutants, verdicts, o.least)
+}
+
+// startDatabases starts a PostgreSQL for each worker, which its tests use instead of starting their own each time.
+func startDatabases(ctx context.Context, n int) (dsns []string, stop func(), err error) {
+	var running []*aadpooltest.Postgres
+	stop = func() {
+		for _, pg := range running {
+			if err := pg.Stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		}
+	}
+	for range n {
+		pg, err := aadpooltest.StartPostgres(ctx)
+		if err != nil {
+			return nil, stop, err
+		}
+		running = append(running, pg)
+		dsns = append(dsns, pg.DSN())
+	}
+	return dsns, stop, nil
+}
+
+func environment(database string) []string {
+	return append(os.Environ(), aadpooltest.DatabaseEnv+"="+database)
+}
