@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -99,7 +98,7 @@ func runCommand(t *testing.T, o outside, args ...string) output {
 }
 
 func runUnchecked(ctx context.Context, o outside, args ...string) output {
-	var stdout, stderr bytes.Buffer
+	var stdout, stderr lockedBuffer // which aadpool proxy and its command write to at once
 	status := run(ctx, args, &stdout, &stderr, o)
 	return output{status, stdout.String(), stderr.String()}
 }

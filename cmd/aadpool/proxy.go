@@ -37,7 +37,7 @@ type proxyCommand struct {
 	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long sessions may go on after SIGTERM (default: ${default})."`
 	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
-	LogLevel       string        `enum:"debug,info,warn,error" default:"info" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info (default), warn or error."`
+	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
 }
 
 // proxyDefaults are what the flags' help says.
@@ -72,6 +72,12 @@ func (cmd *proxyCommand) run(in invocation) error {
 		return err
 	}
 	terminal := cmd.statusLine(in)
+	if cmd.LogLevel == "" {
+		cmd.LogLevel = "info"
+		if len(in.passed) > 0 {
+			cmd.LogLevel = "warn"
+		}
+	}
 	logger := cmd.logger(in.stderr, terminal)
 	config, t, err := cmd.config(in, logger)
 	if err != nil {
