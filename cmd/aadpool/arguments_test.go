@@ -16,8 +16,8 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no command", nil, `expected one of "check", "token", "psql", "role"`},
-		{"an unknown command", []string{"chekc"}, "the first argument must be check, token, psql or role"},
+		{"no command", nil, `expected one of "check", "proxy", "token", "psql", "role"`},
+		{"an unknown command", []string{"chekc"}, "the first argument must be check, proxy, token, psql or role"},
 		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
 		{"an unknown flag", []string{"check", "--pasword=hunter2"}, "unknown flag --pasword; try --help"},
 		{"an unknown flag of one letter", []string{"check", "-phunter2"}, "unknown flag"},

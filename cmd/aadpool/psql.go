@@ -50,7 +50,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	token, err := cmd.getToken(in.ctx, in.outside, t.config.ConnConfig.Copy())
+	token, _, err := cmd.getToken(in.ctx, in.outside, t.config.ConnConfig.Copy())
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,6 +19,15 @@ import (
 // tokenCommand is aadpool token.
 type tokenCommand struct {
 	credentialFlags
+	JSON bool `name:"json" help:"Print a JSON object with the token and when it expires, for callers that keep it."`
+}
+
+// tokenOutput is what --json prints.
+type tokenOutput struct {
+	Token     string    `json:"token"`
+	ExpiresOn time.Time `json:"expires_on"`
+	// ExpiresIn is in seconds, for those who would rather not parse a time.
+	ExpiresIn int64 `json:"expires_in"`
 }
 
 // Help is shown by aadpool token --help.
@@ -33,7 +44,7 @@ func (cmd *tokenCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
-	token, err := cmd.getToken(in.ctx, in.outside, serverOnly(os.Getenv("PGHOST")))
+	token, expires, err := cmd.getToken(in.ctx, in.outside, serverOnly(os.Getenv("PGHOST")))
 	if err != nil {
 		return err
 	}
@@ -43,6 +54,9 @@ func (cmd *tokenCommand) run(in invocation) error {
 	}
 	if shown(in.stdout) {
 		fmt.Fprintln(in.stderr, "aadpool: this is a secret, and it is on the screen now: who has it can log in with it until it ends")
+	}
+	if cmd.JSON {
+		return json.NewEncoder(in.stdout).Encode(tokenOutput{token, expires.UTC().Truncate(time.Second), int64(time.Until(expires).Seconds())})
 	}
 	_, err = io.WriteString(in.stdout, token+"\n")
 	return err
@@ -61,16 +75,16 @@ func serverOnly(hosts string) *pgx.ConnConfig {
 	return config
 }
 
-// getToken gets a token for the servers of config, in the way that a pool does, and returns it.
-func (f credentialFlags) getToken(ctx context.Context, o outside, config *pgx.ConnConfig) (string, error) {
+// getToken gets a token for the servers of config, in the way that a pool does, and returns it and when it expires.
+func (f credentialFlags) getToken(ctx context.Context, o outside, config *pgx.ConnConfig) (token string, expires time.Time, err error) {
 	hook, err := f.newHook(o, aadpool.WithLogger(silent))
 	if err != nil {
-		return "", err
+		return "", expires, err
 	}
 	if err := hook.BeforeConnect(ctx, config); err != nil {
-		return "", exitError{status: exitCredential, text: oneLine(strings.Join(attemptLines(credentialText(err)), "; ")) + "; aadpool check says more"}
+		return "", expires, exitError{status: exitCredential, text: oneLine(strings.Join(attemptLines(credentialText(err)), "; ")) + "; aadpool check says more"}
 	}
-	return config.Password, nil
+	return config.Password, hook.Stats().TokenExpires, nil
 }
 
 // attemptLines is the text of a credential's error, shortened: for a chain a line for each credential.

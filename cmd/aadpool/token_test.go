@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -38,6 +40,24 @@ func TestTokenPrintsTheTokenAndNothingElse(t *testing.T) {
 			assert.Equal(t, "orders-api", claims.Name)
 		})
 	}
+}
+
+func TestTokenAsJSON(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	a.SetTokenLife(70 * time.Minute)
+	got := runUnchecked(t.Context(), a.outside(), "token", "--json")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	var token struct {
+		Token     string
+		ExpiresOn time.Time `json:"expires_on"`
+		ExpiresIn int       `json:"expires_in"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(got.stdout), &token))
+	claims, err := a.Verify(token.Token, aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.WithinDuration(t, claims.ExpiresAt, token.ExpiresOn, 5*time.Second)
+	assert.InDelta(t, 70*60, token.ExpiresIn, 30)
 }
 
 func TestTokenOnATerminalWarns(t *testing.T) {
