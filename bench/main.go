@@ -50,6 +50,7 @@ var measurements = []measurement{
 	{name: "memory", run: (*bench).measureMemory},
 	{name: "pools", run: (*bench).measureManyPools},
 	{name: "proxy", run: (*bench).measureProxy},
+	{name: "proxyidle", run: (*bench).measureIdleSessions},
 	{name: "fleet", run: (*bench).measureFleet},
 }
 

@@ -28,18 +28,24 @@ func (db *database) rootCertificate() string {
 	return u.Query().Get("sslrootcert")
 }
 
-// openProxy builds aadpool and runs it as a user would, with the Azure CLI's credential, which keeps no token.
+// openProxy runs aadpool as a user would, with the Azure CLI's credential, which keeps no token.
 func (b *bench) openProxy(ctx context.Context, dir string, _ *pgx.ConnConfig) (*way, func(), error) {
-	binary := filepath.Join(dir, "aadpool")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
-	build.Dir = "../cmd/aadpool"
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, nil, fmt.Errorf("building aadpool: %w: %s", err, out)
-	}
-	if err := b.installCLI(dir); err != nil {
+	binary, err := b.buildProxy(ctx, dir)
+	if err != nil {
 		return nil, nil, err
 	}
 	return runProxy(ctx, binary, dir, filepath.Join(dir, "proxy"), b.db.dsn)
+}
+
+// buildProxy builds aadpool, and installs an az for its credential.
+func (b *bench) buildProxy(ctx context.Context, dir string) (binary string, err error) {
+	binary = filepath.Join(dir, "aadpool")
+	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+	build.Dir = "../cmd/aadpool"
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building aadpool: %w: %s", err, out)
+	}
+	return binary, b.installCLI(dir)
 }
 
 func runProxy(ctx context.Context, binary, dir, socket, dsn string, flags ...string) (*way, func(), error) {
@@ -110,18 +116,23 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
 		return nil, nil, err
 	}
-	cmd := exec.Command(binary, config)
-	if os.Geteuid() == 0 { // which it refuses
-		if err := dropPrivileges(cmd, socket); err != nil {
-			return nil, nil, err
-		}
-	}
-	stop, err := start(cmd)
+	stop, err := startPgBouncer(binary, socket)
 	if err != nil {
 		return nil, nil, err
 	}
 	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
+}
+
+// startPgBouncer runs a PgBouncer whose configuration is in home.
+func startPgBouncer(binary, home string) (stop func(), err error) {
+	cmd := exec.Command(binary, filepath.Join(home, "pgbouncer.ini"))
+	if os.Geteuid() == 0 { // which it refuses
+		if err := dropPrivileges(cmd, home); err != nil {
+			return nil, err
+		}
+	}
+	return start(cmd)
 }
 
 // openRelay listens in this process, and copies.

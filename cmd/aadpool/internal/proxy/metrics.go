@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -36,7 +37,7 @@ func newMetrics(p *Proxy) *metrics {
 	for _, r := range reasons {
 		m.refusals.WithLabelValues(string(r))
 	}
-	m.registry.MustRegister(m.refusals, m.connects)
+	m.registry.MustRegister(m.refusals, m.connects, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerProxy(p)
 	m.registerToken(p)
 	return m

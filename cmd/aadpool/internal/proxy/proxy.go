@@ -75,6 +75,7 @@ type Proxy struct {
 	listeners []*listener
 	metrics   *metrics
 	cancels   cancels
+	tidier    tidier
 
 	serving sync.WaitGroup  // accept loops and clients
 	closing context.Context // ends when no client may start up any more
@@ -130,6 +131,7 @@ func (p *Proxy) Serve(ctx context.Context) {
 	<-ctx.Done()
 	p.drain()
 	p.serving.Wait()
+	p.tidier.stop()
 }
 
 // Close closes the listeners of a proxy that does not serve.

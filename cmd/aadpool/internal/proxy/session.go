@@ -56,8 +56,9 @@ func (s *session) begin(c *client, up *upstream) {
 	s.mu.Unlock()
 }
 
-// end closes both sides.
+// end closes both sides, and makes room.
 func (s *session) end() {
+	s.proxy.release(s)
 	s.proxy.cancels.remove(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.accepted.Close()
 	_ = s.client.accepted.Close()

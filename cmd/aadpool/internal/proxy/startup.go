@@ -37,16 +37,17 @@ func (p *Proxy) serve(l *listener, accepted net.Conn) {
 	s, err := c.start(ctx)
 	stop()
 	p.started()
-	switch {
-	case err != nil:
-		c.refuse(err)
-	case s != nil:
-		p.metrics.connected(time.Since(began))
-		cancel() // a session has no deadline
-		s.run()
-		p.release(s)
+	if s == nil {
+		if err != nil {
+			c.refuse(err)
+		}
+		_ = accepted.Close()
+		return
 	}
-	_ = accepted.Close()
+	p.metrics.connected(time.Since(began))
+	p.tidier.connected()
+	// In a goroutine of its own: this one's stack has grown with two handshakes, and a session may last for days.
+	p.serving.Go(s.run)
 }
 
 // start brings the client to its session. Without an error and a session, it wanted none.
