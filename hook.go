@@ -134,7 +134,7 @@ func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() 
 func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
 	scope, err := h.options.scope, error(nil)
 	if scope == "" {
-		if scope, err = scopeForAll(config); err != nil {
+		if scope, err = dsn.Scope(config); err != nil {
 			return nil, err
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // An Option changes how a [Hook], or a pool made by [New] or [NewWithConfig], gets and uses access tokens.
@@ -38,7 +38,7 @@ func WithScope(scope string) Option {
 			resource, permission = scope[:i], scope[i+1:]
 		}
 		if resource == "" || permission == "" || strings.ContainsFunc(scope, isSpaceOrControl) {
-			return fmt.Errorf("WithScope(%q): a scope looks like %q", scope, defaultScope)
+			return fmt.Errorf("WithScope(%q): a scope looks like %q", scope, dsn.DefaultScope)
 		}
 		o.scope = scope
 		return nil
@@ -103,37 +103,4 @@ func newOptions(opts []Option) (options, error) {
 		}
 	}
 	return o, errors.Join(errs...)
-}
-
-// defaultScope is that of Azure Database for PostgreSQL in the public cloud.
-const defaultScope = "https://ossrdbms-aad.database.windows.net/.default"
-
-// scopes lists the scope for each suffix of a server's name that needs another than the default.
-var scopes = []struct{ suffix, scope string }{
-	{".postgres.database.usgovcloudapi.net", "https://ossrdbms-aad.database.usgovcloudapi.net/.default"},
-	{".postgres.database.chinacloudapi.cn", "https://ossrdbms-aad.database.chinacloudapi.cn/.default"},
-	{".postgres.cosmos.azure.com", "https://token.postgres.cosmos.azure.com/.default"},
-}
-
-// scopeFor is the scope of the token that the server at host asks for.
-func scopeFor(host string) string {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	for _, s := range scopes {
-		if strings.HasSuffix(host, s.suffix) {
-			return s.scope
-		}
-	}
-	return defaultScope
-}
-
-// scopeForAll is the scope for every host of config. One connection attempt may try them all with one token.
-func scopeForAll(config *pgconn.Config) (string, error) {
-	scope := scopeFor(config.Host)
-	for _, entry := range config.Fallbacks {
-		if other := scopeFor(entry.Host); other != scope {
-			return "", fmt.Errorf("%s takes tokens for %s, but %s for %s; use a pool for each, or WithScope if one token serves both",
-				config.Host, scope, entry.Host, other)
-		}
-	}
-	return scope, nil
 }

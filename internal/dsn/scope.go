@@ -1,0 +1,41 @@
+package dsn
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// DefaultScope is that of Azure Database for PostgreSQL in the public cloud.
+const DefaultScope = "https://ossrdbms-aad.database.windows.net/.default"
+
+// scopes lists the scope for each suffix of a server's name that needs another than the default.
+var scopes = []struct{ suffix, scope string }{
+	{".postgres.database.usgovcloudapi.net", "https://ossrdbms-aad.database.usgovcloudapi.net/.default"},
+	{".postgres.database.chinacloudapi.cn", "https://ossrdbms-aad.database.chinacloudapi.cn/.default"},
+	{".postgres.cosmos.azure.com", "https://token.postgres.cosmos.azure.com/.default"},
+}
+
+// scopeFor is the scope of the token that the server at host asks for.
+func scopeFor(host string) string {
+	host = strings.TrimSuffix(strings.ToLower(host), ".")
+	for _, s := range scopes {
+		if strings.HasSuffix(host, s.suffix) {
+			return s.scope
+		}
+	}
+	return DefaultScope
+}
+
+// Scope is the scope of the token that every host of config takes. One connection attempt may try them all with one token.
+func Scope(config *pgconn.Config) (string, error) {
+	scope := scopeFor(config.Host)
+	for _, entry := range config.Fallbacks {
+		if other := scopeFor(entry.Host); other != scope {
+			return "", fmt.Errorf("%s takes tokens for %s, but %s for %s; use a pool for each, or WithScope if one token serves both",
+				config.Host, scope, entry.Host, other)
+		}
+	}
+	return scope, nil
+}
