@@ -97,8 +97,7 @@ func (l *login) brokenOff(err error) error {
 	if !errors.Is(err, io.EOF) || l.asked != password || l.token == nil {
 		return err
 	}
-	return fmt.Errorf("the server closed the connection without a word when it got an access token of %d bytes "+
-		"(PostgreSQL before 14 takes no password over 995 bytes): %w", len(l.token.secret()), err)
+	return &refusal.WordlessError{TokenSize: len(l.token.secret()), Err: err}
 }
 
 var errRepeats = errors.New("the server repeats the access token where it has no business to")

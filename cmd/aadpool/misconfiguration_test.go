@@ -104,6 +104,30 @@ var misconfigurations = []misconfiguration{
 		exitRole, causeRoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it",
 	},
 	{
+		"5: role missing, whose name is a word of another refusal: audience-api", roleNamed("audience-api"),
+		exitRole, causeRoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it",
+	},
+	{
+		"5: role missing, whose name is a word of another refusal: expired-jobs", roleNamed("expired-jobs"),
+		exitRole, causeRoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it",
+	},
+	{
+		"5: role missing, whose name is a word of another refusal: app_user", roleNamed("app_user"),
+		exitRole, causeRoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it",
+	},
+	{
+		"5: role missing, whose name is a word of another refusal: access token reader", roleNamed("access token reader"),
+		exitRole, causeRoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it",
+	},
+	{
+		"6: role for another principal, whose name is a word of another refusal", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "expired-jobs"})
+			return a.server.DSN("expired-jobs"), nil
+		},
+		exitRole, causeRoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api",
+	},
+	{
 		"6: role for another principal", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"})
@@ -180,6 +204,16 @@ var misconfigurations = []misconfiguration{
 		},
 		exitToken, causeTokenLength, "login", "A PgBouncer up to 1.25 takes no password over 2047 bytes", "port=5432", "connect to port 5432",
 	},
+}
+
+// roleNamed is a login of the service principal of that name, for whom there is no role.
+func roleNamed(name string) func(*testing.T, azure) (string, []string) {
+	return func(t *testing.T, a azure) (string, []string) {
+		p := a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: name})
+		setenv(t, a.ClientSecretEnv(p))
+		a.server.SetMissingRoles(name)
+		return a.server.DSN(url.PathEscape(name)), nil
+	}
 }
 
 // rootFile is the file of the server's certificate, which is in its DSN.

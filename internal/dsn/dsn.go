@@ -29,6 +29,9 @@ func Parse(dsn string) (*pgxpool.Config, error) {
 	}
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
+		if fault := unlikeAny(dsn); fault != "" {
+			return nil, errors.New("parsing the DSN: " + fault)
+		}
 		return nil, fmt.Errorf("parsing the DSN: %s", failure(err))
 	}
 	if err := CheckMeaning(&config.ConnConfig.Config, dsn); err != nil {
@@ -55,11 +58,42 @@ func misread(config *pgconn.Config, dsn string) string {
 		if _, database, _ := strings.Cut(address, "/"); strings.Contains(database, "@") {
 			return "there is an @ in the database's name; " + escapeAdvice
 		}
+		if hasCutPassword(dsn) {
+			return "there is a ? or # before an @; in a URL write ? as %3F and # as %23 where they are part of a password"
+		}
 	}
 	for name := range config.RuntimeParams { // pgx takes a keyword that it does not know for a parameter of the server
 		if strings.EqualFold(name, "server") || strings.EqualFold(name, "host") || strings.ContainsAny(name, ":;/?& ") {
 			return "this looks like a connection string for another driver (ADO.NET, JDBC, SQLAlchemy); " + example
 		}
+	}
+	return ""
+}
+
+// hasCutPassword reports whether a ? or # in a password ends what pgx takes for the server's address.
+func hasCutPassword(url string) bool {
+	rest, fragment, _ := strings.Cut(url, "#")
+	if strings.Contains(fragment, "@") {
+		return true
+	}
+	_, query, _ := strings.Cut(rest, "?")
+	for pair := range strings.SplitSeq(query, "&") {
+		if name, _, _ := strings.Cut(pair, "="); strings.Contains(name, "@") {
+			return true
+		}
+	}
+	return false
+}
+
+// unlikeAny names what a DSN is that pgx takes for a malformed list of keywords; empty if that is what it is.
+func unlikeAny(dsn string) string {
+	switch trimmed := strings.TrimSpace(dsn); {
+	case isURL(trimmed) && !isURL(dsn):
+		return "there is a blank before the URL"
+	case otherScheme.MatchString(dsn):
+		return "this looks like a connection string for another driver (SQLAlchemy, JDBC): a URL begins with postgres://"
+	case hostAlone.MatchString(dsn):
+		return "this is the name of a server alone; " + example
 	}
 	return ""
 }
@@ -89,6 +123,8 @@ func failure(err error) string {
 		return text + "; " + example
 	case text == "invalid port":
 		return text + "; " + escapeAdvice
+	case cause == " (sslmode is invalid)":
+		return text + cause + "; it is one of disable, allow, prefer, require, verify-ca and verify-full"
 	case strings.HasPrefix(text, "failed to configure TLS"), strings.HasPrefix(text, "failed to read service"):
 		return text + cause
 	}

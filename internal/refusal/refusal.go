@@ -181,3 +181,24 @@ func Words(e *pgconn.PgError) string {
 	words, _, _ := strings.Cut(e.Message, adviceBegins)
 	return words
 }
+
+// shortestMax is the longest password, in bytes, that PostgreSQL takes before version 14: measured of 13.23, which closes
+// the connection at a longer one and tells only its own log ("invalid message length").
+const shortestMax = 995
+
+// A WordlessError is a login that ended with the connection, when the server had got the token and had said nothing.
+type WordlessError struct {
+	TokenSize int // in bytes
+	Err       error
+}
+
+func (e *WordlessError) Error() string {
+	return fmt.Sprintf("the server closed the connection without a word when it got an access token of %d bytes "+
+		"(PostgreSQL before 14 takes no password over %d bytes): %v", e.TokenSize, shortestMax, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *WordlessError) Unwrap() error { return e.Err }
+
+// IsTooLong reports whether the token was longer than a PostgreSQL before version 14 takes.
+func (e *WordlessError) IsTooLong() bool { return e.TokenSize > shortestMax }

@@ -1,0 +1,71 @@
+package dsn
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What people write in the place of a DSN, what they are told, and what they are offered. No password may come back.
+func TestWhatIsNoDSN(t *testing.T) {
+	for _, row := range []struct{ name, dsn, says, suggestion string }{
+		{"a user with an @", "postgres://dev@contoso.com@orders.postgres.database.azure.com/orders", "write an @ that is in the user name as %40",
+			"postgres://dev%40contoso.com@orders.postgres.database.azure.com/orders"},
+		{"one with a password", "postgres://dev@contoso.com:hunter2@db.example:5433/orders?sslmode=require&password=hunter2", "write @ as %40",
+			"postgres://dev%40contoso.com@db.example:5433/orders?sslmode=require"},
+		{"a password with an @", "postgres://u:hun@hunter2@db.example/d", "there is an @ in the host", "postgres://u@db.example/d"},
+		{"a password with an @ and a /", "postgres://u:hun@/hunter2@db.example/d", "there is an @ in the database's name", ""},
+		{"a password with a ?", "postgres://u:hun?hunter2@db.example/d", "there is a ? or # before an @", ""},
+		{"a password with a #", "postgres://u:hun#hunter2@db.example/d", "there is a ? or # before an @", ""},
+		{"a password in the place of the port", "postgres://dev@contoso.com:hunter2/d", "invalid port", ""},
+		{"SQLAlchemy", "postgresql+psycopg2://u:hunter2@db.example/d", "another driver (SQLAlchemy, JDBC)", "postgres://u@db.example/d"},
+		{"JDBC", "jdbc:postgresql://db.example:5432/d?user=u&password=hunter2&sslmode=require", "another driver",
+			"postgres://u@db.example:5432/d?sslmode=require"},
+		{"ADO.NET", "Server=db.example;Database=d;Port=5432;User Id=dev@contoso.com;Password=hunter2;Ssl Mode=Require;", "another driver",
+			"postgres://dev%40contoso.com@db.example/d"},
+		{"ADO.NET, of another port", "Host=db.example;Port=6432;Username=u;Password=hunter2", "another driver", "postgres://u@db.example:6432/database"},
+		{"the name of a server", "orders.postgres.database.azure.com", "this is the name of a server alone",
+			"postgres://role@orders.postgres.database.azure.com/database"},
+		{"with its database", "orders.postgres.database.azure.com:6432/orders", "this is the name of a server alone",
+			"postgres://role@orders.postgres.database.azure.com:6432/orders"},
+		{"a word", "hunter2", "failed to parse as keyword/value", ""},
+		{"a word with dots", "hunter2.hunter2", "failed to parse as keyword/value", ""},
+		{"a blank before the URL", " postgres://u:hunter2@db.example/d", "there is a blank before the URL", "postgres://u@db.example/d"},
+		{"no sslmode of those there are", "host=db.example user=u sslmode=required",
+			"sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full", ""},
+		{"the same in a URL", "postgres://u@db.example/d?sslmode=required&pool_max_conns=4", "it is one of disable",
+			"postgres://u@db.example/d?pool_max_conns=4"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clearPGEnv(t)
+			_, err := Parse(row.dsn)
+			require.ErrorContains(t, err, row.says)
+			assert.Equal(t, row.suggestion, Suggest(row.dsn))
+			assert.NotContains(t, err.Error()+Suggest(row.dsn), "hunter2")
+			if row.suggestion != "" {
+				_, err := Parse(row.suggestion)
+				require.NoError(t, err, "what is offered is a DSN")
+			}
+		})
+	}
+	assert.Empty(t, Suggest("postgres://u@db.example/d"), "there is nothing to add")
+}
+
+// FuzzSuggest gives a URL any password: no piece of it comes back.
+func FuzzSuggest(f *testing.F) {
+	for _, password := range []string{"hunter2", "hun@ter2", "hun/ter2", "hun@/ter2", "a?b@c", "5432", "@h:1/", "x/y?z", "%zz", "#", "a@b:1"} {
+		f.Add(password)
+	}
+	f.Fuzz(func(t *testing.T, password string) {
+		const marker = "ZQJXZQJX"
+		for _, user := range []string{"u", "dev@contoso.com"} {
+			for _, text := range []string{marker + password, password + marker, password + marker + password} {
+				if suggestion := Suggest("postgres://" + user + ":" + text + "@db.example/d"); strings.Contains(suggestion, marker) {
+					t.Errorf("%q comes back in %q", text, suggestion)
+				}
+			}
+		}
+	})
+}
