@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -16,17 +15,18 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/credential"
 )
 
 // defaultTimeout bounds each step of a check, and the fetch of a token.
 const defaultTimeout = 30 * time.Second
 
 // credentialNames are the values of --credential, as a kong enum.
-const credentialNames = "default,cli,managed-identity,workload-identity,environment"
+var credentialNames = strings.Join(credential.Names, ",")
 
 // credentialFlags are the flags about the access token that several commands have.
 type credentialFlags struct {
-	Credential               string        `enum:"${credentials}" default:"default" placeholder:"NAME" help:"The credential: default (the chain of DefaultAzureCredential), cli, managed-identity, workload-identity or environment."`
+	Credential               string        `enum:"${credentials}" default:"default" placeholder:"NAME" help:"The credential: default (the chain of DefaultAzureCredential), cli, managed-identity, workload-identity, environment or pipelines."`
 	Scope                    string        `placeholder:"SCOPE" help:"The scope of the access token, as in WithScope (default: by the server's name)."`
 	DisableInstanceDiscovery bool          `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
 	Timeout                  time.Duration `default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default})."`
@@ -45,11 +45,11 @@ func (f credentialFlags) newHook(o outside, options ...aadpool.Option) (*aadpool
 	if f.Scope != "" {
 		options = append(options, aadpool.WithScope(f.Scope))
 	}
-	credential, err := f.newCredential(o.clientOptions)
+	made, err := f.newCredential(o.clientOptions)
 	if err != nil {
 		return nil, exitError{status: exitCredential, text: reason(err.Error())}
 	}
-	hook, err := aadpool.NewHook(credential, options...)
+	hook, err := aadpool.NewHook(made, options...)
 	if err != nil {
 		return nil, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
 	}
@@ -58,23 +58,8 @@ func (f credentialFlags) newHook(o outside, options ...aadpool.Option) (*aadpool
 
 // newCredential makes the one that the flags name.
 func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
-	known := f.DisableInstanceDiscovery
-	switch f.Credential {
-	case "cli":
-		return azidentity.NewAzureCLICredential(nil)
-	case "managed-identity":
-		o := &azidentity.ManagedIdentityCredentialOptions{ClientOptions: options}
-		// What DefaultAzureCredential does too, for an identity that is user-assigned.
-		if id := os.Getenv("AZURE_CLIENT_ID"); id != "" {
-			o.ID = azidentity.ClientID(id)
-		}
-		return azidentity.NewManagedIdentityCredential(o)
-	case "workload-identity":
-		return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
-	case "environment":
-		return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
-	}
-	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: known})
+	return credential.New(credential.Settings{
+		Name: f.Credential, ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery})
 }
 
 // A watchedCredential remembers the token that it has given, and whom it has asked for it.

@@ -79,7 +79,7 @@ func TestTokenFailsInOneLine(t *testing.T) {
 		want  string
 	}{
 		{"no credential", func(*testing.T, azure) {}, nil, "no credential of the default chain has a token; EnvironmentCredential: missing environment variable AZURE_TENANT_ID; "},
-		{"no such credential here", func(*testing.T, azure) {}, []string{"--credential=environment"}, "missing environment variable AZURE_TENANT_ID"},
+		{"no such credential here", func(*testing.T, azure) {}, []string{"--credential=environment"}, "the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"},
 		{"a wrong secret", func(t *testing.T, a azure) {
 			a.useSecret(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "hunter2hunter2")

@@ -1,0 +1,135 @@
+package aadpoolsql
+
+import (
+	"database/sql"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+const (
+	server   = "orders.postgres.database.azure.com"
+	azureDSN = "postgres://orders-api@" + server + "/orders"
+	id       = "99999999-2222-3333-4444-555555555555"
+)
+
+func TestParameters(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	all := parameters{"managed-identity", id, "contoso.com", "https://example/.default", true}
+	for _, row := range []struct {
+		name, dsn string
+		want      parameters
+	}{
+		{"none", azureDSN, parameters{}},
+		{"one", azureDSN + "?credential=cli", parameters{credential: "cli"}},
+		{"all, in a URL", azureDSN + "?credential=managed-identity&client_id=" + id + "&tenant_id=contoso.com&scope=https%3A%2F%2Fexample%2F.default&user_from_token=true", all},
+		{"all, as keywords", "host=" + server + " user=orders-api dbname=orders credential = 'managed-identity' client_id=" + id + " tenant_id=contoso.com scope='https://example/.default' user_from_token=1", all},
+		{"among settings of the session", azureDSN + "?search_path=a,b&credential=cli&application_name=x&TimeZone=UTC&myapp.tenant=7", parameters{credential: "cli"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config, got, err := parse(row.dsn)
+			require.NoError(t, err)
+			assert.Equal(t, row.want, got)
+			assert.Equal(t, server, config.ConnConfig.Host)
+			assert.Equal(t, "orders-api", config.ConnConfig.User)
+			assert.Equal(t, "orders", config.ConnConfig.Database)
+			for _, name := range own {
+				assert.NotContains(t, config.ConnConfig.RuntimeParams, name, "the server would refuse it")
+			}
+			if strings.Contains(row.dsn, "search_path") {
+				assert.Equal(t, map[string]string{"search_path": "a,b", "application_name": "x", "TimeZone": "UTC", "myapp.tenant": "7"}, config.ConnConfig.RuntimeParams)
+			}
+		})
+	}
+}
+
+func TestBadDSNsAreErrorsAtOpen(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	azuretest.SetAzureEnv(t, nil)
+	t.Setenv("PGPASSWORD", "for-others") // which is no fault of the DSN
+	for _, row := range []struct{ name, dsn, want string }{
+		{"empty", "", "the DSN is empty"},
+		{"no DSN", "hunter2 hunter2", "parsing the DSN: failed to parse as keyword/value"},
+
+		{"a credential that is misspelled", azureDSN + "?credential=workload", "credential=: there is no credential of this name: did you mean workload-identity? (the credentials are default, cli, managed-identity, workload-identity, environment, pipelines)"},
+		{"a credential that there is not", azureDSN + "?credential=hunter2hunter2", "credential=: there is no credential of this name: the credentials are default, cli"},
+		{"an empty credential", azureDSN + "?credential=", "there is no credential of this name"},
+		{"a parameter that is misspelled", azureDSN + "?credentail=cli", "credentail= is no parameter: did you mean credential=?"},
+		{"in capitals", azureDSN + "?Client_ID=" + id, "Client_ID= is no parameter: did you mean client_id=?"},
+		{"one of pgx, misspelled", azureDSN + "?ssl_mode=require", "ssl_mode= is no parameter: did you mean sslmode=?"},
+		{"a setting, misspelled", azureDSN + "?serch_path=a", "serch_path= is no parameter: did you mean search_path=?"},
+		{"another driver's word", azureDSN + "?fedauth=ActiveDirectoryDefault", "fedauth= is no parameter: did you mean credential=?"},
+		{"like nothing", azureDSN + "?zzzzzz=1", "zzzzzz= is no parameter: there are credential, client_id, tenant_id, scope, user_from_token, those of pgx, and PostgreSQL's settings (any other by options=-c name=value)"},
+		{"a name that may be a secret", azureDSN + "?hunter2%2Bx=1", "a parameter of the DSN is no parameter: there are"},
+		{"two", azureDSN + "?credentail=cli&tenantid=x", "credentail= is no parameter: did you mean credential=?; tenantid= is no parameter: did you mean tenant_id=?"},
+		{"pgxpool's", azureDSN + "?pool_max_conns=4", "the parameters pool_… are pgxpool's, and database/sql has a pool of its own: for pool_max_conns there is DB.SetMaxOpenConns"},
+
+		{"a client id that is none", azureDSN + "?credential=managed-identity&client_id=hunter2", "client_id= must be a UUID"},
+		{"an empty client id", azureDSN + "?credential=managed-identity&client_id=", "client_id= must be a UUID"},
+		{"a tenant that is none", azureDSN + "?credential=cli&tenant_id=hunter2/x", "tenant_id= must be a tenant's UUID or domain"},
+		{"a scope that is none", azureDSN + "?scope=hunter2", "scope= is no scope: one looks like https://ossrdbms-aad.database.windows.net/.default"},
+		{"user_from_token=maybe", azureDSN + "?user_from_token=maybe", "user_from_token= must be true or false"},
+		{"client_id with cli", azureDSN + "?credential=cli&client_id=" + id, "the client id has no place in the credential cli"},
+		{"client_id with default", azureDSN + "?client_id=" + id, "the client id has no place in the credential default, whose parts read AZURE_CLIENT_ID"},
+		{"tenant_id with managed-identity", azureDSN + "?credential=managed-identity&tenant_id=x", "the tenant id has no place in the credential managed-identity"},
+
+		{"a password in the URL", "postgres://orders-api:hunter2@" + server + "/orders", "the DSN holds a password, and DSNs end up in logs, process lists and configuration: leave it out, for the login is with an access token"},
+		{"a password parameter", azureDSN + "?password=hunter2", "the DSN holds a password"},
+		{"a password keyword", "host=" + server + " password=hunter2", "the DSN holds a password"},
+		{"a password keyword, quoted", `host=` + server + ` password = 'hunter2 credential=cli' user=x`, "the DSN holds a password"},
+		{"a client secret", azureDSN + "?credential=environment&client_secret=hunter2", "the DSN holds client_secret, and DSNs end up in logs, process lists and configuration: put it into the environment variable AZURE_CLIENT_SECRET, and credential=environment into the DSN"},
+		{"a client secret and a piece of it", azureDSN + "?Client_Secret=hunter2&hunter=2", "the DSN holds client_secret"},
+		{"a token", azureDSN + "?access_token=hunter2", "the DSN holds access_token"},
+		{"a certificate's password", azureDSN + "?client_certificate_password=hunter2", "AZURE_CLIENT_CERTIFICATE_PASSWORD"},
+
+		{"no TLS", azureDSN + "?sslmode=disable", "refusing to send an access token to " + server + " in the clear"},
+		{"servers of two clouds", "postgres://orders-api@" + server + ",x.postgres.database.chinacloudapi.cn/orders", "use a pool for each"},
+
+		{"environment without anything", azureDSN + "?credential=environment", "making the credential: the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: "},
+		{"environment without a secret", azureDSN + "?credential=environment&tenant_id=x&client_id=" + id, "the credential environment lacks AZURE_CLIENT_SECRET: "},
+		{"workload identity without a webhook", azureDSN + "?credential=workload-identity&client_id=" + id, "the credential workload-identity lacks AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE: the webhook of AKS"},
+		{"pipelines outside of one", azureDSN + "?credential=pipelines", "the credential pipelines lacks AZURESUBSCRIPTION_TENANT_ID, AZURESUBSCRIPTION_CLIENT_ID, AZURESUBSCRIPTION_SERVICE_CONNECTION_ID, SYSTEM_ACCESSTOKEN and SYSTEM_OIDCREQUESTURI: "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			db, err := sql.Open("aadpool", row.dsn)
+			require.ErrorContains(t, err, row.want)
+			assert.Nil(t, db)
+			assert.True(t, strings.HasPrefix(err.Error(), "aadpool: "), err)
+			assert.Equal(t, 1, strings.Count(err.Error(), "aadpool: "), err)
+			assert.NotContains(t, err.Error(), "hunter2")
+			assert.NotContains(t, err.Error(), "\n")
+		})
+	}
+	_, err := sql.Open("aadpool", azureDSN+"?sslmode=disable")
+	require.ErrorIs(t, err, aadpool.ErrPlaintext)
+}
+
+func TestTheVariableOfDiscoveryIsCheckedAtOpen(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	t.Setenv("AADPOOL_DISABLE_INSTANCE_DISCOVERY", "perhaps")
+	_, err := (&sqlDriver{&hooks{}}).OpenConnector(azureDSN)
+	require.EqualError(t, err, "aadpool: AADPOOL_DISABLE_INSTANCE_DISCOVERY must be true or false")
+}
+
+// Whatever the version of the server that runs the tests, its settings are no unknown parameters.
+func TestEverySettingOfTheServerIsKnown(t *testing.T) {
+	a := azuretest.New(t)
+	conn, err := a.ConnectAsSuperuser(t.Context())
+	require.NoError(t, err)
+	defer conn.Close(t.Context())
+	rows, err := conn.Query(t.Context(), `select name from pg_settings
+		where context in ('user', 'superuser', 'backend', 'superuser-backend') and name <> 'extension_destdir'`) // Debian's own
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Greater(t, len(names), 150)
+	for _, name := range names {
+		assert.True(t, isSetting(name), name)
+	}
+}
