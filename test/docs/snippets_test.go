@@ -93,10 +93,10 @@ func TestSnippetsCompile(t *testing.T) {
 // writeModule makes a module of the snippets, and a workspace of it and this repository's modules: so it needs no
 // requirements of its own.
 func writeModule(t *testing.T, dir string) {
-	goVersion := regexp.MustCompile(`(?m)^go .*$`)
 	gomod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	require.NoError(t, err)
-	work := string(goVersion.Find(gomod)) + "\n\nuse .\n"
+	goVersion := string(regexp.MustCompile(`(?m)^go .*$`).Find(gomod)) + "\n"
+	work := goVersion + "use .\n"
 	for _, module := range modules {
 		path, err := filepath.Abs(filepath.Join(root, module))
 		require.NoError(t, err)
@@ -105,7 +105,7 @@ func writeModule(t *testing.T, dir string) {
 		}
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.work"), []byte(work), 0o600))
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module snippets\n\n"+string(goVersion.Find(gomod))+"\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module snippets\n"+goVersion), 0o600))
 }
 
 func hasRaceDetector() bool {
