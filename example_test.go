@@ -2,10 +2,12 @@ package aadpool_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -53,7 +55,7 @@ func Example() {
 	// Output: logged in as orders-api
 }
 
-// What New returns is a plain pgxpool: its settings come from the DSN, as ever.
+// New returns a plain pgxpool, whose settings come from the DSN as ever.
 func ExampleNew() {
 	dsn, cred, stop := startExample()
 	defer stop()
@@ -68,30 +70,94 @@ func ExampleNew() {
 	// Output: 20 5m0s
 }
 
-// A Hook of one's own, to read its Stats.
+// One Hook for two pools, here of a primary and its replica: one token serves both.
 func ExampleNewHook() {
-	dsn, cred, stop := startExample()
+	primaryDSN, cred, stop := startExample()
 	defer stop()
+	replicaDSN := primaryDSN
 	ctx := context.Background()
 
 	hook, err := aadpool.NewHook(cred)
 	if err != nil {
 		log.Fatal(err)
 	}
-	config, err := pgxpool.ParseConfig(dsn)
+	primary, err := hook.NewPool(ctx, primaryDSN)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := hook.Configure(ctx, config); err != nil {
+	defer primary.Close()
+	replica, err := hook.NewPool(ctx, replicaDSN)
+	if err != nil {
 		log.Fatal(err)
 	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	defer replica.Close()
+	fmt.Println(primary.Ping(ctx), replica.Ping(ctx), hook.Stats().Fetches)
+	// Output: <nil> <nil> 1
+}
+
+// The Hook of a pool that New made: for its Stats, or for another pool that shares its token.
+func ExampleHookOf() {
+	dsn, cred, stop := startExample()
+	defer stop()
+	ctx := context.Background()
+
+	pool, err := aadpool.New(ctx, dsn, cred)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer pool.Close()
-	fmt.Println(pool.Ping(ctx), hook.Stats().Fetches)
-	// Output: <nil> 1
+	hook, ok := aadpool.HookOf(pool)
+	fmt.Println(ok, hook.Stats().Fetches)
+	// Output: true 1
+}
+
+// What to tell whoever runs the program when the server refuses a login.
+func ExampleExplain() {
+	dsn, cred, stop := startExample()
+	defer stop()
+	ctx := context.Background()
+
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	config.ConnConfig.User = "billing-api" // another principal's role
+	pool, err := aadpool.NewWithConfig(ctx, config, cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	if refusal, ok := aadpool.Explain(pool.Ping(ctx)); ok {
+		fmt.Println(refusal.Reason, refusal.SQLState)
+		fmt.Println(refusal.Message)
+		advice, _, _ := strings.Cut(refusal.Advice, " (")
+		fmt.Println(advice)
+	}
+	// Output:
+	// role 28P01
+	// password authentication failed for user "billing-api"
+	// the token is for "orders-api" but the role is "billing-api": set user=orders-api
+}
+
+// A program that can wait for a token.
+func ExampleTokenError() {
+	azure, stop, err := azuretest.Start()
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer stop()
+	cred, err := azure.NewCredential()
+	if err != nil {
+		log.Fatal(err)
+	}
+	azure.Revoke("orders-api")
+
+	_, err = aadpool.New(context.Background(), azure.DSN(), cred)
+	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
+		fmt.Println("no token for", noToken.Scope)
+	}
+	// Output: no token for https://ossrdbms-aad.database.windows.net/.default
 }
 
 func ExampleNewWithConfig() {
@@ -117,36 +183,30 @@ func ExampleNewWithConfig() {
 	// Output: <nil>
 }
 
-// A primary and its replica share one token.
+// Where something else makes the pool, Configure prepares its config.
 func ExampleHook_Configure() {
-	primary, cred, stop := startExample()
+	dsn, cred, stop := startExample()
 	defer stop()
-	replica := primary
 	ctx := context.Background()
 
 	hook, err := aadpool.NewHook(cred)
 	if err != nil {
 		log.Fatal(err)
 	}
-	for _, dsn := range []string{primary, replica} {
-		config, err := pgxpool.ParseConfig(dsn)
-		if err != nil {
-			log.Fatal(err)
-		}
-		if err := hook.Configure(ctx, config); err != nil {
-			log.Fatal(err)
-		}
-		pool, err := pgxpool.NewWithConfig(ctx, config)
-		if err != nil {
-			log.Fatal(err)
-		}
-		defer pool.Close()
-		if err := pool.Ping(ctx); err != nil {
-			log.Fatal(err)
-		}
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		log.Fatal(err)
 	}
-	fmt.Println(hook.Stats().Fetches, "token for both")
-	// Output: 1 token for both
+	if err := hook.Configure(ctx, config); err != nil {
+		log.Fatal(err)
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	fmt.Println(pool.Ping(ctx))
+	// Output: <nil>
 }
 
 // A connection of its own, to listen on.
@@ -163,7 +223,7 @@ func ExampleHook_BeforeConnect() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	// For each connection anew: a config serves for one.
+	// A config serves for one connection, so each gets a copy.
 	connect := func() (*pgx.Conn, error) {
 		fresh := config.Copy()
 		if err := hook.BeforeConnect(ctx, fresh); err != nil {
@@ -188,7 +248,7 @@ func ExampleHook_BeforeConnect() {
 	// Output: orders shipped
 }
 
-// database/sql with its own pool. (For one on a pgxpool, see stdlib.OpenDBFromPool.)
+// database/sql with a pool of its own. stdlib.OpenDBFromPool makes one on a pgxpool.
 func ExampleHook_ResetSession() {
 	dsn, cred, stop := startExample()
 	defer stop()
@@ -217,19 +277,16 @@ func ExampleHook_ResetSession() {
 func ExampleHook_Stats() {
 	dsn, cred, stop := startExample()
 	defer stop()
-	ctx := context.Background()
 
 	hook, err := aadpool.NewHook(cred)
 	if err != nil {
 		log.Fatal(err)
 	}
-	config, err := pgxpool.ParseConfig(dsn)
+	pool, err := hook.NewPool(context.Background(), dsn)
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := hook.Configure(ctx, config); err != nil {
-		log.Fatal(err)
-	}
+	defer pool.Close()
 	stats := hook.Stats()
 	fmt.Println("fetches:", stats.Fetches, "failed:", stats.FailedFetches)
 	fmt.Println("valid for an hour:", time.Until(stats.TokenExpires) > time.Hour)
@@ -238,7 +295,7 @@ func ExampleHook_Stats() {
 	// valid for an hour: true
 }
 
-// The database role is the one that the token names, whoever runs the program: on a laptop the developer's own.
+// The token names the database role: on a laptop it is the developer's own.
 func ExampleWithUserFromToken() {
 	dsn, cred, stop := startExample()
 	defer stop()
@@ -263,7 +320,7 @@ func ExampleWithLogger() {
 	// Output: true <nil>
 }
 
-// A server behind a private DNS name, which does not tell the cloud that it is in.
+// A server behind a private DNS name, which does not tell the server's cloud.
 func ExampleWithScope() {
 	_, cred, stop := startExample()
 	defer stop()
