@@ -98,7 +98,7 @@ func runCommand(t *testing.T, o outside, args ...string) output {
 }
 
 func runUnchecked(ctx context.Context, o outside, args ...string) output {
-	var stdout, stderr lockedBuffer // which aadpool proxy and its command write to at once
+	var stdout, stderr azuretest.LogBuffer // which aadpool proxy and its command write to at once
 	status := run(ctx, args, &stdout, &stderr, o)
 	return output{status, stdout.String(), stderr.String()}
 }

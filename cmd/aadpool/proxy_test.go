@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/internal/azuretest"
+
 	"github.com/aadpool/aadpool/aadpooltest"
 )
 
@@ -138,7 +140,7 @@ func lastLineOf(text string) string {
 
 // runningProxy is aadpool proxy in this process.
 type runningProxy struct {
-	stderr lockedBuffer
+	stderr azuretest.LogBuffer
 	end    context.CancelFunc
 	status chan exitStatus
 }
