@@ -258,6 +258,8 @@ func (d fleetDay) check(t *testing.T) {
 	assert.LessOrEqual(t, fleetSum(d.Requests, s.OutageFrom, outageEnd), s.Replicas*int(s.OutageFor/(5*time.Second)),
 		"in an outage a replica asks no more often than every five seconds on average")
 	assert.LessOrEqual(t, slices.Max(d.Requests), s.Replicas, "nor is there a second in which each asks twice")
+	after := (outageEnd + time.Minute) / time.Second
+	assert.LessOrEqual(t, slices.Max(d.Requests[after:]), max(6, s.Replicas/40), "after it, renewals are out of step")
 	assert.LessOrEqual(t, d.Recovery, 8*time.Second, "all have tokens within two seconds of the longest back-off after the outage")
 }
 

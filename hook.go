@@ -62,9 +62,9 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //
 //   - The TLS settings are made such that no token leaves this machine in the clear.
 //   - MaxConnLifetime and MaxConnLifetimeJitter are matched to the token's life.
-//   - BeforeConnect and PrepareConn are set. Those (or the BeforeAcquire) that config has are still called: BeforeConnect
-//     before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in pgconn);
-//     PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
+//   - BeforeConnect, PrepareConn and OnPgError are set. Those (or the BeforeAcquire) that config has are still called:
+//     BeforeConnect before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in
+//     pgconn); PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
 //
 // It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
 // not to be used, if there is no token ([TokenError]), if config is nil or would send a token in the clear to another
@@ -92,9 +92,11 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	if by != nil {
 		by.lifetime = config.MaxConnLifetime
 	}
+	f := &failover{}
+	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
 	config.BeforeConnect = h.beforeConnect(tlsMode, config.BeforeConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
-	config.PrepareConn = h.prepareConn(by, config.PrepareConn, config.BeforeAcquire)
+	config.PrepareConn = h.prepareConn(by, f, config.PrepareConn, config.BeforeAcquire)
 	return nil
 }
 
@@ -178,13 +180,14 @@ type (
 
 // prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if any,
 // about the others. It runs on each acquire.
-func (h *Hook) prepareConn(r *replacer, callers prepareConn, before beforeAcquire) prepareConn {
+func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, before beforeAcquire) prepareConn {
 	if callers == nil && before != nil {
 		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
 		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		if h.retire(ctx, conn, r) {
+		now, r := time.Now(), retirementOf(conn)
+		if h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now) {
 			return false, nil
 		}
 		if callers == nil || replacementOf(ctx) != nil {
@@ -194,16 +197,14 @@ func (h *Hook) prepareConn(r *replacer, callers prepareConn, before beforeAcquir
 	}
 }
 
-// retire reports whether conn, which is about to be used, has to give up its place because its token expires. It also has
-// a token that is due renewed, so that a busy pool has one before it needs it. by replaces a pool's connections in the
-// background; nil if nothing does.
-func (h *Hook) retire(ctx context.Context, conn *pgx.Conn, by *replacer) bool {
-	now := time.Now()
+// retire reports whether the connection of r, which is about to be used, has to give up its place because its token
+// expires. It also has a token that is due renewed, so that a busy pool has one before it needs it. by replaces a pool's
+// connections in the background; nil if nothing does.
+func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time.Time) bool {
 	cache := h.cache.Load()
 	if cache != nil {
 		cache.renewIfDue(ctx, now)
 	}
-	r := retirementOf(conn)
 	if !r.isDue(now) {
 		return by != nil && r.isOld(now, by.lifetime) && !by.keeps(ctx, now)
 	}
@@ -223,7 +224,7 @@ func (h *Hook) retire(ctx context.Context, conn *pgx.Conn, by *replacer) bool {
 // stdlib.OptionBeforeConnect(hook.BeforeConnect), database/sql does not use a connection again whose token has ended.
 // It returns [driver.ErrBadConn] for one, by which database/sql knows to open another, and otherwise nil.
 func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
-	if h.retire(ctx, conn, nil) {
+	if h.retire(ctx, retirementOf(conn), nil, time.Now()) {
 		return driver.ErrBadConn
 	}
 	return nil

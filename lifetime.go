@@ -51,6 +51,9 @@ type retirement struct {
 	expires time.Time // the end of the token that the connection logged in with
 	born    time.Time // the connection; by the monotonic clock, as in pgxpool
 	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
+
+	readOnly bool      // the server was when the connection logged in
+	seen     time.Time // when the connection last answered for its server
 }
 
 // newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
@@ -67,6 +70,7 @@ func newRetirement(now time.Time, t *accessToken) *retirement {
 		last:    t.expires.Add(-marginAtEnd(left)),
 		expires: t.expires,
 		born:    now,
+		seen:    now,
 	}
 }
 

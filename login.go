@@ -121,7 +121,9 @@ func (l *login) end(conn *pgconn.PgConn) error {
 		return errConfigUsed
 	}
 	if data := conn.CustomData(); data[retirementKey] == nil { // another Hook's, configured later, goes before
-		data[retirementKey] = newRetirement(time.Now(), l.token)
+		r := newRetirement(time.Now(), l.token)
+		r.readOnly = isReadOnly(conn)
+		data[retirementKey] = r
 	}
 	l.report.loginSucceeded(l.config)
 	l.config.Password = ""

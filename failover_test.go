@@ -1,0 +1,91 @@
+package aadpool_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// idle makes a pool have n connections, which rest.
+func idle(t *testing.T, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	for range n {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+	}
+}
+
+// failures runs a query n times, one after the other, and counts those that fail.
+func failures(ctx context.Context, pool *pgxpool.Pool, n int, sql string) (failed int) {
+	for range n {
+		if _, err := pool.Exec(ctx, sql); err != nil {
+			azuretest.Printed.Value(err)
+			failed++
+		}
+	}
+	return failed
+}
+
+func TestWhenTheServerEndsSessionsOneQueryFailsAndNoMore(t *testing.T) {
+	a := azuretest.New(t)
+	never := func(context.Context, pgxpool.ShouldPingParams) bool { return false } // however long this machine takes
+	ours, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), func(config *pgxpool.Config) { config.ShouldPing = never })
+	idle(t, ours, 8)
+	require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'orders-api'"))
+	assert.Equal(t, 1, failures(t.Context(), ours, 16, "select 1"))
+
+	t.Run("a session that is ended alone costs the others a ping, and no more", func(t *testing.T) {
+		idle(t, ours, 8)
+		before := len(a.Server.Logins())
+		var pid int
+		require.NoError(t, ours.QueryRow(t.Context(), "select pg_backend_pid()").Scan(&pid))
+		require.NoError(t, a.AsSuperuser("select pg_terminate_backend($1)", pid))
+		assert.LessOrEqual(t, failures(t.Context(), ours, 16, "select 1"), 1)
+		idle(t, ours, 8)
+		assert.Len(t, a.Server.Logins(), before+1, "the other seven are still there")
+	})
+}
+
+func TestWhenTheServerBecomesReadOnlyConnectionsAreOpenedAnew(t *testing.T) {
+	a := azuretest.New(t)
+	a.NeedsOwnPostgres(t)
+	pool, _ := newPool(t, a.DSN()+"&pool_max_conns=4", a.Credential(t), nil)
+	_, err := pool.Exec(t.Context(), "create temp table t (n int)")
+	require.NoError(t, err)
+	idle(t, pool, 4)
+	before := len(a.Server.Logins())
+
+	t.Run("a read-only transaction of the caller's is nothing of the kind", func(t *testing.T) {
+		tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{AccessMode: pgx.ReadOnly})
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "create table nothing (n int)")
+		require.ErrorContains(t, err, "25006")
+		require.NoError(t, tx.Rollback(t.Context()))
+		idle(t, pool, 4)
+		assert.Len(t, a.Server.Logins(), before)
+	})
+
+	require.NoError(t, a.AsSuperuser("alter system set default_transaction_read_only = on"))
+	defer func() {
+		assert.NoError(t, a.AsSuperuser("alter system reset default_transaction_read_only"))
+		assert.NoError(t, a.AsSuperuser("select pg_reload_conf()"))
+	}()
+	require.NoError(t, a.AsSuperuser("select pg_reload_conf()"))
+	require.Eventually(t, func() bool {
+		_, _ = pool.Exec(t.Context(), "create table nothing (n int)")
+		return len(a.Server.Logins()) > before
+	}, 10*time.Second, 10*time.Millisecond, "the connections of before are given up")
+	idle(t, pool, 4)
+	assert.Len(t, a.Server.Logins(), before+4, "all of them")
+	assert.Equal(t, 8, failures(t.Context(), pool, 8, "create table nothing (n int)"), "there is no other server")
+	idle(t, pool, 4)
+	assert.Len(t, a.Server.Logins(), before+4, "and those of now are kept, as it was read-only when they logged in")
+}
