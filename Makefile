@@ -50,6 +50,11 @@ matrix: postgresql
 matrix-%: postgresql
 	go run ./test/matrix $*
 
+# The packages to change, of the library's own only the files about tokens and log-in; and whose tests may notice: all of theirs.
+MUTANTS = . ./internal/dsn ./internal/refusal ./internal/token
+mutants: postgresql
+	go run ./test/mutants -files '^(login|startup|lifetime|replacement|tokencache|accesstoken|refusals)\.go$$|^internal/' $(MUTANTS)
+
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
 	@$(call in,. $(MODULES),go vet ./... && GOOS=windows go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff)

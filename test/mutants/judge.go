@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -63,7 +64,7 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 		return notViable
 	}
 	result := notRun
-	for i, s := range suites {
+	for i, s := range ownFirst(suites, m) {
 		quick, slow := split(s, m)
 		if len(quick)+len(slow) == 0 {
 			continue
@@ -80,6 +81,20 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 		result = survived
 	}
 	return result
+}
+
+// ownFirst puts the tests of the mutant's own package before the others: they are the likeliest to notice, and build fast.
+func ownFirst(suites []suite, m mutant) []suite {
+	return slices.SortedStableFunc(slices.Values(suites), func(a, b suite) int {
+		return own(b, m) - own(a, m)
+	})
+}
+
+func own(s suite, m mutant) int {
+	if s.ImportPath == m.pkg {
+		return 1
+	}
+	return 0
 }
 
 // quickTest is one that does not wait for a PostgreSQL to start.
