@@ -1,0 +1,170 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+)
+
+// imageUser is that of the Dockerfile.
+const imageUser = 65532
+
+// TestSidecarRunsInAnEmptyRoot runs what the sidecar's manifest runs, as the image's user, in a root with nothing in it but
+// what the image has: against the stand-ins for Azure, with workload identity as the AKS webhook sets it up.
+func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can change the root")
+	}
+	pg, err := aadpooltest.StartPostgres(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, pg.Stop()) })
+	authority, err := aadpooltest.NewAuthority()
+	require.NoError(t, err)
+	t.Cleanup(authority.Close)
+	server, err := aadpooltest.NewServer(authority, pg)
+	require.NoError(t, err)
+	t.Cleanup(server.Close)
+	identity := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "id-orders-api"})
+
+	root := emptyRoot(t)
+	environment := workloadIdentity(t, authority, identity, root)
+	maps.Copy(environment, upstream(t, server, root))
+	listen, health := freeAddress(t), freeAddress(t)
+	args := sidecarArguments(t, listen, health)
+
+	cmd := exec.Command("/aadpool", args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: imageUser, Gid: imageUser}}
+	for name, value := range environment {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	require.NoError(t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+
+	require.Eventually(t, func() bool { return status("http://"+health+"/readyz") == http.StatusOK }, 30*time.Second, 20*time.Millisecond, "the startup probe")
+	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://id-orders-api@%s/postgres?sslmode=disable", listen))
+	require.NoError(t, err)
+	var user string
+	require.NoError(t, conn.QueryRow(t.Context(), "select session_user").Scan(&user))
+	assert.Equal(t, "id-orders-api", user)
+	require.NoError(t, conn.Close(context.Background()))
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, <-ended, "it ends with status 0")
+	assert.NotContains(t, stderr.String(), "eyJ", "no token is logged")
+}
+
+// emptyRoot holds the program and nothing else, and the image's user can write nowhere in it.
+func emptyRoot(t *testing.T) string {
+	root, err := os.MkdirTemp("", "aadpool-root-")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	require.NoError(t, os.Chmod(root, 0o755))
+	text, err := os.ReadFile(program(t))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(root, "aadpool"), text, 0o755))
+	return root
+}
+
+// put writes a file that all can read below root, and returns its path in there.
+func put(t *testing.T, root, path string, text []byte) string {
+	full := filepath.Join(root, path)
+	require.NoError(t, os.MkdirAll(filepath.Dir(full), 0o755))
+	require.NoError(t, os.WriteFile(full, text, 0o644))
+	return path
+}
+
+// workloadIdentity is the environment that the AKS webhook gives a container, and a root certificate for the stand-in.
+func workloadIdentity(t *testing.T, authority *aadpooltest.Authority, identity aadpooltest.Principal, root string) map[string]string {
+	dir := t.TempDir()
+	environment, err := authority.WorkloadIdentityEnv(identity, dir)
+	require.NoError(t, err)
+	token, err := os.ReadFile(environment["AZURE_FEDERATED_TOKEN_FILE"])
+	require.NoError(t, err)
+	environment["AZURE_FEDERATED_TOKEN_FILE"] = put(t, root, "/var/run/secrets/azure/tokens/azure-identity-token", token)
+
+	address := strings.TrimSuffix(strings.TrimPrefix(authority.URL(), "https://"), "/")
+	conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: authority.CertPool()})
+	require.NoError(t, err)
+	defer conn.Close()
+	chain := conn.ConnectionState().PeerCertificates
+	put(t, root, "/etc/ssl/certs/ca-certificates.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw}))
+	environment["AADPOOL_DISABLE_INSTANCE_DISCOVERY"] = "true" // the stand-in is an authority that Entra does not know
+	return environment
+}
+
+// upstream is the manifest's environment, but for where the server is.
+func upstream(t *testing.T, server *aadpooltest.Server, root string) map[string]string {
+	config, err := pgx.ParseConfig(server.DSN("id-orders-api"))
+	require.NoError(t, err)
+	chain := serverChain(t, server, config)
+	return map[string]string{
+		"PGHOST": config.Host, "PGPORT": fmt.Sprint(config.Port), "PGUSER": "id-orders-api", "PGDATABASE": "postgres",
+		"PGSSLROOTCERT": put(t, root, "/etc/server.crt", chain),
+	}
+}
+
+func serverChain(t *testing.T, server *aadpooltest.Server, config *pgx.ConnConfig) []byte {
+	conn, err := tls.Dial("tcp", server.Addr(), &tls.Config{RootCAs: server.CertPool(), NextProtos: []string{"postgresql"}})
+	require.NoError(t, err)
+	defer conn.Close()
+	require.Equal(t, "127.0.0.1", config.Host)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: conn.ConnectionState().PeerCertificates[0].Raw})
+}
+
+// sidecarArguments are the manifest's, on ports that are free here.
+func sidecarArguments(t *testing.T, listen, health string) []string {
+	pods, _, _ := documents(t, "kubernetes/sidecar.yaml")
+	proxy := pods[0].InitContainers[0]
+	assertFlagsExist(t, proxy.Args)
+	var args []string
+	for _, arg := range proxy.Args {
+		switch {
+		case strings.HasPrefix(arg, "--listen="):
+			arg = "--listen=" + listen
+		case strings.HasPrefix(arg, "--http="):
+			arg = "--http=" + health
+		}
+		args = append(args, arg)
+	}
+	return args
+}
+
+func freeAddress(t *testing.T) string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func status(url string) int {
+	response, err := http.Get(url)
+	if err != nil {
+		return 0
+	}
+	defer response.Body.Close()
+	_, _ = io.Copy(io.Discard, response.Body)
+	return response.StatusCode
+}
