@@ -1,8 +1,6 @@
 package main
 
 import (
-	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,15 +11,21 @@ var flagName = regexp.MustCompile(`^--?[a-z][a-z-]*`)
 
 // argumentFault says what is wrong with the arguments, without repeating a value. kong quotes what it does not
 // understand, and what the shell has made of a DSN that was not quoted may be a piece of a password.
-func argumentFault(err error, args []string) string {
+func argumentFault(err error, args, commands []string) string {
 	text := err.Error()
+	command := firstWord(args)
 	switch {
-	case strings.HasPrefix(text, "unexpected argument") && isCommandMissing(args):
-		text = "the first argument must be check, proxy, token, psql or role"
+	case strings.HasPrefix(text, "unexpected argument") && !slices.Contains(commands, command):
+		text = "the first argument must be a command: " + strings.Join(commands, ", ") + nearest(text)
 	case strings.HasPrefix(text, "unexpected argument"):
 		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql, or the proxy's command, after --"
+	case strings.HasPrefix(text, "unknown flag") && command == "psql" && !strings.Contains(nearest(text), "--"):
+		text = "psql's own arguments come after --: aadpool psql DSN -- -c 'select 1'"
 	case strings.HasPrefix(text, "unknown flag"):
-		text = strings.TrimSpace("unknown flag " + flagName.FindString(strings.TrimPrefix(text, "unknown flag ")))
+		text = strings.TrimSpace("unknown flag "+flagName.FindString(strings.TrimPrefix(text, "unknown flag "))) + nearest(text)
+	case strings.Contains(text, "expected duration"):
+		name, _, _ := strings.Cut(text, ":")
+		text = name + " wants a time with its unit, such as 5s or 2m"
 	default:
 		text = strings.ReplaceAll(quotedValue.ReplaceAllString(text, ""), `,""`, "") // "" is for a flag that is not given
 	}
@@ -31,28 +35,26 @@ func argumentFault(err error, args []string) string {
 // quotedValue is where kong quotes a value, at the end of what it says.
 var quotedValue = regexp.MustCompile(`(?s) ?(but got|flag argument) .*`)
 
-// isCommandMissing says whether the first argument that is no flag is no command.
-func isCommandMissing(args []string) bool {
-	for _, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
-			return !slices.Contains([]string{"check", "proxy", "token", "psql", "role"}, arg)
-		}
+// didYouMean is kong's suggestion of a command or a flag: names of this program's own.
+var didYouMean = regexp.MustCompile(`, did you mean (one of )?("[a-z-]+"(, "[a-z-]+")*)\?$`)
+
+// nearest is kong's suggestion, if it has one, to go behind what is said.
+func nearest(text string) string {
+	found := didYouMean.FindStringSubmatch(text)
+	if found == nil {
+		return ""
 	}
-	return true
+	return "; did you mean " + strings.ReplaceAll(strings.ReplaceAll(found[2], `"`, ""), ", ", " or ") + "?"
 }
 
-// isTerminal says whether what is written to w is shown to a person.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
+// firstWord is the first argument that is no flag.
+func firstWord(args []string) string {
+	for _, arg := range args {
+		if !strings.HasPrefix(arg, "-") {
+			return arg
+		}
 	}
-	info, err := file.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
-		return false
-	}
-	null, err := os.Stat(os.DevNull)
-	return err != nil || !os.SameFile(info, null)
+	return ""
 }
 
 // oneLine is text without its line breaks: other people's errors quote what programs have printed.

@@ -3,8 +3,10 @@ package main
 import (
 	"errors"
 	"os"
+	"runtime/debug"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,15 +18,20 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no command", nil, `expected one of "check", "proxy", "token", "psql", "role"`},
-		{"an unknown command", []string{"chekc"}, "the first argument must be check, proxy, token, psql or role"},
+		{"flags without a command", []string{"--json"}, "unknown flag --json"},
+		{"a mistyped command", []string{"chekc"}, "the first argument must be a command: check, proxy, token, psql, role, help, version; did you mean check?"},
+		{"help for a mistyped command", []string{"help", "rol"}, "did you mean role?"},
 		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
 		{"an unknown flag", []string{"check", "--pasword=hunter2"}, "unknown flag --pasword; try --help"},
+		{"a mistyped flag", []string{"check", "--jsn"}, "unknown flag --jsn; did you mean --json?"},
+		{"a mistyped flag of psql's command", []string{"psql", "host=h", "--scop=hunter2"}, "unknown flag --scop; did you mean --scope?"},
+		{"psql's arguments without a --", []string{"psql", "postgres://u@h/db", "-c", "hunter2"}, "psql's own arguments come after --: aadpool psql DSN -- -c 'select 1'"},
+		{"a timeout without its unit", []string{"check", "--timeout", "5"}, "--timeout wants a time with its unit, such as 5s or 2m"},
 		{"an unknown flag of one letter", []string{"check", "-phunter2"}, "unknown flag"},
 		{"a DSN that is not quoted", []string{"check", "host=h", "user=u", "password=hunter2"}, "quote a DSN that has spaces"},
 		{"two DSNs", []string{"psql", "host=a", "postgres://u:hunter2@h"}, "there is an argument too many"},
 		{"an unknown credential", []string{"token", "--credential=hunter2"}, "--credential must be one of"},
-		{"a timeout that is none", []string{"token", "--timeout=hunter2"}, "--timeout: expected duration"},
+		{"a timeout that is none", []string{"token", "--timeout=hunter2"}, "--timeout wants a time with its unit"},
 		{"a timeout of nothing", []string{"check", "--timeout=0s", "host=h"}, "--timeout must be more than 0"},
 		{"a negative timeout", []string{"psql", "--timeout=-1s", "host=h"}, "--timeout must be more than 0"},
 		{"a flag that takes no value", []string{"check", "--json=hunter2"}, "try --help"},
@@ -72,7 +79,10 @@ func TestBadDSNIsTheFirstStep(t *testing.T) {
 		{"no key and value", "hunter2", "failed to parse as keyword/value"},
 		{"a malformed escape", "postgres://u:hun%ter2@h/db", "parsing the DSN"},
 		{"an @ in the user", "postgres://a@contoso.com:hunter2@h/db", "parsing the DSN"},
-		{"an unknown sslmode", "host=h user=u password=hunter2 sslmode=hunter2", "sslmode is invalid"},
+		{"an unknown sslmode", "host=h user=u password=hunter2 sslmode=hunter2", "sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full"},
+		{"SQLAlchemy's", "postgresql+psycopg2://dev@contoso.com:hunter2@h/db", "aadpool check 'postgres://dev%40contoso.com@h/db'"},
+		{"the name of a server", azureHost, "aadpool check 'postgres://role@orders.postgres.database.azure.com/database'"},
+		{"an @ in the user: what is meant", "postgres://a@contoso.com:hunter2@h/db", "aadpool check 'postgres://a%40contoso.com@h/db'"},
 		{"a root certificate that is not there", "host=h user=u sslrootcert=/nowhere password=hunter2", "unable to read CA file"},
 		{"a lifetime that is none", "host=h user=u pool_max_conn_lifetime=x password=hunter2", "pool_max_conn_lifetime"},
 	} {
@@ -94,19 +104,71 @@ func TestBadDSNIsTheFirstStep(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"check", "--help"}, {"token", "-h"}, {"psql", "--help"}, {"role", "--help"}} {
-		got := runCommand(t, outside{}, args...)
-		assert.Equal(t, exitOK, got.status)
-		assert.Empty(t, got.stderr)
-		assert.Contains(t, got.stdout, "Usage: aadpool ")
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--help"}, "Usage: aadpool <command> [flags]"},
+		{[]string{"help"}, "Usage: aadpool <command> [flags]"},
+		{[]string{"check", "--help"}, "Usage: aadpool check [<dsn>] [flags]\n"},
+		{[]string{"help", "check"}, "Usage: aadpool check [<dsn>] [flags]\n"},
+		{[]string{"token", "-h"}, "Usage: aadpool token"},
+		{[]string{"psql", "--help"}, "Usage: aadpool psql [<dsn>] [flags] [-- ARGUMENT-OF-PSQL ...]\n"},
+		{[]string{"proxy", "--help"}, "Usage: aadpool proxy [<dsn>] [flags] [-- COMMAND [ARGUMENT ...]]\n"},
+		{[]string{"role", "--help"}, "Usage: aadpool role <name> [flags]"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			got := runCommand(t, outside{}, row.args...)
+			assert.Equal(t, exitOK, got.status)
+			assert.Empty(t, got.stderr)
+			assert.True(t, strings.HasPrefix(got.stdout, row.want), got.stdout)
+			assert.True(t, strings.HasSuffix(got.stdout, exitTable()+"\n"), "the exit statuses are at the end")
+		})
+	}
+}
+
+func TestWithoutArgumentsThereIsHelp(t *testing.T) {
+	got := runCommand(t, outside{})
+	assert.Equal(t, exitUsage, got.status, "a script that has lost its arguments has failed")
+	assert.Empty(t, got.stdout)
+	assert.Contains(t, got.stderr, "Usage: aadpool <command> [flags]")
+}
+
+func TestHelpIsAsWideAsTheTerminal(t *testing.T) {
+	t.Setenv("COLUMNS", "50")
+	for line := range strings.Lines(runCommand(t, outside{}, "help", "token").stdout) {
+		isExample := strings.HasPrefix(line, "    ") // it is to be copied
+		assert.True(t, isExample || utf8.RuneCountInString(line) <= 51, line)
 	}
 }
 
 func TestVersion(t *testing.T) {
-	got := runCommand(t, outside{}, "--version")
-	assert.Equal(t, exitOK, got.status)
-	assert.Empty(t, got.stderr)
-	assert.Regexp(t, `^(\(devel\)|v\d.*)\n$`, got.stdout)
+	for _, arg := range []string{"--version", "version"} {
+		got := runCommand(t, outside{}, arg)
+		assert.Equal(t, exitOK, got.status)
+		assert.Empty(t, got.stderr)
+		assert.Regexp(t, `^aadpool (\(devel\)|v\d\S*).*, go1\.\d.*\n$`, got.stdout)
+	}
+}
+
+func TestDescribeBuild(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		info debug.BuildInfo
+		want string
+	}{
+		{"by go install", debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}, "aadpool v1.2.3, go"},
+		{"from a clone", debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123456789abcdef0123456789abcdef01234567"}, {Key: "vcs.time", Value: "2026-11-25T22:00:00Z"}, {Key: "vcs.modified", Value: "false"}}},
+			"aadpool (devel) (commit 0123456789ab of 2026-11-25), go"},
+		{"with changes", debug.BuildInfo{Settings: []debug.BuildSetting{
+			{Key: "vcs.revision", Value: "0123"}, {Key: "vcs.time", Value: "2026-11-25T22:00:00Z"}, {Key: "vcs.modified", Value: "true"}}},
+			"aadpool (devel) (commit 0123 of 2026-11-25, changed since), go"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.True(t, strings.HasPrefix(describeBuild(&row.info), row.want), describeBuild(&row.info))
+		})
+	}
 }
 
 func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
@@ -117,8 +179,6 @@ func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 			assert.Contains(t, string(text), e.meaning, file)
 		}
 	}
-	help := runCommand(t, outside{}, "check", "--help").stdout
-	assert.Contains(t, help, exitTable()[len("Exit status:\n\n"):])
 }
 
 func TestAFileIsNoTerminal(t *testing.T) {

@@ -17,7 +17,13 @@ const (
 	causeCertificate     cause = "certificate"
 	causeHandshake       cause = "tls-handshake"
 
+	causeEntraDNS         cause = "entra-dns"
+	causeEntraUnreachable cause = "entra-unreachable"
+	causeEntraTrust       cause = "entra-certificate"
+	causeDiscovery        cause = "instance-discovery"
+
 	causeNoCredential      cause = "no-credential"
+	causeNoCLI             cause = "no-azure-cli"
 	causeNotLoggedIn       cause = "not-logged-in"
 	causeWrongTenant       cause = "wrong-tenant"
 	causeWrongScope        cause = "wrong-scope"
@@ -32,7 +38,10 @@ const (
 	causeClock       cause = "clock"
 	causeTokenFormat cause = "token-format"
 	causeTokenLength cause = "token-too-long"
+	causeOldServer   cause = "server-takes-no-long-token"
+	causeOAuth       cause = "oauth-validator"
 
+	causeNoUser      cause = "no-user"
 	causeRoleMissing cause = "role-missing"
 	causeRoleOther   cause = "role-of-another-principal"
 	causeRoleCase    cause = "role-name-case"

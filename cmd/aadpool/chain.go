@@ -1,21 +1,16 @@
 package main
 
 import (
-	"fmt"
 	"os"
-	"regexp"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // chain is the order in which DefaultAzureCredential asks:
 // https://learn.microsoft.com/azure/developer/go/sdk/authentication/credential-chains
 var chain = []string{"EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential",
 	"AzureCLICredential", "AzureDeveloperCLICredential", "AzurePowerShellCredential"}
-
-// An attempt is what came of asking one credential.
-type attempt struct{ name, reason string }
-
-func (a attempt) String() string { return a.name + ": " + a.reason }
 
 // answered names the credential of the default chain that gave the token. It is empty where there is no chain.
 func (w *watchedCredential) answered() string {
@@ -30,14 +25,14 @@ func (w *watchedCredential) answered() string {
 }
 
 // others says why the credentials of the chain before the one that answered gave no token, and which were not asked.
-func (w *watchedCredential) others(answered string) []attempt {
+func (w *watchedCredential) others(answered string) []entra.Attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	reasons := map[string]string{}
 	for _, message := range w.logged {
 		if _, list, ok := strings.Cut(message, "failed to initialize some credentials:"); ok {
-			for _, a := range parseAttempts(list) {
-				reasons[a.name] = a.reason
+			for _, a := range entra.Attempts(list) {
+				reasons[a.Name] = a.Reason
 			}
 		}
 	}
@@ -47,8 +42,8 @@ func (w *watchedCredential) others(answered string) []attempt {
 	return explainOthers(answered, reasons)
 }
 
-func explainOthers(answered string, reasons map[string]string) []attempt {
-	var attempts []attempt
+func explainOthers(answered string, reasons map[string]string) []entra.Attempt {
+	var attempts []entra.Attempt
 	var unasked []string
 	reached := false
 	narrowed := os.Getenv("AZURE_TOKEN_CREDENTIALS")
@@ -66,52 +61,13 @@ func explainOthers(answered string, reasons map[string]string) []attempt {
 		case reason == "":
 			reason = "no token (--credential tells why)"
 		}
-		attempts = append(attempts, attempt{name, reason})
+		attempts = append(attempts, entra.Attempt{Name: name, Reason: reason})
 	}
 	if len(unasked) > 0 {
-		attempts = append(attempts, attempt{strings.Join(unasked, ", "), "not asked"})
+		attempts = append(attempts, entra.Attempt{Name: strings.Join(unasked, ", "), Reason: "not asked"})
 	}
 	if narrowed != "" {
-		attempts = append(attempts, attempt{"AZURE_TOKEN_CREDENTIALS", "narrows the chain to " + narrowed})
+		attempts = append(attempts, entra.Attempt{Name: "AZURE_TOKEN_CREDENTIALS", Reason: "narrows the chain to " + narrowed})
 	}
 	return attempts
-}
-
-var (
-	attemptName = regexp.MustCompile(`^(\w+Credential)(?::| authentication failed\.)?\s*`)
-
-	entraError = regexp.MustCompile(`(AADSTS\d+: .*?)(?: Trace ID:|\\r|\\n|"|$)`)
-	advertised = regexp.MustCompile(`\.?\s*(?:To troubleshoot, visit|See) https://aka\.ms/\S+( for more information)?\.?`)
-	ruler      = regexp.MustCompile(`-{20,}`)
-)
-
-// maxReason keeps the answer of a proxy, a page of HTML for example, from filling the screen.
-const maxReason = 400
-
-// parseAttempts takes the error of a chain apart: a line for each credential that was asked.
-func parseAttempts(text string) []attempt {
-	if _, list, ok := strings.Cut(text, "Attempted credentials:"); ok {
-		text = list
-	}
-	var attempts []attempt
-	// What belongs to one credential is indented by two tabs.
-	for part := range strings.SplitSeq(strings.ReplaceAll(text, "\n\t\t", " "), "\n\t") {
-		if name := attemptName.FindStringSubmatch(part); name != nil {
-			attempts = append(attempts, attempt{name[1], reason(part[len(name[0]):])})
-		}
-	}
-	return attempts
-}
-
-// reason is the part of a credential's error that says why, in one line: Entra's own words where there are any.
-func reason(text string) string {
-	if found := entraError.FindStringSubmatch(text); found != nil {
-		return found[1]
-	}
-	text = ruler.ReplaceAllString(advertised.ReplaceAllString(oneLine(text), ""), "")
-	text = oneLine(strings.TrimPrefix(text, "ERROR: "))
-	if len(text) > maxReason {
-		text = fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:maxReason], ""), len(text)-maxReason)
-	}
-	return text
 }

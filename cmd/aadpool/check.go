@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os/user"
 	"strings"
 	"time"
 
@@ -22,9 +22,7 @@ type checkCommand struct {
 // Help is shown by aadpool check --help.
 func (checkCommand) Help() string {
 	return `It prints a line for each step: ✓ done, ✗ failed, ! worth a look, – not possible here. At the first failure it
-says what that means and what to type to mend it. No line holds a token, a secret or a password.
-
-` + exitTable()
+says what that means and what to type to fix it. No line holds a token, a secret or a password.`
 }
 
 // A check is one run of aadpool check.
@@ -46,7 +44,12 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
-	c := &check{command: cmd, outside: in.outside, reporter: &reporter{w: in.stdout, json: cmd.JSON, secrets: knownSecrets()}}
+	source, err := cmd.tokenSource(in.outside)
+	if err != nil {
+		return err
+	}
+	c := &check{command: cmd, outside: in.outside, credential: source.credential, hook: source.hook,
+		reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
 	d, err := c.run(in.ctx)
 	if err != nil {
 		return err
@@ -60,16 +63,10 @@ func (cmd *checkCommand) run(in invocation) error {
 	return nil
 }
 
-// run takes the steps until one fails. The error is about the arguments.
+// run takes the steps until one fails. The error is that of an interrupt.
 func (c *check) run(ctx context.Context) (*diagnosis, error) {
-	if c.command.Scope != "" {
-		// The option's own check, which is about an argument, and comes before all steps.
-		if _, err := aadpool.NewHook(noCredential{}, aadpool.WithScope(c.command.Scope)); err != nil {
-			return nil, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
-		}
-	}
 	for _, do := range []func(context.Context) *diagnosis{
-		c.readDSN, c.reachHosts, c.makeCredential, c.getToken, c.compareRole, c.logIn, c.askServer, c.showPool,
+		c.readDSN, c.reachHosts, c.getToken, c.compareRole, c.logIn, c.askServer, c.showPool,
 	} {
 		d := do(ctx)
 		if d != nil && ctx.Err() != nil { // which is why it failed
@@ -99,7 +96,9 @@ func (c *check) take(ctx context.Context, name string, onFailure outcome, do fun
 	ctx, cancel := context.WithTimeout(ctx, c.command.Timeout)
 	defer cancel()
 	start := time.Now()
+	stop := c.reporter.wait(name, func() string { return c.waitingFor(name) })
 	s, d := do(ctx)
+	stop()
 	s.Name, s.Took = name, milliseconds(time.Since(start))
 	if s.Outcome == "" {
 		s.Outcome = passed
@@ -111,6 +110,21 @@ func (c *check) take(ctx context.Context, name string, onFailure outcome, do fun
 	return d
 }
 
+// waitingFor is what a step that takes long is doing.
+func (c *check) waitingFor(step string) string {
+	switch step {
+	case "credential":
+		return c.credential.waitingFor()
+	case "DNS":
+		return "asking the resolver"
+	case "TCP":
+		return "connecting"
+	case "TLS":
+		return "waiting for the server's TLS"
+	}
+	return "waiting for the server"
+}
+
 func (c *check) skip(name, why string) {
 	c.reporter.step(step{Name: name, Outcome: skipped, Text: why})
 }
@@ -118,10 +132,10 @@ func (c *check) skip(name, why string) {
 // readDSN parses the DSN and applies the TLS policy.
 func (c *check) readDSN(ctx context.Context) *diagnosis {
 	var policyErr error
-	d := c.timed(ctx, "DSN", func(ctx context.Context) (step, *diagnosis) {
+	d := c.timed(ctx, "DSN", func(context.Context) (step, *diagnosis) {
 		var err error
-		if c.target, policyErr, err = parseTarget(ctx, c.command.DSN, c.command.Scope); err != nil {
-			return step{Text: strings.TrimPrefix(err.Error(), "aadpool: ")}, diagnoseDSN(err)
+		if c.target, policyErr, err = parseTarget(c.command.DSN, c.command.Scope); err != nil {
+			return step{Text: err.Error()}, diagnoseDSN(c.command.DSN)
 		}
 		return c.describeDSN(), nil
 	})
@@ -130,7 +144,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	}
 	return c.timed(ctx, "TLS policy", func(context.Context) (step, *diagnosis) {
 		if policyErr != nil {
-			return step{Text: strings.TrimPrefix(policyErr.Error(), "aadpool: ")}, diagnosePolicy(c.target, policyErr)
+			return step{Text: withoutPrefix(policyErr)}, diagnosePolicy(c.target, policyErr)
 		}
 		return c.describePolicy(), nil
 	})
@@ -150,9 +164,9 @@ func (c *check) describeDSN() step {
 	if t.secret != "" {
 		s.Notes = append(s.Notes, "there is a password in the DSN, PGPASSWORD or the password file; a pool does not use it")
 	}
-	// On Windows pgx takes it without its domain.
-	if me, err := user.Current(); err == nil && me.Username[strings.LastIndex(me.Username, `\`)+1:] == t.config.ConnConfig.User {
-		s.Notes = append(s.Notes, "the role is the operating system's user, as pgx has it where the DSN names none: put user= into the DSN if that is not meant")
+	if !t.namesUser {
+		s.Outcome = warned
+		s.Notes = append(s.Notes, "the DSN names no user, so pgx takes the operating system's: put user= into it")
 	}
 	return s
 }
@@ -179,29 +193,12 @@ func (c *check) describePolicy() step {
 	return s
 }
 
-func (c *check) makeCredential(ctx context.Context) *diagnosis {
-	options := []aadpool.Option{aadpool.WithLogger(silent), aadpool.WithTokenTimeout(c.command.Timeout)}
-	if c.command.Scope != "" {
-		options = append(options, aadpool.WithScope(c.command.Scope))
-	}
-	var err error
-	if c.credential, err = c.command.newWatchedCredential(c.outside.clientOptions); err == nil {
-		c.hook, err = aadpool.NewHook(c.credential, options...)
-	}
-	if err == nil {
-		return nil
-	}
-	return c.timed(ctx, "credential", func(context.Context) (step, *diagnosis) {
-		return step{Text: reason(err.Error())}, c.diagnoseCredential(err)
-	})
-}
-
 // getToken gets a token in the way that a pool does.
 func (c *check) getToken(ctx context.Context) *diagnosis {
 	config := c.target.config.Copy()
 	d := c.timed(ctx, "credential", func(ctx context.Context) (step, *diagnosis) {
 		if err := c.hook.Configure(ctx, config); err != nil {
-			return describeCredentialFailure(err), c.diagnoseCredential(err)
+			return c.diagnoseNoToken(err)
 		}
 		return c.describeCredential(), nil
 	})
@@ -209,11 +206,10 @@ func (c *check) getToken(ctx context.Context) *diagnosis {
 		return d
 	}
 	c.target.secured = config
-	return c.timed(ctx, "token", func(ctx context.Context) (step, *diagnosis) {
+	return c.timed(ctx, "token", func(context.Context) (step, *diagnosis) {
 		token, scope := c.credential.given()
 		c.reporter.secrets = c.reporter.secrets.with(token.Token)
 		c.facts = readToken(token, scope, time.Now())
-		c.facts.name = userFromToken(ctx, c.target.config, token, scope)
 		return c.facts.describe(time.Now()), nil
 	})
 }
@@ -231,21 +227,15 @@ func (c *check) describeCredential() step {
 	return s
 }
 
-func describeCredentialFailure(err error) step {
-	lines := attemptLines(credentialText(err))
-	return step{Text: lines[0], Notes: lines[1:]}
-}
-
-// credentialText is the credential's own part of an error of package aadpool, which has taken secrets out of it.
-func credentialText(err error) string {
-	text := strings.TrimPrefix(err.Error(), "aadpool: ")
-	if strings.HasPrefix(text, "getting an access token for ") {
-		_, text, _ = strings.Cut(text, ": ")
+// diagnoseNoToken is for an error of Hook.Configure.
+func (c *check) diagnoseNoToken(err error) (step, *diagnosis) {
+	noToken, ok := errors.AsType[*aadpool.TokenError](err)
+	if !ok {
+		return step{Text: withoutPrefix(err)}, &diagnosis{Cause: causeCredential, status: exitCredential,
+			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above."}
 	}
-	if end := strings.LastIndex(text, " (next try in "); end >= 0 {
-		text = text[:end]
-	}
-	return text
+	lines := attemptLines(noToken.Err)
+	return step{Text: lines[0], Notes: lines[1:]}, diagnoseCredential(c.command.credentialFlags, c.credential, noToken.Err)
 }
 
 func (f tokenFacts) describe(now time.Time) step {

@@ -185,7 +185,7 @@ func TestCheckOnOtherDSNs(t *testing.T) {
 		{
 			"no user",
 			func(t *testing.T, _ azure) string { return "host=" + t.TempDir() },
-			exitNetwork, []string{"put user= into the DSN if that is not meant"},
+			exitNetwork, []string{"! DSN", "the DSN names no user, so pgx takes the operating system's"},
 		},
 		{
 			"nothing listens at the Unix socket",
@@ -348,7 +348,7 @@ func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
 	h := host{name: azureHost, port: 5432}
 	d := diagnoseDial(h, []error{errors.New("192.0.2.1:5432: i/o timeout")})
 	assert.Equal(t, causeUnreachable, d.Cause)
-	assert.Contains(t, strings.Join(d.Mend, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
+	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
 }
 
 func TestInterruptEndsACheck(t *testing.T) {

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/credential"
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // defaultTimeout bounds each step of a check, and the fetch of a token.
@@ -34,24 +33,29 @@ type credentialFlags struct {
 
 func (f credentialFlags) check() error {
 	if f.Timeout <= 0 {
-		return usageError("--timeout must be more than 0")
+		return usageError("--timeout must be more than 0, such as 5s")
 	}
 	return nil
 }
 
 // newHook makes the credential and a Hook on it.
 func (f credentialFlags) newHook(o outside, options ...aadpool.Option) (*aadpool.Hook, error) {
+	credential, err := f.newCredential(o.clientOptions)
+	if err != nil {
+		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
+	}
+	return f.hookOn(credential, options...)
+}
+
+// hookOn makes a Hook as the flags say. Its error is about them.
+func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aadpool.Option) (*aadpool.Hook, error) {
 	options = append(options, aadpool.WithTokenTimeout(f.Timeout))
 	if f.Scope != "" {
 		options = append(options, aadpool.WithScope(f.Scope))
 	}
-	made, err := f.newCredential(o.clientOptions)
+	hook, err := aadpool.NewHook(credential, options...)
 	if err != nil {
-		return nil, exitError{status: exitCredential, text: reason(err.Error())}
-	}
-	hook, err := aadpool.NewHook(made, options...)
-	if err != nil {
-		return nil, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+		return nil, usageError(withoutPrefix(err))
 	}
 	return hook, nil
 }
@@ -62,9 +66,15 @@ func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.Tok
 		Name: f.Credential, ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery})
 }
 
-// A watchedCredential remembers the token that it has given, and whom it has asked for it.
+// A watchedCredential makes the credential of the flags when it is first asked, remembers the token that it has given, and
+// sees whom it asks for it.
 type watchedCredential struct {
-	inner azcore.TokenCredential
+	flags   credentialFlags
+	options azcore.ClientOptions
+
+	made    sync.Once // guards what follows
+	inner   azcore.TokenCredential
+	makeErr error
 
 	mu    sync.Mutex // guards what follows
 	scope string
@@ -72,24 +82,25 @@ type watchedCredential struct {
 	// logged is what azidentity has said about it, and machine how the metadata service of this machine has answered.
 	logged  []string
 	machine string
+	request entraRequest
 }
 
 var _ azcore.TokenCredential = (*watchedCredential)(nil)
 
-// newWatchedCredential makes the credential that the flags name.
-func (f credentialFlags) newWatchedCredential(options azcore.ClientOptions) (*watchedCredential, error) {
-	w := &watchedCredential{}
-	options.PerRetryPolicies = append(slices.Clone(options.PerRetryPolicies), metadataWatch{w})
+// watched is the credential that the flags name.
+func (f credentialFlags) watched(options azcore.ClientOptions) *watchedCredential {
+	w := &watchedCredential{flags: f, options: options}
+	w.options.PerRetryPolicies = append(slices.Clone(options.PerRetryPolicies), requestWatch{w})
 	listen(w)
-	var err error
-	if w.inner, err = f.newCredential(options); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return w
 }
 
 // GetToken is azcore.TokenCredential's.
 func (w *watchedCredential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	w.made.Do(func() { w.inner, w.makeErr = w.flags.newCredential(w.options) })
+	if w.makeErr != nil {
+		return azcore.AccessToken{}, w.makeErr
+	}
 	token, err := w.inner.GetToken(ctx, options)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -104,28 +115,6 @@ func (w *watchedCredential) given() (token azcore.AccessToken, scope string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.token, w.scope
-}
-
-// A metadataWatch is the part of a credential's pipeline that sees how the metadata service answers: a chain that goes
-// on to the next credential tells nobody.
-type metadataWatch struct{ credential *watchedCredential }
-
-// metadataHost is the Instance Metadata Service's:
-// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
-const metadataHost = "169.254.169.254"
-
-func (m metadataWatch) Do(request *policy.Request) (*http.Response, error) {
-	response, err := request.Next()
-	if request.Raw().URL.Hostname() == metadataHost {
-		said := "no metadata service answers at " + metadataHost + ": this is no machine of Azure's, or it has no identity"
-		if err == nil {
-			said = fmt.Sprintf("the metadata service at %s answered %s", metadataHost, response.Status)
-		}
-		m.credential.mu.Lock()
-		m.credential.machine = said
-		m.credential.mu.Unlock()
-	}
-	return response, err
 }
 
 // azidentity has one log for the whole process, without a lock. The listener is set once and passes on to the credential

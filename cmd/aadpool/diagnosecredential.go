@@ -3,8 +3,13 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // A credentialFault is a way in which a credential has no token to give, known by what Entra, Azure's command line or
@@ -13,12 +18,12 @@ type credentialFault struct {
 	words   *regexp.Regexp
 	cause   cause
 	meaning string
-	mend    func() []string
+	fix     func() []string
 }
 
 // credentialFaults are in the order in which they are looked for.
 var credentialFaults = []credentialFault{
-	{regexp.MustCompile(`AADSTS(90002|700016|50020|50128)\b`), causeWrongTenant,
+	{regexp.MustCompile(`AADSTS(90002|900023|700016|50020|50128)\b`), causeWrongTenant,
 		"The tenant is not the one that the principal, or the server, is in.", wrongTenant},
 	{regexp.MustCompile(`AADSTS(500011|1002012|70011|650057|65001)\b|invalid scope`), causeWrongScope,
 		"Entra has no such resource for the token to be for: the scope is wrong, or that of another cloud.", wrongScope},
@@ -28,6 +33,15 @@ var credentialFaults = []credentialFault{
 		"No federated credential of the identity matches the pod's token: its issuer, subject or audience differs.", federatedCredentials},
 	{regexp.MustCompile(`AADSTS(7000112|50057)\b`), causeDisabled,
 		"The principal is there, but somebody has disabled it.", enablePrincipal},
+	{regexp.MustCompile(`CERTIFICATE_VERIFY_FAILED|certificate verify failed|x509: `), causeEntraTrust,
+		"The certificate of what answers for Entra is signed by none that is trusted here: a proxy opens TLS on the way, or the roots are missing.",
+		func() []string { return trustEntra(authorityHostName()) }},
+	{regexp.MustCompile(`Failed to resolve|NameResolutionError|getaddrinfo failed|Name or service not known|Temporary failure in name resolution|no such host`), causeEntraDNS,
+		"There is no address for Entra here: the network has no DNS for it, or no way out.",
+		func() []string { return resolveEntra(authorityHostName()) }},
+	{regexp.MustCompile(`Max retries exceeded|Connection refused|Network is unreachable|No route to host|ConnectTimeoutError`), causeEntraUnreachable,
+		"Entra cannot be reached from here: a firewall lets nothing out to it, or a proxy is needed.",
+		func() []string { return reachEntra(authorityHostName()) }},
 	{regexp.MustCompile(`az login|AADSTS(50173|700082|70043|50076|50079|50078|53003|65002)\b|InteractionRequired|interaction_required`), causeNotLoggedIn,
 		"Nobody is logged in to the Azure CLI, or the login has ended.", logIn},
 	{regexp.MustCompile(`Identity not found|isn't assigned to this resource|Multiple user assigned identities|No User Assigned or Delegated Managed Identity`), causeIdentity,
@@ -35,65 +49,108 @@ var credentialFaults = []credentialFault{
 	{regexp.MustCompile(`AADSTS90055\b|429 Too Many Requests|RESPONSE 429`), causeThrottled,
 		"Entra, or the metadata service, gets more requests than it answers: something here asks for a token too often.", func() []string { return []string{"# wait some minutes"} }},
 	{regexp.MustCompile(`check this machine's clock`), causeClock,
-		"The token has ended already by this machine's clock.", setClock},
+		"The token has ended already, or is about to, by this machine's clock.", setClock},
 	{regexp.MustCompile(`no answer within the token timeout|deadline exceeded`), causeCredentialTimeout,
-		"The credential did not answer in time: no route to Entra or to the metadata service, or a slow az.", func() []string {
-			return []string{"curl -sS -o /dev/null -w '%{http_code}\\n' " + authorityHost() + "/common/.well-known/openid-configuration", "# or allow more time: --timeout 2m"}
+		"The credential did not answer in time: a slow az, or a metadata service that does not answer.", func() []string {
+			return append(reachEntra(authorityHostName()), "# or allow more time: --timeout 2m")
 		}},
 }
 
-// diagnoseCredential says why there is no token.
-func (c *check) diagnoseCredential(err error) *diagnosis {
-	text := credentialText(err)
-	telling := tellingPart(text)
+// diagnoseCredential says why there is no token. err is what the credential has returned.
+func diagnoseCredential(f credentialFlags, w *watchedCredential, err error) *diagnosis {
+	if d := diagnoseRequest(w.lastRequest()); d != nil {
+		return d
+	}
+	telling := tellingPart(err.Error())
 	for _, fault := range credentialFaults {
 		if fault.words.MatchString(telling) {
-			return &diagnosis{Cause: fault.cause, Meaning: fault.meaning, Mend: fault.mend(), status: exitCredential}
+			return &diagnosis{Cause: fault.cause, Meaning: fault.meaning, Fix: fault.fix(), status: exitCredential}
 		}
 	}
-	if c.command.Credential == "default" && strings.Contains(text, "Attempted credentials") {
-		return &diagnosis{
-			Cause:   causeNoCredential,
-			Meaning: "This machine has no credential that DefaultAzureCredential knows of: nothing in the environment, no managed identity, and none of az, azd or PowerShell with a login.",
-			Mend: []string{
-				"# on a laptop:",
-				"az login",
-				"# on a machine of Azure's, for its own identity:",
-				`az vm identity assign --resource-group "$RESOURCE_GROUP" --name ` + hostName(),
-				"# for a service principal:",
-				"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=…",
-			},
-			status: exitCredential,
-		}
+	switch {
+	case f.Credential == "cli" && strings.Contains(telling, missingProgram):
+		return &diagnosis{Cause: causeNoCLI, Meaning: "The Azure CLI is not installed here, or not on PATH.",
+			Fix: append(installAzureCLI(), "az login"), status: exitCredential}
+	case f.Credential == "default" && entra.IsChain(err.Error()):
+		return noCredential()
 	}
 	return &diagnosis{
 		Cause:   causeCredential,
-		Meaning: "The credential has no token: " + reason(text) + ".",
-		Mend:    c.mendOneCredential(),
+		Meaning: "The credential has no token to give, for a reason that is not known here: its own words are above.",
+		Fix:     fixCredential(f.Credential),
 		status:  exitCredential,
 	}
+}
+
+// missingProgram is what azidentity says of az, azd and pwsh.
+const missingProgram = "executable not found on path"
+
+// noCredential is for a chain that has come to its end.
+func noCredential() *diagnosis {
+	environment := "nothing in the environment"
+	if given := givenVariables(); given != "" {
+		environment = "not all that it takes in the environment (there is " + given + ")"
+	}
+	login := []string{"az login"}
+	if _, err := exec.LookPath("az"); err != nil {
+		login = append(installAzureCLI(), login...)
+	}
+	return &diagnosis{
+		Cause: causeNoCredential,
+		Meaning: "This machine has no credential that DefaultAzureCredential knows of: " + environment +
+			", no managed identity, and none of az, azd or PowerShell with a login.",
+		Fix: slices.Concat([]string{"# on a laptop:"}, login, []string{
+			"# on a machine of Azure's, for its own identity:",
+			`az vm identity assign --resource-group "$RESOURCE_GROUP" --name ` + hostName(),
+			"# for a service principal:",
+			"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=…",
+		}),
+		status: exitCredential,
+	}
+}
+
+// givenVariables are those of a service principal that are set.
+func givenVariables() string {
+	var given []string
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"} {
+		if os.Getenv(name) != "" {
+			given = append(given, name)
+		}
+	}
+	return strings.Join(given, ", ")
+}
+
+// installAzureCLI is how: https://learn.microsoft.com/cli/azure/install-azure-cli
+func installAzureCLI() []string {
+	switch runtime.GOOS {
+	case "darwin":
+		return []string{"brew install azure-cli"}
+	case "windows":
+		return []string{"winget install --exact --id Microsoft.AzureCLI"}
+	}
+	return []string{"curl -sL https://aka.ms/InstallAzureCLIDeb | sudo bash   # Debian and Ubuntu; others: https://aka.ms/azure-cli"}
 }
 
 // tellingPart is the text without what says only that a machine has no managed identity, before a chain has gone on to
 // other credentials.
 func tellingPart(text string) string {
-	before, _, isChain := strings.Cut(text, "Attempted credentials:")
-	if !isChain {
+	if !entra.IsChain(text) {
 		return oneLine(text)
 	}
+	before, _, _ := strings.Cut(text, "\n")
 	parts := []string{before}
-	attempts := parseAttempts(text)
+	attempts := entra.Attempts(text)
 	for i, a := range attempts {
-		if a.name != "ManagedIdentityCredential" || i == len(attempts)-1 {
-			parts = append(parts, a.reason)
+		if a.Name != "ManagedIdentityCredential" || i == len(attempts)-1 {
+			parts = append(parts, a.Reason)
 		}
 	}
 	return oneLine(strings.Join(parts, "; "))
 }
 
-// mendOneCredential is what makes the chosen credential work, where nothing more is known.
-func (c *check) mendOneCredential() []string {
-	switch c.command.Credential {
+// fixCredential is what makes a credential work, where nothing more is known.
+func fixCredential(name string) []string {
+	switch name {
 	case "cli":
 		return []string{"az login"}
 	case "environment":
@@ -179,7 +236,7 @@ func authorityHost() string {
 	if h := os.Getenv("AZURE_AUTHORITY_HOST"); strings.HasPrefix(h, "https://") {
 		return strings.TrimSuffix(h, "/")
 	}
-	return "https://login.microsoftonline.com"
+	return "https://" + publicAuthority
 }
 
 func hostName() string {

@@ -7,93 +7,132 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/refusal"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
-// diagnoseLogin says why the server has let nobody in. The meaning is mostly the Hint that package aadpool puts into the
-// error of a refused login.
-func (c *check) diagnoseLogin(err error) *diagnosis {
-	refused, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
-		return c.diagnoseBrokenLogin(err)
+// diagnoseLogin says why the server has let nobody in.
+func (c *check) diagnoseLogin(ctx context.Context, err error) *diagnosis {
+	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
+		return diagnoseCredential(c.command.credentialFlags, c.credential, noToken.Err)
 	}
-	d := c.diagnoseRefusal(refused)
-	if d.Meaning == "" {
-		d.Meaning = hintMeaning(refused.Hint)
+	if refused, ok := aadpool.Explain(err); ok {
+		d := c.diagnoseRefusal(refused)
+		if d.Meaning == "" {
+			d.Meaning = strings.ToUpper(refused.Advice[:1]) + refused.Advice[1:] + "."
+		}
+		return d
 	}
-	if d.Meaning == "" {
-		d.Meaning = "The server refused the login for a reason of its own: " + refused.Message + "."
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return c.diagnoseServerError(said)
 	}
-	return d
+	return c.diagnoseBrokenLogin(ctx, err)
 }
 
-// hintMeaning is a Hint of package aadpool as a sentence, without the facts of the token, which have a line of their own.
-func hintMeaning(hint string) string {
-	text, _, _ := strings.Cut(strings.TrimPrefix(hint, "aadpool: "), " (the token is for ")
-	if text == "" {
-		return ""
-	}
-	return strings.ToUpper(text[:1]) + text[1:] + "."
-}
-
-func (c *check) diagnoseBrokenLogin(err error) *diagnosis {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return &diagnosis{Cause: causeLogin, Meaning: "The server took the connection but did not answer in time.",
-			Mend: []string{"az postgres flexible-server show " + serverFlags(c.hosts[0].name, "--name") + " --query state -o tsv"}, status: exitDatabase}
-	}
-	return &diagnosis{Cause: causeLogin, Meaning: "The connection broke during the login: a firewall or proxy between here and the server, or the server itself, has ended it.",
-		Mend: []string{"# try again, and without the proxy"}, status: exitDatabase}
-}
-
-// diagnoseRefusal goes by the server's words, short parts of them, since Azure documents neither them nor their
-// SQLSTATEs. Without a meaning the error's Hint is it.
-func (c *check) diagnoseRefusal(e *pgconn.PgError) *diagnosis {
-	says := func(part string) bool { return strings.Contains(strings.ToLower(e.Message), part) }
-	role, database := c.target.config.ConnConfig.User, c.target.config.ConnConfig.Database
-	switch {
-	case says("partial pkt"):
-		return &diagnosis{Cause: causeTokenLength, Mend: []string{"# in the DSN, for the server itself instead of its PgBouncer:", "port=5432"}, status: exitToken}
-	case says("expired"):
-		return &diagnosis{Cause: causeClock, Mend: setClock(), status: exitToken}
-	case says("audience"):
-		return &diagnosis{Cause: causeWrongScope, Mend: rightScope(e.Message), status: exitToken}
-	case says("app_user"):
-		return c.otherPrincipal(role)
-	case says("invalid format"):
-		return &diagnosis{Cause: causeTokenFormat, Mend: wrongScope(), status: exitToken}
-	case says("access token"):
+// diagnoseRefusal is for a login that was refused as such. Without a meaning the advice of package aadpool is it.
+func (c *check) diagnoseRefusal(r aadpool.Refusal) *diagnosis {
+	role := c.target.config.ConnConfig.User
+	switch r.Reason {
+	case aadpool.ReasonTooLong:
+		return &diagnosis{Cause: causeTokenLength, Fix: []string{"# in the DSN, for the server itself instead of its PgBouncer:", "port=5432"}, status: exitToken}
+	case aadpool.ReasonExpired:
+		return &diagnosis{Cause: causeClock, Fix: setClock(), status: exitToken}
+	case aadpool.ReasonAudience:
+		return &diagnosis{Cause: causeWrongScope, Fix: rightScope(r.Message), status: exitToken}
+	case aadpool.ReasonFormat:
+		return &diagnosis{Cause: causeTokenFormat, Fix: wrongScope(), status: exitToken}
+	case aadpool.ReasonInvalid:
 		return c.otherTenant()
-	case says("pg_hba.conf"):
+	case aadpool.ReasonOAuth:
+		return &diagnosis{Cause: causeOAuth, Fix: append([]string{"# pg_hba.conf says which validator, scope and map it takes:", "select * from pg_hba_file_rules where auth_method = 'oauth';"}, wrongScope()...),
+			status: exitToken}
+	case aadpool.ReasonPlaintext:
+		return &diagnosis{Cause: causePlaintext, Fix: []string{"# in the DSN:", "sslmode=verify-full"}, status: exitPlaintext}
+	case aadpool.ReasonForbidden:
 		return c.notAllowed()
-	case says("too many failed"):
-		return &diagnosis{Cause: causeLockedOut, Mend: []string{"# stop what keeps failing, wait some minutes, and run this again"}, status: exitRole}
-	case e.Code == "3D000":
-		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("The server takes the token and the role, but has no database %q. Names are case-sensitive.", database),
-			Mend:   []string{"az postgres flexible-server db list " + serverFlags(c.hosts[0].name, "--server-name") + ` --query "[].name" -o tsv`, "create database " + identifier(database) + ";"},
-			status: exitDatabase}
-	case e.Code == "42501":
-		return &diagnosis{Cause: causeNoConnect, Meaning: fmt.Sprintf("The server takes the token and the role, but %q has no right to connect to the database %q.", role, database),
-			Mend: []string{"-- as the owner of the database:", "grant connect on database " + identifier(database) + " to " + identifier(role) + ";"}, status: exitDatabase}
-	case strings.HasPrefix(e.Code, "53"):
-		return &diagnosis{Cause: causeConnections, Meaning: "The server, the database or the role has as many connections as it may have: " + e.Message + ".",
-			Mend: []string{"select usename, state, count(*) from pg_stat_activity group by 1, 2 order by 3 desc;", "# and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}
-	case strings.HasPrefix(e.Code, "28"):
+	case aadpool.ReasonLockedOut:
+		return &diagnosis{Cause: causeLockedOut, Fix: []string{"# stop what keeps failing, wait some minutes, and run this again"}, status: exitRole}
+	case aadpool.ReasonKind:
+		return c.otherPrincipal(role)
+	case aadpool.ReasonRole:
 		return c.wrongRole(role)
 	}
-	return &diagnosis{Cause: causeLogin, status: exitDatabase}
+	return &diagnosis{Cause: causeLogin, Meaning: "The server refused the login in words that are not known here: they are above. Most often it is the role: missing, or another principal's.",
+		Fix: []string{asAdministrator, listPrincipals(role)}, status: exitRole}
+}
+
+// diagnoseServerError is for a server that takes the token and the role, and does not let them in. PgBouncer has one
+// SQLSTATE for all that it says itself: 08P01.
+func (c *check) diagnoseServerError(e *pgconn.PgError) *diagnosis {
+	role, database := c.target.config.ConnConfig.User, c.target.config.ConnConfig.Database
+	bouncer := func(part string) bool { return e.Code == "08P01" && strings.Contains(e.Message, part) }
+	switch {
+	case e.Code == "3D000":
+		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("The server takes the token and the role, but has no database %q. Names are case-sensitive.", database),
+			Fix:    []string{"az postgres flexible-server db list " + serverFlags(c.hosts[0].name, "--server-name") + ` --query "[].name" -o tsv`, "create database " + identifier(database) + ";"},
+			status: exitDatabase}
+	case bouncer("no such database"):
+		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("What answers is a PgBouncer, and it has no database %q.", database),
+			Fix: []string{"# in its pgbouncer.ini, under [databases]; on its console: show databases;"}, status: exitDatabase}
+	case e.Code == "42501":
+		return &diagnosis{Cause: causeNoConnect, Meaning: fmt.Sprintf("The server takes the token and the role, but %q has no right to connect to the database %q.", role, database),
+			Fix: []string{"-- as the owner of the database:", "grant connect on database " + identifier(database) + " to " + identifier(role) + ";"}, status: exitDatabase}
+	case strings.HasPrefix(e.Code, "53"):
+		return &diagnosis{Cause: causeConnections, Meaning: "The server, the database or the role has as many connections as it may have.",
+			Fix: []string{"select usename, state, count(*) from pg_stat_activity group by 1, 2 order by 3 desc;", "# and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}
+	case bouncer("no more connections allowed"):
+		return &diagnosis{Cause: causeConnections, Meaning: "What answers is a PgBouncer, and it has as many clients as it may have.",
+			Fix: []string{"# in its pgbouncer.ini: max_client_conn; and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}
+	}
+	return &diagnosis{Cause: causeLogin, Meaning: "The server does not let the connection in, for a reason of its own: its words are above.", status: exitDatabase}
+}
+
+// diagnoseBrokenLogin is for a server that has not said why.
+func (c *check) diagnoseBrokenLogin(ctx context.Context, err error) *diagnosis {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &diagnosis{Cause: causeLogin, Meaning: "The server took the connection but did not answer in time.",
+			Fix: []string{"az postgres flexible-server show " + serverFlags(c.hosts[0].name, "--name") + " --query state -o tsv"}, status: exitDatabase}
+	}
+	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && c.answersAShortPassword(ctx) {
+		return &diagnosis{Cause: causeOldServer, Meaning: fmt.Sprintf("The server answers a short password, and closes the connection at the token of %d bytes without a word: "+
+			"it is a PostgreSQL before version 14, which takes none so long, or a proxy with a bound of its own.", closed.TokenSize),
+			Fix:    []string{"az postgres flexible-server upgrade " + serverFlags(c.hosts[0].name, "--name") + " --version 17"},
+			status: exitToken}
+	}
+	return &diagnosis{Cause: causeLogin, Meaning: "The connection broke during the login: a firewall or proxy between here and the server, or the server itself, has ended it.",
+		Fix: []string{"# try again, and without the proxy"}, status: exitDatabase}
+}
+
+// answersAShortPassword reports whether the server says something to a password that it cannot take.
+func (c *check) answersAShortPassword(ctx context.Context) bool {
+	config := c.target.secured.ConnConfig.Copy()
+	config.Password = "not a token"
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err == nil {
+		_ = conn.Close(ctx)
+		return true
+	}
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return answered
 }
 
 // wrongRole is for "password authentication failed", which is all that the server says of a role that it does not have,
 // or that is not the token's.
 func (c *check) wrongRole(role string) *diagnosis {
 	switch {
+	case !c.target.namesUser && c.facts.name != role:
+		return c.noUser(role)
 	case c.facts.name == "" || c.facts.name == role:
 		return c.roleMissing(role)
 	case strings.EqualFold(c.facts.name, role):
 		return &diagnosis{
 			Cause:   causeRoleCase,
 			Meaning: fmt.Sprintf("Role names are case-sensitive: the DSN says %q, and the token is for %q.", role, c.facts.name),
-			Mend:    inDSN(c.facts.name),
+			Fix:     inDSN(c.facts.name),
 			status:  exitRole,
 		}
 	case c.mayBeGroup(role):
@@ -102,10 +141,23 @@ func (c *check) wrongRole(role string) *diagnosis {
 	return c.otherPrincipal(role)
 }
 
+func (c *check) noUser(role string) *diagnosis {
+	d := &diagnosis{
+		Cause:   causeNoUser,
+		Meaning: fmt.Sprintf("The DSN names no user, so pgx takes the operating system's, %q, and the server has no such role for %s.", role, c.principal()),
+		Fix:     []string{"# in the DSN, the role's name:", "user=…"},
+		status:  exitRole,
+	}
+	if c.facts.name != "" {
+		d.Fix = append(inDSN(c.facts.name), "# or that of a group with it as a member; or in the program aadpool.WithUserFromToken()")
+	}
+	return d
+}
+
 // mayBeGroup guesses: a user's role has an @ in it. That of a service principal or managed identity has none either, and
 // so the diagnosis speaks of both.
 func (c *check) mayBeGroup(role string) bool {
-	return !strings.Contains(role, "@") && c.facts.kind == kindUser
+	return !strings.Contains(role, "@") && c.facts.kind == token.User
 }
 
 func (c *check) roleMissing(role string) *diagnosis {
@@ -117,7 +169,7 @@ func (c *check) roleMissing(role string) *diagnosis {
 		Cause: causeRoleMissing,
 		Meaning: fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is missing, was made with a password, or was made for another object id. "+
 			"If access is given to a group, its name goes into the DSN.", c.principal(), role),
-		Mend:   []string{asAdministrator, create, "-- whose the role is, if it is there:", listPrincipals(role)},
+		Fix:    []string{asAdministrator, create, "-- whose the role is, if it is there:", listPrincipals(role)},
 		status: exitRole,
 	}
 }
@@ -125,9 +177,9 @@ func (c *check) roleMissing(role string) *diagnosis {
 func (c *check) otherPrincipal(role string) *diagnosis {
 	mend := append(inDSN(c.facts.name), "# or, if the DSN is right, log in as the principal that the role is for; whose it is:",
 		asAdministrator, listPrincipals(role), "-- if it is missing:", createPrincipal(role))
-	d := &diagnosis{Cause: causeRoleOther, Mend: mend, status: exitRole}
+	d := &diagnosis{Cause: causeRoleOther, Fix: mend, status: exitRole}
 	if c.facts.name == "" {
-		d.Mend = mend[len(inDSN("")):]
+		d.Fix = mend[len(inDSN("")):]
 	}
 	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q is another principal's, or is missing.", c.principal(), role)
 	return d
@@ -139,7 +191,7 @@ func (c *check) notInGroup(role string) *diagnosis {
 		Cause: causeGroup,
 		Meaning: fmt.Sprintf("The token is for %s, and the role %q looks like a group's. Only its members may log in as it; with group sync on the server, members log in with their own name. "+
 			"If it is no group, it is the role of another principal, or is missing.", c.principal(), role),
-		Mend: append([]string{
+		Fix: append([]string{
 			"# is it a member, and if not:",
 			"az ad group member check --group " + group + " --member-id " + member,
 			"az ad group member add --group " + group + " --member-id " + member,
@@ -151,13 +203,13 @@ func (c *check) notInGroup(role string) *diagnosis {
 func (c *check) otherTenant() *diagnosis {
 	tenant := "az postgres flexible-server show " + serverFlags(c.hosts[0].name, "--name") + " --query authConfig.tenantId -o tsv"
 	login := `az login --tenant "$(` + tenant + `)"`
-	if c.facts.kind != kindUser {
+	if c.facts.kind != token.User {
 		login = "export AZURE_TENANT_ID=$(" + tenant + ")"
 	}
 	return &diagnosis{
 		Cause:   causeWrongTenant,
 		Meaning: fmt.Sprintf("The server cannot verify the token, which is of the tenant %s: most likely the server is in another.", c.facts.tenant),
-		Mend:    []string{"# the server's tenant:", tenant, login},
+		Fix:     []string{"# the server's tenant:", tenant, login},
 		status:  exitToken,
 	}
 }
@@ -166,7 +218,7 @@ func (c *check) notAllowed() *diagnosis {
 	flags := serverFlags(c.hosts[0].name, "--name")
 	return &diagnosis{
 		Cause: causeNotAllowed,
-		Mend: []string{
+		Fix: []string{
 			"az postgres flexible-server update " + flags + " --microsoft-entra-auth Enabled",
 			"az postgres flexible-server firewall-rule list " + serverFlags(c.hosts[0].name, "--server-name") + " -o table",
 		},
@@ -174,8 +226,8 @@ func (c *check) notAllowed() *diagnosis {
 	}
 }
 
-func diagnoseQuery(err error) *diagnosis {
-	return &diagnosis{Cause: causeQuery, Meaning: "The login succeeded, but the first query failed: " + loginError(err) + ".", status: exitDatabase}
+func diagnoseQuery() *diagnosis {
+	return &diagnosis{Cause: causeQuery, Meaning: "The login succeeded, but the first query failed.", status: exitDatabase}
 }
 
 var quotedResource = regexp.MustCompile(`"(https://[^"\s]+?)/?"`)
@@ -208,7 +260,7 @@ func (c *check) principal() string {
 }
 
 func (c *check) objectType() string {
-	if c.facts.kind == kindUser {
+	if c.facts.kind == token.User {
 		return "user"
 	}
 	return "service"

@@ -10,23 +10,31 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-func diagnoseDSN(err error) *diagnosis {
-	return &diagnosis{
+func diagnoseDSN(connString string) *diagnosis {
+	d := &diagnosis{
 		Cause:   causeDSN,
-		Meaning: "The DSN cannot be used: " + strings.TrimPrefix(err.Error(), "aadpool: ") + ".",
-		Mend:    []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
+		Meaning: "The DSN cannot be used as it is.",
+		Fix:     []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
 		status:  exitUsage,
 	}
+	if suggestion := dsn.Suggest(connString); suggestion != "" {
+		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool uses none."
+		d.Fix = []string{"aadpool check " + shellQuote(suggestion)}
+	}
+	return d
 }
 
 func diagnosePolicy(t target, err error) *diagnosis {
-	if !strings.Contains(err.Error(), "in the clear") {
+	if !errors.Is(err, aadpool.ErrPlaintext) {
 		return &diagnosis{
 			Cause:   causeWrongScope,
 			Meaning: "The hosts of the DSN are in different clouds, and one token does not serve them all.",
-			Mend:    []string{"# use a DSN, and a pool, for each cloud"},
+			Fix:     []string{"# use a DSN, and a pool, for each cloud"},
 			status:  exitUsage,
 		}
 	}
@@ -35,7 +43,7 @@ func diagnosePolicy(t target, err error) *diagnosis {
 		Cause: causePlaintext,
 		Meaning: fmt.Sprintf("The server asks for the token as a cleartext password, so without TLS anyone between here and %s could read it and use it. "+
 			"A pool refuses this DSN too.", h.name),
-		Mend: []string{
+		Fix: []string{
 			"# in the DSN, in PGSSLMODE or in the service file, in the place of sslmode=disable:",
 			"sslmode=verify-full",
 		},
@@ -47,11 +55,11 @@ func diagnoseDNS(h host) *diagnosis {
 	d := &diagnosis{
 		Cause:   causeDNS,
 		Meaning: fmt.Sprintf("There is no address for %s here: the name is wrong, the server is gone, or it has private access and this network does not use its private DNS zone.", h.name),
-		Mend:    []string{`az postgres flexible-server list --query "[].{name:name, host:fullyQualifiedDomainName, state:state}" -o table`},
+		Fix:     []string{`az postgres flexible-server list --query "[].{name:name, host:fullyQualifiedDomainName, state:state}" -o table`},
 		status:  exitNetwork,
 	}
 	if strings.Contains(h.name, ".postgres.") {
-		d.Mend = append(d.Mend,
+		d.Fix = append(d.Fix,
 			"# for a server with private access, from a network that is linked to this zone:",
 			"az network private-dns zone list --query \"[?contains(name, 'postgres')].name\" -o tsv",
 			"nslookup "+h.name)
@@ -65,7 +73,7 @@ func diagnoseDial(h host, errs []error) *diagnosis {
 		return &diagnosis{
 			Cause:   causeRefused,
 			Meaning: fmt.Sprintf("Nothing listens at the Unix socket %s. Without host= in the DSN, and without PGHOST, it is what PostgreSQL's clients connect to.", h.socket()),
-			Mend:    []string{"# in the DSN:", "host=server.postgres.database.azure.com"},
+			Fix:     []string{"# in the DSN:", "host=server.postgres.database.azure.com"},
 			status:  exitNetwork,
 		}
 	}
@@ -73,7 +81,7 @@ func diagnoseDial(h host, errs []error) *diagnosis {
 		return &diagnosis{
 			Cause:   causeRefused,
 			Meaning: fmt.Sprintf("The machine at %s answers, but nothing listens on port %d: the port is wrong (5432; 6432 for PgBouncer, if it is on), or the server is stopped.", h.name, h.port),
-			Mend: []string{
+			Fix: []string{
 				"az postgres flexible-server show " + serverFlags(h.name, "--name") + " --query state -o tsv",
 				"az postgres flexible-server start " + serverFlags(h.name, "--name"),
 			},
@@ -83,7 +91,7 @@ func diagnoseDial(h host, errs []error) *diagnosis {
 	return &diagnosis{
 		Cause:   causeUnreachable,
 		Meaning: fmt.Sprintf("No connection to %s: most likely the server's firewall has no rule for this address, or the server has private access and this network no route to it.", h.address()),
-		Mend: []string{
+		Fix: []string{
 			"MY_IP=$(curl -s https://api.ipify.org)",
 			"az postgres flexible-server firewall-rule create " + serverFlags(h.name, "--server-name") + ` --name allow-me --start-ip-address "$MY_IP" --end-ip-address "$MY_IP"`,
 		},
@@ -102,7 +110,7 @@ func diagnoseTLS(h host, err error) *diagnosis {
 		return &diagnosis{
 			Cause:   causeCertificate,
 			Meaning: fmt.Sprintf("By this machine's clock (%s) the certificate is not valid: %s. Either the clock is wrong, or the server's certificate has not been renewed.", time.Now().UTC().Format(time.RFC3339), invalid.Detail),
-			Mend:    setClock(),
+			Fix:     setClock(),
 			status:  exitTLS,
 		}
 	}
@@ -110,14 +118,14 @@ func diagnoseTLS(h host, err error) *diagnosis {
 		return &diagnosis{
 			Cause:   causeNoTLS,
 			Meaning: fmt.Sprintf("What answers at %s has no TLS. Azure's servers always have it: this is another server, a proxy, or somebody in between.", h.address()),
-			Mend:    []string{"# on a PgBouncer of your own: client_tls_sslmode = require", "# to one on this machine, in the DSN:", "sslmode=disable"},
+			Fix:     []string{"# on a PgBouncer of your own: client_tls_sslmode = require", "# to one on this machine, in the DSN:", "sslmode=disable"},
 			status:  exitTLS,
 		}
 	}
 	d := &diagnosis{
 		Cause:   causeHandshake,
 		Meaning: fmt.Sprintf("TLS with %s did not come about. A firewall or proxy that ends connections, or a server that is no PostgreSQL, looks like this.", h.address()),
-		Mend:    []string{"openssl s_client -starttls postgres -connect " + h.address()},
+		Fix:     []string{"openssl s_client -starttls postgres -connect " + h.address()},
 		status:  exitTLS,
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
@@ -135,11 +143,11 @@ func diagnoseCertificateName(h host, certificate *x509.Certificate) *diagnosis {
 	}
 	for _, name := range certificate.DNSNames {
 		if !strings.HasPrefix(name, "*") {
-			d.Mend = []string{"# in the DSN:", "host=" + name}
+			d.Fix = []string{"# in the DSN:", "host=" + name}
 			return d
 		}
 	}
-	d.Mend = []string{`az postgres flexible-server list --query "[].fullyQualifiedDomainName" -o tsv`, "# in the DSN: host= with one of these"}
+	d.Fix = []string{`az postgres flexible-server list --query "[].fullyQualifiedDomainName" -o tsv`, "# in the DSN: host= with one of these"}
 	return d
 }
 
@@ -152,7 +160,7 @@ func diagnoseUnknownRoot(h host) *diagnosis {
 		Cause: causeUnknownRoot,
 		Meaning: fmt.Sprintf("The certificate of %s was signed by none that is trusted here: the system's roots are missing (a container image without ca-certificates), "+
 			"sslrootcert names a file without the right one, or a proxy opens TLS on the way.", h.name),
-		Mend: []string{
+		Fix: []string{
 			install,
 			"# or, for a root of your own, in the DSN:",
 			"sslrootcert=/path/to/root.crt",

@@ -1,87 +1,57 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // silent is the logger of a Hook whose warnings would say again what the program says.
 var silent = slog.New(slog.DiscardHandler)
 
-var errNotAsked = errors.New("no token is wanted yet")
-
-// noCredential never has a token, so that aadpool.New comes to its end after reading the DSN, and makes no pool.
-type noCredential struct{}
-
-func (noCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	return azcore.AccessToken{}, errNotAsked
-}
-
-// placeholder is a token for a config that nothing connects with.
-var placeholder = azcore.AccessToken{Token: "placeholder", ExpiresOn: time.Now().Add(24 * time.Hour)}
-
 // A target is a DSN as it is understood.
 type target struct {
-	config  *pgxpool.Config // as the DSN, the environment and the service file say
-	secured *pgxpool.Config // with the TLS policy; its token is the placeholder
-	secret  string          // the password that is given and not used
+	config    *pgxpool.Config // as the DSN, the environment and the service file say
+	secured   *pgxpool.Config // with the TLS policy
+	secret    string          // the password that is given and not used
+	namesUser bool            // the user is said, and not the operating system's for want of one
 }
 
 // parseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send a
-// token in the clear, or needs tokens of several scopes.
-func parseTarget(ctx context.Context, dsn, scope string) (t target, policyErr, err error) {
-	options := []aadpool.Option{aadpool.WithLogger(silent)}
-	if scope != "" {
-		options = append(options, aadpool.WithScope(scope))
-	}
-	hook, err := aadpool.NewHook(tokenCredential(placeholder), options...)
+// token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
+func parseTarget(connString, scope string) (t target, policyErr, err error) {
+	config, err := dsn.Parse(connString)
 	if err != nil {
 		return target{}, nil, err
 	}
-	// pgx's own error quotes the DSN.
-	_, newErr := aadpool.New(ctx, dsn, noCredential{}, options...)
-	config, parseErr := pgxpool.ParseConfig(dsn)
-	if parseErr != nil {
-		return target{}, nil, newErr
+	t = target{config: config, secured: config.Copy(), secret: config.ConnConfig.Password, namesUser: namesUser(connString)}
+	secured := &t.secured.ConnConfig.Config
+	if policyErr = dsn.Secure(secured, dsn.Read(connString).TLS); policyErr == nil && scope == "" {
+		_, policyErr = dsn.Scope(secured)
 	}
-	t = target{config: config, secured: config.Copy(), secret: config.ConnConfig.Password}
-	policyErr = hook.Configure(ctx, t.secured)
-	switch {
-	case errors.Is(newErr, errNotAsked):
-		return t, nil, nil
-	case policyErr != nil && policyErr.Error() == newErr.Error():
-		return t, policyErr, nil
-	}
-	return target{}, nil, newErr
+	return t, policyErr, nil
 }
+
+// withoutPrefix is the text of an error of package aadpool, which begins with its name.
+func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "aadpool: ") }
 
 // namesUser reports whether the DSN, the service file or the environment say whom to log in as, and not pgx by the
 // operating system's user.
-func namesUser(dsn string) bool {
-	if newSettings(dsn).get("user") != "" {
+func namesUser(connString string) bool {
+	if newSettings(connString).get("user") != "" {
 		return true
 	}
-	u, err := url.Parse(dsn)
-	return err == nil && isURL(dsn) && u.User.Username() != ""
-}
-
-func isURL(dsn string) bool {
-	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
+	u, err := url.Parse(connString)
+	return err == nil && dsn.IsURL(connString) && u.User.Username() != ""
 }
 
 // A host is one of the servers that the DSN names, and how it is reached.

@@ -8,17 +8,19 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/aadpool/aadpool/internal/refusal"
 )
 
 // compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a group's,
 // and only the server knows.
 func (c *check) compareRole(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "role", func(context.Context) (step, *diagnosis) {
-		return describeRole(c.target.config.ConnConfig.User, c.facts), nil
+		return describeRole(c.target.config.ConnConfig.User, c.facts, c.target.namesUser), nil
 	})
 }
 
-func describeRole(role string, f tokenFacts) step {
+func describeRole(role string, f tokenFacts, named bool) step {
 	s := step{Details: map[string]any{"role": role, "token_name": f.name, "matches": role == f.name}}
 	switch {
 	case role == f.name:
@@ -26,6 +28,8 @@ func describeRole(role string, f tokenFacts) step {
 		return s
 	case f.name == "":
 		s.Text = fmt.Sprintf("the token names nobody, so whether %q is right is for the server to say", role)
+	case !named:
+		s.Text = fmt.Sprintf("the DSN names no user, so it is the operating system's, %q; the token is for %q", role, f.name)
 	case strings.EqualFold(role, f.name):
 		s.Text = fmt.Sprintf("the DSN says %q, the token %q: case matters", role, f.name)
 	default:
@@ -45,7 +49,7 @@ func (c *check) logIn(ctx context.Context) *diagnosis {
 			c.conn, err = pgx.ConnectConfig(ctx, config)
 		}
 		if err != nil {
-			return step{Text: loginError(err)}, c.diagnoseLogin(err)
+			return step{Text: loginError(err)}, c.diagnoseLogin(ctx, err)
 		}
 		return step{Text: fmt.Sprintf("as %q", config.User)}, nil
 	})
@@ -54,9 +58,9 @@ func (c *check) logIn(ctx context.Context) *diagnosis {
 // loginError is what the server has said, or else pgx.
 func loginError(err error) string {
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Sprintf("%s: %s (SQLSTATE %s)", refused.Severity, refused.Message, refused.Code)
+		return fmt.Sprintf("%s: %s (SQLSTATE %s)", refused.Severity, refusal.Words(refused), refused.Code)
 	}
-	return strings.TrimPrefix(err.Error(), "aadpool: ")
+	return withoutPrefix(err)
 }
 
 // rightsQuery also serves on a PgBouncer that pools transactions.
@@ -79,7 +83,7 @@ func (c *check) askServer(ctx context.Context) *diagnosis {
 		var limit int32
 		row := c.conn.QueryRow(ctx, rightsQuery, pgx.QueryExecModeSimpleProtocol)
 		if err := row.Scan(&database, &role, &connect, &limit); err != nil {
-			return step{Text: loginError(err)}, diagnoseQuery(err)
+			return step{Text: loginError(err)}, diagnoseQuery()
 		}
 		return describeRights(database, role, connect, limit), nil
 	})

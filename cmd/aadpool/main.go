@@ -35,7 +35,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -69,13 +68,16 @@ type invocation struct {
 
 // commands is the command line, as kong reads it.
 type commands struct {
-	Version kong.VersionFlag `help:"Print the version and exit."`
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
 	Check checkCommand `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
 	Proxy proxyCommand `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
 	Role  roleCommand  `cmd:"" help:"Print the SQL that makes the database role of a principal."`
+
+	Help    helpCommand    `cmd:"" help:"Show help, of a command too: aadpool help check."`
+	Version versionCommand `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
 }
 
 // command is one of them.
@@ -87,6 +89,10 @@ const description = `Log in to Azure Database for PostgreSQL with Microsoft Entr
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {
+	if len(args) == 0 {
+		_, _ = parse([]string{"--help"}, stderr)
+		return exitUsage
+	}
 	own, passed := splitArguments(args)
 	chosen, err := parse(own, stdout)
 	if err == nil && chosen == nil {
@@ -130,23 +136,16 @@ func splitArguments(args []string) (own, passed []string) {
 	return args, nil
 }
 
-// version is what go install has put into the binary, or (devel).
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
-}
-
 // parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
 func parse(args []string, stdout io.Writer) (command, error) {
 	var c commands
 	helped := false
 	parser, err := kong.New(&c,
 		kong.Name("aadpool"),
-		kong.Description(description+"\n\n"+exitTable()),
+		kong.Description(description),
 		kong.Writers(stdout, io.Discard),
 		kong.Exit(func(int) { helped = true }),
+		kong.Help(showHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames, "version": version()},
 		proxyDefaults(),
@@ -159,7 +158,16 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, usageError(argumentFault(err, args))
+		return nil, usageError(argumentFault(err, args, commandNames(parser)))
 	}
 	return parsed.Selected().Target.Addr().Interface().(command), nil
+}
+
+// commandNames are in the order in which help lists them.
+func commandNames(parser *kong.Kong) []string {
+	var names []string
+	for _, node := range parser.Model.Children {
+		names = append(names, node.Name)
+	}
+	return names
 }

@@ -109,7 +109,7 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 
 // config is the proxy's, but for where it listens when it runs a command.
 func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t target, err error) {
-	t, policyErr, err := parseTarget(in.ctx, cmd.DSN, cmd.Scope)
+	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
 		return c, t, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
 	}

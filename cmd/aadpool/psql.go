@@ -35,12 +35,16 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if arg := connectionArgument(in.passed); arg != "" {
 		return usageError(arg + " after -- would have psql connect elsewhere than the DSN says: put it into the DSN")
 	}
-	t, policyErr, err := parseTarget(in.ctx, cmd.DSN, cmd.Scope)
+	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
-		return usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+		return usageError(err.Error())
 	}
 	if policyErr != nil {
-		return exitError{status: diagnosePolicy(t, policyErr).status, text: strings.TrimPrefix(policyErr.Error(), "aadpool: ")}
+		return exitError{status: diagnosePolicy(t, policyErr).status, text: withoutPrefix(policyErr)}
+	}
+	source, err := cmd.tokenSource(in.outside)
+	if err != nil {
+		return err
 	}
 	path, err := exec.LookPath("psql")
 	if err != nil {
@@ -50,7 +54,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	token, _, err := cmd.getToken(in.ctx, in.outside, t.config.ConnConfig.Copy())
+	token, _, err := source.token(in.ctx, t.config.ConnConfig.Copy())
 	if err != nil {
 		return err
 	}

@@ -14,11 +14,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgservicefile"
+
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // psqlEnvironment is the environment that has psql connect as a pool on the DSN would. psql gets no DSN: a password in
 // it, or in a service file, would come before the token, and pgx's own keywords mean nothing to libpq.
-func psqlEnvironment(t target, dsn string, version int) ([]string, error) {
+func psqlEnvironment(t target, connString string, version int) ([]string, error) {
 	all := hosts(&t.secured.ConnConfig.Config)
 	config := t.secured.ConnConfig
 	names, ports := make([]string, len(all)), make([]string, len(all))
@@ -29,7 +31,7 @@ func psqlEnvironment(t target, dsn string, version int) ([]string, error) {
 			mode = sslMode(h.tls) // one for all, but for Unix sockets, to which it does not apply
 		}
 	}
-	settings := newSettings(dsn)
+	settings := newSettings(connString)
 	set := map[string]string{
 		"PGHOST": strings.Join(names, ","), "PGPORT": strings.Join(ports, ","), "PGUSER": config.User, "PGDATABASE": config.Database,
 		"PGSSLMODE": mode, "PGSSLCERT": settings.get("sslcert"), "PGSSLKEY": settings.get("sslkey"),
@@ -121,8 +123,8 @@ var variables = map[string]string{"sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", 
 	"target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "user": "PGUSER", "servicefile": "PGSERVICEFILE"}
 
 // newSettings reads a DSN that pgx has found to be well-formed.
-func newSettings(dsn string) settings {
-	s := settings{dsn: keywords(dsn)}
+func newSettings(connString string) settings {
+	s := settings{dsn: keywords(connString)}
 	name := cmp.Or(s.dsn["service"], os.Getenv("PGSERVICE"))
 	if name == "" {
 		return s
@@ -159,10 +161,10 @@ func homeFile(name string) string {
 
 // keywords takes a well-formed DSN apart: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING.
 // Of a URL it reads the parameters only.
-func keywords(dsn string) map[string]string {
+func keywords(connString string) map[string]string {
 	result := map[string]string{}
-	if isURL(dsn) {
-		_, query, _ := strings.Cut(dsn, "?")
+	if dsn.IsURL(connString) {
+		_, query, _ := strings.Cut(connString, "?")
 		values, _ := url.ParseQuery(query)
 		for key, all := range values {
 			result[key] = all[len(all)-1]
@@ -170,13 +172,13 @@ func keywords(dsn string) map[string]string {
 		return result
 	}
 	for {
-		key, rest, ok := strings.Cut(dsn, "=")
+		key, rest, ok := strings.Cut(connString, "=")
 		if !ok {
 			return result
 		}
 		value, rest := keywordValue(strings.TrimSpace(rest))
 		result[strings.TrimSpace(key)] = value
-		dsn = rest
+		connString = rest
 	}
 }
 

@@ -35,7 +35,7 @@ func TestPsqlEnvironment(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
 			setenv(t, map[string]string{"PGHOSTADDR": "192.0.2.1", "PGPASSFILE": "/x", "PGPASSWORD": "hunter2", "PGCLIENTENCODING": "UTF8", "PAGER": "less"})
-			target, policyErr, err := parseTarget(t.Context(), row.dsn, "")
+			target, policyErr, err := parseTarget(row.dsn, "")
 			require.NoError(t, err)
 			require.NoError(t, policyErr)
 			pairs, err := psqlEnvironment(target, row.dsn, row.version)

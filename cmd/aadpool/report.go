@@ -19,7 +19,7 @@ const (
 )
 
 // marks are what a person sees.
-var marks = map[outcome]string{passed: "✓", warned: "!", skipped: "–", failed: "✗"}
+var marks = map[outcome]struct{ sign, colour string }{passed: {"✓", green}, warned: {"!", yellow}, skipped: {"–", faint}, failed: {"✗", red}}
 
 // A step is one line of a check.
 type step struct {
@@ -42,12 +42,22 @@ func (m milliseconds) String() string {
 	return fmt.Sprintf("%d ms", time.Duration(m).Round(time.Millisecond).Milliseconds())
 }
 
-// A diagnosis says why a step failed, and how that is mended.
+// A diagnosis says why a step failed, and how that is fixed.
 type diagnosis struct {
 	Cause   cause    `json:"cause"`
 	Meaning string   `json:"meaning"`
-	Mend    []string `json:"mend"` // what to type: commands, SQL, parts of a DSN; comments say where
+	Fix     []string `json:"fix"` // what to type: commands, SQL, parts of a DSN; comments say where
 	status  exitStatus
+}
+
+// firstCommand is the first of the lines that is not a comment.
+func (d *diagnosis) firstCommand() string {
+	for _, line := range d.Fix {
+		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "--") {
+			return line
+		}
+	}
+	return ""
 }
 
 // A result is all that a check has to say.
@@ -63,8 +73,10 @@ type result struct {
 type reporter struct {
 	w       io.Writer
 	json    bool
+	screen  screen
 	secrets secrets
 	result  result
+	waiting bool // a line about it is on the screen
 }
 
 func (r *reporter) step(s step) {
@@ -81,9 +93,67 @@ func (r *reporter) step(s step) {
 	if r.json {
 		return
 	}
-	fmt.Fprintf(r.w, "%s %-10s %8s  %s\n", marks[s.Outcome], s.Name, s.Took, s.Text)
+	mark := marks[s.Outcome]
+	fmt.Fprintf(r.w, "%s %-10s %8s  %s\n", r.screen.paint(mark.colour, mark.sign), s.Name, s.Took, r.screen.wrap(s.Text, textColumn, r.indent()))
 	for _, note := range s.Notes {
-		fmt.Fprintf(r.w, "%24s%s\n", "", note)
+		fmt.Fprintf(r.w, "%*s%s\n", r.indent(), "", r.screen.wrap(note, r.indent(), r.indent()+2))
+	}
+}
+
+// textColumn is where the text of a step begins.
+const textColumn = 24
+
+// indent is that of what belongs to a step: where its text begins, or less where that leaves little room.
+func (r *reporter) indent() int {
+	if r.screen.width == 0 || r.screen.width >= 80 {
+		return textColumn
+	}
+	return 4
+}
+
+// waitsAfter is how long a step takes in silence.
+const waitsAfter = time.Second
+
+// wait shows on a terminal that a step goes on, and what it waits for, until stop is called.
+func (r *reporter) wait(name string, what func() string) (stop func()) {
+	if r.json || !r.screen.live {
+		return func() {}
+	}
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		start := time.Now()
+		ticker := time.NewTicker(waitsAfter)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ended:
+				return
+			case now := <-ticker.C:
+				r.showWait(name, what(), now.Sub(start))
+			}
+		}
+	}()
+	return func() {
+		close(ended)
+		<-done
+		r.hideWait()
+	}
+}
+
+func (r *reporter) showWait(name, what string, waited time.Duration) {
+	line := []rune(fmt.Sprintf("… %-10s %s… %.0f s", name, what, waited.Seconds()))
+	if len(line) >= r.screen.width {
+		line = line[:r.screen.width-1]
+	}
+	r.waiting = true
+	fmt.Fprint(r.w, clearLine+r.screen.paint(faint, string(line)))
+}
+
+func (r *reporter) hideWait() {
+	if r.waiting {
+		fmt.Fprint(r.w, clearLine)
+		r.waiting = false
 	}
 }
 
@@ -92,13 +162,13 @@ func (r *reporter) end(d *diagnosis) error {
 	r.result.OK = d == nil
 	if d != nil {
 		d.Meaning = oneLine(r.secrets.redact(d.Meaning))
-		for i, line := range d.Mend {
-			d.Mend[i] = r.secrets.redact(line)
+		for i, line := range d.Fix {
+			d.Fix[i] = r.secrets.redact(line)
 		}
 		r.result.Failure, r.result.Exit = d, d.status
 	}
 	if !r.json {
-		fmt.Fprint(r.w, r.result.ending())
+		fmt.Fprint(r.w, r.screen.ending(r.result))
 		return nil
 	}
 	encoder := json.NewEncoder(r.w)
@@ -107,14 +177,21 @@ func (r *reporter) end(d *diagnosis) error {
 	return encoder.Encode(r.result)
 }
 
-func (r result) ending() string {
+// ending is the last part. What is to be typed is not wrapped, so that it can be copied.
+func (s screen) ending(r result) string {
 	if r.Failure == nil {
 		return "\nAll is well.\n"
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "\nCause: %s\n%s\n", r.Failure.Cause, r.Failure.Meaning)
-	if len(r.Failure.Mend) > 0 {
-		fmt.Fprintf(&text, "\nTo mend it:\n  %s\n", strings.Join(r.Failure.Mend, "\n  "))
+	fmt.Fprintf(&text, "\nCause: %s\n%s\n", r.Failure.Cause, s.wrap(r.Failure.Meaning, 0, 0))
+	if len(r.Failure.Fix) > 0 {
+		text.WriteString("\nTo fix:\n")
+		for _, line := range r.Failure.Fix {
+			if mark, _, _ := strings.Cut(line, " "); mark == "#" || mark == "--" {
+				line = strings.ReplaceAll(s.wrap(line, 2, 4+len(mark)), "\n"+strings.Repeat(" ", 4+len(mark)), "\n  "+mark+"   ")
+			}
+			text.WriteString("  " + line + "\n")
+		}
 	}
 	return text.String()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // tokenCommand is aadpool token.
@@ -44,7 +46,11 @@ func (cmd *tokenCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
-	token, expires, err := cmd.getToken(in.ctx, in.outside, serverOnly(os.Getenv("PGHOST")))
+	source, err := cmd.tokenSource(in.outside)
+	if err != nil {
+		return err
+	}
+	token, expires, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST")))
 	if err != nil {
 		return err
 	}
@@ -75,29 +81,53 @@ func serverOnly(hosts string) *pgx.ConnConfig {
 	return config
 }
 
-// getToken gets a token for the servers of config, in the way that a pool does, and returns it and when it expires.
-func (f credentialFlags) getToken(ctx context.Context, o outside, config *pgx.ConnConfig) (token string, expires time.Time, err error) {
-	hook, err := f.newHook(o, aadpool.WithLogger(silent))
-	if err != nil {
-		return "", expires, err
-	}
-	if err := hook.BeforeConnect(ctx, config); err != nil {
-		return "", expires, exitError{status: exitCredential, text: oneLine(strings.Join(attemptLines(credentialText(err)), "; ")) + "; aadpool check says more"}
-	}
-	return config.Password, hook.Stats().TokenExpires, nil
+// A tokenSource gets tokens in the way that a pool does.
+type tokenSource struct {
+	flags      credentialFlags
+	credential *watchedCredential
+	hook       *aadpool.Hook
 }
 
-// attemptLines is the text of a credential's error, shortened: for a chain a line for each credential.
-func attemptLines(text string) []string {
-	before, _, isChain := strings.Cut(text, "Attempted credentials:")
-	if !isChain {
-		return []string{reason(text)}
+// tokenSource is that of the flags. Its error is about them.
+func (f credentialFlags) tokenSource(o outside) (tokenSource, error) {
+	credential := f.watched(o.clientOptions)
+	hook, err := f.hookOn(credential, aadpool.WithLogger(silent))
+	return tokenSource{f, credential, hook}, err
+}
+
+// token is one for the servers of config, and when it expires.
+func (s tokenSource) token(ctx context.Context, config *pgx.ConnConfig) (token string, expires time.Time, err error) {
+	if err := s.hook.BeforeConnect(ctx, config); err != nil {
+		return "", time.Time{}, s.failure(err)
+	}
+	given, _ := s.credential.given()
+	return given.Token, given.ExpiresOn, nil
+}
+
+// failure is the error of a command that wants a token and has got none.
+func (s tokenSource) failure(err error) error {
+	noToken, ok := errors.AsType[*aadpool.TokenError](err)
+	if !ok { // the hosts need tokens of different scopes
+		return usageError(withoutPrefix(err))
+	}
+	text := strings.Join(attemptLines(noToken.Err), "; ")
+	if d := diagnoseCredential(s.flags, s.credential, noToken.Err); d.Cause != causeNoCredential && d.Cause != causeCredential {
+		text += ". " + d.Meaning + " To fix: " + d.firstCommand()
+	}
+	return exitError{status: exitCredential, text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
+}
+
+// attemptLines is a credential's error, shortened: for a chain a line for each credential.
+func attemptLines(err error) []string {
+	attempts := entra.Attempts(err.Error())
+	if len(attempts) == 0 {
+		return []string{entra.Brief(err)}
 	}
 	lines := []string{"no credential of the default chain has a token"}
-	if timeout, _, ok := strings.Cut(before, ": "); ok && strings.Contains(timeout, "token timeout") {
-		lines = []string{timeout}
+	if timeout, _, ok := strings.Cut(err.Error(), ": "); ok && strings.HasPrefix(timeout, "no answer") {
+		lines[0] = timeout
 	}
-	for _, a := range parseAttempts(text) {
+	for _, a := range attempts {
 		lines = append(lines, a.String())
 	}
 	return lines

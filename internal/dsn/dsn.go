@@ -53,7 +53,7 @@ func misread(config *pgconn.Config, dsn string) string {
 	if strings.Contains(config.Host, "@") && !isUnixSocket(config.Host) {
 		return "there is an @ in the host; in a URL write an @ that is in the user name as %40"
 	}
-	if isURL(dsn) {
+	if IsURL(dsn) {
 		address, _, _ := strings.Cut(dsn[strings.Index(dsn, "://")+len("://"):], "?")
 		if _, database, _ := strings.Cut(address, "/"); strings.Contains(database, "@") {
 			return "there is an @ in the database's name; " + escapeAdvice
@@ -88,7 +88,7 @@ func hasCutPassword(url string) bool {
 // unlikeAny names what a DSN is that pgx takes for a malformed list of keywords; empty if that is what it is.
 func unlikeAny(dsn string) string {
 	switch trimmed := strings.TrimSpace(dsn); {
-	case isURL(trimmed) && !isURL(dsn):
+	case IsURL(trimmed) && !IsURL(dsn):
 		return "there is a blank before the URL"
 	case otherScheme.MatchString(dsn):
 		return "this looks like a connection string for another driver (SQLAlchemy, JDBC): a URL begins with postgres://"
@@ -98,8 +98,8 @@ func unlikeAny(dsn string) string {
 	return ""
 }
 
-// isURL tells a DSN that is a URL from one of keywords, as pgx does.
-func isURL(dsn string) bool {
+// IsURL reports whether a DSN is a URL and not keywords, as pgx has it.
+func IsURL(dsn string) bool {
 	return strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://")
 }
 

@@ -153,7 +153,7 @@ func tlsModeOf(config *pgconn.Config, dsn string) TLSMode {
 func withUsualNegotiation(dsn string) string {
 	const usual = "sslnegotiation=postgres"
 	switch {
-	case !isURL(dsn):
+	case !IsURL(dsn):
 		return dsn + " " + usual
 	case strings.Contains(dsn, "?"):
 		return dsn + "&" + usual

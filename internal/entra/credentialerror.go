@@ -30,6 +30,20 @@ var (
 	ruler      = regexp.MustCompile(`-{20,}`)
 )
 
+// IsChain reports whether the text is the error of a chain.
+func IsChain(text string) bool { return strings.Contains(text, chainBegins) }
+
+// programs are those that azidentity's credentials run. Its error does not name the one that is missing.
+var programs = map[string]string{"AzureCLICredential": "az", "AzureDeveloperCLICredential": "azd", "AzurePowerShellCredential": "pwsh"}
+
+// namingProgram puts the program's name into the reason of a credential.
+func namingProgram(credential, reason string) string {
+	if program := programs[credential]; program != "" {
+		return strings.Replace(reason, "executable not found on path", program+" is not on PATH", 1)
+	}
+	return reason
+}
+
 // Attempts takes the text of a chain's error apart: one for each credential that was asked.
 func Attempts(text string) []Attempt {
 	if _, list, ok := strings.Cut(text, chainBegins); ok {
@@ -39,7 +53,7 @@ func Attempts(text string) []Attempt {
 	// What belongs to one credential is indented by two tabs.
 	for part := range strings.SplitSeq(strings.ReplaceAll(text, "\n\t\t", " "), "\n\t") {
 		if name := attemptName.FindStringSubmatch(part); name != nil {
-			attempts = append(attempts, Attempt{name[1], Reason(part[len(name[0]):])})
+			attempts = append(attempts, Attempt{name[1], namingProgram(name[1], Reason(part[len(name[0]):]))})
 		}
 	}
 	return attempts
@@ -61,8 +75,9 @@ func Reason(text string) string {
 // Brief is a credential's error in one line, without what may be a secret.
 func Brief(err error) string {
 	text := token.Redact(err.Error())
-	if !strings.Contains(text, chainBegins) {
-		return Reason(text)
+	if !IsChain(text) {
+		name, _, _ := strings.Cut(text, ":")
+		return namingProgram(name, Reason(text))
 	}
 	if found := entraError.FindStringSubmatch(text); found != nil {
 		return found[1] // a chain ends at the first credential that reached Entra
