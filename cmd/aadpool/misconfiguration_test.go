@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,16 @@ type misconfiguration struct {
 	mend   string // one of the lines to type
 	// warning is a part of what a pool logs, or of New's error; empty where there is neither: no connection came about.
 	warning string
+	// outside changes what is around the machine; nil where nothing is.
+	outside func(t *testing.T, a azure, o outside) outside
+}
+
+// around is the outside of the row.
+func (row misconfiguration) around(t *testing.T, a azure) outside {
+	if row.outside == nil {
+		return a.outside()
+	}
+	return row.outside(t, a, a.outside())
 }
 
 var ada = aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@contoso.example"}
@@ -41,21 +53,34 @@ var misconfigurations = []misconfiguration{
 	{
 		"1: no credential", func(_ *testing.T, a azure) (string, []string) { return a.server.DSN("orders-api"), nil },
 		exitCredential, causeNoCredential, "credential", "no credential that DefaultAzureCredential knows of", "az login",
-		"no credential of the chain has a token",
+		"no credential of the chain has a token", nil,
+	},
+	{
+		"1: no credential, but a part of one", func(t *testing.T, a azure) (string, []string) {
+			t.Setenv("AZURE_TENANT_ID", a.TenantID())
+			return a.server.DSN("orders-api"), nil
+		},
+		exitCredential, causeNoCredential, "credential", "(there is AZURE_TENANT_ID)", "export AZURE_TENANT_ID=", "missing environment variable AZURE_CLIENT_ID", nil,
+	},
+	{
+		"1: no az", func(_ *testing.T, a azure) (string, []string) {
+			return a.server.DSN("orders-api"), []string{"--credential", "cli"}
+		},
+		exitCredential, causeNoCLI, "credential", "az is not on PATH", installAzureCLI()[0], "az is not on PATH", nil,
 	},
 	{
 		"2: logged out of az", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
 		},
-		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'",
+		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
 	},
 	{
 		"2: logged out of az, in the default chain", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'",
+		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
 	},
 	{
 		"3: wrong tenant, refused by Entra", func(t *testing.T, a azure) (string, []string) {
@@ -68,7 +93,7 @@ var misconfigurations = []misconfiguration{
 			return a.server.DSN("orders-api"), nil
 		},
 		exitCredential, causeWrongTenant, "credential", "The tenant is not the one that the principal",
-		"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)", "was not found in the directory",
+		"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)", "was not found in the directory", nil,
 	},
 	{
 		"3: wrong tenant, refused by the server", func(t *testing.T, a azure) (string, []string) {
@@ -78,14 +103,14 @@ var misconfigurations = []misconfiguration{
 			require.NoError(t, other.InstallAzureCLI(other.Register(ada), a.bin))
 			return a.server.DSN(ada.Name), nil
 		},
-		exitToken, causeWrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token",
+		exitToken, causeWrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token", nil,
 	},
 	{
 		"4: wrong scope", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("orders-api"), []string{"--scope", "https://management.azure.com/.default"}
 		},
-		exitToken, causeWrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope",
+		exitToken, causeWrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope", nil,
 	},
 	{
 		"4: wrong cloud", func(t *testing.T, a azure) (string, []string) {
@@ -93,7 +118,14 @@ var misconfigurations = []misconfiguration{
 			a.server.SetAudience("https://ossrdbms-aad.database.usgovcloudapi.net")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitToken, causeWrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope",
+		exitToken, causeWrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope", nil,
+	},
+	{
+		"5: no user in the DSN", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return fmt.Sprintf("host=127.0.0.1 port=%s dbname=postgres sslmode=verify-full sslrootcert=%s", a.port(), a.rootFile(t)), nil
+		},
+		exitRole, causeNoUser, "login", "The DSN names no user, so pgx takes the operating system's", "user=orders-api", "put user= into the DSN", nil,
 	},
 	{
 		"5: role missing", func(t *testing.T, a azure) (string, []string) {
@@ -101,23 +133,23 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMissingRoles("orders-api")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitRole, causeRoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it",
+		exitRole, causeRoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: audience-api", roleNamed("audience-api"),
-		exitRole, causeRoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it",
+		exitRole, causeRoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: expired-jobs", roleNamed("expired-jobs"),
-		exitRole, causeRoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it",
+		exitRole, causeRoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: app_user", roleNamed("app_user"),
-		exitRole, causeRoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it",
+		exitRole, causeRoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: access token reader", roleNamed("access token reader"),
-		exitRole, causeRoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it",
+		exitRole, causeRoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it", nil,
 	},
 	{
 		"6: role for another principal, whose name is a word of another refusal", func(t *testing.T, a azure) (string, []string) {
@@ -125,7 +157,7 @@ var misconfigurations = []misconfiguration{
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "expired-jobs"})
 			return a.server.DSN("expired-jobs"), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api",
+		exitRole, causeRoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api", nil,
 	},
 	{
 		"6: role for another principal", func(t *testing.T, a azure) (string, []string) {
@@ -133,7 +165,7 @@ var misconfigurations = []misconfiguration{
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"})
 			return a.server.DSN("billing-api"), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api",
+		exitRole, causeRoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api", nil,
 	},
 	{
 		"6: role for another kind of principal", func(t *testing.T, a azure) (string, []string) {
@@ -141,14 +173,14 @@ var misconfigurations = []misconfiguration{
 			a.Register(ada)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal",
+		exitRole, causeRoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal", nil,
 	},
 	{
 		"7: case of the role name", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("Orders-API"), nil
 		},
-		exitRole, causeRoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive",
+		exitRole, causeRoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive", nil,
 	},
 	{
 		"8: group instead of member", func(t *testing.T, a azure) (string, []string) {
@@ -157,7 +189,7 @@ var misconfigurations = []misconfiguration{
 			a.useCLI(t, p)
 			return a.server.DSN("Orders Readers"), nil
 		},
-		exitRole, causeGroup, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member",
+		exitRole, causeGroup, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member", nil,
 	},
 	{
 		"9: expired token, by the server's clock", func(t *testing.T, a azure) (string, []string) {
@@ -165,7 +197,7 @@ var misconfigurations = []misconfiguration{
 			endTokensInFlight(t, a)
 			return a.server.DSN("orders-api"), nil
 		},
-		exitToken, causeClock, "login", "check this machine's clock", setClock()[0], "check this machine's clock",
+		exitToken, causeClock, "login", "check this machine's clock", setClock()[0], "check this machine's clock", nil,
 	},
 	{
 		"9: expired token, by this machine's clock", func(t *testing.T, a azure) (string, []string) {
@@ -173,28 +205,28 @@ var misconfigurations = []misconfiguration{
 			a.SetTokenAge(80 * time.Minute)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, causeClock, "credential", "ended already, or is about to, by this machine's clock", setClock()[0], "check this machine's clock",
+		exitCredential, causeClock, "credential", "ended already, or is about to, by this machine's clock", setClock()[0], "check this machine's clock", nil,
 	},
 	{
 		"10: plaintext DSN", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return "postgres://orders-api@" + azureHost + "/orders?sslmode=disable", nil
 		},
-		exitPlaintext, causePlaintext, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "",
+		exitPlaintext, causePlaintext, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "", nil,
 	},
 	{
 		"11: name not on the certificate", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", azureHost, a.port(), a.rootFile(t)), nil
 		},
-		exitTLS, causeCertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "",
+		exitTLS, causeCertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "", nil,
 	},
 	{
 		"11: unknown root", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres", a.port()), nil
 		},
-		exitTLS, causeUnknownRoot, "TLS", "none that is trusted here", "sslrootcert=/path/to/root.crt", "",
+		exitTLS, causeUnknownRoot, "TLS", "none that is trusted here", "sslrootcert=/path/to/root.crt", "", nil,
 	},
 	{
 		"12: PgBouncer that cannot take a long token", func(t *testing.T, a azure) (string, []string) {
@@ -202,7 +234,22 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMaxPassword(2047)
 			return a.server.DSN("ada"), nil
 		},
-		exitToken, causeTokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432", "connect to port 5432",
+		exitToken, causeTokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432", "connect to port 5432", nil,
+	},
+	{
+		"12: PostgreSQL that takes no long token", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=require", startOldPostgres(t)), nil
+		},
+		exitToken, causeOldServer, "login", "it is a PostgreSQL before version 14", "--version 17", "", nil,
+	},
+	{
+		"12: PgBouncer that has no such database", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.server.SetFault(aadpooltest.RefuseLogins("08P01", "no such database: postgres"))
+			return a.server.DSN("orders-api"), nil
+		},
+		exitDatabase, causeNoDatabase, "login", "What answers is a PgBouncer", "pgbouncer.ini", "", nil,
 	},
 }
 
@@ -232,7 +279,7 @@ func endTokensInFlight(t *testing.T, a azure) {
 }
 
 func TestEachMisconfigurationIsNamed(t *testing.T) {
-	for _, row := range misconfigurations {
+	for _, row := range slices.Concat(misconfigurations, misconfigurationsOfEntra) {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			t.Run("by check", func(t *testing.T) { row.testLines(t, a) })
@@ -244,18 +291,18 @@ func TestEachMisconfigurationIsNamed(t *testing.T) {
 	}
 }
 
-func TestAllTwelveMisconfigurationsAreTested(t *testing.T) {
+func TestAllKindsOfMisconfigurationAreTested(t *testing.T) {
 	numbers := map[string]bool{}
-	for _, row := range misconfigurations {
+	for _, row := range slices.Concat(misconfigurations, misconfigurationsOfEntra) {
 		number, _, _ := strings.Cut(row.name, ":")
 		numbers[number] = true
 	}
-	assert.Len(t, numbers, 12)
+	assert.Len(t, numbers, 14)
 }
 
 func (row misconfiguration) testLines(t *testing.T, a azure) {
 	dsn, flags := row.make(t, a)
-	got := runCommand(t, a.outside(), append([]string{"check", dsn}, flags...)...)
+	got := runCommand(t, row.around(t, a), append([]string{"check", dsn}, flags...)...)
 
 	require.Equal(t, row.status, got.status, got.stdout+got.stderr)
 	assert.Empty(t, got.stderr)
@@ -282,7 +329,7 @@ func (row misconfiguration) testNothingIsSaidTwice(t *testing.T, text string) {
 
 func (row misconfiguration) testJSON(t *testing.T, a azure) {
 	dsn, flags := row.make(t, a)
-	got := runCommand(t, a.outside(), append([]string{"check", "--json", dsn}, flags...)...)
+	got := runCommand(t, row.around(t, a), append([]string{"check", "--json", dsn}, flags...)...)
 
 	require.Equal(t, row.status, got.status)
 	r := parseResult(t, got.stdout)
@@ -322,7 +369,9 @@ func parseResult(t *testing.T, text string) parsedResult {
 func (row misconfiguration) testPool(t *testing.T, a azure) {
 	dsn, flags := row.make(t, a)
 	name, options := poolSettings(flags)
-	cred, err := credentialFlags{Credential: name}.newCredential(a.outside().clientOptions)
+	clientOptions := row.around(t, a).clientOptions
+	clientOptions.Retry.MaxRetries = -1
+	cred, err := credentialFlags{Credential: name, DisableInstanceDiscovery: os.Getenv(discoveryEnv) != ""}.newCredential(clientOptions)
 	require.NoError(t, err)
 	var log azuretest.LogBuffer
 	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
