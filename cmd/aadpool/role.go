@@ -14,41 +14,93 @@ const maxIdentifier = 63
 
 // roleCommand is aadpool role.
 type roleCommand struct {
-	Name     string `arg:"" help:"The role's name: a user's UPN (a guest's with #EXT#), a group's, a service principal's or a managed identity's name. Case matters. With --object-id any name."`
+	Name string `arg:"" help:"The role's name: a user's UPN (a guest's with #EXT#), a group's, a service principal's or a managed identity's name. Case matters. With --object-id any name."`
+	DSN  string `arg:"" optional:"" help:"With --apply: the server, and the Microsoft Entra administrator to log in as (default: the PG* environment variables). Its database does not matter."`
+
 	Kind     string `enum:"user,group,service-principal,managed-identity," default:"" placeholder:"KIND" help:"What the principal is: user, group, service-principal or managed-identity. Needed with --object-id."`
+	User     bool   `xor:"kind" help:"The same as --kind user."`
+	Group    bool   `xor:"kind" help:"The same as --kind group."`
+	Service  bool   `xor:"kind" help:"The same as --kind service-principal, or managed-identity."`
 	ObjectID string `name:"object-id" placeholder:"UUID" help:"The principal's object id, where its name is not unique in the tenant or the role is to have another. A service principal's is that of the enterprise application."`
-	Grant    string `enum:"read,write," default:"" placeholder:"RIGHTS" help:"Also grant rights on the tables of --schema in --database: read, or write (which includes read)."`
+
+	Grant    string `enum:"read,readwrite,owner,write," default:"" placeholder:"RIGHTS" help:"Also give rights on what is in --schema of --database: read, readwrite, or owner (with --apply)."`
 	Database string `placeholder:"NAME" help:"The database for --grant."`
 	Schema   string `default:"public" placeholder:"NAME" help:"The schema for --grant (default: ${default})."`
+
+	Apply  bool `help:"Log in as the administrator and do it, instead of printing SQL. What is there already is left alone."`
+	DryRun bool `name:"dry-run" help:"With --apply: do it, tell what came of it, and undo it."`
+	JSON   bool `name:"json" help:"With --apply: print one JSON object in the place of lines."`
+	credentialFlags
 }
 
 // Help is shown by aadpool role --help.
 func (roleCommand) Help() string {
-	return `The SQL is for a Microsoft Entra administrator of the server, in the database postgres:
+	return `Without --apply it prints SQL for a Microsoft Entra administrator of the server, in the database postgres:
 
     aadpool role id-orders-api | aadpool psql 'host=… user=admin@contoso.com dbname=postgres'
 
-With --grant the grants come after a \connect to --database, which psql understands.`
+With --grant the grants come after a \connect to --database, which psql understands.
+
+With --apply it does it, in a transaction for each database that is rehearsed first, and prints a line for each right: what
+was there, what was made. At a failure it says what to type. Running it again does what is left to do, and else nothing.
+
+    aadpool role id-orders-api 'host=… user=admin@contoso.com' --apply --grant readwrite --database orders
+
+read is SELECT on the tables and views; readwrite also INSERT, UPDATE and DELETE, and the use of sequences; owner makes the
+schema if it is missing, the role the owner of all in it, and lets it make more: for migrations. All are for what is there
+and for what the administrator, the schema's owner and the owners of what is in it make later.`
 }
 
 func (r *roleCommand) run(in invocation) error {
+	if err := r.takeKind(); err != nil {
+		return err
+	}
 	if err := r.check(); err != nil {
 		return err
 	}
-	lines := []string{asAdministrator, r.create()}
+	if r.Apply {
+		return r.apply(in)
+	}
+	lines := []string{asAdministrator, r.create() + ";"}
 	if r.Grant != "" {
 		lines = append(lines, "", `\connect `+identifier(r.Database))
-		lines = append(lines, grants(r.Name, r.Database, r.Schema, r.Grant == "write")...)
+		lines = append(lines, grants(r.Name, r.Database, r.Schema, r.Grant == grantReadWrite)...)
 	}
 	_, err := fmt.Fprintln(in.stdout, strings.Join(lines, "\n"))
 	return err
 }
 
+// The values of --grant.
+const (
+	grantRead      = "read"
+	grantReadWrite = "readwrite"
+	grantOwner     = "owner"
+)
+
+// takeKind puts what --user, --group, --service and --grant write are short for in their place.
+func (r *roleCommand) takeKind() error {
+	switch {
+	case r.Kind != "" && (r.User || r.Group || r.Service):
+		return usageError("--kind says what --user, --group and --service say: give one of them")
+	case r.User:
+		r.Kind = "user"
+	case r.Group:
+		r.Kind = "group"
+	case r.Service:
+		r.Kind = "service-principal"
+	}
+	if r.Grant == "write" {
+		r.Grant = grantReadWrite
+	}
+	return nil
+}
+
+// create is the statement that makes the role.
 func (r *roleCommand) create() string {
 	if r.ObjectID == "" {
-		return createPrincipal(r.Name)
+		return strings.TrimSuffix(createPrincipal(r.Name), ";")
 	}
-	return createPrincipalWithID(r.Name, r.ObjectID, objectTypes[r.Kind])
+	return strings.TrimSuffix(createPrincipalWithID(r.Name, r.ObjectID, objectTypes[r.Kind]), ";")
 }
 
 // objectTypes is what pgaadauth_create_principal_with_oid calls the kinds of principal.
@@ -68,17 +120,29 @@ func (r *roleCommand) check() error {
 		return usageError("--object-id is no UUID: az ad sp show, az ad user show and az ad group show print one as id")
 	case r.ObjectID != "" && r.Kind == "":
 		return usageError("--object-id needs --kind: user, group, service-principal or managed-identity")
+	case !r.Apply && (r.DryRun || r.JSON || r.DSN != ""):
+		return usageError("a DSN, --dry-run and --json need --apply")
+	case r.Apply && r.Timeout <= 0:
+		return usageError("--timeout must be more than 0")
+	}
+	return r.checkGrant()
+}
+
+func (r *roleCommand) checkGrant() error {
+	switch {
 	case r.Grant == "" && r.Database != "":
-		return usageError("--database needs --grant: read or write")
+		return usageError("--database needs --grant: read, readwrite or owner")
 	case r.Grant != "" && r.Database == "":
 		return usageError("--grant needs --database: the one that the rights are for")
 	case r.Grant == "":
 		return nil
+	case r.Grant == grantOwner && !r.Apply:
+		return usageError("--grant owner needs --apply: what to make its own is found out on the server")
 	}
 	if err := checkName("--database", r.Database); err != nil {
 		return err
 	}
-	if strings.ContainsAny(r.Database, "=:") {
+	if strings.ContainsAny(r.Database, "=:") && !r.Apply {
 		return usageError(`--database: psql's \connect takes a name with = or : in it for a connection string; leave --grant out`)
 	}
 	return checkName("--schema", r.Schema)

@@ -25,15 +25,23 @@ func createPrincipalWithID(name, objectID, objectType string) string {
 
 // listPrincipals is the SQL that tells which principal a role belongs to.
 func listPrincipals(name string) string {
-	return fmt.Sprintf("select * from pgaadauth_list_principals(false) where rolname = %s;", literal(name))
+	// By place: the documentation names the first column in two ways.
+	return fmt.Sprintf("select * from pgaadauth_list_principals(false) as p(role) where role = %s;", literal(name))
+}
+
+// sequencePrivileges are for columns that take their numbers from one.
+const sequencePrivileges = "usage, select"
+
+func tablePrivileges(write bool) string {
+	if write {
+		return "select, insert, update, delete"
+	}
+	return "select"
 }
 
 // grants is the SQL that lets role use the tables of schema, in the database that it is run in.
 func grants(role, database, schema string, write bool) []string {
-	tables, sequences := "select", ""
-	if write {
-		tables, sequences = "select, insert, update, delete", "usage, select"
-	}
+	tables, sequences := tablePrivileges(write), sequencePrivileges
 	to := " to " + identifier(role) + ";"
 	in := " in schema " + identifier(schema)
 	lines := []string{

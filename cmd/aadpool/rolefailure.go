@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The causes of a role that cannot be made, or given its rights.
+const (
+	causeNoPrincipal      cause = "principal-not-found"
+	causeManyPrincipals   cause = "principal-not-unique"
+	causePrincipalKind    cause = "principal-kind"
+	causeNotAdministrator cause = "not-an-administrator"
+	causeNoFunctions      cause = "no-entra-functions"
+	causeObjectID         cause = "object-id-mismatch"
+	causePasswordRole     cause = "role-without-principal"
+	causeNoLogin          cause = "role-without-login"
+	causeNoSchema         cause = "no-such-schema"
+	causeRights           cause = "no-right-to-grant"
+	causeLocked           cause = "locked"
+)
+
+// compare checks that a role that was there is the principal's that is meant.
+func (a *roleApply) compare(p principal) error {
+	role, quoted := a.role, identifier(a.role.Name)
+	want := objectTypes[role.Kind]
+	fail := func(d diagnosis, format string, args ...any) error {
+		d.status = exitRole
+		return &workError{"role", fmt.Errorf(format, args...), &d}
+	}
+	again := []string{"-- if nothing is owned by it or granted to it any more:", "drop role " + quoted + ";", "# and run this again"}
+	switch {
+	case p.objectID == "":
+		return fail(diagnosis{Cause: causePasswordRole,
+			Meaning: fmt.Sprintf("There is a role %q, and it is no Microsoft Entra principal's: it was made with a password, or to hold rights.", role.Name),
+			Mend:    append([]string{"-- to map it to the principal with this object id, keeping its rights:", a.securityLabel(), "-- or,"}, again...),
+		}, "the role %q exists, and is mapped to no principal", role.Name)
+	case role.ObjectID != "" && !strings.EqualFold(role.ObjectID, p.objectID):
+		return fail(diagnosis{Cause: causeObjectID,
+			Meaning: fmt.Sprintf("The role %q is for the principal with object id %s, not %s: another one, or the same before it was made anew.", role.Name, p.objectID, role.ObjectID),
+			Mend:    append([]string{"-- to map it to the new one, keeping its rights:", a.securityLabel(), "-- or,"}, again...),
+		}, "the role %q is for object id %s, not %s", role.Name, p.objectID, role.ObjectID)
+	case want != "" && !strings.EqualFold(want, p.kind):
+		return fail(diagnosis{Cause: causePrincipalKind,
+			Meaning: fmt.Sprintf("The role %q is for a %s.", role.Name, kindNames[strings.ToLower(p.kind)]),
+			Mend:    []string{"# leave --kind, --user, --group and --service out, or give the role another name, with --object-id"},
+		}, "the role %q is for a %s, not a %s", role.Name, kindNames[strings.ToLower(p.kind)], kindNames[want])
+	case !p.canLogIn:
+		return fail(diagnosis{Cause: causeNoLogin, Meaning: fmt.Sprintf("The role %q is mapped to the principal, but may not log in.", role.Name),
+			Mend: []string{asAdministrator, "alter role " + quoted + " login;"},
+		}, "the role %q may not log in", role.Name)
+	}
+	return nil
+}
+
+// securityLabel is the statement that maps a role that exists:
+// https://learn.microsoft.com/azure/postgresql/security/security-manage-entra-users
+func (a *roleApply) securityLabel() string {
+	id, kind := a.role.ObjectID, objectTypes[a.role.Kind]
+	if id == "" {
+		id = "OBJECT-ID"
+	}
+	if kind == "" {
+		kind = "service"
+	}
+	return fmt.Sprintf(`security label for "pgaadauth" on role %s is %s;`, identifier(a.role.Name), literal("aadauth,oid="+id+",type="+kind))
+}
+
+// diagnose says why the work failed. Azure documents neither the words nor the SQLSTATEs of its functions, so short
+// parts are looked for.
+func (a *roleApply) diagnose(err error) *diagnosis {
+	if failed, ok := errors.AsType[*workError](err); ok && failed.diagnosis != nil {
+		return failed.diagnosis
+	}
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok {
+		return a.diagnoseBroken(err)
+	}
+	says := func(part string) bool { return strings.Contains(strings.ToLower(refused.Message), part) }
+	switch {
+	case says("not found in the tenant"):
+		return &diagnosis{Cause: causeNoPrincipal, status: exitRole,
+			Meaning: fmt.Sprintf("The server's tenant has no principal %s. A name must be exact, case too; one that has just been made may take minutes to be found.", a.principalName()),
+			Mend:    append([]string{"# its name and object id:"}, a.lookUp()...)}
+	case says("not unique"):
+		return &diagnosis{Cause: causeManyPrincipals, status: exitRole,
+			Meaning: fmt.Sprintf("Several principals of the tenant are called %q: the object id says which is meant.", a.role.Name),
+			Mend:    append(append([]string{"# their object ids:"}, a.lookUp()...), "# and then this again with --object-id ID and --kind KIND")}
+	case says("incorrect object type"):
+		return &diagnosis{Cause: causePrincipalKind, status: exitRole, Meaning: "The principal is of another kind: " + refused.Message + ".",
+			Mend: []string{"# --kind: user, group, or service-principal (which managed identities are, too)"}}
+	case refused.Code == "42883":
+		return &diagnosis{Cause: causeNoFunctions, status: exitDatabase,
+			Meaning: "The server has no functions for Microsoft Entra principals: Entra authentication is not enabled on it, or it is not Azure Database for PostgreSQL.",
+			Mend:    []string{"az postgres flexible-server update " + serverFlags(a.host(), "--name") + " --microsoft-entra-auth Enabled"}}
+	case refused.Code == "55P03":
+		return &diagnosis{Cause: causeLocked, status: exitDatabase, Meaning: fmt.Sprintf("Others kept what was to be changed locked for %s.", lockWait),
+			Mend: []string{"select pid, usename, state, query from pg_stat_activity where state <> 'idle';", "# and run this again when they are done"}}
+	case refused.Code == "42501" || says("permission denied") || says("must be owner"):
+		return a.noRight(err, refused)
+	}
+	return &diagnosis{Cause: causeQuery, Meaning: "The server refused it: " + refused.Message + ".", status: exitDatabase}
+}
+
+func (a *roleApply) diagnoseBroken(err error) *diagnosis {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &diagnosis{Cause: causeQuery, Meaning: fmt.Sprintf("It was not done within %s.", a.role.Timeout), Mend: []string{"--timeout 5m"}, status: exitDatabase}
+	}
+	return &diagnosis{Cause: causeQuery, Meaning: "The connection broke.", Mend: []string{"# run this again"}, status: exitDatabase}
+}
+
+// noRight is for a caller who may not do it: make roles, or give rights on what others own.
+func (a *roleApply) noRight(err error, refused *pgconn.PgError) *diagnosis {
+	user := a.admin.Config().User
+	if failed, ok := errors.AsType[*workError](err); ok && failed.step != "role" {
+		return &diagnosis{Cause: causeRights, status: exitDatabase,
+			Meaning: fmt.Sprintf("%q may not give these rights: %s.", user, refused.Message),
+			Mend: []string{"-- as the owner of the database, who may:", "grant all on database " + identifier(a.role.Database) + " to " + identifier(user) + " with grant option;",
+				"-- as the owner of the schema:", "grant all on schema " + identifier(a.role.Schema) + " to " + identifier(user) + " with grant option;"}}
+	}
+	return &diagnosis{Cause: causeNotAdministrator, status: exitDatabase,
+		Meaning: fmt.Sprintf("%q is no Microsoft Entra administrator of the server, who alone may make roles for principals.", user),
+		Mend: []string{"# log in as one, whose names are in:",
+			"az postgres flexible-server microsoft-entra-admin list " + serverFlags(a.host(), "--server-name") + ` --query "[].principalName" -o tsv`,
+			"# or make this one an administrator:",
+			"az postgres flexible-server microsoft-entra-admin create " + serverFlags(a.host(), "--server-name") + " --display-name " + shellQuote(user) + " --object-id " + a.ownObjectID()}}
+}
+
+// ownObjectID is that of the principal that is logged in.
+func (a *roleApply) ownObjectID() string {
+	if a.check.facts.objectID == "" {
+		return "ID"
+	}
+	return a.check.facts.objectID
+}
+
+func (a *roleApply) host() string { return a.check.hosts[0].name }
+
+func (a *roleApply) principalName() string {
+	if a.role.ObjectID != "" {
+		return "with object id " + a.role.ObjectID
+	}
+	return fmt.Sprintf("%q", a.role.Name)
+}
+
+// lookUp are commands that find principals by what is given.
+func (a *roleApply) lookUp() []string {
+	const columns = ` --query "[].{name:displayName, id:id}" -o table`
+	if id := a.role.ObjectID; id != "" {
+		return []string{"az rest --url https://graph.microsoft.com/v1.0/directoryObjects/" + id}
+	}
+	name := shellQuote(a.role.Name)
+	user := "az ad user list --upn " + name + ` --query "[].{name:userPrincipalName, id:id}" -o table`
+	group, service := "az ad group list --display-name "+name+columns, "az ad sp list --display-name "+name+columns
+	switch {
+	case objectTypes[a.role.Kind] == "user", a.role.Kind == "" && strings.Contains(a.role.Name, "@"):
+		return []string{user}
+	case a.role.Kind == "group":
+		return []string{group}
+	case a.role.Kind == "":
+		return []string{service, group}
+	}
+	return []string{service}
+}
