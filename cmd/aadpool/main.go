@@ -5,7 +5,9 @@
 //	aadpool proxy [DSN] [-- cmd]   lets every program that speaks PostgreSQL log in with access tokens
 //	aadpool token                  prints an access token, for PGPASSWORD
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
-//	aadpool role NAME              prints the SQL that makes the database role of a principal
+//	aadpool role NAME [DSN]        makes the database role of a principal and gives it rights, or prints the SQL for it
+//	aadpool completion SHELL       prints what has bash, zsh or fish complete this program's arguments
+//	aadpool man                    prints the manual page
 //
 // It uses package github.com/aadpool/aadpool for what that decides: the TLS policy, the scope, the pool's lifetimes.
 //
@@ -29,6 +31,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -74,10 +77,12 @@ type commands struct {
 	Proxy proxyCommand `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
-	Role  roleCommand  `cmd:"" help:"Print the SQL that makes the database role of a principal."`
+	Role  roleCommand  `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`
 
-	Help    helpCommand    `cmd:"" help:"Show help, of a command too: aadpool help check."`
-	Version versionCommand `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
+	Completion completionCommand `cmd:"" help:"Print what has bash, zsh or fish complete this program's arguments."`
+	Man        manCommand        `cmd:"" help:"Print the manual page."`
+	Help       helpCommand       `cmd:"" help:"Show help, of a command too: aadpool help check."`
+	Version    versionCommand    `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
 }
 
 // command is one of them.
@@ -136,15 +141,13 @@ func splitArguments(args []string) (own, passed []string) {
 	return args, nil
 }
 
-// parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
-func parse(args []string, stdout io.Writer) (command, error) {
-	var c commands
-	helped := false
-	parser, err := kong.New(&c,
+// newParser makes what reads the command line into c. exit is called when help has been printed.
+func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error) {
+	parser, err := kong.New(c,
 		kong.Name("aadpool"),
 		kong.Description(description),
 		kong.Writers(stdout, io.Discard),
-		kong.Exit(func(int) { helped = true }),
+		kong.Exit(exit),
 		kong.Help(showHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames, "version": version()},
@@ -152,6 +155,20 @@ func parse(args []string, stdout io.Writer) (command, error) {
 	)
 	if err != nil {
 		return nil, fmt.Errorf("reading the command line: %w", err)
+	}
+	return parser, nil
+}
+
+// parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
+func parse(args []string, stdout io.Writer) (command, error) {
+	var c commands
+	helped := false
+	parser, err := newParser(&c, stdout, func(int) { helped = true })
+	if err != nil {
+		return nil, err
+	}
+	if complete(parser) {
+		return nil, nil
 	}
 	parsed, err := parser.Parse(args)
 	if helped {

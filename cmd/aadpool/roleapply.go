@@ -27,9 +27,14 @@ type roleApply struct {
 }
 
 func (r *roleCommand) apply(in invocation) error {
-	reporter := &reporter{w: in.stdout, json: r.JSON, secrets: knownSecrets()}
+	source, err := r.tokenSource(in.outside)
+	if err != nil {
+		return err
+	}
+	reporter := &reporter{w: in.stdout, json: r.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}
 	a := &roleApply{role: r, check: &check{
-		command: &checkCommand{DSN: r.DSN, credentialFlags: r.credentialFlags, JSON: r.JSON}, outside: in.outside, reporter: reporter}}
+		command: &checkCommand{DSN: r.DSN, credentialFlags: r.credentialFlags, JSON: r.JSON}, outside: in.outside,
+		credential: source.credential, hook: source.hook, reporter: reporter}}
 	defer a.close(in.ctx)
 	d := a.run(in.ctx)
 	if d != nil && in.ctx.Err() != nil {
@@ -56,7 +61,7 @@ func (a *roleApply) close(ctx context.Context) {
 // anything is changed, and the real thing.
 func (a *roleApply) run(ctx context.Context) *diagnosis {
 	for _, do := range []func(context.Context) *diagnosis{
-		a.check.readDSN, a.check.makeCredential, a.usePrincipalsDatabase, a.check.getToken, a.logIn,
+		a.check.readDSN, a.usePrincipalsDatabase, a.check.getToken, a.logIn,
 	} {
 		if d := do(ctx); d != nil {
 			return d

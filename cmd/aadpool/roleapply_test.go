@@ -39,6 +39,9 @@ func newTenant(t *testing.T, prefix, owner string) tenant {
 	t.Cleanup(func() {
 		superuser(t, a, "drop database "+identifier(x.database)+" with (force)")
 	})
+	// As from PostgreSQL 15 on, where the schema is its database's owner's, and others create nothing there.
+	connectTo(t, a, x.database, `do $$ begin if current_setting('server_version_num')::int < 150000 then
+		alter schema public owner to pg_database_owner; revoke create on schema public from public; end if; end $$`)
 	a.server.SetCreateRoles(false)
 	return x
 }
