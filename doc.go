@@ -11,7 +11,7 @@
 // # Rotation
 //
 // A [Hook] holds one access token. It looks at the token when the pool opens a connection and when it hands one out;
-// nothing runs while a pool is idle.
+// nothing runs while a pool is idle, unless a program calls [Hook.KeepFresh].
 //
 //   - The token is renewed in the background before it expires. Connects use the one at hand meanwhile.
 //   - There is one request to the credential at a time, however many connects want a token. A caller that stops waiting
@@ -19,8 +19,8 @@
 //   - A renewal that fails while the token is valid fails no connect. Without a valid token, connects fail at once with
 //     the cause and the time of the next try.
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's expiry. aadpool retires each
-//     connection at a random moment shortly before, so that neither a pool nor a fleet reconnects all at once. A running
-//     query is never cut off.
+//     connection at a random moment shortly before, so that neither a pool nor a fleet reconnects all at once. The
+//     next connection is opened in the background meanwhile. A running query is never cut off.
 //   - MaxConnLifetime and MaxConnLifetimeJitter are set to match the token's life. What the DSN or the config gives stands
 //     if it is shorter.
 //
@@ -58,7 +58,7 @@
 //     stand in its message, behind the server's own words, and in its Hint. The log has one warning with the same.
 //
 // Warnings go to [slog.Default] or to the logger of [WithLogger]. They include those of connects that pgxpool makes in
-// the background, whose errors it drops.
+// the background, whose errors it drops. [WithObserver] is for traces and metrics.
 //
 // # More than one pool
 //

@@ -245,7 +245,7 @@ func TestLogRecordsOfTheTable(t *testing.T) {
 			return azcore.AccessToken{}, errRefused
 		}}, aadpool.WithLogger(logger))
 		require.NoError(t, prepare(t, hook, server))
-		time.Sleep(50 * time.Second) // due
+		time.Sleep(53 * time.Second) // due: see docs/rotation.md
 		require.NoError(t, prepare(t, hook, server))
 		time.Sleep(time.Minute) // expired
 		require.Error(t, prepare(t, hook, server))
