@@ -274,6 +274,28 @@ func ExampleHook_ResetSession() {
 	// Output: logged in as orders-api
 }
 
+// A service that is idle at night, and whose first request in the morning is to wait for nothing.
+func ExampleHook_KeepFresh() {
+	dsn, cred, stop := startExample()
+	defer stop()
+	ctx, shutDown := context.WithCancel(context.Background())
+	defer shutDown()
+
+	pool, err := aadpool.New(ctx, dsn, cred)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	hook, _ := aadpool.HookOf(pool)
+	ended := make(chan error)
+	go func() { ended <- hook.KeepFresh(ctx) }()
+
+	// … the service runs …
+	shutDown()
+	fmt.Println(<-ended)
+	// Output: context canceled
+}
+
 func ExampleHook_Stats() {
 	dsn, cred, stop := startExample()
 	defer stop()
@@ -337,4 +359,27 @@ func ExampleWithTokenTimeout() {
 	hook, err := aadpool.NewHook(cred, aadpool.WithTokenTimeout(10*time.Second))
 	fmt.Println(hook != nil, err)
 	// Output: true <nil>
+}
+
+// Events for metrics and traces. otelaadpool is for OpenTelemetry.
+func ExampleWithObserver() {
+	dsn, cred, stop := startExample()
+	defer stop()
+
+	pool, err := aadpool.New(context.Background(), dsn, cred, aadpool.WithObserver(aadpool.Observer{
+		FetchStart: func(ctx context.Context, start aadpool.FetchStart) context.Context {
+			fmt.Println("asking for a token of", start.Scope)
+			return ctx
+		},
+		Waited: func(_ context.Context, wait aadpool.Waited) {
+			fmt.Println("waited for it; error:", wait.Err)
+		},
+	}))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	// Output:
+	// asking for a token of https://ossrdbms-aad.database.windows.net/.default
+	// waited for it; error: <nil>
 }
