@@ -30,7 +30,7 @@ import (
 const server = "postgres://orders-api@orders.postgres.database.azure.com/orders"
 
 var (
-	errRefused = errors.New("AADSTS7000215: Invalid client secret provided.")
+	errRefused = errors.New("AADSTS7000215: Invalid client secret provided")
 	good       = issuing(`{"upn":"ada@contoso.com"}`, time.Hour)
 	nameless   = issuing(`{"sub":"x"}`, time.Hour)
 	expired    = issuing(`{"upn":"ada@contoso.com"}`, -time.Minute)
