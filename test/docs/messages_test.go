@@ -89,7 +89,7 @@ var produced = map[string]func(t *testing.T) error{
 	},
 	"i/o timeout": func(*testing.T) error { return os.ErrDeadlineExceeded },
 	"/.s.PGSQL.5432: connect: no such file or directory": func(t *testing.T) error {
-		return dial(t, "user=orders-api host="+t.TempDir(), nil)
+		return dial(t, "user=orders-api host=/nonexistent", nil)
 	},
 	"x509: certificate is valid for …, not …": func(*testing.T) error {
 		return x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a.example"}}, Host: "b.example"}
