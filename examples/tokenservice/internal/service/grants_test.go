@@ -289,6 +289,8 @@ func TestThrottling(t *testing.T) {
 func TestThrottlingOfWrongSecretsAtOnce(t *testing.T) {
 	t.Parallel()
 	const limit, attempts = 5, 40
+	e := setup(t)
+	known := e.register("orders")
 	for _, row := range []struct {
 		name     string
 		throttle store.Throttle
@@ -302,10 +304,10 @@ func TestThrottlingOfWrongSecretsAtOnce(t *testing.T) {
 			}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			e := setup(t, func(c *service.Config) { c.OAuth.Throttle = row.throttle })
-			replicas := []*localservice.Replica{e.replica, e.start(nil)}
-			known := e.register("orders")
+			_, err := e.replica.Pool.Exec(context.Background(), "delete from failed_logins")
+			require.NoError(t, err)
+			e.Config.OAuth.Throttle = row.throttle
+			replicas := []*localservice.Replica{e.start(nil), e.start(nil)}
 			var guessing sync.WaitGroup
 			var refused, throttled atomic.Int64
 			for n := range attempts {

@@ -123,39 +123,37 @@ func (e *environment) refreshAtOnce(replicas []*localservice.Replica, as localse
 // What may look like a lost answer or concurrent use, and is not.
 func TestAUsedTokenIsReuse(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
+	e := setup(t, func(c *service.Config) { c.OAuth.RefreshTokens.Grace = time.Minute })
+	e.Config.OAuth.RefreshTokens.Grace = 0
+	graceless := e.start(nil)
+	orders, thief := e.register("orders"), e.register("thief")
 	for _, row := range []struct {
 		name  string
-		grace time.Duration
-		then  func(e *environment, orders localservice.Registration, used, next answer) answer
+		again func(used, next answer) answer
 		event string
 	}{
-		{"after the grace", time.Minute, func(e *environment, orders localservice.Registration, used, _ answer) answer {
-			_, err := e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '1 minute'::interval")
-			require.NoError(e.t, err)
+		{"after the grace", func(used, _ answer) answer {
+			_, err := e.replica.Pool.Exec(context.Background(),
+				"update refresh_tokens set used_at = used_at - '1 minute'::interval")
+			require.NoError(t, err)
 			return e.refresh(e.replica, orders, used.RefreshToken)
 		}, "token.reused used twice"},
-		{"once the next one is used", time.Minute, func(e *environment, orders localservice.Registration, used,
-			next answer) answer {
-			require.Equal(e.t, 200, e.refresh(e.replica, orders, next.RefreshToken).status)
+		{"once the next one is used", func(used, next answer) answer {
+			require.Equal(t, 200, e.refresh(e.replica, orders, next.RefreshToken).status)
 			return e.refresh(e.replica, orders, used.RefreshToken)
 		}, "token.reused used twice"},
-		{"by another client", time.Minute, func(e *environment, _ localservice.Registration, used, _ answer) answer {
-			return e.refresh(e.replica, e.register("thief"), used.RefreshToken)
+		{"by another client", func(used, _ answer) answer {
+			return e.refresh(e.replica, thief, used.RefreshToken)
 		}, "token.reused used by another client"},
-		{"without a grace", 0, func(e *environment, orders localservice.Registration, used, _ answer) answer {
-			return e.refresh(e.replica, orders, used.RefreshToken)
+		{"without a grace", func(used, _ answer) answer {
+			return e.refresh(graceless, orders, used.RefreshToken)
 		}, "token.reused used twice"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			e := setup(t, func(c *service.Config) { c.OAuth.RefreshTokens.Grace = row.grace })
-			orders := e.register("orders")
 			used := e.logIn(orders)
 			next := e.refresh(e.replica, orders, used.RefreshToken)
 			require.Equal(t, 200, next.status)
-			again := row.then(e, orders, used, next)
-			assert.Equal(t, "invalid_grant", again.Error)
+			assert.Equal(t, "invalid_grant", row.again(used, next).Error)
 			assert.Equal(t, "invalid_grant", e.refresh(e.replica, orders, next.RefreshToken).Error, "the family has ended")
 			events := e.events()
 			assert.Equal(t, row.event, events[len(events)-2])
@@ -166,7 +164,8 @@ func TestAUsedTokenIsReuse(t *testing.T) {
 // Within the grace nothing else is forgiven.
 func TestARepeatedRefreshIsStillRefused(t *testing.T) {
 	t.Parallel()
-	ctx := context.Background()
+	e := setup(t)
+	orders := e.register("orders")
 	for _, row := range []struct {
 		name, change, scope, want string
 	}{
@@ -177,12 +176,9 @@ func TestARepeatedRefreshIsStillRefused(t *testing.T) {
 		{"for another audience", "select", ordersAPI + "/.default", "invalid_scope"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			e := setup(t)
-			orders := e.register("orders")
 			used := e.logIn(orders)
 			require.Equal(t, 200, e.refresh(e.replica, orders, used.RefreshToken).status)
-			_, err := e.replica.Pool.Exec(ctx, row.change)
+			_, err := e.replica.Pool.Exec(context.Background(), row.change)
 			require.NoError(t, err)
 			assert.Equal(t, row.want, e.refresh(e.replica, orders, used.RefreshToken, "scope", row.scope).Error)
 		})
