@@ -3,6 +3,7 @@ package oauth
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -39,4 +40,24 @@ func TestAdmission(t *testing.T) {
 	a.leave(three)
 	assert.Empty(t, a.byAddress, "nothing is kept of addresses without requests")
 	assert.Zero(t, a.inFlight)
+}
+
+func TestBlockedAddresses(t *testing.T) {
+	one, two := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
+	now := time.Now()
+	b := newBlockedAddresses()
+	b.add(one, now.Add(time.Minute))
+	b.add(netip.MustParseAddr("2001:db8::1"), now.Add(time.Minute))
+	assert.Equal(t, time.Minute, b.left(one, now))
+	assert.Zero(t, b.left(two, now), "another address")
+	assert.Equal(t, time.Minute, b.left(netip.MustParseAddr("2001:db8::"), now), "a network of IPv6")
+	assert.Zero(t, b.left(one, now.Add(time.Minute)), "after its time")
+	assert.Len(t, b.until, 1, "it is forgotten then")
+
+	for n := range maxBlocked {
+		b.add(netip.AddrFrom4([4]byte{10, 0, byte(n >> 8), byte(n)}), now.Add(-time.Second))
+	}
+	assert.LessOrEqual(t, len(b.until), maxBlocked)
+	b.add(two, now.Add(time.Minute))
+	assert.Equal(t, time.Minute, b.left(two, now), "those whose time is over make room")
 }

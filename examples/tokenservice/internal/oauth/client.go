@@ -30,8 +30,11 @@ func (s *Server) VerifyClient(ctx context.Context, r *op.Request[op.ClientCreden
 	if err != nil {
 		return nil, s.failed(ctx, err)
 	}
-	if login.Blocked > 0 {
-		return nil, request.tooMany(login.Blocked)
+	if login.AddressBlocked > 0 {
+		s.blocked.add(request.address, time.Now().Add(login.AddressBlocked))
+	}
+	if blocked := max(login.Blocked, login.AddressBlocked); blocked > 0 {
+		return nil, request.tooMany(blocked)
 	}
 	// Nobody's turn is spent on a client that has gone.
 	matches, err := s.hasher.Verify(request.client, given, login.Secret)

@@ -37,8 +37,10 @@ func unauthorized(header http.Header) error {
 	return answer(http.StatusUnauthorized, oidc.ErrInvalidClient(), "the client could not be authenticated")
 }
 
-func (r request) tooMany(wait time.Duration) error {
-	retryAfter(r.header, wait)
+func (r request) tooMany(wait time.Duration) error { return tooMany(r.header, wait) }
+
+func tooMany(header http.Header, wait time.Duration) error {
+	retryAfter(header, wait)
 	return answer(http.StatusTooManyRequests, errTemporarilyUnavailable(), "too many failed logins; try again later")
 }
 

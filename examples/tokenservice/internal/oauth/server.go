@@ -82,6 +82,7 @@ type Server struct {
 	keys       *keyring.Keyring
 	log        *slog.Logger
 	admission  *admission
+	blocked    *blockedAddresses
 	slowBodies atomic.Int64
 }
 
@@ -96,6 +97,7 @@ func NewServer(config Config, store Store, hasher Hasher, keys *keyring.Keyring,
 		keys:      keys,
 		log:       log,
 		admission: newAdmission(config.MaxInFlight, config.MaxInFlightPerAddress),
+		blocked:   newBlockedAddresses(),
 	}
 }
 

@@ -283,6 +283,8 @@ func TestThrottling(t *testing.T) {
 		assert.Equal(t, 401, attempt(other, billing, false).status)
 	}
 	assert.Equal(t, http.StatusTooManyRequests, attempt(e.replica, third, true).status, "the address has failed too often")
+	e.replica.Pool.Close()
+	assert.Equal(t, http.StatusTooManyRequests, attempt(e.replica, third, true).status, "the database is not asked again")
 }
 
 // Wrong secrets that are checked at the same moment, on two replicas, are counted one after the other.

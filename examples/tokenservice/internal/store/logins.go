@@ -30,8 +30,10 @@ type Throttle struct {
 type Login struct {
 	Principal Principal     // with ClientID, Name, Permissions and DisabledAt; ClientID is Nil if it is unknown
 	Secret    *secret.Hash  // nil if the principal has no such valid secret
-	Blocked   time.Duration // how long logins are refused unseen
+	Blocked   time.Duration // how long logins of this client id from this address are refused unseen
 	Failed    bool          // whether failures of this client id from this address are counted
+
+	AddressBlocked time.Duration // how long all logins from this address are refused unseen
 }
 
 func throttleKeys(clientID uuid.UUID, address netip.Addr) (principal, network string) {
@@ -40,8 +42,10 @@ func throttleKeys(clientID uuid.UUID, address netip.Addr) (principal, network st
 }
 
 const (
-	selectFailures = `select coalesce(extract(epoch from max(window_ends) filter (where failures >= case key
-			when $1 then $2::int else $4::int end) - now()), 0), count(*) filter (where key = $1) > 0
+	selectFailures = `select
+			coalesce(extract(epoch from max(window_ends) filter (where key = $1 and failures >= $2) - now()), 0),
+			coalesce(extract(epoch from max(window_ends) filter (where key = $3 and failures >= $4) - now()), 0),
+			count(*) filter (where key = $1) > 0
 		from failed_logins where window_ends > now() and key in ($1, $3)`
 
 	selectLogin = `select p.client_id, p.name, p.disabled_at,
@@ -73,7 +77,7 @@ func (s *Store) Login(ctx context.Context, clientID uuid.UUID, secretID string, 
 	batch := &pgx.Batch{}
 	batch.Queue(selectFailures, principalKey, limits.PerPrincipal, addressKey, limits.PerAddress).
 		QueryRow(func(row pgx.Row) error {
-			return row.Scan((*seconds)(&login.Blocked), &login.Failed)
+			return row.Scan((*seconds)(&login.Blocked), (*seconds)(&login.AddressBlocked), &login.Failed)
 		})
 	batch.Queue(selectLogin, clientID, secretID).QueryRow(func(row pgx.Row) error {
 		return scanLogin(row, &login)
