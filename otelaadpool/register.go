@@ -7,11 +7,11 @@ import (
 	"reflect"
 	"time"
 
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // scope is the name of the instrumentation scope: https://opentelemetry.io/docs/specs/otel/common/instrumentation-scope/.
@@ -19,7 +19,7 @@ const scope = "github.com/aadpool/aadpool/otelaadpool"
 
 // failed marks fetches that brought no valid token. Stats does not say of what kind their errors were, and _OTHER is what
 // stands for that: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/.
-var failed = attribute.String("error.type", "_OTHER")
+var failed = errorType.String(entra.OtherError)
 
 // A Source has statistics to export. An [aadpool.Hook] is one.
 type Source interface {
@@ -27,7 +27,7 @@ type Source interface {
 }
 
 // Register exports the statistics of source from now on, until the registration's Unregister is called. To export those
-// of several Hooks, tell them apart with [WithAttributes].
+// of several Hooks, tell them apart with [WithAttributes]. The Hook of a pool is what [aadpool.HookOf] returns.
 //
 // It is an error if source is nil, if an option is wrong, or if the meter provider refuses an instrument.
 func Register(source Source, opts ...Option) (metric.Registration, error) {
@@ -37,31 +37,24 @@ func Register(source Source, opts ...Option) (metric.Registration, error) {
 	if v := reflect.ValueOf(source); v.Kind() == reflect.Pointer && v.IsNil() {
 		return nil, fmt.Errorf("otelaadpool: the source is a nil %T: check the error that its constructor returned", source)
 	}
-	o := options{provider: otel.GetMeterProvider()}
-	for _, opt := range opts {
-		if opt == nil {
-			return nil, errors.New("otelaadpool: an Option is nil")
-		}
-		if err := opt(&o); err != nil {
-			return nil, fmt.Errorf("otelaadpool: %w", err)
-		}
+	o, err := newOptions(opts)
+	if err != nil {
+		return nil, err
 	}
-	registration, err := register(o.provider.Meter(scope), source, o.attributes)
+	registration, err := register(o.meters.Meter(scope), source, o)
 	if err != nil {
 		return nil, fmt.Errorf("otelaadpool: registering the metrics: %w", err)
 	}
 	return registration, nil
 }
 
-func register(meter metric.Meter, source Source, attributes []attribute.KeyValue) (metric.Registration, error) {
+func register(meter metric.Meter, source Source, opts options) (metric.Registration, error) {
 	i, err := newInstruments(meter)
 	if err != nil {
 		return nil, err
 	}
-	// All capacity is given away: appending must not write into what the caller holds.
-	attributes = attributes[:len(attributes):len(attributes)]
-	all := metric.WithAttributeSet(attribute.NewSet(attributes...))
-	failures := metric.WithAttributeSet(attribute.NewSet(append(attributes, failed)...))
+	all := metric.WithAttributeSet(attribute.NewSet(opts.with()...))
+	failures := metric.WithAttributeSet(attribute.NewSet(opts.with(failed)...))
 	observe := func(_ context.Context, o metric.Observer) error {
 		i.observe(o, source.Stats(), all, failures)
 		return nil
