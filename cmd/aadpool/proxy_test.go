@@ -225,7 +225,7 @@ func TestProxyReadiness(t *testing.T) {
 		makeWorse func(a azure)
 		want      string
 	}{
-		{"no token", func(a azure) { a.Revoke("orders-api") }, "getting an access token for "},
+		{"no token", func(a azure) { a.Revoke("orders-api") }, "no access token for "},
 		{"no server", func(a azure) { a.server.SetFault(aadpooltest.DropAt(aadpooltest.PhaseAccept)) }, "asking 127.0.0.1:"},
 		{"a server without TLS", func(a azure) { a.server.SetFault(aadpooltest.Downgrade()) }, "has no TLS"},
 	} {

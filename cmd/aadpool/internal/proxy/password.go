@@ -17,6 +17,7 @@ import (
 	"github.com/xdg-go/scram"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // SCRAM's mechanisms: https://www.postgresql.org/docs/current/sasl-authentication.html
@@ -98,14 +99,14 @@ func (p *Password) bind(c *tls.Config) {
 }
 
 // String keeps the keys out of a log.
-func (*Password) String() string { return redacted }
+func (*Password) String() string { return token.Redacted }
 
 // GoString is String.
-func (*Password) GoString() string { return redacted }
+func (*Password) GoString() string { return token.Redacted }
 
 // ask asks the client for the password. All but the last word of SASL is said here: AuthenticationOk is the server's.
 func (p *Password) ask(client *pgwire.Conn, user string) error {
-	wrong := refuse(reasonPassword, "28P01", fmt.Sprintf("password authentication failed for user %q", redact(user, "")),
+	wrong := refuse(reasonPassword, "28P01", fmt.Sprintf("password authentication failed for user %q", token.Redact(user)),
 		"the password is that of the proxy's --password-file, whatever the user")
 	conversation, mechanisms, err := p.converse(client)
 	if err != nil {

@@ -128,10 +128,17 @@ func (p *Proxy) Serve(ctx context.Context) {
 		p.logger.Info("listening", "address", l.Addr().String())
 		p.serving.Go(func() { p.accept(l) })
 	}
+	p.serving.Go(func() { p.keepToken(ctx) })
 	<-ctx.Done()
 	p.drain()
 	p.serving.Wait()
 	p.tidier.stop()
+}
+
+// keepToken has a token at hand before the first client comes, and a fresh one from then on. The Hook logs what fails.
+func (p *Proxy) keepToken(ctx context.Context) {
+	_ = p.config.Hook.BeforeConnect(ctx, p.config.Upstream.Copy()) // by which the Hook knows the scope
+	_ = p.config.Hook.KeepFresh(ctx)
 }
 
 // Close closes the listeners of a proxy that does not serve.

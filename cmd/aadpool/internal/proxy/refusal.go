@@ -5,14 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/pgwire"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // A reason is why a client got no session, as the metrics count it.
@@ -83,19 +84,26 @@ func refuseStartup(err error) *refusal {
 	return &refusal{reason: reasonProtocol, err: err}
 }
 
-// refuseToken is for a login without an access token. It may work a little later, which is what 57P03,
-// cannot_connect_now, tells programs.
+// refuseToken is for a login that was not tried, mostly since there is no access token. It may work a little later, which
+// is what 57P03, cannot_connect_now, tells programs. Where the server has refused so often that the Hook does not ask it
+// for a while, the client gets the last refusal again.
 func refuseToken(err error) *refusal {
-	return &refusal{reason: reasonToken, told: pgwire.Fatal("57P03", "aadpool proxy: no access token to log in with: "+line(err)), err: err}
+	if again, ok := errors.AsType[*pgconn.PgError](err); ok {
+		told := inServersWords(again)
+		told.Detail, _, _ = strings.Cut(line(err), ": ")
+		return &refusal{reason: reasonLogin, told: told, err: err}
+	}
+	return &refusal{reason: reasonToken, told: pgwire.Fatal("57P03", "aadpool proxy: "+line(err)), err: err}
 }
 
 // refuseConnect is for a login that did not come about, or that the server refused: then the client gets the server's own
 // words, to which package aadpool has added its hint.
 func refuseConnect(err error, startup *pgproto3.StartupMessage, database string) *refusal {
-	told, ok := errors.AsType[*pgconn.PgError](err)
+	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return &refusal{reason: reasonUnreachable, told: pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err)), err: err}
 	}
+	told := inServersWords(refused)
 	r := reasonServer
 	if strings.HasPrefix(told.Code, "28") {
 		r = reasonLogin
@@ -107,12 +115,22 @@ func refuseConnect(err error, startup *pgproto3.StartupMessage, database string)
 	return &refusal{reason: r, told: told, err: err}
 }
 
+// inServersWords is a copy of what the server has said. In the other the message ends with the hint, for programs that
+// print nothing else; a client of the proxy prints both.
+func inServersWords(refused *pgconn.PgError) *pgconn.PgError {
+	told := *refused
+	if explained, ok := aadpool.Explain(refused); ok {
+		told.Message = explained.Message
+	}
+	return &told
+}
+
 // maxLine bounds an error of somebody else's.
 const maxLine = 1000
 
 // line is err's text in one line.
 func line(err error) string {
-	text := redact(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "aadpool: ")), " "), "")
+	text := token.Redact(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "aadpool: ")), " "))
 	if len(text) <= maxLine {
 		return text
 	}
@@ -127,16 +145,4 @@ func line(err error) string {
 func isTimeout(err error) bool {
 	var timeout interface{ Timeout() bool }
 	return errors.Is(err, context.DeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
-}
-
-const redacted = "[redacted]"
-
-var anyToken = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*`)
-
-// redact takes the token out of what a server has said, which may repeat what it was sent, and whatever looks like one.
-func redact(text, token string) string {
-	if token != "" {
-		text = strings.ReplaceAll(text, token, redacted)
-	}
-	return anyToken.ReplaceAllString(text, redacted)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // A client is one from its connection to its session.
@@ -198,7 +199,7 @@ func (c *client) log(r *refusal) {
 		attrs = append(attrs, "sqlstate", r.told.Code)
 	}
 	if c.startup != nil {
-		attrs = append(attrs, "user", redact(c.startup.Parameters["user"], ""), "database", redact(c.startup.Parameters["database"], ""))
+		attrs = append(attrs, "user", token.Redact(c.startup.Parameters["user"]), "database", token.Redact(c.startup.Parameters["database"]))
 	}
 	if !c.listener.unix {
 		attrs = append(attrs, "client", c.accepted.RemoteAddr().String())

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -40,7 +42,7 @@ func TestRefusalsReachTheClient(t *testing.T) {
 			a.server.SetFault(aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved"))
 		}, "", "53300", "remaining connection slots are reserved", ""},
 		{"no such database", func(azure, *Config) {}, " dbname=nowhere", "3D000", `database "nowhere" does not exist`, ""},
-		{"no token", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "no access token to log in with: getting an access token for ", ""},
+		{"no token", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "aadpool proxy: no access token for ", ""},
 		{"a server that is not there", func(_ azure, c *Config) { c.Upstream.Port = 1 }, "", "08001", "connection refused", ""},
 		{"a server with another certificate", func(_ azure, c *Config) { c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"} }, "",
 			"08001", "certificate signed by unknown authority", ""},
@@ -77,10 +79,39 @@ func TestTokenThatTheServerRepeatsIsRedacted(t *testing.T) {
 	assert.Equal(t, "no good: [redacted]", refusedBy(t, err).Message)
 }
 
-func TestUpstreamRedactsWhatIsSaidAtTheStart(t *testing.T) {
-	const token = "opaque-token-of-another-kind"
-	assert.Equal(t, "x[redacted]y", redact("x"+token+"y", token))
-	assert.Equal(t, "x [redacted] y", redact("x eyJhbGciOiJSUzI1NiJ9.eyJ1cG4iOiJhIn0.c2ln y", token))
+// What the server says of a session that begins is searched, too.
+func TestTokenIsNotInTheWelcome(t *testing.T) {
+	const secret = "opaque-token-of-another-kind-that-the-server-repeats"
+	up := &upstream{notices: []*pgproto3.NoticeResponse{{Severity: "NOTICE", Message: "welcome, " + secret, Detail: "eyJhbGciOiJSUzI1NiJ9.eyJ1cG4iOiJhIn0.c2ln"}}}
+	conn, other := net.Pipe()
+	defer other.Close()
+	defer conn.Close()
+	up.take(&pgconn.HijackedConn{Conn: conn, ParameterStatuses: map[string]string{"motd": secret, "server_version": "17.2"}, Config: &pgconn.Config{}}, nil, secret)
+	var packet []byte
+	for _, m := range up.welcome(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30}) {
+		var err error
+		packet, err = m.Encode(packet)
+		require.NoError(t, err)
+	}
+	assert.NotContains(t, string(packet), secret[:20])
+	assert.NotRegexp(t, anyJWT, string(packet))
+	assert.Contains(t, string(packet), "server_version\x0017.2")
+}
+
+// A server that keeps refusing is not asked by each client that comes: servers lock out roles whose logins keep failing.
+func TestServerThatKeepsRefusingIsLeftAlone(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Upstream.User = "billing-api"
+	p, _ := startProxy(t, config)
+	for range 20 {
+		_, err := pgx.Connect(t.Context(), p.socketDSN())
+		refused := refusedBy(t, err)
+		assert.Equal(t, "28P01", refused.Code, "each client gets the refusal")
+		assert.Equal(t, `password authentication failed for user "billing-api"`, refused.Message)
+		assert.NotEmpty(t, refused.Hint)
+	}
+	assert.Less(t, len(a.server.Logins()), 10)
 }
 
 // Whatever the first bytes are, the client hears of it, and the proxy serves the next one.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // An upstream is a session on the server that has just been logged in.
@@ -47,12 +48,12 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	if err := p.config.Hook.BeforeConnect(ctx, config); err != nil {
 		return nil, refuseToken(err)
 	}
-	token := config.Password
+	secret := config.Password
 	hijacked, err := connect(ctx, &config.Config)
 	if err != nil {
 		return nil, refuseConnect(err, startup, dsnDatabase)
 	}
-	up.take(hijacked, dial, token)
+	up.take(hijacked, dial, secret)
 	return up, nil
 }
 
@@ -104,17 +105,17 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 	}
 }
 
-// take makes the session of a connection that is up. token is what it was logged in with, which the server may repeat.
-func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, token string) {
+// take makes the session of a connection that is up. secret is what it was logged in with, which the server may repeat.
+func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, secret string) {
 	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
 	u.parameters = make(map[string]string, len(h.ParameterStatuses))
 	for name, value := range h.ParameterStatuses {
-		u.parameters[redact(name, token)] = redact(value, token)
+		u.parameters[scrub(name, secret)] = scrub(value, secret)
 	}
 	for _, n := range u.notices {
 		for _, text := range []*string{&n.Message, &n.Detail, &n.Hint, &n.Where, &n.File, &n.Routine, &n.SchemaName, &n.TableName,
 			&n.ColumnName, &n.DataTypeName, &n.ConstraintName, &n.Code, &n.Severity, &n.SeverityUnlocalized} {
-			*text = redact(*text, token)
+			*text = scrub(*text, secret)
 		}
 	}
 	addr := h.Conn.RemoteAddr()
@@ -122,6 +123,14 @@ func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, token stri
 	if addr.Network() == "unix" { // which knows only the name that the server gave it
 		u.server.Network, u.server.Address = pgconn.NetworkAddress(h.Config.Host, h.Config.Port)
 	}
+}
+
+// scrub takes the secret out of what a server says before the session begins.
+func scrub(text, secret string) string {
+	if secret == "" { // it was not asked for
+		return token.Redact(text)
+	}
+	return token.Scrub(text, secret)
 }
 
 // welcome is what a client is told that is in: all of it the server's own.
