@@ -115,7 +115,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"token", "-h"}, "Usage: aadpool token"},
 		{[]string{"psql", "--help"}, "Usage: aadpool psql [<dsn>] [flags] [-- ARGUMENT-OF-PSQL ...]\n"},
 		{[]string{"proxy", "--help"}, "Usage: aadpool proxy [<dsn>] [flags] [-- COMMAND [ARGUMENT ...]]\n"},
-		{[]string{"role", "--help"}, "Usage: aadpool role <name> [flags]"},
+		{[]string{"role", "--help"}, "Usage: aadpool role <name> [<dsn>] [flags]"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
 			got := runCommand(t, outside{}, row.args...)

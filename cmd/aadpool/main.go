@@ -31,7 +31,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,7 +93,7 @@ const description = `Log in to Azure Database for PostgreSQL with Microsoft Entr
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {
-	if len(args) == 0 {
+	if len(args) == 0 && os.Getenv("COMP_LINE") == "" { // which is how a shell asks: see complete
 		_, _ = parse([]string{"--help"}, stderr)
 		return exitUsage
 	}

@@ -103,7 +103,7 @@ func (a *roleApply) connect(ctx context.Context, database string) (conn *pgx.Con
 			conn, err = pgx.ConnectConfig(ctx, config)
 		}
 		if err != nil {
-			return step{Text: loginError(err)}, a.check.diagnoseLogin(err)
+			return step{Text: loginError(err)}, a.check.diagnoseLogin(ctx, err)
 		}
 		return step{Text: fmt.Sprintf("as %q, to database %q", config.User, database)}, nil
 	})

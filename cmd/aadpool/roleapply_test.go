@@ -298,7 +298,7 @@ func TestApplyOnAServerWithoutEntra(t *testing.T) {
 	t.Cleanup(func() { superuser(t, a, "drop database nothing_of_entra with (force)") })
 	d := (&roleApply{role: &roleCommand{Name: "x"}, check: &check{hosts: []host{{name: "x.postgres.database.azure.com"}}}}).diagnose(undefinedFunction(t, a))
 	assert.Equal(t, causeNoFunctions, d.Cause)
-	assert.Contains(t, strings.Join(d.Mend, "\n"), "--microsoft-entra-auth Enabled")
+	assert.Contains(t, strings.Join(d.Fix, "\n"), "--microsoft-entra-auth Enabled")
 }
 
 // undefinedFunction is what a server without Azure's functions says.

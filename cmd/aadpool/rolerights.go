@@ -90,7 +90,7 @@ func (g *granting) ensureSchema(ctx context.Context) error {
 	case g.role.Grant != grantOwner:
 		return &workError{"schema", fmt.Errorf("database %q has no schema %q", g.role.Database, schema), &diagnosis{Cause: causeNoSchema,
 			Meaning: fmt.Sprintf("The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to own what is in it.", g.role.Database, schema),
-			Mend:    []string{"create schema " + identifier(schema) + ";"}, status: exitDatabase}}
+			Fix:     []string{"create schema " + identifier(schema) + ";"}, status: exitDatabase}}
 	}
 	if _, err := g.tx.Exec(ctx, "create schema "+identifier(schema)); err != nil {
 		return &workError{step: "schema", err: err}
@@ -234,7 +234,7 @@ func (g *granting) verify(ctx context.Context) error {
 		return &workError{kind.name, fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner, kind.privileges),
 			&diagnosis{Cause: causeRights, status: exitDatabase,
 				Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
-				Mend: []string{"-- as " + owner + ", or as somebody who may grant it:", "grant " + owner + " to " + identifier(g.admin.Config().User) + ";",
+				Fix: []string{"-- as " + owner + ", or as somebody who may grant it:", "grant " + owner + " to " + identifier(g.admin.Config().User) + ";",
 					"# and run this again"}}}
 	}
 	return nil
