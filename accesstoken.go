@@ -12,19 +12,19 @@ import (
 	"github.com/aadpool/aadpool/internal/token"
 )
 
-// minLife is how much life a token must have left to be taken: what ends sooner has ended when a login is through, and
-// the next would be asked for at once.
+// minLife is how much life a token must have left to be taken. One with less would expire before a login is through,
+// and the next fetch would follow at once.
 const minLife = time.Second
 
 // accessToken is a token and what is known of it. It does not change once made.
 type accessToken struct {
-	// secret returns the token. It is a function because fmt, given a verb that does not fit, prints what is behind a
-	// pointer in an unexported field and does not ask for its String method.
+	// secret returns the token. It is a function because fmt, with a verb that does not fit, prints what an unexported
+	// pointer points to, and does not call its String method.
 	secret func() string
 
-	expires  time.Time // by the wall clock: a laptop's sleep and a VM's pause count
-	renewAt  time.Time // likewise
-	leftWhen time.Duration
+	expires  time.Time     // by the wall clock: a laptop's sleep and a VM's pause count
+	renewAt  time.Time     // likewise
+	leftWhen time.Duration // life left when the credential returned it
 	claims   token.Claims
 }
 
@@ -79,10 +79,11 @@ func (t *accessToken) state(now time.Time) tokenState {
 	}
 }
 
-// lastMargin is how much life the token has left in its last minute.
+// lastMargin is how much life is left when stateLastMinute begins.
 func (t *accessToken) lastMargin() time.Duration { return token.LastMargin(t.leftWhen) }
 
-// life is the token's whole life: a credential's own cache may have held it for a while before it came here.
+// life is the token's whole life, by its claims where they say more: the credential's own cache may have held it for a
+// while.
 func (t *accessToken) life() time.Duration { return max(t.leftWhen, t.claims.Life()) }
 
 func (t *accessToken) expiry() time.Time {

@@ -1,12 +1,13 @@
-// Package aadpool is pgxpool for Azure Database for PostgreSQL, with a Microsoft Entra ID (Azure AD) credential in place of
-// the password.
+// Package aadpool is pgxpool for Azure Database for PostgreSQL, with a Microsoft Entra ID (Azure AD) credential in
+// place of the password.
 //
 //	cred, err := azidentity.NewDefaultAzureCredential(nil)
 //	// …
 //	pool, err := aadpool.New(ctx, "postgres://orders-api@orders.postgres.database.azure.com/orders", cred)
 //
-// [New] returns a plain [pgxpool.Pool]. Each connection logs in with an access token that is valid at that moment, and the
-// pool hands out none whose token has expired. Nothing else in a program changes. There is nothing to close but the pool.
+// [New] returns a plain [pgxpool.Pool]. Each connection logs in with an access token that is valid at that moment,
+// and the pool hands out none whose token has expired. Nothing else in a program changes. There is nothing to close
+// but the pool.
 //
 // # Rotation
 //
@@ -28,8 +29,8 @@
 //
 // # TLS
 //
-// An access token is a bearer secret, and the server asks for it as a cleartext password. So the package reads sslmode in
-// its own way, whether the DSN, PGSSLMODE or a service file sets it:
+// An access token is a bearer secret, and the server asks for it as a cleartext password. So the package reads
+// sslmode in its own way, whether the DSN, PGSSLMODE or a service file sets it:
 //
 //	sslmode                                         what happens
 //	not set, prefer, allow                          verify-full, for every host; no fallback to plaintext
@@ -41,10 +42,10 @@
 //
 // # Where tokens go
 //
-// No error, log record or value of this package holds a token. While a connection is being made, pgx's own copy of the
-// [pgconn.Config] holds it as the Password; callbacks and tracers see it there. It is taken out when the connection is up
-// or the server has refused it. Only where a connection breaks in the middle of the login does the config in the
-// [pgconn.ConnectError] still hold it. [docs/security.md] has the whole model.
+// No error, log record or value of this package holds a token. While a connection is being made, pgx's own copy of
+// the [pgconn.Config] holds it as the Password; callbacks and tracers see it there. It is taken out when the
+// connection is up or the server has refused it. Only where a connection breaks in the middle of the login does the
+// config in the [pgconn.ConnectError] still hold it. [docs/security.md] has the whole model.
 //
 // Whoever controls the DSN controls which server gets the token. Treat the DSN as configuration, not as input.
 //
@@ -62,9 +63,9 @@
 //
 // # More than one pool
 //
-// [New] and [NewWithConfig] make a Hook for each pool, which [HookOf] returns: for its [Stats], or to share its token.
-// Pools share one by [Hook.NewPool], single connections (LISTEN, migrations) by [Hook.BeforeConnect], database/sql by that
-// and [Hook.ResetSession].
+// [New] and [NewWithConfig] make a Hook for each pool, which [HookOf] returns: for its [Stats], or to share its
+// token. Pools share one by [Hook.NewPool], single connections (LISTEN, migrations) by [Hook.BeforeConnect],
+// database/sql by that and [Hook.ResetSession].
 //
 // [docs/rotation.md]: https://github.com/aadpool/aadpool/blob/main/docs/rotation.md
 // [docs/security.md]: https://github.com/aadpool/aadpool/blob/main/docs/security.md

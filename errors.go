@@ -12,11 +12,11 @@ import (
 	"github.com/aadpool/aadpool/internal/refusal"
 )
 
-// ErrPlaintext is what an error is, by [errors.Is], if a connection would have sent a token in the clear to another
-// machine. The error's text names the host and what to change.
+// ErrPlaintext is found by [errors.Is] in the error of a connection that would have sent a token in the clear to
+// another machine. The error's text names the host, and what to change.
 var ErrPlaintext = dsn.ErrPlaintext
 
-// A TokenError is what an error is, by [errors.As], if there is no access token to log in with.
+// A TokenError reports that there is no access token to log in with. [errors.As] finds it.
 type TokenError struct {
 	// Scope is what the token was requested for.
 	Scope string
@@ -30,7 +30,8 @@ type TokenError struct {
 	Err error
 }
 
-// Error has the sentence of the credential's error that matters. The whole is in Err's text, and in the log at debug level.
+// Error returns one line, with the sentence of the credential's error that matters. The whole is in Err's text, and in
+// the log at debug level.
 func (e *TokenError) Error() string {
 	text := fmt.Sprintf("aadpool: no access token for %s: %s", e.Scope, entra.Brief(e.Err))
 	if !e.NextTry.IsZero() {
@@ -69,10 +70,10 @@ type Refusal struct {
 	Advice   string // what to do, in one sentence
 }
 
-// Explain tells why a server refused the login that err is about. It reports false for every other error, such as a
+// Explain returns why a server refused the login that err is about. It reports false for every other error, such as a
 // network's, a query's, or that of a missing database.
 //
-// err is what pgx or pgxpool returned. The same words are in the text of err, and in the Hint of its [pgconn.PgError].
+// err is what pgx or pgxpool returned. The text of err, and the Hint of its [pgconn.PgError], have the same words.
 func Explain(err error) (Refusal, bool) {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {

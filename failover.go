@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A failover is what a pool's connections have met of servers that went away or became read-only. What one has met is
-// likely to hold for the others of its server, which would each fail a query to find out. The zero value is ready.
+// A failover remembers which servers a pool's connections found gone or read-only. What one connection finds probably
+// holds for the others to that server, each of which would fail a query to find out. The zero value is ready.
 type failover struct {
 	any atomic.Bool // spares an acquire the lock while no server has gone away
 
@@ -52,14 +52,14 @@ func keepTime(of *map[string]time.Time, conn *pgconn.PgConn) {
 	(*of)[conn.Conn().RemoteAddr().String()] = time.Now()
 }
 
-// isReadOnly reports whether a session's transactions are read-only unless it says otherwise: a standby's are, and those
-// of a server whose storage is full, on Azure. PostgreSQL 14 and later tell of each change.
+// isReadOnly reports whether the session's transactions are read-only by default: on a standby, and on Azure when the
+// server's storage is full. PostgreSQL 14 and later tell of each change.
 func isReadOnly(conn *pgconn.PgConn) bool {
 	return conn.ParameterStatus("in_hot_standby") == "on" || conn.ParameterStatus("default_transaction_read_only") == "on"
 }
 
-// refuses reports whether conn, which is about to be used, is not to be: its server has become read-only since it logged
-// in, or has ended other sessions since, and this one does not answer.
+// refuses reports whether conn must not be handed out: its server has become read-only since conn logged in, or has
+// ended other sessions since and conn does not answer.
 func (f *failover) refuses(ctx context.Context, conn *pgx.Conn, r *retirement, now time.Time) bool {
 	if r == nil || !f.any.Load() {
 		return false

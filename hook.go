@@ -18,12 +18,12 @@ import (
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-// A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own, which [HookOf]
-// returns. Make one with [NewHook] to share its token between pools (a primary and its replicas), or for connections
-// outside a pool (LISTEN, migrations, database/sql).
+// A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own, which
+// [HookOf] returns. Make one with [NewHook] to share its token between pools (a primary and its replicas), or for
+// connections outside a pool (LISTEN, migrations, database/sql).
 //
-// A Hook holds the token for one scope. It has no goroutine at rest and needs no closing. Its methods may be called from
-// several goroutines.
+// A Hook holds the token for one scope. It has no goroutine at rest, and there is nothing to close. It is safe for
+// concurrent use.
 type Hook struct {
 	getToken getToken
 	options  options
@@ -53,23 +53,27 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	return &Hook{getToken: cred.GetToken, options: o}, nil
 }
 
-// getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot print
-// a credential's secret.
+// getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot
+// print a credential's secret.
 type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error)
 
-// Configure changes config so that the pool made from it logs in with access tokens: what [Hook.NewPoolWithConfig] does
-// to its copy. Use it where something else makes the pool.
+// Configure prepares config, so that the pool made from it logs in with access tokens. Use it where something else
+// makes the pool; [Hook.NewPoolWithConfig] makes one itself, whose connections it replaces in the background.
 //
-//   - The TLS settings are made such that no token leaves this machine in the clear.
-//   - MaxConnLifetime and MaxConnLifetimeJitter are matched to the token's life.
-//   - BeforeConnect, PrepareConn and OnPgError are set. Those (or the BeforeAcquire) that config has are still called:
-//     BeforeConnect before the Hook's, so that it can choose the user, or the host (with its TLSConfig, as always in
-//     pgconn); PrepareConn after, so that it sees no connection that is to be retired. Set them before Configure.
+//   - It sets TLS so that no token leaves this machine in the clear.
+//   - It matches MaxConnLifetime and MaxConnLifetimeJitter to the token's life.
+//   - It sets BeforeConnect, PrepareConn and OnPgError, and goes on calling those of config, or its BeforeAcquire:
+//     BeforeConnect before the Hook's, to choose the user, or the host with its TLSConfig; PrepareConn after the
+//     Hook's, for connections that are not retired. Set them before you call Configure.
 //
-// It gets the first token, for which it waits until ctx ends or the token timeout. It returns an error, and config is
-// not to be used, if there is no token ([TokenError]), if config is nil or would send a token in the clear to another
-// machine ([ErrPlaintext]), if its hosts need tokens of different scopes, or of another one than the Hook has been used
-// for, or if [WithUserFromToken] finds no name in the token.
+// It gets the first token, and waits for it until ctx ends or the token timeout passes. After an error config must not
+// be used. It is an error:
+//
+//   - if there is no token ([TokenError])
+//   - if config is nil
+//   - if config would send a token in the clear to another machine ([ErrPlaintext])
+//   - if its hosts need tokens of different scopes, or of another scope than the Hook's
+//   - if [WithUserFromToken] finds no name in the token
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
 	return h.configure(ctx, config, nil)
 }
@@ -102,14 +106,14 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 
 var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
 
-// prepare makes config fit to log in with the token that it returns. tlsMode tells what its DSN says about TLS, and is
-// asked only where config alone does not tell.
+// prepare makes config ready to log in with the token that it returns. tlsMode returns what the DSN says about TLS, and
+// is called only where config does not tell.
 func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, cause FetchCause) (*accessToken, error) {
 	token, err := h.token(ctx, config, tlsMode, cause)
 	if err == nil && h.options.userFromToken {
 		config.User, err = token.claims.UserName()
 	}
-	if err != nil && !errors.As(err, new(*TokenError)) { // which begins so
+	if err != nil && !errors.As(err, new(*TokenError)) { // whose text begins with "aadpool: " already
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
 	return token, err
@@ -178,8 +182,8 @@ type (
 	beforeAcquire = func(context.Context, *pgx.Conn) bool
 )
 
-// prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if any,
-// about the others. It runs on each acquire.
+// prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if
+// any, about the others. It runs on each acquire.
 func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, before beforeAcquire) prepareConn {
 	if callers == nil && before != nil {
 		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
@@ -198,8 +202,8 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 }
 
 // retire reports whether the connection of r, which is about to be used, has to give up its place because its token
-// expires. It also has a token that is due renewed, so that a busy pool has one before it needs it. by replaces a pool's
-// connections in the background; nil if nothing does.
+// expires. It also starts the renewal of a token that is due, so that a busy pool has the next one before it needs it.
+// by replaces a pool's connections in the background; nil if nothing does.
 func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time.Time) bool {
 	cache := h.cache.Load()
 	if cache != nil {
@@ -220,9 +224,9 @@ func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time
 	return true
 }
 
-// ResetSession is for database/sql without a pgxpool: with stdlib.OptionResetSession(hook.ResetSession), beside
-// stdlib.OptionBeforeConnect(hook.BeforeConnect), database/sql does not use a connection again whose token has ended.
-// It returns [driver.ErrBadConn] for one, by which database/sql knows to open another, and otherwise nil.
+// ResetSession retires the connections of a database/sql that has no pgxpool under it. Pass it to
+// stdlib.OptionResetSession, beside stdlib.OptionBeforeConnect(hook.BeforeConnect). It returns [driver.ErrBadConn] for
+// a connection whose token is about to expire, and database/sql opens another; otherwise it returns nil.
 func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 	if h.retire(ctx, retirementOf(conn), nil, time.Now()) {
 		return driver.ErrBadConn
@@ -230,17 +234,17 @@ func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// BeforeConnect makes config log in with an access token, whether the server asks for it as a password or by OAUTHBEARER.
-// With [WithUserFromToken] it sets the user, and it makes the TLS settings such that no token leaves this machine in the
-// clear. For a single connection call it on a fresh copy of the config just before [pgx.ConnectConfig]; for database/sql
+// BeforeConnect prepares config to log in with an access token, which the server may ask for as a password or by
+// OAUTHBEARER. It sets TLS so that no token leaves this machine in the clear, and the user with [WithUserFromToken].
+// For a single connection, call it on a fresh copy of the config just before [pgx.ConnectConfig]. For database/sql,
 // pass it to stdlib.OptionBeforeConnect, and see [Hook.ResetSession].
 //
-// It returns at once while the token at hand is good, and otherwise waits for one until ctx ends or the token timeout.
-// It returns an error if there is none ([TokenError]), and for what [Hook.Configure] refuses. While a server keeps
-// refusing the login, it returns the last refusal within pauses that grow to five seconds.
+// It returns at once while the token at hand is valid, and otherwise waits for one until ctx ends or the token timeout
+// passes. It returns an error if there is none ([TokenError]), and in the other cases of [Hook.Configure]. While a
+// server keeps refusing the login, it returns the last refusal within pauses that grow to five seconds.
 //
-// The config serves for one connection. The token comes into pgx's own copy of it when there is a connection to send it
-// on, and is taken out again when the login is through.
+// The config serves for one connection. The token goes into pgx's own copy of it when the network connection is there,
+// and is taken out when the login is through.
 func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
@@ -248,7 +252,7 @@ func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error 
 	return h.logIn(ctx, &config.Config, func() dsn.TLSMode { return dsn.Read(config.ConnString()).TLS })
 }
 
-// logIn makes config log in.
+// logIn prepares config to log in.
 func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode) error {
 	token, err := h.prepare(ctx, config, tlsMode, CauseConnect)
 	if err != nil {
@@ -261,9 +265,9 @@ func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() 
 	return nil
 }
 
-// KeepFresh renews the token on time, without a connect or an acquire that would find it due, until ctx ends: so that the
-// first request after a quiet night waits for nothing. It blocks, and returns ctx's error then; run it in a goroutine, or an
-// errgroup. It asks the credential no more often than a busy pool would: see docs/rotation.md for what that costs.
+// KeepFresh renews the token on time until ctx ends, also while nothing connects or acquires: the first request after a
+// quiet night then waits for nothing. It blocks, and returns ctx's error at the end: run it in a goroutine or an
+// errgroup. It asks the credential no more often than a busy pool would; docs/rotation.md says what that costs.
 //
 // It returns an error at once if the Hook has no scope yet: make a pool with it first, or use [WithScope].
 func (h *Hook) KeepFresh(ctx context.Context) error {
@@ -278,7 +282,7 @@ func (h *Hook) KeepFresh(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Stats is how a [Hook] is doing. The counts are since it was made.
+// Stats is what a [Hook] holds, and counts of what it has done since it was made.
 type Stats struct {
 	TokenExpires      time.Time     // of the token at hand; zero before the first
 	Fetches           int64         // requests to the credential that have ended, failed ones included

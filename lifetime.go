@@ -21,8 +21,8 @@ func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration
 	lifetimeGiven := said.Lifetime || lifetime != pgxpoolLifetime
 	jitterGiven := said.Jitter || jitter != 0
 	if !lifetimeGiven && !jitterGiven {
-		// Connections that are in use are retired at times of their own (see retirement), which a longer jitter would
-		// bring forward to when there is no newer token yet.
+		// Connections that are in use have their own retirement. A longer jitter would end them earlier, when there is
+		// no newer token yet.
 		jitter = life / 60
 		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
 		if jitter < 10*time.Second {
@@ -39,12 +39,12 @@ func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = lifetime, jitter
 }
 
-// endMargin is how long before its token's expiry a connection is retired at the latest, if there is a newer one: a query
-// that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
+// endMargin is how long before its token's expiry a connection is retired at the latest, if there is a newer one: a
+// query that starts takes a moment to reach the server. It is a hundredth of the life left where that is less.
 const endMargin = 5 * time.Second
 
-// A retirement is when a connection is to give up its place to one that logs in with a newer token. It belongs to who has
-// the connection.
+// A retirement is when a connection is to give up its place to one that logs in with a newer token. It belongs to
+// whoever has the connection.
 type retirement struct {
 	at      time.Time // from then on another connection is to take its place
 	last    time.Time // from then on it is not handed out, if there is a newer token to log in with
@@ -56,9 +56,9 @@ type retirement struct {
 	seen     time.Time // when the connection last answered for its server
 }
 
-// newRetirement draws a random moment near token's end for a connection opened at now, so that neither a pool nor a
-// fleet reconnects all at once: in the last tenth of the life left, or as long before its end as a token is renewed by
-// default, whichever is more; but not before this one is renewed, since the next login would be with the same token.
+// newRetirement draws a random moment near the token's expiry for a connection opened at now, so that neither a pool
+// nor a fleet reconnects all at once. It lies in the last tenth of the life left, or in the default renewal margin
+// where that is more, but not before this token is renewed: the next login would use the same one.
 func newRetirement(now time.Time, t *accessToken) *retirement {
 	left := max(t.expires.Sub(now), 0)
 	window := max(left/10, token.RenewalMargin(left))
@@ -77,7 +77,7 @@ func newRetirement(now time.Time, t *accessToken) *retirement {
 // marginAtEnd is how long before expiry a connection is retired at the latest.
 func marginAtEnd(left time.Duration) time.Duration { return min(left/100, endMargin) }
 
-// momentBefore draws one from the window before expires, when there is as much of the token's life left as left says.
+// momentBefore draws a moment from the window before expires. left is the token's remaining life.
 func momentBefore(expires time.Time, left, window time.Duration) time.Time {
 	margin := marginAtEnd(left)
 	return expires.Add(-margin - time.Duration(rand.Float64()*float64(window-margin)))
@@ -97,8 +97,8 @@ func (r *retirement) isDue(now time.Time) bool {
 	return r != nil && !now.Before(r.at)
 }
 
-// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it and a
-// request waits for the next one: a moment drawn from its last 20th to its last 40th.
+// isOld reports whether the connection is near the end of the pool's MaxConnLifetime, past which pgxpool closes it and
+// a request waits for the next. The moment is drawn from the last 20th to the last 40th of that lifetime.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
@@ -109,14 +109,14 @@ func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	return !now.Before(r.old)
 }
 
-// canWait reports whether the connection may go on at now for want of anything better: its token is still valid, and the
-// one at hand, which ends at newest, is no newer.
+// canWait reports whether the connection may go on at now for want of anything better: its token is still valid, and
+// the one at hand, which ends at newest, is no newer.
 func (r *retirement) canWait(now, newest time.Time) bool {
 	return now.Before(r.expires) && !newest.After(r.expires)
 }
 
-// putOff draws another moment, from all that is left of the token's life: when a newer token comes, the connections that
-// have waited for it shall not reconnect all at once.
+// putOff draws another moment, from all that is left of the token's life: the connections that wait for a newer token
+// must not reconnect all at once when it comes.
 func (r *retirement) putOff(now time.Time) {
 	left := r.expires.Sub(now)
 	r.at = momentBefore(r.expires, left, left)

@@ -18,15 +18,15 @@ import (
 var errConfigUsed = errors.New("aadpool: this config has already served for a connection; for another, call " +
 	"Hook.BeforeConnect on a fresh copy")
 
-// loginReport is whom a login tells what has come of it. config is that of the connection.
+// A loginReport is told what came of a login. config is the connection's.
 type loginReport interface {
 	loginSucceeded(config *pgconn.Config)
-	// loginRefused may explain err. server is the one that refused, of the hosts that config names.
+	// loginRefused may add an explanation to err. server is the host that refused, of those that config names.
 	loginRefused(config *pgconn.Config, server net.Addr, token *accessToken, reason refusal.Reason, err *pgconn.PgError)
 }
 
-// A login brings the token to one connection when its start-up begins, and takes it away at its end: what a program keeps,
-// prints or reports of a connection must not hold a token. pgconn may try several hosts in it.
+// A login puts the token into one connection's config when the start-up begins, and takes it out when the start-up
+// ends: nothing that a program keeps or prints of a connection may hold a token. One login may try several hosts.
 type login struct {
 	report loginReport
 
@@ -37,12 +37,12 @@ type login struct {
 
 	mu     sync.Mutex     // guards what follows against a config that serves for two connections at once
 	token  *accessToken   // nil once the connection is up
-	config *pgconn.Config // pgx's own, which the connection goes on holding; nil before beforeStartup
+	config *pgconn.Config // pgx's own copy, which the connection keeps; nil before beforeStartup
 	server net.Addr       // of the host being tried
 	asked  askedFor       // what that host has asked for
 }
 
-// startLogin makes config log in with token. The token itself comes into pgx's own config, and not before there is a
+// startLogin prepares config to log in with token. The token itself goes into pgx's own copy, once there is a
 // connection to send it on.
 func startLogin(config *pgconn.Config, token *accessToken, report loginReport) {
 	l := &login{report: report, afterNetConnect: config.AfterNetConnect, token: token}
@@ -50,8 +50,8 @@ func startLogin(config *pgconn.Config, token *accessToken, report loginReport) {
 	config.AfterNetConnect = l.beforeStartup
 }
 
-// beforeStartup is pgconn's AfterNetConnect: it runs when there is a connection, with TLS where configured, and before
-// anything is said on it.
+// beforeStartup is pgconn's AfterNetConnect. It runs on a new connection, with TLS where configured, before anything is
+// sent on it.
 func (l *login) beforeStartup(ctx context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
 	if err := dsn.CheckPlaintext(conn); err != nil {
 		return conn, err // pgconn closes it
@@ -64,7 +64,7 @@ func (l *login) beforeStartup(ctx context.Context, config *pgconn.Config, conn n
 	if err != nil {
 		return conn, err
 	}
-	return conn, l.begin(config, server) // again: another Hook, configured earlier, has put its own token there
+	return conn, l.begin(config, server) // again: a Hook that was configured earlier has put its own token there
 }
 
 func (l *login) begin(config *pgconn.Config, server net.Addr) error {
@@ -82,7 +82,8 @@ func (l *login) begin(config *pgconn.Config, server net.Addr) error {
 	return nil
 }
 
-// frontend is pgconn's BuildFrontend: pgx hears the server through it.
+// frontend is pgconn's BuildFrontend. Until the connection is up, pgx reads the server's messages through a
+// startupReader.
 func (l *login) frontend(r io.Reader, w io.Writer) *pgproto3.Frontend {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,7 +121,7 @@ func (l *login) end(conn *pgconn.PgConn) error {
 	if l.token == nil {
 		return errConfigUsed
 	}
-	if data := conn.CustomData(); data[retirementKey] == nil { // another Hook's, configured later, goes before
+	if data := conn.CustomData(); data[retirementKey] == nil { // that of a Hook that was configured later stands
 		r := newRetirement(time.Now(), l.token)
 		r.readOnly = isReadOnly(conn)
 		data[retirementKey] = r

@@ -7,8 +7,8 @@ import (
 )
 
 // An Observer is told what a [Hook] does, for traces and metrics; see [WithObserver]. Any of its functions may be nil.
-// They are called on the goroutine that does it, several at a time, and should return soon. Nothing that they are given
-// holds a token.
+// They are called on the goroutine that does the work, several at a time, and should return soon. Nothing that they are
+// given holds a token.
 type Observer struct {
 	// FetchStart is told that the credential is about to be asked for a token. The credential gets the context that it
 	// returns. ctx has the values of the context that caused the fetch, such as a trace.
@@ -37,13 +37,13 @@ const (
 	CauseRenewal FetchCause = "renewal" // the token at hand is due, and serves meanwhile
 )
 
-// FetchStart is for [Observer].
+// FetchStart is what [Observer].FetchStart is told.
 type FetchStart struct {
 	Scope string
 	Cause FetchCause
 }
 
-// FetchEnd is for [Observer].
+// FetchEnd is what [Observer].FetchEnd is told.
 type FetchEnd struct {
 	Scope    string
 	Cause    FetchCause
@@ -52,27 +52,27 @@ type FetchEnd struct {
 	Err      error     // a [TokenError] if there is none
 }
 
-// Waited is for [Observer].
+// Waited is what [Observer].Waited is told.
 type Waited struct {
 	Scope    string
 	Duration time.Duration
 	Err      error // nil if it got a token
 }
 
-// LoginRefused is for [Observer].
+// LoginRefused is what [Observer].LoginRefused is told.
 type LoginRefused struct {
 	Server string // host and port
 	Role   string
 	Refusal
 }
 
-// ConnRetired is for [Observer].
+// ConnRetired is what [Observer].ConnRetired is told.
 type ConnRetired struct {
 	TokenExpires time.Time // of the token that the connection logged in with
 }
 
-// WithObserver sets what is told of fetches, waits, refused logins and retired connections, beside the log and [Stats].
-// An acquire costs no more with it while nothing of the kind happens.
+// WithObserver sets functions that are told of fetches, waits, refused logins and retired connections, beside the log
+// and [Stats]. An acquire costs no more with it while nothing of the kind happens.
 //
 // The default is none. It is an error if o has no function.
 func WithObserver(o Observer) Option {

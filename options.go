@@ -48,9 +48,9 @@ func WithScope(scope string) Option {
 func isSpaceOrControl(r rune) bool { return r <= ' ' || r == 0x7f }
 
 // WithUserFromToken takes the database user from the access token instead of the DSN: a user's UPN, a managed
-// identity's name, a service principal's display name. Connecting fails, with the names of the claims there were, if the
-// token has none of them. A user-assigned managed identity's token may be such; and a member of a group that logs in
-// as the group's role needs user= in the DSN.
+// identity's name, a service principal's display name. If the token has none of them, connecting fails, and the error
+// names the claims that it has. A user-assigned managed identity's token may have none, and no token has the name of a
+// group: put user= into the DSN there, without this option.
 //
 // The default is the DSN's user.
 func WithUserFromToken() Option {
@@ -60,8 +60,8 @@ func WithUserFromToken() Option {
 	}
 }
 
-// WithLogger sets where warnings go: fetches of a token that failed, and logins that the server refused. Each fetch that
-// succeeded is logged at debug level. No record holds a token.
+// WithLogger sets where warnings go: fetches of a token that failed, and logins that the server refused. Fetches that
+// succeeded are logged at debug level. No record holds a token.
 //
 // The default is [slog.Default] at the time that the Hook is made. It is an error if l is nil; to be silent, use
 // slog.New(slog.DiscardHandler).

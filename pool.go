@@ -15,15 +15,15 @@ import (
 )
 
 // New is [pgxpool.New] with a credential in the place of the password: every connection of the pool logs in with a
-// Microsoft Entra access token that is fresh at that moment, and none is handed out once its token has expired.
+// Microsoft Entra access token that is valid at that moment, and the pool hands out none whose token has expired.
 //
-// connString is as for [pgxpool.ParseConfig], the PG* environment variables and pool_* parameters included. A password in
-// it is not used. cred is any azidentity credential.
+// connString is as for [pgxpool.ParseConfig], the PG* environment variables and pool_* parameters included. A
+// password in it is not used. cred is any azidentity credential.
 //
-// New gets the first token, for which it waits until ctx ends or the token timeout. It returns an error if connString is
-// malformed, or empty where no PGHOST or PGSERVICE is set, if cred is nil or has no token to give ([TokenError]), if an
-// option is wrong, and for what [Hook.Configure] refuses. As with pgxpool, it makes no connection:
-// [pgxpool.Pool.Ping] does.
+// New gets the first token, and waits for it until ctx ends or the token timeout passes. It returns an error if
+// connString is malformed, or empty where no PGHOST or PGSERVICE is set, if cred is nil or has no token to give
+// ([TokenError]), if an option is wrong, and for what [Hook.Configure] refuses. As with pgxpool, it makes no
+// connection: [pgxpool.Pool.Ping] does.
 //
 // For the Hook behind the pool, with its [Stats], see [HookOf].
 func New(ctx context.Context, connString string, cred azcore.TokenCredential, opts ...Option) (*pgxpool.Pool, error) {
@@ -36,8 +36,8 @@ func New(ctx context.Context, connString string, cred azcore.TokenCredential, op
 }
 
 // NewWithConfig is [pgxpool.NewWithConfig] with a credential in the place of the password. See [New] for what it does
-// and which errors it returns, and [Hook.Configure] for what becomes of config's settings and callbacks. config itself is
-// not changed.
+// and which errors it returns, and [Hook.Configure] for what becomes of config's settings and callbacks. config
+// itself is not changed.
 func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.TokenCredential,
 	opts ...Option) (*pgxpool.Pool, error) {
 	hook, err := NewHook(cred, opts...)
@@ -48,7 +48,7 @@ func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.Toke
 	return pool, final(err)
 }
 
-// final is an error of a Hook that nobody has: there will be no next try.
+// final returns err without its next try: nobody has the Hook that would make it.
 func final(err error) error {
 	var noToken *TokenError
 	if !errors.As(err, &noToken) {
@@ -57,8 +57,8 @@ func final(err error) error {
 	return &TokenError{Scope: noToken.Scope, Err: noToken.Err}
 }
 
-// NewPool makes a pool whose connections log in with the Hook's tokens. It is [New] for several pools that share a Hook,
-// such as those of a primary and its replicas, and returns the same errors.
+// NewPool makes a pool whose connections log in with the Hook's tokens. It is [New] for several pools that share a
+// Hook, such as those of a primary and its replicas, and returns the same errors.
 func (h *Hook) NewPool(ctx context.Context, connString string) (*pgxpool.Pool, error) {
 	config, err := dsn.Parse(connString)
 	if err != nil {
@@ -67,8 +67,8 @@ func (h *Hook) NewPool(ctx context.Context, connString string) (*pgxpool.Pool, e
 	return h.newPool(ctx, config)
 }
 
-// NewPoolWithConfig makes a pool whose connections log in with the Hook's tokens. It is [NewWithConfig] for several pools
-// that share a Hook, and returns the same errors.
+// NewPoolWithConfig makes a pool whose connections log in with the Hook's tokens. It is [NewWithConfig] for several
+// pools that share a Hook, and returns the same errors.
 func (h *Hook) NewPoolWithConfig(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
 	if config == nil || config.ConnConfig == nil {
 		return nil, errNoConfig
@@ -100,8 +100,9 @@ func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 // hooks has the *Hook of each pool that this package made, by weak.Pointer[pgxpool.Pool].
 var hooks sync.Map
 
-// HookOf returns the Hook of a pool that this package made: for its [Stats], or to let another pool share it. It reports
-// false for any other pool, such as one that [pgxpool.NewWithConfig] made from a config given to [Hook.Configure].
+// HookOf returns the Hook of a pool that this package made: for its [Stats], or to let another pool share it. It
+// reports false for any other pool, such as one that [pgxpool.NewWithConfig] made from a config given to
+// [Hook.Configure].
 func HookOf(pool *pgxpool.Pool) (*Hook, bool) {
 	hook, ok := hooks.Load(weak.Make(pool))
 	if !ok {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// freeRefusals is how many logins in a row a server may refuse before there is a pause: one who sees the first error
-	// and mends its cause is let in at once.
+	// freeRefusals is how many refusals in a row cause no pause: whoever fixes the cause after the first error logs in
+	// at once.
 	freeRefusals = 1
 
 	// maxDestinations bounds what is remembered. A caller's BeforeConnect may choose a role for each connection.
@@ -36,10 +36,10 @@ func destinationOf(config *pgconn.Config) destination {
 
 func (d destination) server() string { return net.JoinHostPort(d.host, strconv.Itoa(int(d.port))) }
 
-// refusals paces logins that a server keeps refusing: Azure locks out a role that fails too often. After freeRefusals in a
-// row there are pauses, which grow as those between failed fetches do. Within a pause a connect gets the last refusal at
-// once. After it one login is tried, and the others wait for what comes of it. A success ends that, and so does another
-// token. The zero value is ready.
+// refusals paces logins that a server keeps refusing: Azure locks out a role that fails too often. After freeRefusals
+// in a row there are pauses, which grow as those between failed fetches do. Within a pause a connect gets the last
+// refusal at once. After it one login is tried, and the others wait for what comes of it. A success ends that, and so
+// does another token. The zero value is ready.
 type refusals struct {
 	any atomic.Bool // spares a connect the lock while no server refuses
 
@@ -64,7 +64,7 @@ func (r *refusals) check(ctx context.Context, d destination, token *accessToken)
 		if trying == nil {
 			return err
 		}
-		timer := time.NewTimer(time.Until(until)) // nobody tells of a login that fails in another way
+		timer := time.NewTimer(time.Until(until)) // a login that fails for another reason settles nothing
 		select {
 		case <-trying:
 		case <-timer.C:
@@ -98,7 +98,7 @@ func (r *refusals) admit(d destination, token *accessToken, now time.Time) (<-ch
 		d.server(), d.role, row.count, left.Round(time.Millisecond), row.last)
 }
 
-// settle lets those go on who wait for the login being tried.
+// settle wakes the connects that wait for the login being tried.
 func (row *refusalRow) settle() {
 	if row.trying != nil {
 		close(row.trying)
@@ -106,7 +106,7 @@ func (row *refusalRow) settle() {
 	}
 }
 
-// refused records a refusal. login is the config of the connection, by which one login is told from another.
+// refused records a refusal. login is the connection's config: it tells one login from another.
 func (r *refusals) refused(d destination, login *pgconn.Config, token *accessToken, err *pgconn.PgError, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -131,10 +131,10 @@ func (r *refusals) refused(d destination, login *pgconn.Config, token *accessTok
 	row.settle()
 }
 
-// keep makes row that of d. r.mu is held.
+// keep stores row for d. r.mu is held.
 func (r *refusals) keep(d destination, row *refusalRow) {
 	if r.rows == nil || len(r.rows) >= maxDestinations {
-		r.rows = make(map[destination]*refusalRow) // who waits for a login of the old ones goes on when its time is up
+		r.rows = make(map[destination]*refusalRow) // connects that wait for a login of an old row go on at its nextTry
 	}
 	if old := r.rows[d]; old != nil {
 		old.settle()
@@ -157,11 +157,11 @@ func (r *refusals) letIn(d destination) {
 	r.any.Store(len(r.rows) > 0)
 }
 
-// loginSucceeded is loginReport's.
+// loginSucceeded implements loginReport.
 func (h *Hook) loginSucceeded(config *pgconn.Config) { h.refusals.letIn(destinationOf(config)) }
 
-// loginRefused is loginReport's. It tells the caller by the error and the operator by a warning, and has the cache doubt
-// the token: someone may have run `az login` as another user just now.
+// loginRefused implements loginReport. It explains the refusal to the caller in err and to the operator in a warning.
+// It also makes the cache doubt the token: somebody may have run `az login` as another user.
 func (h *Hook) loginRefused(config *pgconn.Config, addr net.Addr, t *accessToken, reason refusal.Reason,
 	err *pgconn.PgError) {
 	h.rejections.Add(1)
@@ -195,10 +195,10 @@ func (h *Hook) loginRefused(config *pgconn.Config, addr net.Addr, t *accessToken
 
 const (
 	warnAgainAfter = 30 * time.Second
-	maxWarnings    = 64 // a server may refuse with what SQLSTATE it likes
+	maxWarnings    = 64 // bounds the map: a server may send any SQLSTATE
 )
 
-// warnings keeps a pool that goes on trying from filling the log with one and the same warning. The zero value is ready.
+// warnings limits how often the same warning is logged while a pool goes on trying. The zero value is ready.
 type warnings struct {
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu

@@ -21,8 +21,8 @@ const (
 )
 
 // A replacer opens a pool's new connections off the requests' path: make before break. A connection that is due for
-// retirement is handed out as long as its token lets it, and one is opened in the background meanwhile. As soon as that
-// stands idle, a request that meets a due connection gets it in its place.
+// retirement is handed out as long as its token is valid, and another is opened in the background meanwhile. When that
+// stands idle, the next request that meets a due connection gets it instead.
 //
 // It has a goroutine only while it opens a connection, and opens one at a time. A pool at MaxConns gives up a due
 // connection first. The zero value does nothing until it has a pool.
@@ -78,7 +78,8 @@ func (r *replacer) replace(pool *pgxpool.Pool) {
 	r.failures = 0
 }
 
-// A replacement is one connection that a replacer has the pool open. The context of the replacer's own Acquire holds it.
+// A replacement is one connection that a replacer has the pool open. The context of the replacer's own Acquire holds
+// it.
 type replacement struct {
 	giveUp atomic.Bool // a due connection that is met is to be retired first
 
@@ -94,8 +95,8 @@ func replacementOf(ctx context.Context) *replacement {
 	return m
 }
 
-// open has pgxpool open a connection, which it does only for an Acquire that finds none idle. So the idle ones are held
-// until it has begun: a few microseconds.
+// open makes pgxpool open a connection, which it does only for an Acquire that finds none idle. So the idle ones are
+// held until it has begun: a few microseconds.
 func (r *replacer) open(pool *pgxpool.Pool) error {
 	m := &replacement{}
 	stat := pool.Stat()

@@ -28,9 +28,9 @@ const (
 // maxStartupMessage bounds a message of a server's during start-up. PostgreSQL's own are a few hundred bytes long.
 const maxStartupMessage = 64 << 10
 
-// A startupReader is how pgx hears a server until the connection is up. A server has been sent the token by then, and what
-// it says ends up in errors, in logs and in callbacks: so what repeats the token is taken out first, and a refusal gets
-// its explanation, whichever way pgx goes on with it.
+// A startupReader stands between the server and pgx until the connection is up. A server that was sent the token may
+// repeat it, and its words end up in errors, logs and callbacks. So the reader takes the token out of them, and adds an
+// explanation to a refusal.
 type startupReader struct {
 	server  io.Reader
 	buffer  *bufio.Reader // of server; nil when the start-up is over and what it had read has been passed on
@@ -69,7 +69,7 @@ func (r *startupReader) readLast(p []byte) (int, error) {
 	return r.server.Read(p)
 }
 
-// next reads one message and makes pending what pgx is to hear of it:
+// next reads one message, and sets pending to what pgx gets of it:
 // https://www.postgresql.org/docs/current/protocol-message-formats.html.
 func (r *startupReader) next() error {
 	var header [5]byte
@@ -102,7 +102,7 @@ func (l *login) brokenOff(err error) error {
 
 var errRepeats = errors.New("the server repeats the access token where it has no business to")
 
-// heard returns message as pgx is to hear it.
+// heard returns what pgx gets in place of message.
 func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -139,8 +139,9 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 	return message, nil
 }
 
-// heardAuthentication takes note of what the server asks for. It returns the error that the server means by its answer to
-// OAUTHBEARER (RFC 7628, section 3.2.2), of which pgx would make one that goes through no callback.
+// heardAuthentication records what the server asks for. A server refuses OAUTHBEARER by a challenge (RFC 7628, section
+// 3.2.2), which pgx turns into an error without a SQLSTATE. heardAuthentication returns it as an error of the server
+// instead.
 func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 	if len(body) < 4 {
 		return nil
@@ -162,7 +163,7 @@ func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 	return nil
 }
 
-// heardError scrubs and explains what the server answers instead of letting the connection in.
+// heardError scrubs and explains an error by which the server ends the start-up.
 func (l *login) heardError(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
 	l.config.Password = "" // pgx's ConnectError holds the config
 	reason := refusal.Of(pgconn.ErrorResponseToPgError(e), len(l.token.secret()))
@@ -187,7 +188,7 @@ func (l *login) scrub(e *pgproto3.ErrorResponse) {
 	e.UnknownFields = nil
 }
 
-// without is text with no token in it, nor what looks like advice of this package.
+// without returns text without the token, and without what looks like this package's advice.
 func (l *login) without(text string) string {
 	if text == "" {
 		return ""

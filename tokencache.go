@@ -23,9 +23,9 @@ const (
 	// a VM's start, and azidentity retries within it.
 	defaultTokenTimeout = 30 * time.Second
 
-	// credentialGrace is how much earlier the credential's context ends; a fifth of the timeout where that is less.
-	// azidentity's Azure CLI, azd and PowerShell credentials return 100 ms after that: os/exec waits so long for what a
-	// killed process has started.
+	// credentialGrace is how much earlier than the timeout the credential's context ends; a fifth of the timeout where
+	// that is less. azidentity's Azure CLI, azd and PowerShell credentials return 100 ms after that: os/exec waits so
+	// long for what a killed process has started.
 	credentialGrace = time.Second
 
 	// earlyRetry is the pause between fetches while the token at hand is still good.
@@ -36,11 +36,12 @@ const (
 	firstBackoff = time.Second
 	maxBackoff   = 5 * time.Second
 
-	// suspectWait is how long a connect waits for another token than the one that a server refused: an Azure CLI process
-	// takes a second or two. The token may be good: perhaps it was refused for a role that it is not for.
+	// suspectWait bounds how long a connect waits for another token after a server has refused the one at hand: an
+	// Azure CLI process takes a second or two. It is no longer, because the token may be good and the role wrong.
 	suspectWait = 3 * time.Second
 
-	// minRejectedAge keeps a server that refuses every token from causing a fetch for each connect.
+	// minRejectedAge is how long ago the credential must have returned a refused token to be asked again. Without it a
+	// server that refuses every token would cause a fetch for each connect.
 	minRejectedAge = 30 * time.Second
 
 	// maxAbandonedPause is the longest pause after a call of the credential that did not come back by its timeout. The
@@ -62,8 +63,8 @@ type tokenCache struct {
 	observer *Observer
 	random   func() float64 // from 0 to 1
 
-	// wakeAt is the wall-clock time (Unix milliseconds) before which renewIfDue has nothing to do. It spares each acquire
-	// the lock.
+	// wakeAt is the wall-clock time (Unix milliseconds) before which renewIfDue has nothing to do. It spares each
+	// acquire the lock.
 	wakeAt atomic.Int64
 
 	mu        sync.Mutex // guards what follows; nothing slow runs while it is held
@@ -73,7 +74,7 @@ type tokenCache struct {
 	inFlight  *fetch
 	err       error     // of the last fetch
 	failures  int       // in a row, without a valid token
-	nextTry   time.Time // no fetch starts before; by the monotonic clock, so that a clock that is set does not stretch it
+	nextTry   time.Time // no fetch starts before it; by the monotonic clock, so that setting the clock does not stretch it
 	abandoned int       // calls of the credential that have not come back, though their time was up
 	stats     cacheStats
 }
@@ -129,8 +130,8 @@ func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*accessToken, e
 	return token, err
 }
 
-// wait waits for f. old, where it is not nil and still valid, is what it falls back on: when f fails, and also when f
-// takes longer than patience, lest the wait use up the life that old has left.
+// wait waits for f. If f fails, or takes longer than patience, wait returns old while that is valid: waiting must not
+// use up the life that old has left. old may be nil.
 func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken, patience time.Duration) (*accessToken, error) {
 	var giveUp <-chan time.Time
 	if old.state(time.Now()) != stateGone {
@@ -190,8 +191,8 @@ func (c *tokenCache) keepFresh(ctx context.Context) {
 	}
 }
 
-// fetchIfDue returns a fetch to wait for, or how long to wait before it is called again: the wall clock is looked at once
-// a minute, as the machine may have slept.
+// fetchIfDue returns a fetch to wait for, or how long to wait before the next call: a minute at most, since the machine
+// may have slept.
 func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -206,7 +207,7 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 }
 
 // doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
-// it, the next caller of get has the credential asked again first.
+// it, the next get asks the credential again first.
 func (c *tokenCache) doubt(token *accessToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,7 +232,7 @@ func (c *tokenCache) snapshot() cacheStats {
 	return stats
 }
 
-// state is that of the token at hand. c.mu is held.
+// state returns the state of the token at hand. c.mu is held.
 func (c *tokenCache) state(now time.Time) tokenState {
 	state := c.token.state(now)
 	if c.suspect && state > stateLastMinute {
@@ -240,8 +241,8 @@ func (c *tokenCache) state(now time.Time) tokenState {
 	return state
 }
 
-// startFetch returns the fetch in flight, after starting one where there is none. It returns nil if the pause after the
-// last fetch is not over. c.mu is held.
+// startFetch returns the fetch in flight, and starts one if there is none. It returns nil if the pause after the last
+// fetch is not over. c.mu is held.
 func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState, cause FetchCause) *fetch {
 	if c.inFlight != nil {
 		return c.inFlight
@@ -257,8 +258,8 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 	f := &fetch{cause: cause, done: make(chan struct{})}
 	c.inFlight = f
 	c.wakeAt.Store(math.MaxInt64)
-	// The fetch is for everyone who will connect, so it outlives the caller that happened to start it; but a trace
-	// should show where it came from.
+	// The fetch serves every connect, so it outlives the caller that started it. It keeps the caller's values, so that
+	// a trace shows where it came from.
 	go c.run(context.WithoutCancel(ctx), f)
 	return f
 }
@@ -308,7 +309,7 @@ type answer struct {
 	err   error
 }
 
-// finish records what came of f and lets those who wait for it go on.
+// finish records the outcome of f and wakes those who wait for it.
 func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToken, err error, took time.Duration) {
 	c.mu.Lock()
 	now := time.Now()
@@ -342,13 +343,13 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 	c.observer.fetchEnd(ctx, end)
 }
 
-// renewalSpread is how much later than it could be a token is renewed, so that replicas that have once fetched together
-// do not go on doing so: up to two fifths of the time that is left then, but an hour at most. share is from 0 to 1.
+// renewalSpread delays the renewal of a token, so that replicas which once fetched together drift apart: by up to two
+// fifths of the time from renewAt to expiry, but an hour at most. share is from 0 to 1.
 func renewalSpread(t *accessToken, share float64) time.Duration {
 	return time.Duration(share * float64(min(t.expires.Sub(t.renewAt)*2/5, time.Hour)))
 }
 
-// log tells the operator what has come of f. left is the remaining life of the token at hand.
+// log logs the outcome of f. left is the remaining life of the token at hand.
 func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
 	if err == nil {
 		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", f.token.expires, "took", took)
@@ -370,8 +371,8 @@ func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
 // keep makes token the one at hand. c.mu is held.
 func (c *tokenCache) keep(token *accessToken, now time.Time) {
 	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
-	// The same token again comes from a cache of the credential's own, which nothing can make it skip. What is known of it
-	// stands, since a credential may give RefreshOn with its first answer only; unless it is said now to last longer.
+	// The same token again comes from the credential's own cache, which nothing can make it skip. What is known of it
+	// stays, since a credential may give RefreshOn with its first answer only. But a later expiry counts.
 	if c.token.state(now) == stateGone || c.token.secret() != token.secret() || token.expires.Sub(c.token.expires) > c.token.lastMargin() {
 		c.token = token
 	}
@@ -393,7 +394,7 @@ func (c *tokenCache) fail(err error, now time.Time) {
 	}
 }
 
-// fetchError tells why there is no token and when the next try is due. c.mu is held.
+// fetchError returns why there is no token, and when the next try is due. c.mu is held.
 func (c *tokenCache) fetchError() *TokenError {
 	return &TokenError{Scope: c.scope, NextTry: c.nextTry, Err: token.RedactedError{Err: c.err}}
 }

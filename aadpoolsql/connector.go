@@ -14,8 +14,8 @@ import (
 )
 
 // A Connector makes connections that log in with access tokens, for [database/sql.OpenDB]. They are pgx's: inside
-// [database/sql.Conn.Raw] they are a *stdlib.Conn, from which comes the *pgx.Conn. Its methods may be called from several
-// goroutines.
+// [database/sql.Conn.Raw] they are a *stdlib.Conn, from which comes the *pgx.Conn. Its methods may be called from
+// several goroutines.
 type Connector struct {
 	inner  driver.Connector
 	driver driver.Driver
@@ -34,8 +34,8 @@ type connectorOptions struct {
 	afterConnect func(context.Context, *pgx.Conn) error
 }
 
-// WithHook has connections log in with the tokens of hook: for a credential that the program makes, and for a token that a
-// pgxpool shares. The parameters credential, client_id, tenant_id, scope and user_from_token are errors then.
+// WithHook has connections log in with the tokens of hook: for a credential that the program makes, and for a token
+// that a pgxpool shares. The parameters credential, client_id, tenant_id, scope and user_from_token are errors then.
 //
 // The default is a Hook for the credential that the DSN names, which all connectors of this process share.
 // It is an error if hook is nil.
@@ -43,20 +43,20 @@ func WithHook(hook *aadpool.Hook) Option {
 	return func(o *connectorOptions) { o.hook, o.hooked = hook, true }
 }
 
-// WithConnConfig changes the config that the DSN has been parsed to, once, before [NewConnector] returns: for a tracer, a
-// DialFunc or a TLS config. The TLS policy is applied to what comes of it.
+// WithConnConfig changes the config that the DSN has been parsed to, once, before [NewConnector] returns: for a
+// tracer, a DialFunc or a TLS config. The TLS policy is applied to what comes of it.
 func WithConnConfig(change func(*pgx.ConnConfig)) Option {
 	return func(o *connectorOptions) { o.change = change }
 }
 
-// WithAfterConnect sets what is done with each new connection before it is used, such as registering types. The connection
-// is closed if it returns an error, which is then the connect's.
+// WithAfterConnect sets what is done with each new connection before it is used, such as registering types. The
+// connection is closed if it returns an error, which is then the connect's.
 func WithAfterConnect(do func(context.Context, *pgx.Conn) error) Option {
 	return func(o *connectorOptions) { o.afterConnect = do }
 }
 
-// NewConnector returns a Connector for a DSN with the parameters that the package documentation lists. It asks nothing of
-// the network.
+// NewConnector returns a Connector for a DSN with the parameters that the package documentation lists. It asks
+// nothing of the network.
 //
 // It returns an error if the DSN cannot be parsed, holds a secret or an unknown parameter, or would send a token in the
 // clear ([aadpool.ErrPlaintext]), and if a setting of its credential is missing. No error repeats a value of the DSN.
@@ -124,8 +124,8 @@ func closingOnError(afterConnect func(context.Context, *pgx.Conn) error) func(co
 
 // Connect makes a connection, and logs it in. database/sql calls it.
 //
-// It returns an error if there is no token ([aadpool.TokenError]), and pgx's where the server cannot be reached or refuses
-// the login, for which see [aadpool.Explain].
+// It returns an error if there is no token ([aadpool.TokenError]), and pgx's where the server cannot be reached or
+// refuses the login, for which see [aadpool.Explain].
 func (c *Connector) Connect(ctx context.Context) (driver.Conn, error) { return c.inner.Connect(ctx) }
 
 // Driver returns the driver that is registered as [DriverName].

@@ -1,5 +1,5 @@
-// Package aadpoolsql is a driver for database/sql that logs in to Azure Database for PostgreSQL with Microsoft Entra access
-// tokens. Everything is in the DSN, for programs that take the name of a driver and a DSN, and no more:
+// Package aadpoolsql is a driver for database/sql that logs in to Azure Database for PostgreSQL with Microsoft Entra
+// access tokens. Everything is in the DSN, for programs that take the name of a driver and a DSN, and no more:
 //
 //	import _ "github.com/aadpool/aadpool/aadpoolsql"
 //
@@ -26,20 +26,22 @@
 //	user_from_token=true           as [aadpool.WithUserFromToken]; the default is the DSN's user
 //
 // A secret has no place in a DSN: a password, client_secret and the like are errors that say where it belongs. Errors
-// repeat no value of the DSN. A parameter that is neither one of these, nor pgx's, nor a setting that PostgreSQL 14 to 18
-// lets a session change, nor has a dot in its name, is an error that names the nearest right one; for any other setting
-// there is options=-c name=value. Those of pgxpool (pool_max_conns …) are errors, too: database/sql has a pool of its own.
+// repeat no value of the DSN. A parameter that is neither one of these, nor pgx's, nor a setting that PostgreSQL 14
+// to 18 lets a session change, nor has a dot in its name, is an error that names the nearest right one; for any other
+// setting there is options=-c name=value. Those of pgxpool (pool_max_conns …) are errors, too: database/sql has a
+// pool of its own.
 //
-// With AADPOOL_DISABLE_INSTANCE_DISCOVERY=true no public endpoint is asked whether the authority (AZURE_AUTHORITY_HOST) is
-// a known one: for private and disconnected clouds.
+// With AADPOOL_DISABLE_INSTANCE_DISCOVERY=true no public endpoint is asked whether the authority
+// (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds.
 //
 // # What happens when
 //
-// sql.Open reads the DSN, applies the TLS policy of package aadpool (verify-full unless the DSN says otherwise) and makes
-// the credential. It asks nothing of the network; Ping does. All DBs in a process that have the same credential,
-// client_id, tenant_id, scope and user_from_token share one [aadpool.Hook], and so one token. The Hook stays for the life
-// of the process. Variables that change after the first sql.Open of an identity are not read again.
+// sql.Open reads the DSN, applies the TLS policy of package aadpool (verify-full unless the DSN says otherwise) and
+// makes the credential. It asks nothing of the network; Ping does. All DBs in a process that have the same
+// credential, client_id, tenant_id, scope and user_from_token share one [aadpool.Hook], and so one token. The Hook
+// stays for the life of the process. Variables that change after the first sql.Open of an identity are not read
+// again.
 //
-// database/sql asks before each use of a connection that it has kept whether its token has ended, and opens another if so.
-// Leave SetConnMaxLifetime alone, or set it for other reasons.
+// database/sql asks before each use of a connection that it has kept whether its token has ended, and opens another
+// if so. Leave SetConnMaxLifetime alone, or set it for other reasons.
 package aadpoolsql

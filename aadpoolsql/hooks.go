@@ -72,8 +72,8 @@ func (h *hooks) make(p parameters) (*aadpool.Hook, error) {
 	return aadpool.NewHook(made, options...)
 }
 
-// scopeOf asks package aadpool which scope the servers of config need, by a Hook that is never logged in with. It applies
-// the TLS policy on the way. With hooked, the scope is another Hook's matter.
+// scopeOf asks package aadpool which scope the servers of config need, by a Hook that is never logged in with. It
+// applies the TLS policy on the way. With hooked, the scope is another Hook's matter.
 func scopeOf(config *pgxpool.Config, scope string, hooked bool) (string, error) {
 	asked := &scopeWatch{}
 	options := []aadpool.Option{aadpool.WithLogger(slog.New(slog.DiscardHandler))}

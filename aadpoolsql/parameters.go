@@ -65,8 +65,8 @@ func parse(text string) (*pgxpool.Config, parameters, error) {
 	return config, p, err
 }
 
-// refusePassword looks for a password that the DSN itself holds: one of PGPASSWORD or the password file is not used, and
-// may be there for other programs.
+// refusePassword looks for a password that the DSN itself holds: one of PGPASSWORD or the password file is not used,
+// and may be there for other programs.
 func refusePassword(text string) error {
 	held := false
 	if u, err := url.Parse(text); err == nil && (u.Scheme == "postgres" || u.Scheme == "postgresql") {

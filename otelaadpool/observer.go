@@ -31,10 +31,10 @@ const (
 	sqlState      = attribute.Key("db.response.status_code")
 )
 
-// NewObserver returns what [aadpool.WithObserver] takes, which exports each event as it happens: histograms of how long
-// fetches and waits took and of the life that a token had left when its connection was retired, refused logins by
-// reason, and spans of fetches and waits. The span of a fetch is a child of the span that caused it. That of a wait is in
-// the trace of the connect that waited, with a link to the fetch, which another's connect may have caused.
+// NewObserver returns what [aadpool.WithObserver] takes, which exports each event as it happens: histograms of how
+// long fetches and waits took and of the life that a token had left when its connection was retired, refused logins
+// by reason, and spans of fetches and waits. The span of a fetch is a child of the span that caused it. That of a
+// wait is in the trace of the connect that waited, with a link to the fetch, which another's connect may have caused.
 //
 // Make one for each Hook. [Register] may be used beside it: no metric is of both.
 //
@@ -56,8 +56,8 @@ func NewObserver(opts ...Option) (aadpool.Observer, error) {
 
 // The boundaries of the histograms' buckets, in seconds.
 var (
-	// durations go from a credential that has the token at hand, over IMDS (milliseconds) and the Azure CLI (a second or
-	// two), to the token timeout's default of 30 s: what took longer was given up.
+	// durations go from a credential that has the token at hand, over IMDS (milliseconds) and the Azure CLI (a second
+	// or two), to the token timeout's default of 30 s: what took longer was given up.
 	durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30}
 
 	// lives go from a token that has ended to the half of the 24 hours of a managed identity's. Connections are retired

@@ -51,9 +51,11 @@ func WithMeterProvider(provider metric.MeterProvider) Option {
 	}
 }
 
-// WithTracerProvider sets where the spans of [NewObserver] go. [Register] makes none. It is an error if provider is nil.
+// WithTracerProvider sets where the spans of [NewObserver] go. [Register] makes none. It is an error if provider is
+// nil.
 //
-// The default is the global one, [go.opentelemetry.io/otel.GetTracerProvider], at the time of the call of [NewObserver].
+// The default is the global one, [go.opentelemetry.io/otel.GetTracerProvider], at the time of the call of
+// [NewObserver].
 func WithTracerProvider(provider trace.TracerProvider) Option {
 	return func(o *options) error {
 		if provider == nil {

@@ -14,11 +14,12 @@ import (
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
-// scope is the name of the instrumentation scope: https://opentelemetry.io/docs/specs/otel/common/instrumentation-scope/.
+// scope is the name of the instrumentation scope:
+// https://opentelemetry.io/docs/specs/otel/common/instrumentation-scope/.
 const scope = "github.com/aadpool/aadpool/otelaadpool"
 
-// failed marks fetches that brought no valid token. Stats does not say of what kind their errors were, and _OTHER is what
-// stands for that: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/.
+// failed marks fetches that brought no valid token. Stats does not say of what kind their errors were, and _OTHER is
+// what stands for that: https://opentelemetry.io/docs/specs/semconv/registry/attributes/error/.
 var failed = errorType.String(entra.OtherError)
 
 // A Source has statistics to export. An [aadpool.Hook] is one.

@@ -49,8 +49,8 @@ type Settings struct {
 	ClientOptions            azcore.ClientOptions
 }
 
-// New makes the credential. It asks nothing of the network. An error names each setting that is missing, the environment
-// variable to put it into, and holds no value of one.
+// New makes the credential. It asks nothing of the network. An error names each setting that is missing, the
+// environment variable to put it into, and holds no value of one.
 func New(s Settings) (azcore.TokenCredential, error) {
 	switch s.Name {
 	case Default:

@@ -28,7 +28,8 @@ func scopeFor(host string) string {
 	return DefaultScope
 }
 
-// Scope is the scope of the token that every host of config takes. One connection attempt may try them all with one token.
+// Scope is the scope of the token that every host of config takes. One connection attempt may try them all with one
+// token.
 func Scope(config *pgconn.Config) (string, error) {
 	scope := scopeFor(config.Host)
 	for _, entry := range config.Fallbacks {

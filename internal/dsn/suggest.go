@@ -20,8 +20,8 @@ var (
 		`(sslrootcert|application_name|target_session_attrs|connect_timeout|pool_\w+)=[\w./-]*)$`)
 )
 
-// Suggest returns the DSN that the writer of a connString which Parse refuses most likely means, without its password. It
-// is empty where that cannot be told, or where what is not the password cannot be told from it.
+// Suggest returns the DSN that the writer of a connString which Parse refuses most likely means, without its
+// password. It is empty where that cannot be told, or where what is not the password cannot be told from it.
 func Suggest(connString string) string {
 	connString = strings.TrimSpace(connString)
 	suggestion := ""

@@ -26,8 +26,8 @@ func IsVerified(config *pgconn.Config) bool {
 }
 
 // Secure changes config so that no connection made from it can send a token in the clear off this machine, nor to a
-// server that is not verified unless mode allows it. It returns an error, which is [ErrPlaintext], where only the caller
-// can. The rules are in the documentation of package aadpool.
+// server that is not verified unless mode allows it. It returns an error, which is [ErrPlaintext], where only the
+// caller can. The rules are in the documentation of package aadpool.
 //
 // It looks at every entry, because pgx makes one for each host and for each way of connecting to it, and tries them in
 // turn. It changes neither a tls.Config nor the Fallbacks slice in place: stdlib passes a shallow copy.
@@ -109,8 +109,8 @@ func isSecure(host string, c *tls.Config, mode TLSMode, direct bool) bool {
 	if isVerified(c) || mode == TLSRequired {
 		return true
 	}
-	// A verification that the caller set stands: it is theirs to judge. With direct negotiation pgx itself sets one, which
-	// checks the chain but not the name.
+	// A verification that the caller set stands: it is theirs to judge. With direct negotiation pgx itself sets one,
+	// which checks the chain but not the name.
 	return c.VerifyConnection != nil || (c.VerifyPeerCertificate != nil && !direct)
 }
 

@@ -2,8 +2,8 @@ package pgwire
 
 import "encoding/binary"
 
-// A Boundary follows a stream of messages of one side of a session, each a type byte and a length, to tell where one ends.
-// The zero value is at the start of a message.
+// A Boundary follows a stream of messages of one side of a session, each a type byte and a length, to tell where one
+// ends. The zero value is at the start of a message.
 type Boundary struct {
 	header [headerLength]byte
 	have   int    // bytes of header that are known

@@ -96,7 +96,8 @@ func (c *Conn) FirstMessage(ctx context.Context, e Encryption) (pgproto3.Fronten
 	return nil, ErrProtocol
 }
 
-// directTLS begins TLS if the client has, without asking: https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL.
+// directTLS begins TLS if the client has, without asking:
+// https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL.
 func (c *Conn) directTLS(ctx context.Context, e Encryption) error {
 	first, err := c.peeked.reader.Peek(1)
 	if err != nil {

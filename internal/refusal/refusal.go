@@ -1,7 +1,8 @@
 // Package refusal is the one place that knows what a server says when it refuses a login, what that means, and what to
 // do about it.
 //
-// Azure documents neither its messages nor their SQLSTATEs, and changes the words; so short parts of them are looked for.
+// Azure documents neither its messages nor their SQLSTATEs, and changes the words; so short parts of them are looked
+// for.
 package refusal
 
 import (
@@ -57,9 +58,9 @@ var words = []struct {
 // 1.18 and 1.24: "client sent partial pkt in startup phase", or just "password authentication failed".
 const poolerMax = 2047
 
-// Of tells what the server means by an error during start-up: by its words, whatever their SQLSTATE, or by SQLSTATE class
-// 28 (invalid authorization): https://www.postgresql.org/docs/current/errcodes-appendix.html. size is that of the token
-// that it was sent, in bytes.
+// Of tells what the server means by an error during start-up: by its words, whatever their SQLSTATE, or by SQLSTATE
+// class 28 (invalid authorization): https://www.postgresql.org/docs/current/errcodes-appendix.html. size is that of
+// the token that it was sent, in bytes.
 func Of(e *pgconn.PgError, size int) Reason {
 	said := strings.ToLower(withoutNames(Words(e)))
 	if e.Code == "08P01" && size > poolerMax &&
@@ -77,8 +78,8 @@ func Of(e *pgconn.PgError, size int) Reason {
 	return None
 }
 
-// withoutNames takes out of a message what the server quotes: the name of a role can be a word of another refusal. A name
-// may hold the quotes themselves, so all from the first to the last goes.
+// withoutNames takes out of a message what the server quotes: the name of a role can be a word of another refusal. A
+// name may hold the quotes themselves, so all from the first to the last goes.
 func withoutNames(message string) string {
 	for _, quotes := range []struct{ open, end string }{{`"`, `"`}, {"[", "]"}} {
 		first, last := strings.Index(message, quotes.open), strings.LastIndex(message, quotes.end)
@@ -182,8 +183,8 @@ func Words(e *pgconn.PgError) string {
 	return words
 }
 
-// shortestMax is the longest password, in bytes, that PostgreSQL takes before version 14: measured of 13.23, which closes
-// the connection at a longer one and tells only its own log ("invalid message length").
+// shortestMax is the longest password, in bytes, that PostgreSQL takes before version 14: measured of 13.23, which
+// closes the connection at a longer one and tells only its own log ("invalid message length").
 const shortestMax = 995
 
 // A WordlessError is a login that ended with the connection, when the server had got the token and had said nothing.

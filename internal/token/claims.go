@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// Claims is what an access token says: whom it is for and how long it lives. Nothing verifies its signature, which is the
-// server's part; nothing is granted by it. The zero value has no claims. Microsoft's reference of the names is
+// Claims is what an access token says: whom it is for and how long it lives. Nothing verifies its signature, which is
+// the server's part; nothing is granted by it. The zero value has no claims. Microsoft's reference of the names is
 // https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference
 type Claims struct {
 	values map[string]json.RawMessage
@@ -48,7 +48,8 @@ func (c Claims) UserName() (string, error) {
 			return s, nil
 		}
 	}
-	// The identity's resource id: …/userAssignedIdentities/{name}, or …/virtualMachines/{name} for a system-assigned one.
+	// The identity's resource id: …/userAssignedIdentities/{name}, or …/virtualMachines/{name} for a system-assigned
+	// one.
 	id := strings.TrimRight(c.Text("xms_mirid"), "/")
 	if name := id[strings.LastIndex(id, "/")+1:]; name != "" {
 		return name, nil

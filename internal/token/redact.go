@@ -69,8 +69,8 @@ func Carries(text, secret string) bool {
 	return false
 }
 
-// forms are secret as it is, in hex, and in base64 as it comes out at each of the three places where it may begin in what
-// is encoded; as squeeze has it, both alphabets of base64 are one.
+// forms are secret as it is, in hex, and in base64 as it comes out at each of the three places where it may begin in
+// what is encoded; as squeeze has it, both alphabets of base64 are one.
 func forms(secret string) []string {
 	all := []string{secret, hex.EncodeToString([]byte(secret))}
 	for skipped := range min(3, len(secret)) {
@@ -89,8 +89,8 @@ func squeeze(text string) string {
 	}, text)
 }
 
-// RedactedError is Err with a text that is fit for a log. errors.Is and errors.As see through it; it has no Unwrap, since
-// error reporters print what they unwrap.
+// RedactedError is Err with a text that is fit for a log. errors.Is and errors.As see through it; it has no Unwrap,
+// since error reporters print what they unwrap.
 type RedactedError struct{ Err error }
 
 func (e RedactedError) Error() string        { return Redact(e.Err.Error()) }

@@ -7,7 +7,8 @@ const (
 	// too, stops serving a token from its own cache when five minutes are left.
 	renewalMargin = 5 * time.Minute
 
-	// lastMargin is how close to expiry a connect waits for a newer token; a tenth of the token's life where that is less.
+	// lastMargin is how close to expiry a connect waits for a newer token; a tenth of the token's life where that is
+	// less.
 	lastMargin = 30 * time.Second
 )
 
