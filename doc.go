@@ -22,8 +22,8 @@
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's expiry. aadpool retires each
 //     connection at a random moment shortly before, so that neither a pool nor a fleet reconnects all at once. The
 //     next connection is opened in the background meanwhile. A running query is never cut off.
-//   - MaxConnLifetime and MaxConnLifetimeJitter are set to match the token's life. What the DSN or the config gives stands
-//     if it is shorter.
+//   - MaxConnLifetime and MaxConnLifetimeJitter are set to match the token's life. What the DSN or the config gives
+//     stands if it is shorter.
 //
 // All the margins and pauses are in [docs/rotation.md].
 //
@@ -44,8 +44,8 @@
 //
 // No error, log record or value of this package holds a token. While a connection is being made, pgx's own copy of
 // the [pgconn.Config] holds it as the Password; callbacks and tracers see it there. It is taken out when the
-// connection is up or the server has refused it. Only where a connection breaks in the middle of the login does the
-// config in the [pgconn.ConnectError] still hold it. [docs/security.md] has the whole model.
+// connection is up or the login has failed; but where sending it fails, the config in the [pgconn.ConnectError] still
+// holds it. [docs/security.md] has the whole model.
 //
 // Whoever controls the DSN controls which server gets the token. Treat the DSN as configuration, not as input.
 //

@@ -48,7 +48,7 @@ type Reason string
 
 // The reasons. The server's own words, which Azure does not document and changes, are in [Refusal].
 const (
-	ReasonRole      = Reason(refusal.Role)       // the server has no such role for this token: missing, or another principal's
+	ReasonRole      = Reason(refusal.Role)       // no such role for this token: missing, or another principal's
 	ReasonKind      = Reason(refusal.Kind)       // the role is for another kind of principal
 	ReasonExpired   = Reason(refusal.Expired)    // the server holds the token for expired
 	ReasonAudience  = Reason(refusal.Audience)   // the token is for another resource or cloud

@@ -108,7 +108,8 @@ var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with 
 
 // prepare makes config ready to log in with the token that it returns. tlsMode returns what the DSN says about TLS, and
 // is called only where config does not tell.
-func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, cause FetchCause) (*accessToken, error) {
+func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode,
+	cause FetchCause) (*accessToken, error) {
 	token, err := h.token(ctx, config, tlsMode, cause)
 	if err == nil && h.options.userFromToken {
 		config.User, err = token.claims.UserName()
@@ -120,7 +121,8 @@ func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func(
 }
 
 // token secures config's transport and returns a token that its hosts take.
-func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode, cause FetchCause) (*accessToken, error) {
+func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode,
+	cause FetchCause) (*accessToken, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
@@ -273,7 +275,8 @@ func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() 
 func (h *Hook) KeepFresh(ctx context.Context) error {
 	cache := h.cache.Load()
 	if cache == nil && h.options.scope == "" {
-		return errors.New("aadpool: KeepFresh does not know the scope of the token: make a pool with the Hook first, or use WithScope")
+		return errors.New("aadpool: KeepFresh does not know the scope of the token: make a pool with the Hook first, " +
+			"or use WithScope")
 	}
 	if cache == nil {
 		cache = h.cacheOf(h.options.scope)

@@ -131,3 +131,10 @@ func (l *login) end(conn *pgconn.PgConn) error {
 	l.token = nil
 	return nil
 }
+
+// forget takes the token out of the config of a login that has failed: pgx's ConnectError holds that.
+func (l *login) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.config.Password = ""
+}

@@ -107,7 +107,8 @@ func (row *refusalRow) settle() {
 }
 
 // refused records a refusal. login is the connection's config: it tells one login from another.
-func (r *refusals) refused(d destination, login *pgconn.Config, token *accessToken, err *pgconn.PgError, now time.Time) {
+func (r *refusals) refused(d destination, login *pgconn.Config, token *accessToken, err *pgconn.PgError,
+	now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row := r.rows[d]
@@ -170,9 +171,10 @@ func (h *Hook) loginRefused(config *pgconn.Config, addr net.Addr, t *accessToken
 	said, principal, audience := err.Message, t.claims.Principal(), t.claims.Audience()
 	size := len(t.secret())
 	advice := refusal.Advice(refusal.Facts{Reason: reason, Role: config.User, Claims: t.claims, Size: size})
-	details := fmt.Sprintf("the token is for %s, audience %s, and ends at %s", principal, audience, t.expires.Format(time.RFC3339))
+	ends := t.expires.Format(time.RFC3339)
+	details := fmt.Sprintf("the token is for %s, audience %s, and ends at %s", principal, audience, ends)
 	if t.claims.Err() != nil {
-		details = "the token does not tell whom it is for; it ends at " + t.expires.Format(time.RFC3339)
+		details = "the token does not tell whom it is for; it ends at " + ends
 	}
 	refusal.Explain(err, reason, advice, details)
 

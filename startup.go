@@ -52,6 +52,7 @@ func (r *startupReader) Read(p []byte) (int, error) {
 	}
 	if len(r.pending) == 0 {
 		if err := r.next(); err != nil {
+			r.login.forget()
 			return 0, err
 		}
 	}
@@ -78,7 +79,8 @@ func (r *startupReader) next() error {
 	}
 	kind, length := header[0], int(binary.BigEndian.Uint32(header[1:]))
 	if length < 4 || length > maxStartupMessage {
-		return fmt.Errorf("the server sent a message of %d bytes during start-up: it does not speak PostgreSQL's protocol", length)
+		return fmt.Errorf("the server sent a message of %d bytes during start-up: "+
+			"it does not speak PostgreSQL's protocol", length)
 	}
 	message := append(header[:], make([]byte, length-4)...)
 	if _, err := io.ReadFull(r.buffer, message[5:]); err != nil {
@@ -165,7 +167,7 @@ func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 
 // heardError scrubs and explains an error by which the server ends the start-up.
 func (l *login) heardError(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
-	l.config.Password = "" // pgx's ConnectError holds the config
+	l.config.Password = "" // as in forget
 	reason := refusal.Of(pgconn.ErrorResponseToPgError(e), len(l.token.secret()))
 	l.scrub(e)
 	if reason == refusal.None {

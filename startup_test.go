@@ -147,6 +147,9 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			_, _, err := scripted(t, row.script, row.said)
 			require.ErrorContains(t, err, row.want)
+			var failed *pgconn.ConnectError
+			require.ErrorAs(t, err, &failed)
+			assert.Empty(t, failed.Config.Password, "the token is gone, however the login ended")
 		})
 	}
 }

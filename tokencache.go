@@ -132,7 +132,8 @@ func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*accessToken, e
 
 // wait waits for f. If f fails, or takes longer than patience, wait returns old while that is valid: waiting must not
 // use up the life that old has left. old may be nil.
-func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken, patience time.Duration) (*accessToken, error) {
+func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken,
+	patience time.Duration) (*accessToken, error) {
 	var giveUp <-chan time.Time
 	if old.state(time.Now()) != stateGone {
 		timer := time.NewTimer(patience)
@@ -373,7 +374,8 @@ func (c *tokenCache) keep(token *accessToken, now time.Time) {
 	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
 	// The same token again comes from the credential's own cache, which nothing can make it skip. What is known of it
 	// stays, since a credential may give RefreshOn with its first answer only. But a later expiry counts.
-	if c.token.state(now) == stateGone || c.token.secret() != token.secret() || token.expires.Sub(c.token.expires) > c.token.lastMargin() {
+	if c.token.state(now) == stateGone || c.token.secret() != token.secret() ||
+		token.expires.Sub(c.token.expires) > c.token.lastMargin() {
 		c.token = token
 	}
 	c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))

@@ -34,7 +34,8 @@ func Scope(config *pgconn.Config) (string, error) {
 	scope := scopeFor(config.Host)
 	for _, entry := range config.Fallbacks {
 		if other := scopeFor(entry.Host); other != scope {
-			return "", fmt.Errorf("%s takes tokens for %s, but %s for %s; use a pool for each, or WithScope if one token serves both",
+			return "", fmt.Errorf("%s takes tokens for %s, but %s for %s; use a pool for each, "+
+				"or WithScope if one token serves both",
 				config.Host, scope, entry.Host, other)
 		}
 	}

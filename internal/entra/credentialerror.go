@@ -34,7 +34,9 @@ var (
 func IsChain(text string) bool { return strings.Contains(text, chainBegins) }
 
 // programs are those that azidentity's credentials run. Its error does not name the one that is missing.
-var programs = map[string]string{"AzureCLICredential": "az", "AzureDeveloperCLICredential": "azd", "AzurePowerShellCredential": "pwsh"}
+var programs = map[string]string{
+	"AzureCLICredential": "az", "AzureDeveloperCLICredential": "azd", "AzurePowerShellCredential": "pwsh",
+}
 
 // namingProgram puts the program's name into the reason of a credential.
 func namingProgram(credential, reason string) string {

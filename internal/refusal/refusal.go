@@ -127,7 +127,8 @@ func Advice(f Facts) string {
 		return "the server takes no such login from here: check its firewall rules, the database name, and that Microsoft " +
 			"Entra authentication is enabled"
 	case LockedOut:
-		return "the server has locked the role out for a while after too many failed logins: stop what keeps failing, and wait"
+		return "the server has locked the role out for a while after too many failed logins: " +
+			"stop what keeps failing, and wait"
 	}
 	return roleAdvice(f)
 }

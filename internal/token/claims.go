@@ -61,7 +61,8 @@ func (c Claims) UserName() (string, error) {
 	if err == nil {
 		err = fmt.Errorf("its claims are: %s", strings.Join(slices.Sorted(maps.Keys(c.values)), ", "))
 	}
-	return "", fmt.Errorf("the access token names no user (%w); put user= into the DSN and leave out WithUserFromToken", err)
+	const advice = "put user= into the DSN and leave out WithUserFromToken"
+	return "", fmt.Errorf("the access token names no user (%w); %s", err, advice)
 }
 
 // Principal names the token's principal for a person: the best name there is, else its application or object id.
