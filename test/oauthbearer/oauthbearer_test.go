@@ -4,8 +4,9 @@ package oauthbearer_test
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/refusal"
 )
 
 // app is the role, and the principal, that logs in.
@@ -75,8 +77,8 @@ func (c withToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore
 	return azcore.AccessToken{Token: string(c), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// TestPostgreSQLItselfRefuses: whatever is wrong, PostgreSQL answers in the way of RFC 7628 with invalid_token alone, and
-// pgx ends the connection there: it reads no further, so there is no SQLSTATE, and its OnPgError is not called.
+// TestPostgreSQLItselfRefuses: whatever is wrong, PostgreSQL answers in the way of RFC 7628 with invalid_token alone. pgx
+// reads no further, and has no SQLSTATE for it; aadpool makes it a refusal like others.
 func TestPostgreSQLItselfRefuses(t *testing.T) {
 	entra, _ := newEntra(t)
 	s := start(t, entra)
@@ -94,11 +96,17 @@ func TestPostgreSQLItselfRefuses(t *testing.T) {
 		{"no token of this issuer", app, "secret"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			pool, _ := newPool(t, s.dsn(row.role), withToken(row.token))
+			pool, hook := newPool(t, s.dsn(row.role), withToken(row.token))
 			err := pool.Ping(t.Context())
-			require.ErrorContains(t, err, "OAuth authentication failed: invalid_token")
-			assert.NotContains(t, err.Error(), row.token)
-			assert.False(t, errors.As(err, new(*pgconn.PgError)))
+			var refused *pgconn.PgError
+			require.ErrorAs(t, err, &refused)
+			assert.Equal(t, "28000", refused.Code)
+			assert.Equal(t, "OAuth bearer token refused: invalid_token", refusal.Words(refused))
+			assert.NotEmpty(t, refused.Hint)
+			assert.EqualValues(t, 1, hook.Stats().Rejections)
+			if strings.HasPrefix(row.token, "eyJ") {
+				assert.NotContains(t, fmt.Sprintf("%+v", refused), row.token)
+			}
 		})
 	}
 }
