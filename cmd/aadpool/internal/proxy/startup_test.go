@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -316,8 +317,11 @@ func FuzzClientStartup(f *testing.F) {
 		for _, conn := range []io.ReadWriteCloser{p.dialSocket(t), behindPassword.dialTCP(t)} {
 			_, _ = conn.Write(said)
 			_ = conn.(interface{ CloseWrite() error }).CloseWrite()
-			heard, _ := io.ReadAll(conn)
+			heard, err := io.ReadAll(conn)
 			_ = conn.Close()
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Fatal("the client is left hanging")
+			}
 			if bytes.Contains(heard, []byte(token.Token[:12])) {
 				t.Fatal("the client hears the token")
 			}
