@@ -3,6 +3,7 @@ package goose
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
@@ -23,24 +24,23 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
-	return withProvider(pool, migrations, func(provider *goose.Provider) error {
+	return withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.Up(ctx)
 		return err
 	})
 }
 
-// withProvider gives do a goose that lets one instance of the service migrate at a time. The lock belongs to a session:
+// withProvider closes db, which leaves a pool below it open. It gives do a goose that lets one instance of the service migrate at a time. The lock belongs to a session:
 // goose holds one connection from the first migration to the last, however often the token is replaced meanwhile.
-func withProvider(pool *pgxpool.Pool, migrations fs.FS, do func(*goose.Provider) error) (err error) {
+func withProvider(db *sql.DB, migrations fs.FS, do func(*goose.Provider) error) (err error) {
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
-		return err
+		return errors.Join(err, db.Close())
 	}
-	db := stdlib.OpenDBFromPool(pool)
 	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations, goose.WithSessionLocker(locker))
 	if err != nil {
 		return errors.Join(fmt.Errorf("reading the migrations: %w", err), db.Close())
 	}
-	defer func() { err = errors.Join(err, provider.Close()) }() // which closes db, and leaves the pool open
+	defer func() { err = errors.Join(err, provider.Close()) }() // which closes db
 	return do(provider)
 }

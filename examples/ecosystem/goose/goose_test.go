@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,12 +35,23 @@ func TestUpAndDownAgainAndAgain(t *testing.T) {
 	})
 }
 
+func TestByDriverName(t *testing.T) {
+	azure, dsn := rotation.StartByDSN(t)
+	azure.Through(t, func(ctx context.Context) error {
+		if err := MigrateDSN(ctx, dsn); err != nil {
+			return err
+		}
+		_, err := azure.Admin.Exec(ctx, "drop table "+azure.Qualify("orders")+", "+azure.Qualify("goose_db_version"))
+		return err
+	})
+}
+
 func down(ctx context.Context, pool *pgxpool.Pool) error {
 	migrations, err := fs.Sub(embedded, "migrations")
 	if err != nil {
 		return err
 	}
-	return withProvider(pool, migrations, func(provider *goose.Provider) error {
+	return withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.DownTo(ctx, 0)
 		return err
 	})
@@ -52,7 +64,7 @@ func TestAMigrationThatOutlivesItsToken(t *testing.T) {
 	slow := fmt.Sprintf("-- +goose Up\nselect pg_sleep(%d);\ncreate table backfilled ();\n", int(rotation.TokenLife.Seconds())+1)
 	migrations := fstest.MapFS{"00001_backfill.sql": {Data: []byte(slow)}}
 
-	require.NoError(t, withProvider(pool, migrations, func(provider *goose.Provider) error {
+	require.NoError(t, withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.Up(t.Context())
 		return err
 	}))

@@ -63,6 +63,19 @@ func Start(t *testing.T) *Azure {
 	return a
 }
 
+// StartByDSN is Start for a program that has a DSN alone, whose role is that of a managed identity of this machine. It
+// changes the environment, so that the test cannot be parallel.
+func StartByDSN(t *testing.T) (a *Azure, dsn string) {
+	t.Helper()
+	a = Start(t)
+	a.App = a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: a.App.Name})
+	azuretest.SetAzureEnv(t, a.AppServiceEnv(a.App))
+	return a, a.DSN() + "&credential=managed-identity&client_id=" + a.App.ClientID
+}
+
+// Qualify names a table of the role's own schema, for Admin.
+func (a *Azure) Qualify(table string) string { return pgx.Identifier{a.App.Name, table}.Sanitize() }
+
 // end leaves nothing behind in a PostgreSQL that outlives the test.
 func (a *Azure) end(t *testing.T) {
 	ctx := context.Background()

@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os/exec"
+	"runtime/debug"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestManualHasAllThatHelpHas(t *testing.T) {
+	got := runCommand(t, outside{}, "man")
+	require.Equal(t, exitOK, got.status)
+	for _, part := range []string{".TH \"AADPOOL\"", ".SS \"aadpool role <name> [<dsn>] [flags]\"", `\-\-dry\-run`, `\-\-credential=NAME`, ".SH \"EXIT STATUS\""} {
+		assert.Contains(t, got.stdout, part)
+	}
+	parser, err := newParser(&commands{}, nil, nil)
+	require.NoError(t, err)
+	for _, command := range parser.Model.Children {
+		for _, flag := range command.Flags {
+			assert.Contains(t, got.stdout, `.B "`+escape(flag.Summary()), "%s of aadpool %s", flag.Name, command.Name)
+		}
+	}
+	groff, err := exec.LookPath("groff")
+	if err != nil {
+		t.Skip("groff is not installed")
+	}
+	cmd := exec.CommandContext(t.Context(), groff, "-man", "-ww", "-Tutf8", "-P-c")
+	cmd.Stdin = strings.NewReader(got.stdout)
+	page, err := cmd.CombinedOutput()
+	require.NoError(t, err)
+	assert.NotContains(t, string(page), "warning")
+	assert.Contains(t, string(page), "aadpool role id-orders-api") // a line to type, as it is
+}
+
+func TestRoffKeepsLinesThatLookLikeMacros(t *testing.T) {
+	var r roff
+	r.text(".PP is no macro\n'nor this\na\\b")
+	assert.Equal(t, "\\&.PP is no macro\n\\&'nor this\na\\eb\n", r.String())
+}
+
+func TestVersionTellsTheCommit(t *testing.T) {
+	info := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0a25ff1"}, {Key: "vcs.time", Value: "2026-11-25T22:00:00Z"}}}
+	assert.Equal(t, "(devel) (commit 0a25ff1 of 2026-11-25T22:00:00Z)", describeVersion(info))
+	info = &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}
+	assert.Equal(t, "v1.2.3", describeVersion(info), "as go install has it, without a repository")
+}
