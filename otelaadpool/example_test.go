@@ -7,11 +7,12 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
@@ -35,6 +36,8 @@ func startExample() (cred azcore.TokenCredential, stop func()) {
 	return cred, entra.Close
 }
 
+const exampleDSN = "postgres://orders-api@orders.postgres.database.azure.com/orders"
+
 func ExampleRegister() {
 	cred, stop := startExample()
 	defer stop()
@@ -44,28 +47,19 @@ func ExampleRegister() {
 	reader := sdkmetric.NewManualReader()
 	otel.SetMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)))
 
-	hook, err := aadpool.NewHook(cred)
+	pool, err := aadpool.New(ctx, exampleDSN, cred)
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer pool.Close()
+
+	// These two lines are what it takes.
+	hook, _ := aadpool.HookOf(pool)
 	registration, err := otelaadpool.Register(hook)
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer registration.Unregister()
-
-	config, err := pgxpool.ParseConfig("postgres://orders-api@orders.postgres.database.azure.com/orders")
-	if err != nil {
-		log.Fatal(err)
-	}
-	if err := hook.Configure(ctx, config); err != nil {
-		log.Fatal(err)
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer pool.Close()
 
 	var collected metricdata.ResourceMetrics
 	if err := reader.Collect(ctx, &collected); err != nil {
@@ -81,6 +75,33 @@ func ExampleRegister() {
 	// aadpool.token.waits {wait}
 	// aadpool.login.rejections {rejection}
 	// aadpool.connection.retirements {retirement}
+}
+
+func ExampleNewObserver() {
+	cred, stop := startExample()
+	defer stop()
+	ctx := context.Background()
+
+	// A service has its own providers already, of traces and of metrics.
+	spans := tracetest.NewSpanRecorder()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
+
+	observer, err := otelaadpool.NewObserver()
+	if err != nil {
+		log.Fatal(err)
+	}
+	pool, err := aadpool.New(ctx, exampleDSN, cred, aadpool.WithObserver(observer))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	for _, span := range spans.Started() {
+		fmt.Println(span.Name())
+	}
+	// Output:
+	// fetch access token
+	// wait for access token
 }
 
 func ExampleWithMeterProvider() {
@@ -100,18 +121,22 @@ func ExampleWithMeterProvider() {
 	// Output: <nil>
 }
 
-// Two services in one process, each with a credential of its own.
+// Two Hooks in one process.
 func ExampleWithAttributes() {
 	cred, stop := startExample()
 	defer stop()
 
 	for _, pool := range []string{"orders", "stock"} {
-		hook, err := aadpool.NewHook(cred)
+		name := otelaadpool.WithAttributes(attribute.String("db.client.connection.pool.name", pool))
+		observer, err := otelaadpool.NewObserver(name)
 		if err != nil {
 			log.Fatal(err)
 		}
-		registration, err := otelaadpool.Register(hook,
-			otelaadpool.WithAttributes(attribute.String("db.client.connection.pool.name", pool)))
+		hook, err := aadpool.NewHook(cred, aadpool.WithObserver(observer))
+		if err != nil {
+			log.Fatal(err)
+		}
+		registration, err := otelaadpool.Register(hook, name)
 		if err != nil {
 			log.Fatal(err)
 		}

@@ -19,6 +19,7 @@ func TestMain(m *testing.M) { azuretest.Main(m) }
 type target struct {
 	provider *sdkmetric.MeterProvider
 	registry *prometheus.Registry
+	reader   sdkmetric.Reader // of what OpenTelemetry calls the same
 }
 
 func newTarget(t testing.TB) target {
@@ -27,7 +28,8 @@ func newTarget(t testing.TB) target {
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry),
 		otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	require.NoError(t, err)
-	return target{sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter)), registry}
+	reader := sdkmetric.NewManualReader()
+	return target{sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithReader(reader)), registry, reader}
 }
 
 // scrape returns what the service answers to GET /metrics.

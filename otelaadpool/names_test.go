@@ -3,6 +3,7 @@ package otelaadpool_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"regexp"
@@ -11,9 +12,10 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.yaml.in/yaml/v3"
 
@@ -30,24 +32,86 @@ var (
 // everything is a Source with a value for each metric.
 var everything = stats{TokenExpires: time.Now().Add(time.Hour), Fetches: 1}
 
-// exportedNames are the names, and the labels, that Prometheus is given.
-func exportedNames(t *testing.T) (names, labels []string) {
+// exported is the names of all that is exported, by Register and by an Observer.
+type exported struct {
+	units            map[string]string // by metric
+	attributes       []string          // of metrics and spans
+	prometheusSeries []string          // those of a histogram each with its suffix
+	prometheusNames  []string          // a histogram's without
+	labels           []string
+}
+
+func exportedNames(t *testing.T) exported {
 	t.Helper()
-	target := newTarget(t)
+	target, trace := newTarget(t), newTrace()
 	_, err := otelaadpool.Register(&everything, otelaadpool.WithMeterProvider(target.provider))
 	require.NoError(t, err)
+	observer, err := otelaadpool.NewObserver(otelaadpool.WithMeterProvider(target.provider), otelaadpool.WithTracerProvider(trace.provider))
+	require.NoError(t, err)
+	emitAll(observer, errors.New("no"))
+	emitAll(observer, nil)
+	e := exported{units: map[string]string{}}
+	e.addPrometheus(t, target)
+	e.addMetrics(t, target)
+	for _, span := range trace.recorder.Ended() {
+		for _, a := range span.Attributes() {
+			e.attributes = append(e.attributes, string(a.Key))
+		}
+	}
+	slices.Sort(e.attributes)
+	e.attributes = slices.Compact(e.attributes)
+	return e
+}
+
+func (e *exported) addPrometheus(t *testing.T, target target) {
+	t.Helper()
 	families, err := target.registry.Gather()
 	require.NoError(t, err)
 	for _, family := range families {
-		names = append(names, family.GetName())
+		e.prometheusNames = append(e.prometheusNames, family.GetName())
+		if family.GetType() == dto.MetricType_HISTOGRAM {
+			e.labels = append(e.labels, "le")
+			for _, suffix := range []string{"_bucket", "_count", "_sum"} {
+				e.prometheusSeries = append(e.prometheusSeries, family.GetName()+suffix)
+			}
+		} else {
+			e.prometheusSeries = append(e.prometheusSeries, family.GetName())
+		}
 		for _, metric := range family.GetMetric() {
 			for _, pair := range metric.GetLabel() {
-				labels = append(labels, pair.GetName())
+				e.labels = append(e.labels, pair.GetName())
 			}
 		}
 	}
-	require.Len(t, names, 6)
-	return names, labels
+}
+
+func (e *exported) addMetrics(t *testing.T, target target) {
+	t.Helper()
+	var collected metricdata.ResourceMetrics
+	require.NoError(t, target.reader.Collect(t.Context(), &collected))
+	for _, metric := range collected.ScopeMetrics[0].Metrics {
+		e.units[metric.Name] = metric.Unit
+		for _, set := range attributeSets(metric.Data) {
+			for _, a := range set.ToSlice() {
+				e.attributes = append(e.attributes, string(a.Key))
+			}
+		}
+	}
+	require.Len(t, e.units, 10)
+}
+
+func attributeSets(data metricdata.Aggregation) (sets []attribute.Set) {
+	switch data := data.(type) {
+	case metricdata.Sum[int64]:
+		for _, point := range data.DataPoints {
+			sets = append(sets, point.Attributes)
+		}
+	case metricdata.Histogram[float64]:
+		for _, point := range data.DataPoints {
+			sets = append(sets, point.Attributes)
+		}
+	}
+	return sets
 }
 
 // found are the distinct matches of pattern in text, in order.
@@ -70,19 +134,31 @@ func assertLabels(t *testing.T, promQL string, exported []string) {
 	}
 }
 
-func TestDashboardShowsWhatIsExportedAndNothingElse(t *testing.T) {
+// A dashboard is Grafana's, as far as it is looked at here.
+type dashboard struct {
+	Panels []panel
+}
+
+type panel struct {
+	ID                       int
+	Title, Description, Type string
+	Targets                  []struct{ Expr, LegendFormat, RefID string }
+}
+
+// readDashboard returns the dashboard without its headings, and its text.
+func readDashboard(t *testing.T) (dashboard, string) {
+	t.Helper()
 	text, err := os.ReadFile("dashboards/aadpool.json")
 	require.NoError(t, err)
-	var dashboard struct {
-		Panels []struct {
-			ID          int
-			Title       string
-			Description string
-			Targets     []struct{ Expr string }
-		}
-	}
-	require.NoError(t, json.Unmarshal(text, &dashboard))
-	names, labels := exportedNames(t)
+	var d dashboard
+	require.NoError(t, json.Unmarshal(text, &d))
+	d.Panels = slices.DeleteFunc(d.Panels, func(p panel) bool { return p.Type == "row" })
+	return d, string(text)
+}
+
+func TestDashboardShowsWhatIsExportedAndNothingElse(t *testing.T) {
+	dashboard, text := readDashboard(t)
+	names := exportedNames(t)
 	var expressions strings.Builder
 	ids := map[int]bool{}
 	for _, panel := range dashboard.Panels {
@@ -92,11 +168,15 @@ func TestDashboardShowsWhatIsExportedAndNothingElse(t *testing.T) {
 		require.NotEmpty(t, panel.Targets, panel.Title)
 		for _, target := range panel.Targets {
 			expressions.WriteString(target.Expr + "\n")
-			assertLabels(t, target.Expr, labels)
+			assertLabels(t, target.Expr, names.labels)
 		}
 	}
-	assert.Equal(t, names, found(prometheusName, expressions.String()))
-	assert.Subset(t, names, found(prometheusName, string(text)), "variables too")
+	used := found(prometheusName, expressions.String())
+	assert.Subset(t, slices.Concat(names.prometheusSeries, names.labels), used)
+	for _, name := range names.prometheusNames {
+		assert.True(t, slices.ContainsFunc(used, func(series string) bool { return strings.HasPrefix(series, name) }), name)
+	}
+	assert.Subset(t, slices.Concat(names.prometheusSeries, names.labels), found(prometheusName, text), "variables and legends too")
 }
 
 // groups are Prometheus's alerting rules.
@@ -119,38 +199,35 @@ func TestAlertsAreOnWhatIsExported(t *testing.T) {
 	require.NoError(t, decoder.Decode(&rules))
 	require.Len(t, rules.Groups, 1)
 	require.NotEmpty(t, rules.Groups[0].Rules)
-	names, labels := exportedNames(t)
+	names := exportedNames(t)
 	for _, rule := range rules.Groups[0].Rules {
 		used := found(prometheusName, rule.Expr)
 		assert.NotEmpty(t, used, rule.Alert)
-		assert.Subset(t, names, used, rule.Alert)
-		assertLabels(t, rule.Expr, labels)
+		assert.Subset(t, names.prometheusSeries, used, rule.Alert)
+		assertLabels(t, rule.Expr, names.labels)
 		assert.NotEmpty(t, rule.Annotations["summary"], rule.Alert)
 	}
 }
 
 func TestDocumentationNamesWhatIsExportedAndNothingElse(t *testing.T) {
-	reader := sdkmetric.NewManualReader()
-	_, err := otelaadpool.Register(&everything, otelaadpool.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))))
-	require.NoError(t, err)
-	var collected metricdata.ResourceMetrics
-	require.NoError(t, reader.Collect(t.Context(), &collected))
-	units := map[string]string{}
-	for _, metric := range collected.ScopeMetrics[0].Metrics {
-		units[metric.Name] = metric.Unit
-	}
-	names := slices.Sorted(maps.Keys(units))
-	prometheusNames, _ := exportedNames(t)
+	exported := exportedNames(t)
+	names := slices.Sorted(maps.Keys(exported.units))
+	ours := slices.DeleteFunc(slices.Clone(exported.attributes), func(name string) bool { return !strings.HasPrefix(name, "aadpool.") })
 
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	assert.Equal(t, names, found(otelName, string(readme)))
-	assert.Equal(t, prometheusNames, found(prometheusName, string(readme)))
+	assert.ElementsMatch(t, append(ours, names...), found(otelName, string(readme)))
+	assert.Subset(t, found(prometheusName, string(readme)), exported.prometheusNames)
+	assert.Subset(t, slices.Concat(exported.prometheusNames, exported.labels), found(prometheusName, string(readme)))
 	doc, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
-	assert.Equal(t, names, found(otelName, string(doc)))
-	assert.Subset(t, prometheusNames, found(prometheusName, string(doc)))
-	for name, unit := range units {
+	assert.ElementsMatch(t, append(ours, names...), found(otelName, string(doc)))
+	assert.Subset(t, exported.prometheusNames, found(prometheusName, string(doc)))
+	for _, name := range exported.attributes {
+		assert.Contains(t, string(readme), "`"+name+"`")
+		assert.Contains(t, string(doc), name)
+	}
+	for name, unit := range exported.units {
 		assert.Regexp(t, "(?m)^.*`"+regexp.QuoteMeta(name)+"`.*`"+regexp.QuoteMeta(unit)+"`.*$", string(readme))
 		assert.Regexp(t, `(?m)^.*`+regexp.QuoteMeta(name)+`\s+\w+\s+`+regexp.QuoteMeta(unit)+`\s.*$`, string(doc))
 	}

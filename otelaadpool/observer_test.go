@@ -151,7 +151,7 @@ func TestWhatIsExportedOfEachEvent(t *testing.T) {
 func TestAttributesAreOnEachMetricAndSpanOfAnObserver(t *testing.T) {
 	name := attribute.String("db.client.connection.pool.name", "orders")
 	observer, target, trace := newObserver(t, otelaadpool.WithAttributes(name))
-	emitAll(observer)
+	emitAll(observer, nil)
 	got := samples(target.scrape(t))
 	require.NotEmpty(t, got)
 	for _, sample := range got {
@@ -310,12 +310,16 @@ func (m refusingMeter) Int64Counter(name string, options ...metric.Int64CounterO
 	return m.Meter.Int64Counter(name, options...)
 }
 
-// emitAll tells an observer of one event of each kind.
-func emitAll(o aadpool.Observer) {
-	err := &aadpool.TokenError{Scope: dbScope, Err: errors.New("no")}
+// emitAll tells an observer of one event of each kind, of failures if there is an error.
+func emitAll(o aadpool.Observer, err error) {
+	end, wait := aadpool.FetchEnd{Scope: dbScope, Cause: aadpool.CauseRenewal}, aadpool.Waited{Scope: dbScope}
+	if err != nil {
+		end.Err = &aadpool.TokenError{Scope: dbScope, Err: err}
+		wait.Err = end.Err
+	}
 	ctx := o.FetchStart(context.Background(), aadpool.FetchStart{Scope: dbScope, Cause: aadpool.CauseRenewal})
-	o.FetchEnd(ctx, aadpool.FetchEnd{Scope: dbScope, Cause: aadpool.CauseRenewal, Err: err})
-	o.Waited(context.Background(), aadpool.Waited{Scope: dbScope, Err: err})
+	o.FetchEnd(ctx, end)
+	o.Waited(context.Background(), wait)
 	o.LoginRefused(aadpool.LoginRefused{Server: "[::1]:5432", Refusal: aadpool.Refusal{Reason: aadpool.ReasonOther, SQLState: "28000"}})
 	o.ConnRetired(aadpool.ConnRetired{TokenExpires: time.Now()})
 }
