@@ -190,7 +190,8 @@ type groups struct {
 	}
 }
 
-func TestAlertsAreOnWhatIsExported(t *testing.T) {
+func readRules(t *testing.T) groups {
+	t.Helper()
 	text, err := os.ReadFile("alerts/aadpool.yaml")
 	require.NoError(t, err)
 	decoder := yaml.NewDecoder(bytes.NewReader(text))
@@ -199,6 +200,11 @@ func TestAlertsAreOnWhatIsExported(t *testing.T) {
 	require.NoError(t, decoder.Decode(&rules))
 	require.Len(t, rules.Groups, 1)
 	require.NotEmpty(t, rules.Groups[0].Rules)
+	return rules
+}
+
+func TestAlertsAreOnWhatIsExported(t *testing.T) {
+	rules := readRules(t)
 	names := exportedNames(t)
 	for _, rule := range rules.Groups[0].Rules {
 		used := found(prometheusName, rule.Expr)
