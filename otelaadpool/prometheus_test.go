@@ -78,8 +78,8 @@ func TestEachAlertRuleFiresAndClears(t *testing.T) {
 }
 
 // A Prometheus scrapes a service through two rotations, refused logins and an outage of Entra. Then each query of the
-// dashboard has something to show.
-func TestPanelsReturnDataFromAPrometheusThatHasScrapedAService(t *testing.T) {
+// dashboard has something to show, and each alert has fired.
+func TestDashboardAndAlertsOnAPrometheusThatHasScrapedAService(t *testing.T) {
 	program := onPath(t, "prometheus")
 	target := newTarget(t)
 	service := httptest.NewServer(promhttp.HandlerFor(target.registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
@@ -87,8 +87,8 @@ func TestPanelsReturnDataFromAPrometheusThatHasScrapedAService(t *testing.T) {
 	server := startPrometheus(t, program, service.Listener.Addr().String())
 	start := time.Now()
 	live(t, target)
+	server.waitForScrapeAt(t, time.Now())
 	end := time.Now()
-	server.waitForScrapeAt(t, end)
 
 	dashboard, _ := readDashboard(t)
 	var results []panelResult
@@ -98,6 +98,10 @@ func TestPanelsReturnDataFromAPrometheusThatHasScrapedAService(t *testing.T) {
 			assert.True(t, slices.ContainsFunc(series, hasValue), "%s, %s: %s", panel.Title, query.RefID, query.Expr)
 			results = append(results, panelResult{panel, query.LegendFormat, series})
 		}
+	}
+	for _, rule := range readRules(t).Groups[0].Rules {
+		firing := fmt.Sprintf(`ALERTS{alertname=%q, alertstate="firing"}`, rule.Alert)
+		assert.NotEmpty(t, server.query(t, firing, start, end), rule.Alert)
 	}
 	if path := os.Getenv("AADPOOL_PANELS"); path != "" { // for looking at the panels as pictures
 		text, err := json.Marshal(results)
@@ -168,7 +172,8 @@ func live(t *testing.T, target target) {
 	reaches("an outage", func(s aadpool.Stats) bool { return s.FailedFetches >= 2 && time.Now().After(s.TokenExpires) })
 	azure.SetFailure(aadpooltest.Failure{})
 	azure.SetLatency(500 * time.Millisecond)
-	reaches("the outage's end", func(s aadpool.Stats) bool { return time.Now().Before(s.TokenExpires) })
+	fetches := hook.Stats().Fetches
+	reaches("rotations after it", func(s aadpool.Stats) bool { return s.Fetches-s.FailedFetches >= 5 && s.Fetches >= fetches+2 })
 }
 
 // useAll uses all connections of the pool at once, whatever comes of it.
