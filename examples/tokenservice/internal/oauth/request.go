@@ -23,6 +23,10 @@ type requestKey struct{}
 // made.
 func withRequest(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Err() != nil { // before anything was done for it
+			writeError(w, r, busy(w.Header()))
+			return
+		}
 		ctx := context.WithoutCancel(r.Context())
 		if deadline, ok := r.Context().Deadline(); ok {
 			var cancel context.CancelFunc

@@ -83,5 +83,8 @@ func (h *Hasher) compute(ctx context.Context, params Argon2id, random string, sa
 		return nil, ctx.Err()
 	}
 	defer func() { <-h.slots }()
+	if err := ctx.Err(); err != nil { // select takes either of two that are ready
+		return nil, err
+	}
 	return params.sum(random, salt), nil
 }

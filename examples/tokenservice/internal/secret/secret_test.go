@@ -76,3 +76,14 @@ func TestNothingPrintsASecret(t *testing.T) {
 	assert.NotContains(t, printed, token.text)
 	assert.NotContains(t, printed, strings.TrimPrefix(token.text, "tsr_"))
 }
+
+// A turn that is free is not spent on a client that has gone.
+func TestNothingIsComputedForAContextThatHasEnded(t *testing.T) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	hasher := NewHasher(Argon2id{MemoryKiB: 8, Iterations: 1, Parallelism: 1}, 1)
+	for range 100 {
+		_, err := hasher.Verify(ended, NewClientSecret(), nil)
+		require.ErrorIs(t, err, context.Canceled)
+	}
+}
