@@ -26,7 +26,7 @@ const (
 	ownAddress   = "127.0.0.1" // that of the clients that behave
 	otherAddress = "127.0.0.2"
 
-	manyConns = 200 // an address may have 128
+	manyConns = 128 // as many as an address may have
 	fewConns  = 20
 )
 

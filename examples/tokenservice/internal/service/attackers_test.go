@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -45,9 +44,7 @@ func (e *environment) dialTLS(replica *localservice.Replica, protocol string) *t
 }
 
 func (e *environment) secure(conn net.Conn, protocol string) (*tls.Conn, error) {
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(e.CertificatePEM)
-	secured := tls.Client(conn, &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{protocol}})
+	secured := tls.Client(conn, &tls.Config{RootCAs: e.roots, ServerName: "localhost", NextProtos: []string{protocol}})
 	return secured, secured.HandshakeContext(context.Background())
 }
 

@@ -3,6 +3,7 @@ package service_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -96,6 +97,7 @@ type environment struct {
 	t       testing.TB
 	azure   *localazure.Services
 	client  *http.Client
+	roots   *x509.CertPool        // with the replicas' certificate
 	replica *localservice.Replica // the first
 }
 
@@ -134,6 +136,8 @@ func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config
 	cluster, err := localservice.New(ctx, azure, config, log)
 	require.NoError(t, err)
 	e := &environment{Cluster: cluster, t: t, azure: azure, client: cluster.Client()}
+	e.roots = x509.NewCertPool()
+	require.True(t, e.roots.AppendCertsFromPEM(e.CertificatePEM))
 	e.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	t.Cleanup(e.client.CloseIdleConnections)
 	e.replica = e.start(configure)
