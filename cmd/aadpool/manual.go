@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 )
@@ -34,7 +35,7 @@ func (manCommand) run(in invocation) error {
 // manualPage is the page in the language of man(7), from the same definitions as the help.
 func manualPage(app *kong.Application) string {
 	var page roff
-	page.macro(".TH", "AADPOOL", "1", "", "aadpool "+version())
+	page.macro(".TH", "AADPOOL", "1", "", version())
 	page.macro(".SH", "NAME")
 	page.text("aadpool - log in to Azure Database for PostgreSQL with Microsoft Entra access tokens")
 	page.macro(".SH", "SYNOPSIS")
@@ -59,9 +60,23 @@ func manualPage(app *kong.Application) string {
 // roff is a text in the language of man(7).
 type roff struct{ strings.Builder }
 
-var roffEscapes = strings.NewReplacer(`\`, `\e`, "-", `\-`, "…", "...", "✓", `\[u2713]`, "✗", `\[u2717]`)
-
-func escape(text string) string { return roffEscapes.Replace(text) }
+// escape has only ASCII in its result: an old troff reads no more.
+func escape(text string) string {
+	var escaped strings.Builder
+	for _, r := range text {
+		switch {
+		case r == '\\':
+			escaped.WriteString(`\e`)
+		case r == '-':
+			escaped.WriteString(`\-`)
+		case r > unicode.MaxASCII:
+			fmt.Fprintf(&escaped, `\[u%04X]`, r)
+		default:
+			escaped.WriteRune(r)
+		}
+	}
+	return escaped.String()
+}
 
 func (r *roff) macro(name string, arguments ...string) {
 	r.WriteString(name)

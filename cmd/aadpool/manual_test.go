@@ -2,7 +2,6 @@ package main
 
 import (
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -39,11 +38,4 @@ func TestRoffKeepsLinesThatLookLikeMacros(t *testing.T) {
 	var r roff
 	r.text(".PP is no macro\n'nor this\na\\b")
 	assert.Equal(t, "\\&.PP is no macro\n\\&'nor this\na\\eb\n", r.String())
-}
-
-func TestVersionTellsTheCommit(t *testing.T) {
-	info := &debug.BuildInfo{Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "0a25ff1"}, {Key: "vcs.time", Value: "2026-11-25T22:00:00Z"}}}
-	assert.Equal(t, "(devel) (commit 0a25ff1 of 2026-11-25T22:00:00Z)", describeVersion(info))
-	info = &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}
-	assert.Equal(t, "v1.2.3", describeVersion(info), "as go install has it, without a repository")
 }

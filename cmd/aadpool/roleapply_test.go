@@ -254,7 +254,7 @@ func TestApplyFailures(t *testing.T) {
 			require.Equal(t, row.exit, got.status, got.stdout+got.stderr)
 			assert.Contains(t, got.stdout, "\nCause: "+string(row.cause)+"\n")
 			assert.Contains(t, got.stdout, row.says)
-			_, mend, _ := strings.Cut(got.stdout, "To mend it:")
+			_, mend, _ := strings.Cut(got.stdout, "\nCause: ")
 			assert.Contains(t, mend, row.mend)
 			assert.NotContains(t, got.stdout, " made: ")
 		})
