@@ -3,7 +3,8 @@
 //
 //	import _ "github.com/aadpool/aadpool/aadpoolsql"
 //
-//	db, err := sql.Open("aadpool", "postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity")
+//	db, err := sql.Open("aadpool",
+//		"postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity")
 //
 // A program that makes its own credential uses [NewConnector] with [WithHook], or package aadpool with pgxpool.
 //

@@ -54,7 +54,8 @@ func (h *hooks) get(p parameters, scope string) (*aadpool.Hook, error) {
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 
 func (h *hooks) make(p parameters) (*aadpool.Hook, error) {
-	settings := credential.Settings{Name: p.credential, ClientID: p.clientID, TenantID: p.tenantID, ClientOptions: h.clientOptions}
+	settings := credential.Settings{
+		Name: p.credential, ClientID: p.clientID, TenantID: p.tenantID, ClientOptions: h.clientOptions}
 	if value := os.Getenv(discoveryEnv); value != "" {
 		var err error
 		if settings.DisableInstanceDiscovery, err = strconv.ParseBool(value); err != nil {
@@ -82,7 +83,8 @@ func scopeOf(config *pgxpool.Config, scope string, hooked bool) (string, error) 
 	}
 	hook, err := aadpool.NewHook(asked, options...)
 	if err != nil {
-		return "", errors.New("aadpool: scope= is no scope: one looks like https://ossrdbms-aad.database.windows.net/.default")
+		return "", errors.New("aadpool: scope= is no scope: one looks like " +
+			"https://ossrdbms-aad.database.windows.net/.default")
 	}
 	err = hook.Configure(context.Background(), config.Copy())
 	if err != nil && (!hooked || errors.Is(err, aadpool.ErrPlaintext)) {

@@ -30,13 +30,15 @@ var own = []string{"credential", "client_id", "tenant_id", "scope", "user_from_t
 var secretNames = map[string]string{
 	"password": passwordPlace, "passwd": passwordPlace, "pwd": passwordPlace, "pass": passwordPlace,
 	"token": passwordPlace, "access_token": passwordPlace, "accesstoken": passwordPlace,
-	"client_secret": secretPlace, "clientsecret": secretPlace, "azure_client_secret": secretPlace, "secret": secretPlace,
+	"client_secret": secretPlace, "clientsecret": secretPlace, "azure_client_secret": secretPlace,
+	"secret": secretPlace,
 	"client_certificate_password": certificatePlace, "certificate_password": certificatePlace,
 }
 
 const (
 	passwordPlace    = "leave it out, for the login is with an access token that the credential gets"
-	secretPlace      = "put it into the environment variable AZURE_CLIENT_SECRET, and credential=environment into the DSN"
+	secretPlace      = "put it into the environment variable AZURE_CLIENT_SECRET, and credential=environment " +
+		"into the DSN"
 	certificatePlace = "put it into the environment variable AZURE_CLIENT_CERTIFICATE_PASSWORD"
 )
 
@@ -147,13 +149,14 @@ func fault(name string) string {
 	if meant != "" {
 		return fmt.Sprintf("%s is no parameter: did you mean %s=?", shown, meant)
 	}
-	return fmt.Sprintf("%s is no parameter: there are %s, those of pgx, and PostgreSQL's settings (any other by options=-c name=value)",
-		shown, strings.Join(own, ", "))
+	return fmt.Sprintf("%s is no parameter: there are %s, those of pgx, and PostgreSQL's settings "+
+		"(any other by options=-c name=value)", shown, strings.Join(own, ", "))
 }
 
 // poolCalls are what database/sql has for pgxpool's parameters.
 var poolCalls = map[string]string{"pool_max_conns": "SetMaxOpenConns", "pool_min_idle_conns": "SetMaxIdleConns",
-	"pool_min_conns": "SetMaxIdleConns", "pool_max_conn_idle_time": "SetConnMaxIdleTime", "pool_max_conn_lifetime": "SetConnMaxLifetime"}
+	"pool_min_conns": "SetMaxIdleConns", "pool_max_conn_idle_time": "SetConnMaxIdleTime",
+	"pool_max_conn_lifetime": "SetConnMaxLifetime"}
 
 func poolFault(name string) string {
 	text := "the parameters pool_… are pgxpool's, and database/sql has a pool of its own"
@@ -170,7 +173,8 @@ var (
 
 // read returns the parameters among the settings.
 func read(settings map[string]string) (p parameters, err error) {
-	p = parameters{credential: settings["credential"], clientID: settings["client_id"], tenantID: settings["tenant_id"], scope: settings["scope"]}
+	p = parameters{credential: settings["credential"], clientID: settings["client_id"],
+		tenantID: settings["tenant_id"], scope: settings["scope"]}
 	var faults []error
 	given := func(name string) bool { _, ok := settings[name]; return ok }
 	if given("credential") {
@@ -179,7 +183,8 @@ func read(settings map[string]string) (p parameters, err error) {
 		}
 	}
 	if given("client_id") && !clientID.MatchString(p.clientID) {
-		faults = append(faults, errors.New("client_id= must be a UUID, the client id (application id) of the identity, which is not its object id"))
+		faults = append(faults, errors.New("client_id= must be a UUID, the client id (application id) of the "+
+			"identity, which is not its object id"))
 	}
 	if given("tenant_id") && !tenantID.MatchString(p.tenantID) {
 		faults = append(faults, errors.New("tenant_id= must be a tenant's UUID or domain"))

@@ -6,9 +6,9 @@ import (
 )
 
 // keywords are those of a DSN that pgx understands and a user may have meant.
-var keywords = []string{"host", "port", "user", "dbname", "database", "sslmode", "sslrootcert", "sslcert", "sslkey", "sslnegotiation",
-	"connect_timeout", "target_session_attrs", "service", "servicefile", "default_query_exec_mode", "statement_cache_capacity",
-	"description_cache_capacity"}
+var keywords = []string{"host", "port", "user", "dbname", "database", "sslmode", "sslrootcert", "sslcert", "sslkey",
+	"sslnegotiation", "connect_timeout", "target_session_attrs", "service", "servicefile", "default_query_exec_mode",
+	"statement_cache_capacity", "description_cache_capacity"}
 
 // isSetting reports whether name is a setting that a session can be started with: PostgreSQL's, or an extension's.
 func isSetting(name string) bool {

@@ -86,8 +86,8 @@ func CheckName(name string) string {
 
 func (s Settings) newDefault() (azcore.TokenCredential, error) {
 	if s.ClientID != "" {
-		return nil, fmt.Errorf("the client id has no place in the credential %s, whose parts read %s: set that, or name "+
-			"the one that is meant, such as %s", Default, clientEnv, ManagedIdentity)
+		return nil, fmt.Errorf("the client id has no place in the credential %s, whose parts read %s: set that, or "+
+			"name the one that is meant, such as %s", Default, clientEnv, ManagedIdentity)
 	}
 	return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 		ClientOptions: s.ClientOptions, TenantID: s.TenantID, DisableInstanceDiscovery: s.DisableInstanceDiscovery})
@@ -95,7 +95,8 @@ func (s Settings) newDefault() (azcore.TokenCredential, error) {
 
 func (s Settings) newCLI() (azcore.TokenCredential, error) {
 	if s.ClientID != "" {
-		return nil, fmt.Errorf("the client id has no place in the credential %s, which is whoever az login has logged in", CLI)
+		return nil, fmt.Errorf("the client id has no place in the credential %s, which is whoever az login has "+
+			"logged in", CLI)
 	}
 	return azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: s.TenantID})
 }
@@ -114,7 +115,8 @@ func (s Settings) newManagedIdentity() (azcore.TokenCredential, error) {
 }
 
 func (s Settings) newWorkloadIdentity() (azcore.TokenCredential, error) {
-	err := missing(WorkloadIdentity, "the webhook of AKS sets them for pods with the label azure.workload.identity/use: \"true\"",
+	err := missing(WorkloadIdentity, `the webhook of AKS sets them for pods with the label `+
+		`azure.workload.identity/use: "true"`,
 		setting{clientEnv, s.ClientID}, setting{tenantEnv, s.TenantID}, setting{tokenFileEnv, ""})
 	if err != nil {
 		return nil, err
@@ -131,7 +133,8 @@ func (s Settings) newPipelines() (azcore.TokenCredential, error) {
 		"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID", "SYSTEM_ACCESSTOKEN", "SYSTEM_OIDCREQUESTURI"
 	err := missing(Pipelines, "the task AzureCLI@2 sets them for its script, but SYSTEM_ACCESSTOKEN, which needs "+
 		"env: SYSTEM_ACCESSTOKEN: $(System.AccessToken) in the step",
-		setting{tenant, s.TenantID}, setting{client, s.ClientID}, setting{connection, ""}, setting{token, ""}, setting{uri, ""})
+		setting{tenant, s.TenantID}, setting{client, s.ClientID},
+		setting{connection, ""}, setting{token, ""}, setting{uri, ""})
 	if err != nil {
 		return nil, err
 	}

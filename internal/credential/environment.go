@@ -21,8 +21,8 @@ func (s Settings) newEnvironment() (azcore.TokenCredential, error) {
 		return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{
 			ClientOptions: s.ClientOptions, DisableInstanceDiscovery: s.DisableInstanceDiscovery})
 	case os.Getenv(secretEnv) != "":
-		return azidentity.NewClientSecretCredential(or(s.TenantID, tenantEnv), or(s.ClientID, clientEnv), os.Getenv(secretEnv),
-			&azidentity.ClientSecretCredentialOptions{
+		return azidentity.NewClientSecretCredential(or(s.TenantID, tenantEnv), or(s.ClientID, clientEnv),
+			os.Getenv(secretEnv), &azidentity.ClientSecretCredentialOptions{
 				ClientOptions: s.ClientOptions, DisableInstanceDiscovery: s.DisableInstanceDiscovery})
 	}
 	return s.newCertificate()
@@ -52,11 +52,11 @@ func (s Settings) newCertificate() (azcore.TokenCredential, error) {
 	}
 	certificates, key, err := azidentity.ParseCertificates(pem, []byte(os.Getenv("AZURE_CLIENT_CERTIFICATE_PASSWORD")))
 	if err != nil { // which may quote what it has read
-		return nil, errors.New("the file that " + certificateEnv + " names is no certificate with its key, in PEM or PKCS12, " +
-			"or its password is not that of AZURE_CLIENT_CERTIFICATE_PASSWORD")
+		return nil, errors.New("the file that " + certificateEnv + " names is no certificate with its key, in PEM or " +
+			"PKCS12, or its password is not that of AZURE_CLIENT_CERTIFICATE_PASSWORD")
 	}
-	return azidentity.NewClientCertificateCredential(or(s.TenantID, tenantEnv), or(s.ClientID, clientEnv), certificates, key,
-		&azidentity.ClientCertificateCredentialOptions{ClientOptions: s.ClientOptions,
+	return azidentity.NewClientCertificateCredential(or(s.TenantID, tenantEnv), or(s.ClientID, clientEnv),
+		certificates, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: s.ClientOptions,
 			DisableInstanceDiscovery: s.DisableInstanceDiscovery, SendCertificateChain: sendsChain()})
 }
 
