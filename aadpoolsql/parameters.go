@@ -31,13 +31,13 @@ var secretNames = map[string]string{
 	"password": passwordPlace, "passwd": passwordPlace, "pwd": passwordPlace, "pass": passwordPlace,
 	"token": passwordPlace, "access_token": passwordPlace, "accesstoken": passwordPlace,
 	"client_secret": secretPlace, "clientsecret": secretPlace, "azure_client_secret": secretPlace,
-	"secret": secretPlace,
+	"secret":                      secretPlace,
 	"client_certificate_password": certificatePlace, "certificate_password": certificatePlace,
 }
 
 const (
-	passwordPlace    = "leave it out, for the login is with an access token that the credential gets"
-	secretPlace      = "put it into the environment variable AZURE_CLIENT_SECRET, and credential=environment " +
+	passwordPlace = "leave it out, for the login is with an access token that the credential gets"
+	secretPlace   = "put it into the environment variable AZURE_CLIENT_SECRET, and credential=environment " +
 		"into the DSN"
 	certificatePlace = "put it into the environment variable AZURE_CLIENT_CERTIFICATE_PASSWORD"
 )
