@@ -43,6 +43,8 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 		{"role app_user", "28P01", `password authentication failed for user "app_user"`, "app_user", Role, `the role is "app_user"`},
 		{"role access token reader", "28P01", `password authentication failed for user "access token reader"`, "access token reader", Role, `the role is "access token reader"`},
 		{"a role whose name is a word, which pg_hba.conf does not let in", "28000", `no pg_hba.conf entry for host "10.0.0.4", user "token has expired", database "no encryption", SSL encryption`, "x", NotAllowed, "firewall rules"},
+		{"a role whose name is a word, named first", "28000", `"token has expired": no pg_hba.conf entry`, "x", NotAllowed, "firewall rules"},
+		{"a bracket that nothing has opened", "28000", "The access token has expired]", "orders-api", Expired, "check this machine's clock"},
 		{"a role whose name is a word, of another kind", "28000", "Service Principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role[token has expired]", "x", Kind, "service principal"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -59,6 +61,12 @@ func TestAdviceOnARoleThatIsTheOperatingSystemsUser(t *testing.T) {
 	advice := Advice(Facts{Reason: Role, Role: dsn.OSUser(), Claims: claims})
 	assert.Contains(t, advice, "put user= into the DSN if it names none")
 	assert.Contains(t, advice, "set user=orders-api")
+}
+
+func TestAdviceWhereTheTokenNamesNobody(t *testing.T) {
+	advice := Advice(Facts{Reason: Role, Role: "orders-api", Claims: token.ReadClaims("opaque")})
+	assert.Contains(t, advice, "the role is missing, or not made for Microsoft Entra")
+	assert.NotContains(t, advice, "the token is for")
 }
 
 func TestExplainedErrorTellsItsAdviceAndKeepsTheServersWords(t *testing.T) {

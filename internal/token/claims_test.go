@@ -2,6 +2,7 @@ package token
 
 import (
 	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -107,4 +108,31 @@ func FuzzClaims(f *testing.F) {
 		_, _, _ = c.Principal(), c.Kind(), c.Audience()
 		assert.GreaterOrEqual(t, c.Life(), time.Duration(0))
 	})
+}
+
+func TestTimesInClaims(t *testing.T) {
+	const longest = 1 << 40 // seconds since 1970, which float64 and time.Duration still hold
+	for _, row := range []struct {
+		name, claims string
+		issued       time.Time
+		life         time.Duration
+	}{
+		{"whole seconds", `{"iat":1700000000,"exp":1700003600}`, time.Unix(1700000000, 0), time.Hour},
+		{"fractions are cut off", `{"iat":1700000000.9,"exp":1700000060.2}`, time.Unix(1700000000, 0), time.Minute},
+		{"no claims", `{}`, time.Time{}, 0},
+		{"the end alone", `{"exp":1700003600}`, time.Time{}, 0},
+		{"the issue alone", `{"iat":1700000000}`, time.Unix(1700000000, 0), 0},
+		{"the first second that counts", `{"iat":1,"exp":100}`, time.Unix(1, 0), 99 * time.Second},
+		{"an end before the issue", `{"iat":1700003600,"exp":1700000000}`, time.Unix(1700003600, 0), 0},
+		{"text", `{"iat":"1700000000","exp":"1700003600"}`, time.Time{}, 0},
+		{"negative", `{"iat":-7,"exp":1700003600}`, time.Time{}, 0},
+		{"the last second that counts", fmt.Sprintf(`{"iat":%d}`, longest), time.Unix(longest, 0), 0},
+		{"far too late", fmt.Sprintf(`{"iat":%d,"exp":%d}`, longest+1, longest+2), time.Time{}, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := ReadClaims(azuretest.JWT(row.claims))
+			assert.Equal(t, row.issued, c.Issued())
+			assert.Equal(t, row.life, c.Life())
+		})
+	}
 }

@@ -81,9 +81,32 @@ func TestScrub(t *testing.T) {
 	t.Run("an endless text", func(t *testing.T) {
 		assert.Less(t, len(Scrub(strings.Repeat("a word ", 1<<20), secret)), maxText+10)
 	})
+	t.Run("a text as long as one may be", func(t *testing.T) {
+		text := strings.Repeat("word ", maxText)[:maxText]
+		assert.Equal(t, text, Scrub(text, secret))
+	})
 	t.Run("an opaque token", func(t *testing.T) {
 		assert.Equal(t, "you sent [redacted]", Scrub("you sent 0a1b2c", "0a1b2c"))
 	})
+}
+
+// TestCarries is about the shortest runs that count.
+func TestCarries(t *testing.T) {
+	const secret = "abcdefghijklmnopqrstuvwx" + "ABCDEFGHIJKLMNOPQRSTUVWY" // two fragments
+	for _, row := range []struct {
+		name, text, secret string
+		want               bool
+	}{
+		{"the first fragment", secret[:fragment], secret, true},
+		{"a fragment less one", secret[:fragment-1], secret, false},
+		{"a secret of one fragment", secret[:fragment], secret[:fragment], true},
+		{"a run across fragments, as long as two", "x" + secret[1:] + secret[:1], secret, true},
+		{"nothing", "", secret, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, Carries(row.text, row.secret))
+		})
+	}
 }
 
 func chunks(s string, n int) (all []string) {

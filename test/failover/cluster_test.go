@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -73,6 +74,11 @@ func newClusterOn(t testing.TB, prepare func(testing.TB, *node)) *cluster {
 	c.primary.Reload(t)
 	c.primary.Await(t, "select sync_state from pg_stat_replication", "sync")
 	c.registerApp(t)
+	version, err := c.primary.Query(t.Context(), "show server_version_num")
+	require.NoError(t, err)
+	number, err := strconv.Atoi(version) // such as 150018
+	require.NoError(t, err)
+	t.Attr("on", fmt.Sprintf("PostgreSQL %d.%d", number/10000, number%10000))
 	return c
 }
 

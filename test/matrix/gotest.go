@@ -115,12 +115,22 @@ func (r *result) read(events io.Reader) {
 				reasons[key] = append(reasons[key], reason)
 			}
 		case "attr":
-			if name, err := url.QueryUnescape(e.Key); err == nil { // a key has no spaces
-				r.figures = append(r.figures, figure{e.Test, name, e.Value})
-			}
+			r.note(e)
 		case "pass", "fail", "skip":
 			r.end(e, strings.Join(reasons[key], " "))
 		}
+	}
+}
+
+// note takes a figure in. The one called "on" says what the tests ran on, where they found it themselves.
+func (r *result) note(e event) {
+	name, err := url.QueryUnescape(e.Key) // a key has no spaces
+	switch {
+	case err != nil:
+	case name == "on":
+		r.on = e.Value
+	default:
+		r.figures = append(r.figures, figure{e.Test, name, e.Value})
 	}
 }
 

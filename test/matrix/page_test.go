@@ -16,6 +16,7 @@ import (
 const events = `{"Action":"run","Package":"p","Test":"TestA"}
 {"Action":"attr","Package":"p","Test":"TestPrimaryIsKilled","Key":"aadpool/first+write","Value":"5ms"}
 {"Action":"attr","Package":"p","Test":"TestPrimaryIsKilled","Key":"pgxpool/first+write","Value":"7ms"}
+{"Action":"attr","Package":"p","Test":"TestA","Key":"on","Value":"PostgreSQL 15.18"}
 {"Action":"pass","Package":"p","Test":"TestA"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"    b_test.go:12: \n"}
 {"Action":"output","Package":"p","Test":"TestB","Output":"        \tError:      \tNot equal | at all\n"}
@@ -33,6 +34,7 @@ func TestResultOfGoTest(t *testing.T) {
 	assert.Equal(t, map[string]int{"pass": 1, "fail": 1, "skip": 1}, r.counts)
 	assert.Equal(t, []outcome{{"TestB", "Not equal | at all 1 2"}}, r.failed)
 	assert.Equal(t, []outcome{{"TestC", "no disk to fill"}}, r.skipped)
+	assert.Equal(t, "PostgreSQL 15.18", r.on)
 	assert.False(t, r.passed())
 	assert.Equal(t, "1 passed, **1 failed**, 1 skipped", r.summary())
 	assert.Equal(t, [][]string{
