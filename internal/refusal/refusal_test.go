@@ -90,7 +90,15 @@ func TestExplainedErrorTellsItsAdviceAndKeepsTheServersWords(t *testing.T) {
 
 func TestPgBouncerThatRefusesAShortTokenDoesNotHoldItForTooLong(t *testing.T) {
 	refused := &pgconn.PgError{Code: "08P01", Message: "password authentication failed"}
-	assert.Equal(t, Role, Of(refused, 1900))
+	for size, reason := range map[int]Reason{1900: Role, poolerMax: Role, poolerMax + 1: TooLong} {
+		assert.Equal(t, reason, Of(refused, size), size)
+	}
+}
+
+func TestServerThatSaysNothingMayHoldTheTokenForTooLong(t *testing.T) {
+	for size, tooLong := range map[int]bool{100: false, shortestMax: false, shortestMax + 1: true} {
+		assert.Equal(t, tooLong, (&WordlessError{TokenSize: size}).IsTooLong(), size)
+	}
 }
 
 func TestOtherErrorsOfStartupAreNoRejections(t *testing.T) {
