@@ -1,0 +1,25 @@
+#!/bin/sh
+# Puts the clients that make clients has go through the proxy into the directory $1: Django's own tests and PostgreSQL's
+# regression tests, from Debian's sources, and node-postgres, from npm. As root it also installs what runs them. For Debian
+# and Ubuntu.
+set -eu
+
+dir=$1
+mkdir -p "$dir/lists/partial"
+cd "$dir"
+
+if [ "$(id -u)" -eq 0 ]; then
+	apt-get install --yes --no-install-recommends python3-django python3-psycopg2 postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
+fi
+
+# The sources of this suite, without a change to the machine's own list.
+. /etc/os-release
+echo "deb-src ${AADPOOL_DEBIAN:-http://deb.debian.org/debian} $VERSION_CODENAME main" >sources.list
+apt="apt-get -o Dir::Etc::sourcelist=$dir/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$dir/lists"
+$apt update
+[ -d django ] || { $apt source --download-only python-django && mkdir django && tar xf python-django_*.orig.tar.* -C django --strip-components 1; }
+[ -d postgresql ] || {
+	source=$(pg_config --version | sed 's/^PostgreSQL \([0-9]*\).*/postgresql-\1/')
+	$apt source --download-only "$source" && mkdir postgresql && tar xf postgresql-*.orig.tar.* -C postgresql --strip-components 1
+}
+[ -d node_modules/pg ] || npm install --no-audit --no-fund --ignore-scripts pg@8
