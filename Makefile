@@ -1,6 +1,8 @@
 # make demo   a pool under load through several token rotations, on a local PostgreSQL
 # make test   every test, with the race detector, on a real PostgreSQL
-# make soak   a pool under load and faults at random, for SOAK (10m by default); SEED repeats an earlier run's faults
+# make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
+#             earlier run's faults
+# make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
 # make api    adds new exported names to api/*.txt
@@ -25,7 +27,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo test soak bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo test soak clients bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -39,6 +41,12 @@ test: postgresql
 
 soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
+	cd cmd/aadpool && AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) \
+		go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./internal/proxy
+
+clients: postgresql
+	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \
+	AADPOOL_PROXY_CLIENTS="$$dir" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests)$$' -v -timeout 0 ./internal/proxy
 
 bench: postgresql
 	go test -run '^$$' -bench . .
@@ -60,7 +68,7 @@ lint:
 	@$(call in,. $(MODULES),go vet ./... && GOOS=windows go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff)
 	@# macOS differs less from Linux, and the benchmarks and examples have much to compile: make build vets them there.
 	@$(call in,$(LIBRARY) cmd/aadpool,GOOS=darwin go vet ./...)
-	go run ./scripts/length -lines 40 -columns 120 $(LIBRARY) $(wildcard internal/*) cmd/aadpool $(sort $(dir $(wildcard scripts/*/*.go)))
+	go run ./scripts/length -lines 40 -columns 120 $(LIBRARY) $(wildcard internal/*) cmd/aadpool cmd/aadpool/internal/proxy $(sort $(dir $(wildcard scripts/*/*.go)))
 	go run ./scripts/apilist $(PUBLIC)
 	go run $(ACTIONLINT) $(wildcard .github/workflows/*.yml)
 
