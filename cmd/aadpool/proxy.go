@@ -114,7 +114,8 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		return c, t, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
 	}
 	if policyErr != nil {
-		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: strings.TrimPrefix(policyErr.Error(), "aadpool: ")}
+		text := strings.TrimPrefix(policyErr.Error(), "aadpool: ")
+		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: text}
 	}
 	upstream := t.secured.ConnConfig
 	upstream.Password = ""
@@ -217,7 +218,11 @@ func (cmd *proxyCommand) serveHTTP(p *proxy.Proxy, logger *slog.Logger) (stop fu
 	if err != nil {
 		return nil, exitError{status: exitOther, text: "listening for --http: " + err.Error()}
 	}
-	server := &http.Server{Handler: p.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
+	server := &http.Server{
+		Handler:           p.Handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
 	go func() { _ = server.Serve(listener) }()
 	logger.Info("serving health and metrics", "address", listener.Addr().String())
 	return func() { _ = server.Close() }, nil

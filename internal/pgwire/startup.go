@@ -85,7 +85,8 @@ func decodeStartup(body []byte) (pgproto3.FrontendMessage, error) {
 // it does.
 func decodeStartupMessage(version uint32, body []byte) (*pgproto3.StartupMessage, error) {
 	if major := version >> 16; major != 3 {
-		return nil, Fatal("0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.0", major, version&0xffff))
+		return nil, Fatal("0A000",
+			fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.0", major, version&0xffff))
 	}
 	message := &pgproto3.StartupMessage{}
 	binary.BigEndian.PutUint32(body, pgproto3.ProtocolVersion30) // Decode takes only versions that it knows

@@ -10,9 +10,10 @@ import (
 
 // NegotiateVersion returns the message that tells a client which version it gets, newest at most, and which of its
 // protocol options nobody knows. It returns nil for a client that gets what it asks for.
-// https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-NEGOTIATEPROTOCOLVERSION
+// https://www.postgresql.org/docs/current/protocol-message-formats.html (NegotiateProtocolVersion)
 func NegotiateVersion(startup *pgproto3.StartupMessage, newest uint32) *pgproto3.NegotiateProtocolVersion {
-	options := slices.DeleteFunc(slices.Sorted(maps.Keys(startup.Parameters)), func(name string) bool { return !isProtocolOption(name) })
+	names := slices.Sorted(maps.Keys(startup.Parameters))
+	options := slices.DeleteFunc(names, func(name string) bool { return !isProtocolOption(name) })
 	if startup.ProtocolVersion <= newest && len(options) == 0 {
 		return nil
 	}

@@ -45,8 +45,9 @@ func (c *cancels) server(key string) *pgwire.Server {
 	return c.servers[key]
 }
 
-// cancel forwards a cancel request to the server that its key belongs to, over TLS where the session has it. The client is
-// told nothing, whatever comes of it, as by PostgreSQL; its connection ends when the server has dealt with the request.
+// cancel forwards a cancel request to the server that its key belongs to, over TLS where the session has it. The
+// client is told nothing, whatever comes of it, as by PostgreSQL; its connection ends when the server has dealt with
+// the request.
 func (p *Proxy) cancel(ctx context.Context, request *pgproto3.CancelRequest) {
 	server := p.cancels.server(cancelKey(request.ProcessID, request.SecretKey))
 	if server == nil {

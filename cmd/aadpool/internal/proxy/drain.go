@@ -53,8 +53,8 @@ func (s *session) terminate() {
 // cancelTimeout is how long the cancelling of a session's query may take.
 const cancelTimeout = 5 * time.Second
 
-// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message. A query that
-// runs is cancelled: the server would notice only at its end that nobody is there.
+// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message. A query
+// that runs is cancelled: the server would notice only at its end that nobody is there.
 func (s *session) sayGoodbye(boundary *pgwire.Boundary) {
 	if boundary.Between() {
 		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))

@@ -25,14 +25,16 @@ const (
 
 // Handler serves /livez, /readyz and /metrics.
 //
-// /livez answers 200 as long as the process does. /readyz answers 200 if there is a valid access token and the server can
-// be reached, with TLS verified as for a session; it does not log in, since servers lock out roles whose logins keep
-// failing. Else, and while the proxy shuts down, it answers 503 and says why.
+// /livez answers 200 as long as the process does. /readyz answers 200 if there is a valid access token and the server
+// can be reached, with TLS verified as for a session; it does not log in, since servers lock out roles whose logins
+// keep failing. Else, and while the proxy shuts down, it answers 503 and says why.
 func (p *Proxy) Handler() http.Handler {
 	r := &readiness{proxy: p}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, request *http.Request) { answer(w, r.check(request.Context())) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, request *http.Request) {
+		answer(w, r.check(request.Context()))
+	})
 	mux.Handle("GET /metrics", p.metrics.handler())
 	return mux
 }
@@ -87,7 +89,8 @@ func (p *Proxy) ready(ctx context.Context) error {
 		return err
 	}
 	config.Password = ""
-	hosts := append([]*pgconn.FallbackConfig{{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	first := &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
+	hosts := append([]*pgconn.FallbackConfig{first}, config.Fallbacks...)
 	var errs []error
 	for _, h := range hosts {
 		err := reach(ctx, &config.Config, h)
@@ -112,7 +115,9 @@ func reach(ctx context.Context, config *pgconn.Config, h *pgconn.FallbackConfig)
 	}
 	var errs []error
 	for _, a := range slices.Compact(addresses) {
-		server := pgwire.Server{Network: network, Address: a, TLS: h.TLSConfig, Direct: config.SSLNegotiation == "direct", Dial: config.DialFunc}
+		server := pgwire.Server{
+			Network: network, Address: a, TLS: h.TLSConfig, Direct: config.SSLNegotiation == "direct", Dial: config.DialFunc,
+		}
 		conn, err := server.Connect(ctx)
 		if err == nil {
 			return conn.Close()

@@ -65,7 +65,8 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 	}
 	path := filepath.Join(dir, SocketName)
 	if len(path) > maxSocketPath {
-		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path, maxSocketPath)
+		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory",
+			path, maxSocketPath)
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, err
@@ -109,7 +110,11 @@ func removeStaleSocket(path string) error {
 
 // ServerTLS is the TLS configuration of a proxy with this certificate.
 func ServerTLS(certificate tls.Certificate) *tls.Config {
-	return &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{pgwire.ALPN}}
+	return &tls.Config{
+		Certificates: []tls.Certificate{certificate},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{pgwire.ALPN},
+	}
 }
 
 // listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.
@@ -129,8 +134,8 @@ func listenTCP(address string, hasTLS, hasPassword bool) (*listener, error) {
 	return &listener{Listener: tcp}, nil
 }
 
-// isLoopback reports whether an address to listen on can be reached from this machine alone. An empty host is all of its
-// addresses.
+// isLoopback reports whether an address to listen on can be reached from this machine alone. An empty host is all of
+// its addresses.
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

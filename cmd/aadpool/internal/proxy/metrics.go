@@ -8,9 +8,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/aadpool/aadpool"
 )
 
-// metrics are what the proxy counts. What each session counts is an atomic of its own kind: it is on the way of every byte.
+// metrics are what the proxy counts. What each session counts is a plain atomic: it is on the way of every byte.
 type metrics struct {
 	registry *prometheus.Registry
 
@@ -32,12 +34,14 @@ func newMetrics(p *Proxy) *metrics {
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "aadpool_proxy_refused_total", Help: "Clients that got no session, by reason."}, []string{"reason"}),
 		connects: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "aadpool_proxy_connect_seconds", Help: "Time from a client's connection to its session.", Buckets: connectBuckets}),
+			Name: "aadpool_proxy_connect_seconds", Help: "Time from a client's connection to its session.",
+			Buckets: connectBuckets}),
 	}
 	for _, r := range reasons {
 		m.refusals.WithLabelValues(string(r))
 	}
-	m.registry.MustRegister(m.refusals, m.connects, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.refusals, m.connects, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerProxy(p)
 	m.registerToken(p)
 	return m
@@ -45,16 +49,19 @@ func newMetrics(p *Proxy) *metrics {
 
 func (m *metrics) registerProxy(p *Proxy) {
 	m.gauge("aadpool_proxy_sessions", "Sessions that are open.", func() float64 { return float64(p.sessionCount()) })
-	m.gauge("aadpool_proxy_max_sessions", "Sessions that may be open at once.", func() float64 { return float64(p.config.MaxSessions) })
+	m.gauge("aadpool_proxy_max_sessions", "Sessions that may be open at once.", func() float64 {
+		return float64(p.config.MaxSessions)
+	})
 	m.counter("aadpool_proxy_sessions_total", "Sessions opened.", nil, &m.opened)
 	m.counter("aadpool_proxy_cancels_total", "Cancel requests forwarded.", nil, &m.cancels)
-	m.counter("aadpool_proxy_answers_total", "Answers of servers to a query or a batch (messages ReadyForQuery).", nil, &m.answers)
+	m.counter("aadpool_proxy_answers_total", "Answers of servers to a query or a batch (ReadyForQuery).", nil, &m.answers)
 	m.counter("aadpool_proxy_bytes_total", "Bytes passed on in sessions.", prometheus.Labels{"to": "server"}, &m.toServer)
 	m.counter("aadpool_proxy_bytes_total", "Bytes passed on in sessions.", prometheus.Labels{"to": "client"}, &m.toClient)
 }
 
 func (m *metrics) registerToken(p *Proxy) {
-	m.gauge("aadpool_token_expiry_timestamp_seconds", "When the access token at hand expires, in Unix time; 0 before the first.", func() float64 {
+	const help = "When the access token at hand expires, in Unix time; 0 before the first."
+	m.gauge("aadpool_token_expiry_timestamp_seconds", help, func() float64 {
 		expires := p.config.Hook.Stats().TokenExpires
 		if expires.IsZero() {
 			return 0
@@ -63,14 +70,17 @@ func (m *metrics) registerToken(p *Proxy) {
 	})
 	for _, c := range []struct {
 		name, help string
-		value      func() int64
+		value      func(aadpool.Stats) int64
 	}{
-		{"aadpool_token_fetches_total", "Requests for an access token, failed ones included.", func() int64 { return p.config.Hook.Stats().Fetches }},
-		{"aadpool_token_fetch_failures_total", "Requests for an access token that brought none.", func() int64 { return p.config.Hook.Stats().FailedFetches }},
-		{"aadpool_login_rejections_total", "Logins that a server refused.", func() int64 { return p.config.Hook.Stats().Rejections }},
+		{"aadpool_token_fetches_total", "Requests for an access token, failed ones included.",
+			func(s aadpool.Stats) int64 { return s.Fetches }},
+		{"aadpool_token_fetch_failures_total", "Requests for an access token that brought none.",
+			func(s aadpool.Stats) int64 { return s.FailedFetches }},
+		{"aadpool_login_rejections_total", "Logins that a server refused.",
+			func(s aadpool.Stats) int64 { return s.Rejections }},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
-			func() float64 { return float64(c.value()) }))
+			func() float64 { return float64(c.value(p.config.Hook.Stats())) }))
 	}
 }
 

@@ -95,10 +95,17 @@ func TestPostgresRegressionTests(t *testing.T) {
 		require.NoError(t, err)
 		return strings.TrimSpace(string(out))
 	}
-	// Functions in C that the tests call. PostgreSQL runs as another user, who has to read them.
-	require.NoError(t, os.Chmod(library, 0o755))
-	require.NoError(t, os.Chmod(filepath.Dir(library), 0o755))
+	// PostgreSQL may run as another user, who has to read the functions in C that the tests call, and to write files.
+	require.NoError(t, os.Mkdir(filepath.Join(output, "results"), 0o755))
+	for dir, mode := range map[string]os.FileMode{filepath.Dir(library): 0o755, library: 0o755, output: 0o777, filepath.Join(output, "results"): 0o777} {
+		require.NoError(t, os.Chmod(dir, mode))
+	}
 	c.runs(regress, nil, "gcc", "-shared", "-fPIC", "-O1", "-I"+config("--includedir-server"), "regress.c", "-o", filepath.Join(library, "regress.so"))
+	t.Cleanup(func() {
+		if diffs, err := os.ReadFile(filepath.Join(output, "regression.diffs")); err == nil {
+			t.Logf("%s", diffs[:min(len(diffs), 20_000)])
+		}
+	})
 	out := c.runs(regress, []string{"PGUSER="}, filepath.Join(config("--pgxs"), "..", "..", "test", "regress", "pg_regress"),
 		"--host="+c.proxy.config.SocketDir, "--port=5432", "--user=orders-api", "--dbname=regression", "--inputdir="+regress, "--outputdir="+output,
 		"--bindir="+config("--bindir"), "--dlpath="+library, "--max-connections=20", "--schedule="+filepath.Join(regress, "parallel_schedule"))

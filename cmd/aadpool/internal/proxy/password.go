@@ -148,13 +148,15 @@ func (p *Password) ask(client *pgwire.Conn, user string) error {
 func (p *Password) converse(client *pgwire.Conn) (map[string]*scram.ServerConversation, []string, error) {
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return p.stored, nil })
 	if err != nil {
-		return nil, nil, &refusal{reason: reasonPassword, told: pgwire.Fatal("58000", "the proxy cannot ask for a password"), err: err}
+		told := pgwire.Fatal("58000", "the proxy cannot ask for a password")
+		return nil, nil, &refusal{reason: reasonPassword, told: told, err: err}
 	}
 	plain := map[string]*scram.ServerConversation{scramSHA256: server.NewConversation()}
 	if !client.Secure() || p.certificate == nil {
 		return plain, []string{scramSHA256}, nil
 	}
-	binding, err := scram.NewTLSServerEndpointBinding(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.certificate}})
+	seen := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.certificate}} // by the client
+	binding, err := scram.NewTLSServerEndpointBinding(seen)
 	if err != nil { // a signature of a kind that has no binding
 		return plain, []string{scramSHA256}, nil
 	}

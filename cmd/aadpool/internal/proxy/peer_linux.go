@@ -36,7 +36,8 @@ func peerUser(conn net.Conn) (uid uint32, err error) {
 func checkOwner(dir string, info fs.FileInfo) error {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if ok && int(stat.Uid) != os.Getuid() && stat.Uid != 0 {
-		return configErrorf("%s belongs to user id %d, who could put another socket in the proxy's place: choose another directory", dir, stat.Uid)
+		return configErrorf("%s belongs to user id %d, who could put another socket in the proxy's place: "+
+			"choose another directory", dir, stat.Uid)
 	}
 	return nil
 }

@@ -1,9 +1,9 @@
-// Package proxy is aadpool proxy: it gives each client that speaks PostgreSQL a session of its own on a server, logged in
-// with a Microsoft Entra access token that the client never sees.
+// Package proxy is aadpool proxy: it gives each client that speaks PostgreSQL a session of its own on a server, logged
+// in with a Microsoft Entra access token that the client never sees.
 //
-// A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it may,
-// upstream.go logs in to the server, session.go and relay.go pass the session on, drain.go ends it. cancel.go forwards
-// cancel requests; refusal.go has the words for a client that gets no session.
+// A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it
+// may, upstream.go logs in to the server, session.go and source_unix.go pass the session on, drain.go ends it.
+// cancel.go forwards cancel requests; refusal.go has the words for a client that gets no session.
 package proxy
 
 import (
@@ -148,8 +148,8 @@ func (p *Proxy) Close() {
 	}
 }
 
-// spareStarts is how many more clients may be starting up than there may be sessions, so that those beyond the limit can be
-// told of it, and cancel requests come through.
+// spareStarts is how many more clients may be starting up than there may be sessions, so that those beyond the limit
+// can be told of it, and cancel requests come through.
 const spareStarts = 100
 
 // admit counts a client that has connected, and reports whether it may start up.

@@ -34,8 +34,8 @@ const (
 )
 
 // reasons are all of them, for the metrics to begin at zero.
-var reasons = []reason{reasonLimit, reasonProtocol, reasonTimeout, reasonGone, reasonPeer, reasonPassword, reasonReplication,
-	reasonToken, reasonUnreachable, reasonLogin, reasonServer}
+var reasons = []reason{reasonLimit, reasonProtocol, reasonTimeout, reasonGone, reasonPeer, reasonPassword,
+	reasonReplication, reasonToken, reasonUnreachable, reasonLogin, reasonServer}
 
 // A refusal is the end of a client that gets no session: what it is told, and what is counted.
 type refusal struct {
@@ -56,7 +56,8 @@ func (r *refusal) Unwrap() error { return r.err }
 var errShuttingDown = pgwire.Fatal("57P03", "the proxy is shutting down")
 
 func errTooMany(limit int) *pgconn.PgError {
-	e := pgwire.Fatal("53300", fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", limit))
+	e := pgwire.Fatal("53300",
+		fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", limit))
 	e.Hint = "raise --max-sessions, which should stay below the server's max_connections"
 	return e
 }
@@ -76,7 +77,7 @@ func refuseStartup(err error) *refusal {
 		return &refusal{reason: reasonProtocol, told: pgwire.Fatal("08P01", other.Error()), err: err}
 	}
 	if errors.Is(err, io.EOF) { // a probe, that has seen what it wanted to see
-		return &refusal{reason: reasonGone, err: errors.New("the client hung up before it had said what it wants")}
+		return &refusal{reason: reasonGone, err: errors.New("the client hung up before it said what it wants")}
 	}
 	if isTimeout(err) {
 		return &refusal{reason: reasonTimeout, err: errors.New("the client did not say in time what it wants")}
@@ -84,9 +85,9 @@ func refuseStartup(err error) *refusal {
 	return &refusal{reason: reasonProtocol, err: err}
 }
 
-// refuseToken is for a login that was not tried, mostly since there is no access token. It may work a little later, which
-// is what 57P03, cannot_connect_now, tells programs. Where the server has refused so often that the Hook does not ask it
-// for a while, the client gets the last refusal again.
+// refuseToken is for a login that was not tried, mostly since there is no access token. It may work a little later,
+// which is what 57P03, cannot_connect_now, tells programs. Where the server has refused so often that the Hook does not
+// ask it for a while, the client gets the last refusal again.
 func refuseToken(err error) *refusal {
 	if again, ok := errors.AsType[*pgconn.PgError](err); ok {
 		told := inServersWords(again)
@@ -96,12 +97,13 @@ func refuseToken(err error) *refusal {
 	return &refusal{reason: reasonToken, told: pgwire.Fatal("57P03", "aadpool proxy: "+line(err)), err: err}
 }
 
-// refuseConnect is for a login that did not come about, or that the server refused: then the client gets the server's own
-// words, to which package aadpool has added its hint.
+// refuseConnect is for a login that did not come about, or that the server refused: then the client gets the server's
+// own words, to which package aadpool has added its hint.
 func refuseConnect(err error, startup *pgproto3.StartupMessage, database string) *refusal {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
-		return &refusal{reason: reasonUnreachable, told: pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err)), err: err}
+		told := pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err))
+		return &refusal{reason: reasonUnreachable, told: told, err: err}
 	}
 	told := inServersWords(refused)
 	r := reasonServer
@@ -110,7 +112,8 @@ func refuseConnect(err error, startup *pgproto3.StartupMessage, database string)
 	}
 	user := startup.Parameters["user"]
 	if told.Code == "3D000" && told.Hint == "" && startup.Parameters["database"] == user && user != database {
-		told.Hint = fmt.Sprintf("libpq sends the user's name, %q, as the database where none is given: set PGDATABASE, or -d; the proxy's DSN says %q", user, database)
+		told.Hint = fmt.Sprintf("libpq sends the user's name, %q, as the database where none is given: "+
+			"set PGDATABASE, or -d; the proxy's DSN says %q", user, database)
 	}
 	return &refusal{reason: r, told: told, err: err}
 }

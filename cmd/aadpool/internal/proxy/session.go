@@ -77,8 +77,8 @@ func (s *session) run() {
 	toServer.Wait()
 }
 
-// toServer passes on what the client says. When the client ends, so does what the server hears; the server may have more
-// to say, and ends the session by itself.
+// toServer passes on what the client says. When the client ends, so does what the server hears; the server may have
+// more to say, and ends the session by itself.
 func (s *session) toServer() {
 	for {
 		piece, err := s.client.source.next()
@@ -98,8 +98,8 @@ func (s *session) toServer() {
 	}
 }
 
-// discard reads on what the client says to a server that is gone. TCP would take away from the client what it has not read
-// yet, the server's last words for example, if its own were left unread.
+// discard reads on what the client says to a server that is gone. TCP would take away from the client what it has not
+// read yet, the server's last words for example, if its own were left unread.
 func (s *session) discard() {
 	for {
 		_, err := s.client.source.next()

@@ -16,8 +16,8 @@ func DefaultSocketDir() string {
 	return filepath.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
 }
 
-// checkSocketDir makes dir, with mode 0700, unless it is there, and refuses one in which another user could put a socket
-// in the place of the proxy's.
+// checkSocketDir makes dir, with mode 0700, unless it is there, and refuses one in which another user could put a
+// socket in the place of the proxy's.
 func checkSocketDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("making the socket's directory: %w", err)
@@ -30,7 +30,8 @@ func checkSocketDir(dir string) error {
 		return configErrorf("%s, which is to hold the socket, is no directory", dir)
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return configErrorf("others can write to %s (mode %04o), and could put their socket in the proxy's place: chmod go-w it, or choose another directory", dir, mode)
+		return configErrorf("others can write to %s (mode %04o), and could put their socket in the proxy's place: "+
+			"chmod go-w it, or choose another directory", dir, mode)
 	}
 	return checkOwner(dir, info)
 }

@@ -12,7 +12,7 @@ import (
 type pollConn struct {
 	net.Conn
 	raw syscall.RawConn
-	// fd is the file descriptor while Read is to return errWouldBlock rather than wait, and else -1. It is the reader's own.
+	// fd is the file descriptor while Read is to return errWouldBlock rather than wait, and else -1. It is the reader's.
 	fd int
 }
 

@@ -123,14 +123,16 @@ func (c *client) checkPeer() error {
 	}
 	uid, err := peerUser(c.accepted)
 	if err != nil {
-		return &refusal{reason: reasonPeer, told: pgwire.Fatal("28000", "the proxy cannot tell who is connecting"), err: err}
+		told := pgwire.Fatal("28000", "the proxy cannot tell who is connecting")
+		return &refusal{reason: reasonPeer, told: told, err: err}
 	}
 	for _, a := range allowed {
 		if a == uid {
 			return nil
 		}
 	}
-	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", uid), "the proxy's --allow-user lists who may")
+	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", uid),
+		"the proxy's --allow-user lists who may")
 }
 
 // checkStartup refuses what can be refused before a login.
@@ -139,9 +141,11 @@ func (c *client) checkStartup() error {
 	case c.startup.Parameters["user"] == "":
 		return refuse(reasonProtocol, "28000", "no PostgreSQL user name specified in startup packet", "")
 	case !c.listener.unix && c.proxy.config.TLS != nil && !c.conn.Secure():
-		return refuse(reasonProtocol, "28000", "the proxy takes no connection without TLS here", "set sslmode=require, or verify-full, for the connection to the proxy")
+		return refuse(reasonProtocol, "28000", "the proxy takes no connection without TLS here",
+			"set sslmode=require, or verify-full, for the connection to the proxy")
 	case pgwire.AsksForReplication(c.startup):
-		return refuse(reasonReplication, "0A000", "the proxy cannot be used for replication: Microsoft Entra access tokens do not log in to replication connections",
+		return refuse(reasonReplication, "0A000", "the proxy cannot be used for replication: "+
+			"Microsoft Entra access tokens do not log in to replication connections",
 			"connect to the server itself, as a role with a password")
 	}
 	return nil
@@ -192,14 +196,16 @@ func (c *client) refuse(err error) {
 	_, _ = io.Copy(io.Discard, c.accepted) // closed with something unread, TCP would take away what was sent last
 }
 
-// log records the refusal: a client that hangs up may have a reason of its own, such as a password to ask for. Package aadpool warns of refused logins and missing tokens by itself.
+// log records the refusal. A client that hangs up may have a reason of its own, such as a password to ask for. Package
+// aadpool warns of refused logins and missing tokens by itself.
 func (c *client) log(r *refusal) {
 	attrs := []any{"reason", string(r.reason), "error", line(r)}
 	if r.told != nil {
 		attrs = append(attrs, "sqlstate", r.told.Code)
 	}
 	if c.startup != nil {
-		attrs = append(attrs, "user", token.Redact(c.startup.Parameters["user"]), "database", token.Redact(c.startup.Parameters["database"]))
+		params := c.startup.Parameters
+		attrs = append(attrs, "user", token.Redact(params["user"]), "database", token.Redact(params["database"]))
 	}
 	if !c.listener.unix {
 		attrs = append(attrs, "client", c.accepted.RemoteAddr().String())

@@ -83,8 +83,9 @@ type progress struct {
 func (p *Proxy) progress(now time.Time) progress {
 	stats := p.config.Hook.Stats()
 	return progress{
-		at: now, sessions: p.sessionCount(), answers: p.metrics.answers.Load(), toServer: p.metrics.toServer.Load(),
-		toClient: p.metrics.toClient.Load(), tokenLeft: max(0, stats.TokenExpires.Sub(now)), failedFetches: stats.FailedFetches,
+		at: now, sessions: p.sessionCount(), answers: p.metrics.answers.Load(),
+		toServer: p.metrics.toServer.Load(), toClient: p.metrics.toClient.Load(),
+		tokenLeft: max(0, stats.TokenExpires.Sub(now)), failedFetches: stats.FailedFetches,
 	}
 }
 
@@ -101,7 +102,8 @@ func (p progress) since(earlier progress) string {
 	return strings.Join([]string{
 		fmt.Sprintf("%d sessions", p.sessions),
 		fmt.Sprintf("%.0f answers/s", float64(p.answers-earlier.answers)/seconds),
-		fmt.Sprintf("%s/s up, %s/s down", byteCount(float64(p.toServer-earlier.toServer)/seconds), byteCount(float64(p.toClient-earlier.toClient)/seconds)),
+		fmt.Sprintf("%s/s up, %s/s down", byteCount(float64(p.toServer-earlier.toServer)/seconds),
+			byteCount(float64(p.toClient-earlier.toClient)/seconds)),
 		token,
 	}, " · ")
 }

@@ -57,8 +57,8 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	return up, nil
 }
 
-// mergeParameters are the run-time parameters of a session: the DSN's, and over them the client's. Both have their say in
-// options, of which the server takes the last.
+// mergeParameters are the run-time parameters of a session: the DSN's, and over them the client's. Both have their say
+// in options, of which the server takes the last.
 func mergeParameters(dsn, client map[string]string) map[string]string {
 	merged := maps.Clone(dsn)
 	if merged == nil {
@@ -105,7 +105,8 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 	}
 }
 
-// take makes the session of a connection that is up. secret is what it was logged in with, which the server may repeat.
+// take makes the session of a connection that is up. secret is what it was logged in with, which the server may
+// repeat.
 func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, secret string) {
 	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
 	u.parameters = make(map[string]string, len(h.ParameterStatuses))
@@ -113,13 +114,18 @@ func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, secret str
 		u.parameters[scrub(name, secret)] = scrub(value, secret)
 	}
 	for _, n := range u.notices {
-		for _, text := range []*string{&n.Message, &n.Detail, &n.Hint, &n.Where, &n.File, &n.Routine, &n.SchemaName, &n.TableName,
-			&n.ColumnName, &n.DataTypeName, &n.ConstraintName, &n.Code, &n.Severity, &n.SeverityUnlocalized} {
+		for _, text := range []*string{
+			&n.Message, &n.Detail, &n.Hint, &n.Where, &n.File, &n.Routine, &n.SchemaName, &n.TableName, &n.ColumnName,
+			&n.DataTypeName, &n.ConstraintName, &n.Code, &n.Severity, &n.SeverityUnlocalized,
+		} {
 			*text = scrub(*text, secret)
 		}
 	}
 	addr := h.Conn.RemoteAddr()
-	u.server = pgwire.Server{Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig, Direct: h.Config.SSLNegotiation == "direct", Dial: dial}
+	u.server = pgwire.Server{
+		Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig,
+		Direct: h.Config.SSLNegotiation == "direct", Dial: dial,
+	}
 	if addr.Network() == "unix" { // which knows only the name that the server gave it
 		u.server.Network, u.server.Address = pgconn.NetworkAddress(h.Config.Host, h.Config.Port)
 	}
