@@ -68,3 +68,5 @@ func testCertificate(t testing.TB) (certificate tls.Certificate, root string) {
 	require.NoError(t, os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, root
 }
+
+func inAnHour() time.Time { return time.Now().Add(time.Hour) }
