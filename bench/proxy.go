@@ -48,9 +48,9 @@ func (b *bench) measureProxy(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	run := pgbenchRun{program: pgbench, seconds: "5"}
+	run := pgbenchRun{program: pgbench, rounds: 8, share: 1}
 	if b.quick {
-		run.seconds = "3"
+		run.rounds, run.share = 3, 5
 	}
 	if err := run.prepare(ctx, ways[0]); err != nil {
 		return err
@@ -77,7 +77,11 @@ func findPgbench() (string, error) {
 }
 
 // pgbenchRun is pgbench: https://www.postgresql.org/docs/current/pgbench.html
-type pgbenchRun struct{ program, seconds string }
+type pgbenchRun struct {
+	program string
+	rounds  int
+	share   int // one of so many of the transactions
+}
 
 func (r pgbenchRun) prepare(ctx context.Context, w *way) error {
 	_, err := r.run(ctx, w, "-i", "-q", "-s", "10")
@@ -102,9 +106,11 @@ func lastLine(text string) string {
 
 var tps = regexp.MustCompile(`tps = ([\d.]+)`)
 
-// rate is how many transactions there are in a second.
-func (r pgbenchRun) rate(ctx context.Context, w *way, args ...string) (float64, error) {
-	out, err := r.run(ctx, w, append([]string{"-n", "-S", "-M", "prepared", "-T", r.seconds}, args...)...)
+// rate is how many transactions there are in a second: of a number of transactions, and not in a number of seconds, since
+// pgbench counts the time to connect to those.
+func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int, args ...string) (float64, error) {
+	each := strconv.Itoa(max(transactions/r.share/clients, 1))
+	out, err := r.run(ctx, w, append([]string{"-n", "-S", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-t", each}, args...)...)
 	if err != nil {
 		return 0, err
 	}
@@ -116,14 +122,14 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, args ...string) (float64, 
 }
 
 // takeTurns runs pgbench the ways one after the other, a number of rounds, beginning with another one each time.
-func (r pgbenchRun) takeTurns(ctx context.Context, rounds int, ways []*way, args ...string) error {
+func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transactions int, args ...string) error {
 	for _, w := range ways {
 		w.rates = nil
 	}
-	for i := range rounds {
+	for i := range r.rounds {
 		for j := range ways {
 			w := ways[(i+j)%len(ways)]
-			rate, err := r.rate(ctx, w, args...)
+			rate, err := r.rate(ctx, w, clients, transactions, args...)
 			if err != nil {
 				return err
 			}
@@ -134,50 +140,59 @@ func (r pgbenchRun) takeTurns(ctx context.Context, rounds int, ways []*way, args
 }
 
 func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) error {
-	rounds := 8
-	if b.quick {
-		rounds = 3
-	}
 	s := section{
 		title: "aadpool proxy",
-		text: fmt.Sprintf("`pgbench -S -M prepared`, %d rounds of %s s each, in turns; the median, and the ratio to PgBouncer's and to the direct connection's, round by round. "+
-			"pgbench, the proxies and the server share the machine's processors.", rounds, run.seconds),
+		text: fmt.Sprintf("`pgbench -S -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to the direct connection's, round by round: "+
+			"the median and the middle half. pgbench, what is between and the server share the machine's processors.", run.rounds),
 		table: [][]string{{"clients", "", "per second", "to PgBouncer", "to direct"}},
 	}
-	for _, clients := range []int{1, 16, 64} {
-		if err := run.takeTurns(ctx, rounds, ways, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2))); err != nil {
+	direct, bouncer, proxy := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer), wayOf(ways, wayProxy)
+	for _, load := range []struct{ clients, transactions int }{{1, 15_000}, {16, 50_000}, {64, 50_000}} {
+		if err := run.takeTurns(ctx, ways, load.clients, load.transactions); err != nil {
 			return err
 		}
-		direct, bouncer := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer)
 		for _, w := range ways {
-			toBouncer := "–"
-			if bouncer != nil {
-				toBouncer = ratioText(spreadOf(ratios(w.rates, bouncer.rates)))
-			}
-			s.table = append(s.table, []string{strconv.Itoa(clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), toBouncer, ratioText(spreadOf(ratios(w.rates, direct.rates)))})
+			row := []string{strconv.Itoa(load.clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median)}
+			s.table = append(s.table, append(row, w.ratioTo(bouncer), w.ratioTo(direct)))
+		}
+		if bouncer != nil {
+			ratio := spreadOf(ratios(proxy.rates, bouncer.rates)).median
+			b.promise(fmt.Sprintf("proxy: rate to PgBouncer's, %d clients: at least 1", load.clients), ratio, 1)
+		}
+		if load.clients == 16 {
+			b.promise("proxy: rate to the direct connection's, 16 clients: at least 0.8", spreadOf(ratios(proxy.rates, direct.rates)).median, 0.8)
 		}
 	}
 	b.add(s)
 	return nil
 }
 
-func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) error {
-	rounds := 8
-	if b.quick {
-		rounds = 3
+func (b *bench) promise(text string, ratio, least float64) {
+	b.report.verdicts = append(b.report.verdicts, verdict{text, fmt.Sprintf("%.2f", ratio), ratio >= least})
+}
+
+// ratioTo is the way's rate to another's.
+func (w *way) ratioTo(other *way) string {
+	if other == nil {
+		return "–"
 	}
+	return ratioText(spreadOf(ratios(w.rates, other.rates)))
+}
+
+func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) error {
 	s := section{
 		title: "aadpool proxy: connects",
-		text:  "`pgbench -S -C`, one client: a connection for each query.",
+		text:  "`pgbench -S -C`, one client: a connection for each query. PgBouncer has connections to the server at hand, and asks for no password.",
 		table: [][]string{{"", "per second", "to direct"}},
 	}
-	if err := run.takeTurns(ctx, rounds, ways, "-C", "-c", "1"); err != nil {
+	if err := run.takeTurns(ctx, ways, 1, 300, "-C"); err != nil {
 		return err
 	}
 	direct := wayOf(ways, wayDirect)
 	for _, w := range ways {
-		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), ratioText(spreadOf(ratios(w.rates, direct.rates)))})
+		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(direct)})
 	}
+	b.promise("proxy: connects to the direct connection's: at least 0.9", spreadOf(ratios(wayOf(ways, wayProxy).rates, direct.rates)).median, 0.9)
 	b.add(s)
 	return nil
 }

@@ -103,6 +103,8 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
 	case len(cmd.AllowUser) > 0 && !proxy.CanCheckPeers:
 		return usageError("--allow-user works on Linux only")
+	case len(cmd.AllowUser) > 0 && cmd.SocketDir == "":
+		return usageError("--allow-user needs a --socket-dir that those users can enter")
 	}
 	return cmd.check()
 }

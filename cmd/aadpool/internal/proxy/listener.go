@@ -60,7 +60,11 @@ func openListeners(c Config) (listeners []*listener, err error) {
 // listenUnix opens the Unix socket in dir. Whoever can connect to it has the identity, so its mode lets this user alone
 // connect, or everybody where the peer's user id is looked at.
 func listenUnix(dir string, checksPeers bool) (*listener, error) {
-	if err := checkSocketDir(dir); err != nil {
+	dirMode, mode := os.FileMode(0o700), os.FileMode(0o600)
+	if checksPeers {
+		dirMode, mode = 0o755, 0o666
+	}
+	if err := checkSocketDir(dir, dirMode); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, SocketName)
@@ -74,10 +78,6 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 	socket, err := net.Listen("unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
-	}
-	mode := os.FileMode(0o600)
-	if checksPeers {
-		mode = 0o666
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		return nil, errors.Join(fmt.Errorf("listening: %w", err), socket.Close())

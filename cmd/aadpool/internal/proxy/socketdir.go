@@ -16,10 +16,10 @@ func DefaultSocketDir() string {
 	return filepath.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
 }
 
-// checkSocketDir makes dir, with mode 0700, unless it is there, and refuses one in which another user could put a
-// socket in the place of the proxy's.
-func checkSocketDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+// checkSocketDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of
+// the proxy's.
+func checkSocketDir(dir string, mode os.FileMode) error {
+	if err := os.MkdirAll(dir, mode); err != nil {
 		return fmt.Errorf("making the socket's directory: %w", err)
 	}
 	info, err := os.Lstat(dir)
