@@ -24,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 // A client whose login fails learns why, by a real error of PostgreSQL's.
@@ -83,11 +84,11 @@ func TestTokenThatTheServerRepeatsIsRedacted(t *testing.T) {
 // What the server says of a session that begins is searched, too.
 func TestTokenIsNotInTheWelcome(t *testing.T) {
 	const secret = "opaque-token-of-another-kind-that-the-server-repeats"
-	up := &upstream{notices: []*pgproto3.NoticeResponse{{Severity: "NOTICE", Message: "welcome, " + secret, Detail: "eyJhbGciOiJSUzI1NiJ9.eyJ1cG4iOiJhIn0.c2ln"}}}
+	up := &upstream{secret: secret, notices: []*pgproto3.NoticeResponse{{Severity: "NOTICE", Message: "welcome, " + secret, Detail: "eyJhbGciOiJSUzI1NiJ9.eyJ1cG4iOiJhIn0.c2ln"}}}
 	conn, other := net.Pipe()
 	defer other.Close()
 	defer conn.Close()
-	up.take(&pgconn.HijackedConn{Conn: conn, ParameterStatuses: map[string]string{"motd": secret, "server_version": "17.2"}, Config: &pgconn.Config{}}, nil, secret)
+	up.take(&pgconn.HijackedConn{Conn: conn, ParameterStatuses: map[string]string{"motd": secret, "server_version": "17.2"}, Config: &pgconn.Config{}}, nil)
 	var packet []byte
 	for _, m := range up.welcome(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30}) {
 		var err error
@@ -97,6 +98,51 @@ func TestTokenIsNotInTheWelcome(t *testing.T) {
 	assert.NotContains(t, string(packet), secret[:20])
 	assert.NotRegexp(t, anyJWT, string(packet))
 	assert.Contains(t, string(packet), "server_version\x0017.2")
+}
+
+// A server that repeats the token it was sent, as it lets the client in.
+func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
+	const secret = "opaque-token-of-another-kind-that-the-server-repeats"
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer listener.Close()
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		if _, err := pgwire.ReadStartup(conn); err != nil {
+			return
+		}
+		_ = pgwire.Send(conn, &pgproto3.AuthenticationCleartextPassword{})
+		heard, err := pgwire.ReadPassword(conn)
+		if err != nil {
+			return
+		}
+		text := string(bytes.TrimSuffix(heard, []byte{0}))
+		_ = pgwire.Send(conn, &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "welcome, " + text}, &pgproto3.AuthenticationOk{},
+			&pgproto3.ParameterStatus{Name: "motd", Value: text}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}},
+			&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		_, _ = conn.Read(heard)
+	})
+	a := newAzure(t)
+	config := a.config(t, fixedCredential(azcore.AccessToken{Token: secret, ExpiresOn: inAnHour()}))
+	config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + listener.Addr().String() + "/postgres?sslmode=disable")
+	require.NoError(t, err)
+	p, _ := startProxy(t, config)
+	client, err := pgx.ParseConfig(p.socketDSN())
+	require.NoError(t, err)
+	var notice string
+	client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
+	conn, err := pgx.ConnectConfig(t.Context(), client)
+	require.NoError(t, err)
+	assert.Contains(t, notice, "[redacted]")
+	assert.NotContains(t, notice, secret[:20])
+	assert.Equal(t, "[redacted]", conn.PgConn().ParameterStatus("motd"))
+	require.NoError(t, conn.Close(t.Context()))
+	serving.Wait()
 }
 
 // A server that keeps refusing is not asked by each client that comes: servers lock out roles whose logins keep failing.

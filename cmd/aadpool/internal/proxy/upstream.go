@@ -27,6 +27,7 @@ type upstream struct {
 	parameters map[string]string
 	notices    []*pgproto3.NoticeResponse
 	txStatus   byte
+	secret     string // the token, which the server may repeat; empty once the session is up
 }
 
 // logIn opens a session on the server for a client that has said startup.
@@ -48,12 +49,11 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	if err := p.config.Hook.BeforeConnect(ctx, config); err != nil {
 		return nil, refuseToken(err)
 	}
-	secret := config.Password
 	hijacked, err := connect(ctx, &config.Config)
 	if err != nil {
 		return nil, refuseConnect(err, startup, dsnDatabase)
 	}
-	up.take(hijacked, dial, secret)
+	up.take(hijacked, dial)
 	return up, nil
 }
 
@@ -100,27 +100,31 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 		u.version, u.notices = asked, nil // of the host that is tried now
 		return pgproto3.NewFrontend(&versionReader{Reader: r, version: &u.version}, w)
 	}
+	config.AfterNetConnect = func(_ context.Context, own *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		u.secret = own.Password // the Hook's own AfterNetConnect calls this
+		return conn, nil
+	}
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		u.notices = append(u.notices, pgwire.NoticeResponse(n))
 	}
 }
 
-// take makes the session of a connection that is up. secret is what it was logged in with, which the server may
-// repeat.
-func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc, secret string) {
+// take makes the session of a connection that is up.
+func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
 	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
 	u.parameters = make(map[string]string, len(h.ParameterStatuses))
 	for name, value := range h.ParameterStatuses {
-		u.parameters[scrub(name, secret)] = scrub(value, secret)
+		u.parameters[scrub(name, u.secret)] = scrub(value, u.secret)
 	}
 	for _, n := range u.notices {
 		for _, text := range []*string{
 			&n.Message, &n.Detail, &n.Hint, &n.Where, &n.File, &n.Routine, &n.SchemaName, &n.TableName, &n.ColumnName,
 			&n.DataTypeName, &n.ConstraintName, &n.Code, &n.Severity, &n.SeverityUnlocalized,
 		} {
-			*text = scrub(*text, secret)
+			*text = scrub(*text, u.secret)
 		}
 	}
+	u.secret = ""
 	addr := h.Conn.RemoteAddr()
 	u.server = pgwire.Server{
 		Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig,
