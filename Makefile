@@ -35,9 +35,9 @@ demo: postgresql
 	go build -o "$$dir/demo" ./examples/demo && "$$dir/demo"
 
 test: postgresql
-	go test -race -timeout 5m ./...
+	go test -race -timeout 15m ./...
 	@# Four packages at a time: they mostly wait.
-	@$(call in,$(MODULES),go test -race -timeout 5m -p 4 ./...)
+	@$(call in,$(MODULES),go test -race -timeout 15m -p 4 ./...)
 
 soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
