@@ -10,7 +10,8 @@
 # make build  go build and go vet, on Windows too
 # make vuln   known vulnerabilities of what the modules depend on
 # make matrix the tests on the versions of PostgreSQL and PgBouncer that users have, and through a failover, which writes
-#             docs/compatibility.md (half an hour); make matrix-NAME for one part: postgres, pgbouncer, failover, oauthbearer, clients
+#             docs/compatibility.md (half an hour); make matrix-NAME for one part: postgres, pgbouncer, failover, oauthbearer, clients,
+#             prometheus
 # make mutants  which changes of the code no test notices, in the packages of MUTANTS (the ones about tokens, TLS and log-in)
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2

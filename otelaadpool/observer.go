@@ -56,8 +56,8 @@ func NewObserver(opts ...Option) (aadpool.Observer, error) {
 
 // The boundaries of the histograms' buckets, in seconds.
 var (
-	// durations go from a credential that has the token at hand, over IMDS (milliseconds) and the Azure CLI (a second
-	// or two), to the token timeout's default of 30 s: what took longer was given up.
+	// durations go from a credential that has the token at hand, over an Azure CLI process (a second or two), to the
+	// token timeout's default of 30 s: what took longer was given up.
 	durations = []float64{.001, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 20, 30}
 
 	// lives go from a token that has ended to the half of the 24 hours of a managed identity's. Connections are retired

@@ -40,7 +40,7 @@ func onPath(t *testing.T, program string) string {
 	path, err := exec.LookPath(program)
 	switch {
 	case os.Getenv("AADPOOL_PROMETHEUS") == "":
-		t.Skip("set AADPOOL_PROMETHEUS=1 to have a Prometheus evaluate the alert rules and the dashboard (make alerts)")
+		t.Skip("set AADPOOL_PROMETHEUS=1 to have a Prometheus evaluate the alert rules and the dashboard (make matrix-prometheus)")
 	case err != nil:
 		t.Fatalf("%s is not on PATH: on Debian and Ubuntu it is in the package prometheus", program)
 	}

@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
+	"strings"
 )
 
 // A part is what can be run alone. Its intro stands before its results in the page.
@@ -48,6 +50,13 @@ var parts = []part{
 		intro: "Entra's libraries for other languages, unmodified, with aadpooltest in the place of Entra and of Azure's server.",
 		run:   runClients,
 	},
+	{
+		name:  "prometheus",
+		title: "Prometheus",
+		intro: "Debian's Prometheus scrapes a service through rotations, refused logins and an outage of Entra. Each query of otelaadpool's dashboard returns data, " +
+			"and each alert fires; `promtool` proves that it clears.",
+		run: runPrometheus,
+	},
 }
 
 // postgresVersions are the packages of each supported major version, by their versions in npm. PostgreSQL 13 is too old,
@@ -61,6 +70,9 @@ const headersSuite, headersPackage, headersDir = "sid", "postgresql-server-dev-1
 
 // pgbouncerSuites are those of Debian's from which PgBouncer is taken, the oldest first.
 var pgbouncerSuites = []string{"bookworm", "trixie", "sid"}
+
+// prometheusSuites are those of Debian's from which Prometheus is taken.
+var prometheusSuites = []string{"bookworm", "trixie", "sid"}
 
 // postgresModules are the modules and packages that the part postgres tests, by what the page calls them.
 var postgresModules = []struct{ name, dir, packages string }{
@@ -88,10 +100,11 @@ func runPostgres(ctx context.Context, programs library) (results []result, err e
 
 func runPgBouncer(ctx context.Context, programs library) (results []result, err error) {
 	for _, suite := range pgbouncerSuites {
-		program, err := programs.debian(ctx, suite, "pgbouncer", "usr/sbin/pgbouncer")
+		bin, err := programs.debian(ctx, suite, "pgbouncer", "usr/sbin/pgbouncer")
 		if err != nil {
 			return nil, err
 		}
+		program := filepath.Join(bin, "pgbouncer")
 		on, err := versionOf(ctx, program, "-V")
 		if err != nil {
 			return nil, err
@@ -129,4 +142,22 @@ func runClients(ctx context.Context, _ library) ([]result, error) {
 	return []result{goTest(ctx, test{
 		name: "clients", packages: "./aadpooltest/...", env: []string{"AADPOOL_CLIENTS=1"},
 	})}, nil
+}
+
+func runPrometheus(ctx context.Context, programs library) (results []result, err error) {
+	for _, suite := range prometheusSuites {
+		bin, err := programs.debian(ctx, suite, "prometheus", "usr/bin/prometheus", "usr/bin/promtool")
+		if err != nil {
+			return nil, err
+		}
+		on, err := versionOf(ctx, filepath.Join(bin, "prometheus"), "--version")
+		if err != nil {
+			return nil, err
+		}
+		on, _, _ = strings.Cut(strings.Replace(on, "prometheus, version", "Prometheus", 1), " (")
+		results = append(results, goTest(ctx, test{
+			name: "otelaadpool", on: fmt.Sprintf("%s (Debian %s)", on, suite), dir: "otelaadpool", packages: ".", path: bin, env: []string{"AADPOOL_PROMETHEUS=1"},
+		}))
+	}
+	return results, nil
 }

@@ -62,20 +62,27 @@ func (l library) postgres(ctx context.Context, version string) (bin string, err 
 	return strings.TrimSpace(printed), err
 }
 
-// debian returns a program of a Debian package. It runs with the libraries of its own suite.
-func (l library) debian(ctx context.Context, suite, name, program string) (path string, err error) {
+// debian returns a directory with these programs of a Debian package. They run with the libraries of their own suite.
+func (l library) debian(ctx context.Context, suite, name string, programs ...string) (bin string, err error) {
 	dir, _, err := l.fetch(ctx, name+"-"+suite, "fetch-debian.sh", nil, suite, name)
 	if err != nil {
 		return "", err
 	}
-	root := filepath.Join(dir, "root")
+	root, bin := filepath.Join(dir, "root"), filepath.Join(dir, "bin")
 	loader, err := findLoader(root)
 	if err != nil {
 		return "", err
 	}
-	path = filepath.Join(dir, name)
-	script := fmt.Sprintf("#!/bin/sh\nexec %s --library-path %s %s \"$@\"\n", loader, libraryPath(root), filepath.Join(root, program))
-	return path, os.WriteFile(path, []byte(script), 0o755)
+	if err := os.MkdirAll(bin, 0o755); err != nil {
+		return "", err
+	}
+	for _, program := range programs {
+		script := fmt.Sprintf("#!/bin/sh\nexec %s --library-path %s %s \"$@\"\n", loader, libraryPath(root), filepath.Join(root, program))
+		if err := os.WriteFile(filepath.Join(bin, filepath.Base(program)), []byte(script), 0o755); err != nil {
+			return "", err
+		}
+	}
+	return bin, nil
 }
 
 // headers returns a directory of a Debian package that nothing is run of.
