@@ -50,7 +50,8 @@ func NewObserver(opts ...Option) (aadpool.Observer, error) {
 	}
 	e := &events{options: o, eventInstruments: i, tracer: o.tracers.Tracer(scope)}
 	return aadpool.Observer{
-		FetchStart: e.fetchStart, FetchEnd: e.fetchEnd, Waited: e.waited, LoginRefused: e.loginRefused, ConnRetired: e.connRetired,
+		FetchStart: e.fetchStart, FetchEnd: e.fetchEnd, Waited: e.waited,
+		LoginRefused: e.loginRefused, ConnRetired: e.connRetired,
 	}, nil
 }
 
@@ -75,12 +76,12 @@ func newEventInstruments(meter metric.Meter) (eventInstruments, error) {
 	var errs [4]error
 	i.fetchDuration, errs[0] = meter.Float64Histogram("aadpool.token.fetch.duration", metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries(durations...),
-		metric.WithDescription("How long requests to the credential took; those that brought no valid token have error.type."))
+		metric.WithDescription("How long requests to the credential took; error.type if they brought no valid token."))
 	i.waitDuration, errs[1] = meter.Float64Histogram("aadpool.token.wait.duration", metric.WithUnit("s"),
 		metric.WithExplicitBucketBoundaries(durations...),
-		metric.WithDescription("How long connects waited for an access token; those that got none have error.type."))
-	i.retirementLife, errs[2] = meter.Float64Histogram("aadpool.connection.retirement.time_to_expiry", metric.WithUnit("s"),
-		metric.WithExplicitBucketBoundaries(lives...),
+		metric.WithDescription("How long connects waited for an access token; error.type if they got none."))
+	i.retirementLife, errs[2] = meter.Float64Histogram("aadpool.connection.retirement.time_to_expiry",
+		metric.WithUnit("s"), metric.WithExplicitBucketBoundaries(lives...),
 		metric.WithDescription("Life that the access token had left when its connection was retired."))
 	i.refusals, errs[3] = meter.Int64Counter("aadpool.login.refusals", metric.WithUnit("{refusal}"),
 		metric.WithDescription("Logins that the database server refused, by reason."))

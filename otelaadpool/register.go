@@ -74,14 +74,15 @@ func newInstruments(meter metric.Meter) (instruments, error) {
 	i.timeToExpiry, errs[0] = meter.Float64ObservableGauge("aadpool.token.time_to_expiry", metric.WithUnit("s"),
 		metric.WithDescription("Life left of the access token at hand; negative once it has ended."))
 	i.fetches, errs[1] = meter.Int64ObservableCounter("aadpool.token.fetches", metric.WithUnit("{fetch}"),
-		metric.WithDescription("Requests to the credential that have ended; those that brought no valid token have error.type."))
+		metric.WithDescription("Requests to the credential that have ended; error.type if they brought no valid token."))
 	i.lastDuration, errs[2] = meter.Float64ObservableGauge("aadpool.token.fetch.last_duration", metric.WithUnit("s"),
 		metric.WithDescription("How long the last request to the credential took."))
 	i.waits, errs[3] = meter.Int64ObservableCounter("aadpool.token.waits", metric.WithUnit("{wait}"),
 		metric.WithDescription("Connects that had to wait for an access token."))
 	i.rejections, errs[4] = meter.Int64ObservableCounter("aadpool.login.rejections", metric.WithUnit("{rejection}"),
 		metric.WithDescription("Logins that the database server refused."))
-	i.retirements, errs[5] = meter.Int64ObservableCounter("aadpool.connection.retirements", metric.WithUnit("{retirement}"),
+	i.retirements, errs[5] = meter.Int64ObservableCounter("aadpool.connection.retirements",
+		metric.WithUnit("{retirement}"),
 		metric.WithDescription("Pooled connections closed because their access token was about to end."))
 	return i, errors.Join(errs[:]...)
 }
