@@ -68,8 +68,11 @@ func suggestURL(rest string) string {
 }
 
 // adoNames are the names that ADO.NET has for what a DSN says.
-var adoNames = map[string]string{"server": "host", "host": "host", "datasource": "host", "port": "port", "database": "database",
-	"initialcatalog": "database", "userid": "user", "username": "user", "uid": "user", "user": "user"}
+var adoNames = map[string]string{
+	"server": "host", "host": "host", "datasource": "host", "port": "port",
+	"database": "database", "initialcatalog": "database",
+	"userid": "user", "username": "user", "uid": "user", "user": "user",
+}
 
 func suggestFromADO(connString string) string {
 	said := map[string]string{}
