@@ -28,9 +28,18 @@ The shell then asks this program itself, at each press of the tab key: no list g
 // completionScripts have a shell ask the program, which finds what it is asked in COMP_LINE: see complete.
 var completionScripts = map[string]string{
 	"bash": "complete -o default -C %s aadpool\n",
-	"zsh":  "autoload -U +X compinit && compinit\nautoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C %s aadpool\n",
-	"fish": "function __complete_aadpool\n    set -lx COMP_LINE (commandline -cp)\n    test -z (commandline -ct)\n    and set COMP_LINE \"$COMP_LINE \"\n" +
-		"    %s\nend\ncomplete -f -c aadpool -a \"(__complete_aadpool)\"\n",
+	"zsh": `autoload -U +X compinit && compinit
+autoload -U +X bashcompinit && bashcompinit
+complete -o default -C %s aadpool
+`,
+	"fish": `function __complete_aadpool
+    set -lx COMP_LINE (commandline -cp)
+    test -z (commandline -ct)
+    and set COMP_LINE "$COMP_LINE "
+    %s
+end
+complete -f -c aadpool -a "(__complete_aadpool)"
+`,
 }
 
 func (cmd *completionCommand) run(in invocation) error {

@@ -27,7 +27,7 @@ type roleCommand struct {
 	Database string `placeholder:"NAME" help:"The database for --grant."`
 	Schema   string `default:"public" placeholder:"NAME" help:"The schema for --grant (default: ${default})."`
 
-	Apply  bool `help:"Log in as the administrator and do it, instead of printing SQL. What is there already is left alone."`
+	Apply  bool `help:"Log in as the administrator and do it, in the place of printing SQL. What is there is left alone."`
 	DryRun bool `name:"dry-run" help:"With --apply: do it, tell what came of it, and undo it."`
 	JSON   bool `name:"json" help:"With --apply: print one JSON object in the place of lines."`
 	credentialFlags
@@ -41,14 +41,15 @@ func (roleCommand) Help() string {
 
 With --grant the grants come after a \connect to --database, which psql understands.
 
-With --apply it does it, in a transaction for each database that is rehearsed first, and prints a line for each right: what
-was there, what was made. At a failure it says what to type. Running it again does what is left to do, and else nothing.
+With --apply it does it, in a transaction for each database that is rehearsed first, and prints a line for each right:
+what was there, what was made. At a failure it says what to type. Running it again does what is left to do, and else
+nothing.
 
     aadpool role id-orders-api 'host=… user=admin@contoso.com' --apply --grant readwrite --database orders
 
-read is SELECT on the tables and views; readwrite also INSERT, UPDATE and DELETE, and the use of sequences; owner makes the
-schema if it is missing, the role the owner of all in it, and lets it make more: for migrations. All are for what is there
-and for what the administrator, the schema's owner and the owners of what is in it make later.`
+read is SELECT on the tables and views; readwrite also INSERT, UPDATE and DELETE, and the use of sequences; owner makes
+the schema if it is missing, the role the owner of all in it, and lets it make more: for migrations. All are for what is
+there and for what the administrator, the schema's owner and the owners of what is in it make later.`
 }
 
 func (r *roleCommand) run(in invocation) error {
@@ -104,7 +105,8 @@ func (r *roleCommand) create() string {
 }
 
 // objectTypes is what pgaadauth_create_principal_with_oid calls the kinds of principal.
-var objectTypes = map[string]string{"user": "user", "group": "group", "service-principal": "service", "managed-identity": "service"}
+var objectTypes = map[string]string{
+	"user": "user", "group": "group", "service-principal": "service", "managed-identity": "service"}
 
 var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
@@ -143,7 +145,8 @@ func (r *roleCommand) checkGrant() error {
 		return err
 	}
 	if strings.ContainsAny(r.Database, "=:") && !r.Apply {
-		return usageError(`--database: psql's \connect takes a name with = or : in it for a connection string; leave --grant out`)
+		return usageError(`--database: psql's \connect takes a name with = or : in it for a connection string; ` +
+			`leave --grant out`)
 	}
 	return checkName("--schema", r.Schema)
 }

@@ -88,7 +88,8 @@ func (a *roleApply) logIn(ctx context.Context) (d *diagnosis) {
 	return d
 }
 
-// grantsElsewhere reports whether the rights are in another database than the principals, and so in another transaction.
+// grantsElsewhere reports whether the rights are in another database than the principals, and so in another
+// transaction.
 func (a *roleApply) grantsElsewhere() bool {
 	return a.role.Grant != "" && a.role.Database != principalsDatabase
 }
@@ -133,7 +134,8 @@ func (a *roleApply) pass(ctx context.Context, rehearsal bool) *diagnosis {
 }
 
 // transact runs do in a transaction, and reports its lines when it is known what has become of them.
-func (a *roleApply) transact(ctx context.Context, conn *pgx.Conn, rehearsal bool, do func(context.Context, pgx.Tx) error) *diagnosis {
+func (a *roleApply) transact(ctx context.Context, conn *pgx.Conn, rehearsal bool,
+	do func(context.Context, pgx.Tx) error) *diagnosis {
 	ctx, cancel := context.WithTimeout(ctx, a.role.Timeout)
 	defer cancel()
 	a.lines = nil
@@ -177,7 +179,8 @@ const (
 
 // line remembers a line about something that was there before, or is new.
 func (a *roleApply) line(name string, start time.Time, isNew bool, text string, notes ...string) {
-	s := step{Name: name, Took: milliseconds(time.Since(start)), Text: text, Notes: notes, Outcome: passed, Details: map[string]any{"change": changeNone}}
+	s := step{Name: name, Took: milliseconds(time.Since(start)), Text: text, Notes: notes, Outcome: passed,
+		Details: map[string]any{"change": changeNone}}
 	if isNew {
 		s.Details["change"] = changeMade
 	}
@@ -236,8 +239,10 @@ type principal struct {
 }
 
 // principalQuery takes the columns of Azure's function by their place: its documentation names the first in two ways.
-const principalQuery = `select r.rolcanlogin, coalesce(p.kind, ''), coalesce(p.object_id, ''), coalesce(p.admin::int, 0) <> 0
-	from pg_roles r left join pgaadauth_list_principals(false) as p(role, kind, object_id, tenant_id, mfa, admin) on p.role = r.rolname
+const principalQuery = `
+	select r.rolcanlogin, coalesce(p.kind, ''), coalesce(p.object_id, ''), coalesce(p.admin::int, 0) <> 0
+	from pg_roles r
+	left join pgaadauth_list_principals(false) as p(role, kind, object_id, tenant_id, mfa, admin) on p.role = r.rolname
 	where r.rolname = $1`
 
 // ensureRole makes the role, if it is missing, and checks that it is the right principal's.
@@ -256,7 +261,8 @@ func (a *roleApply) ensureRole(ctx context.Context, tx pgx.Tx) (isNew bool, err 
 	if err := a.compare(p); err != nil {
 		return isNew, err
 	}
-	text := fmt.Sprintf("role %q, for the %s with object id %s", a.role.Name, kindNames[strings.ToLower(p.kind)], p.objectID)
+	text := fmt.Sprintf("role %q, for the %s with object id %s",
+		a.role.Name, kindNames[strings.ToLower(p.kind)], p.objectID)
 	if p.administrator {
 		text += ", a Microsoft Entra administrator"
 	}

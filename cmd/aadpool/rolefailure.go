@@ -32,26 +32,33 @@ func (a *roleApply) compare(p principal) error {
 		d.status = exitRole
 		return &workError{"role", fmt.Errorf(format, args...), &d}
 	}
-	again := []string{"-- if nothing is owned by it or granted to it any more:", "drop role " + quoted + ";", "# and run this again"}
+	again := []string{"-- if nothing is owned by it or granted to it any more:", "drop role " + quoted + ";",
+		"# and run this again"}
 	switch {
 	case p.objectID == "":
 		return fail(diagnosis{Cause: causePasswordRole,
-			Meaning: fmt.Sprintf("There is a role %q, and it is no Microsoft Entra principal's: it was made with a password, or to hold rights.", role.Name),
-			Fix:     append([]string{"-- to map it to the principal with this object id, keeping its rights:", a.securityLabel(), "-- or,"}, again...),
+			Meaning: fmt.Sprintf("There is a role %q, and it is no Microsoft Entra principal's: it was made with a password, "+
+				"or to hold rights.", role.Name),
+			Fix: append([]string{"-- to map it to the principal with this object id, keeping its rights:",
+				a.securityLabel(), "-- or,"}, again...),
 		}, "the role %q exists, and is mapped to no principal", role.Name)
 	case role.ObjectID != "" && !strings.EqualFold(role.ObjectID, p.objectID):
 		return fail(diagnosis{Cause: causeObjectID,
-			Meaning: fmt.Sprintf("The role %q is for the principal with object id %s, not %s: another one, or the same before it was made anew.", role.Name, p.objectID, role.ObjectID),
-			Fix:     append([]string{"-- to map it to the new one, keeping its rights:", a.securityLabel(), "-- or,"}, again...),
+			Meaning: fmt.Sprintf("The role %q is for the principal with object id %s, not %s: another one, or the same before "+
+				"it was made anew.", role.Name, p.objectID, role.ObjectID),
+			Fix: append([]string{"-- to map it to the new one, keeping its rights:", a.securityLabel(), "-- or,"},
+				again...),
 		}, "the role %q is for object id %s, not %s", role.Name, p.objectID, role.ObjectID)
 	case want != "" && !strings.EqualFold(want, p.kind):
 		return fail(diagnosis{Cause: causePrincipalKind,
 			Meaning: fmt.Sprintf("The role %q is for a %s.", role.Name, kindNames[strings.ToLower(p.kind)]),
-			Fix:     []string{"# leave --kind, --user, --group and --service out, or give the role another name, with --object-id"},
+			Fix: []string{"# leave --kind, --user, --group and --service out, or give the role another name, " +
+				"with --object-id"},
 		}, "the role %q is for a %s, not a %s", role.Name, kindNames[strings.ToLower(p.kind)], kindNames[want])
 	case !p.canLogIn:
-		return fail(diagnosis{Cause: causeNoLogin, Meaning: fmt.Sprintf("The role %q is mapped to the principal, but may not log in.", role.Name),
-			Fix: []string{asAdministrator, "alter role " + quoted + " login;"},
+		return fail(diagnosis{Cause: causeNoLogin,
+			Meaning: fmt.Sprintf("The role %q is mapped to the principal, but may not log in.", role.Name),
+			Fix:     []string{asAdministrator, "alter role " + quoted + " login;"},
 		}, "the role %q may not log in", role.Name)
 	}
 	return nil
@@ -67,7 +74,8 @@ func (a *roleApply) securityLabel() string {
 	if kind == "" {
 		kind = "service"
 	}
-	return fmt.Sprintf(`security label for "pgaadauth" on role %s is %s;`, identifier(a.role.Name), literal("aadauth,oid="+id+",type="+kind))
+	label := literal("aadauth,oid=" + id + ",type=" + kind)
+	return fmt.Sprintf(`security label for "pgaadauth" on role %s is %s;`, identifier(a.role.Name), label)
 }
 
 // diagnose says why the work failed. Azure documents neither the words nor the SQLSTATEs of its functions, so short
@@ -80,37 +88,57 @@ func (a *roleApply) diagnose(err error) *diagnosis {
 	if !ok {
 		return a.diagnoseBroken(err)
 	}
-	says := func(part string) bool { return strings.Contains(strings.ToLower(refused.Message), part) }
+	if d := a.diagnosePrincipal(refused.Message); d != nil {
+		return d
+	}
 	switch {
-	case says("not found in the tenant"):
-		return &diagnosis{Cause: causeNoPrincipal, status: exitRole,
-			Meaning: fmt.Sprintf("The server's tenant has no principal %s. A name must be exact, case too; one that has just been made may take minutes to be found.", a.principalName()),
-			Fix:     append([]string{"# its name and object id:"}, a.lookUp()...)}
-	case says("not unique"):
-		return &diagnosis{Cause: causeManyPrincipals, status: exitRole,
-			Meaning: fmt.Sprintf("Several principals of the tenant are called %q: the object id says which is meant.", a.role.Name),
-			Fix:     append(append([]string{"# their object ids:"}, a.lookUp()...), "# and then this again with --object-id ID and --kind KIND")}
-	case says("incorrect object type"):
-		return &diagnosis{Cause: causePrincipalKind, status: exitRole, Meaning: "The principal is of another kind: " + refused.Message + ".",
-			Fix: []string{"# --kind: user, group, or service-principal (which managed identities are, too)"}}
 	case refused.Code == "42883":
 		return &diagnosis{Cause: causeNoFunctions, status: exitDatabase,
-			Meaning: "The server has no functions for Microsoft Entra principals: Entra authentication is not enabled on it, or it is not Azure Database for PostgreSQL.",
-			Fix:     []string{"az postgres flexible-server update " + serverFlags(a.host(), "--name") + " --microsoft-entra-auth Enabled"}}
+			Meaning: "The server has no functions for Microsoft Entra principals: Entra authentication is not enabled on it, " +
+				"or it is not Azure Database for PostgreSQL.",
+			Fix: []string{"az postgres flexible-server update " + serverFlags(a.host(), "--name") +
+				" --microsoft-entra-auth Enabled"}}
 	case refused.Code == "55P03":
-		return &diagnosis{Cause: causeLocked, status: exitDatabase, Meaning: fmt.Sprintf("Others kept what was to be changed locked for %s.", lockWait),
-			Fix: []string{"select pid, usename, state, query from pg_stat_activity where state <> 'idle';", "# and run this again when they are done"}}
-	case refused.Code == "42501" || says("permission denied") || says("must be owner"):
+		return &diagnosis{Cause: causeLocked, status: exitDatabase,
+			Meaning: fmt.Sprintf("Others kept what was to be changed locked for %s.", lockWait),
+			Fix: []string{"select pid, usename, state, query from pg_stat_activity where state <> 'idle';",
+				"# and run this again when they are done"}}
+	case refused.Code == "42501":
 		return a.noRight(err, refused)
 	}
 	return &diagnosis{Cause: causeQuery, Meaning: "The server refused it: " + refused.Message + ".", status: exitDatabase}
 }
 
+// diagnosePrincipal is for what Azure says of the principal itself; nil for all else.
+func (a *roleApply) diagnosePrincipal(message string) *diagnosis {
+	says := func(part string) bool { return strings.Contains(strings.ToLower(message), part) }
+	switch {
+	case says("not found in the tenant"):
+		return &diagnosis{Cause: causeNoPrincipal, status: exitRole,
+			Meaning: fmt.Sprintf("The server's tenant has no principal %s. A name must be exact, case too; one that has just "+
+				"been made may take minutes to be found.", a.principalName()),
+			Fix: append([]string{"# its name and object id:"}, a.lookUp()...)}
+	case says("not unique"):
+		return &diagnosis{Cause: causeManyPrincipals, status: exitRole,
+			Meaning: fmt.Sprintf("Several principals of the tenant are called %q: the object id says which is meant.",
+				a.role.Name),
+			Fix: append(append([]string{"# their object ids:"}, a.lookUp()...),
+				"# and then this again with --object-id ID and --kind KIND")}
+	case says("incorrect object type"):
+		return &diagnosis{Cause: causePrincipalKind, status: exitRole,
+			Meaning: "The principal is of another kind: " + message + ".",
+			Fix:     []string{"# --kind: user, group, or service-principal (which managed identities are, too)"}}
+	}
+	return nil
+}
+
 func (a *roleApply) diagnoseBroken(err error) *diagnosis {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &diagnosis{Cause: causeQuery, Meaning: fmt.Sprintf("It was not done within %s.", a.role.Timeout), Fix: []string{"--timeout 5m"}, status: exitDatabase}
+		return &diagnosis{Cause: causeQuery, status: exitDatabase,
+			Meaning: fmt.Sprintf("It was not done within %s.", a.role.Timeout), Fix: []string{"--timeout 5m"}}
 	}
-	return &diagnosis{Cause: causeQuery, Meaning: "The connection broke.", Fix: []string{"# run this again"}, status: exitDatabase}
+	return &diagnosis{Cause: causeQuery, status: exitDatabase,
+		Meaning: "The connection broke.", Fix: []string{"# run this again"}}
 }
 
 // noRight is for a caller who may not do it: make roles, or give rights on what others own.
@@ -119,15 +147,20 @@ func (a *roleApply) noRight(err error, refused *pgconn.PgError) *diagnosis {
 	if failed, ok := errors.AsType[*workError](err); ok && failed.step != "role" {
 		return &diagnosis{Cause: causeRights, status: exitDatabase,
 			Meaning: fmt.Sprintf("%q may not give these rights: %s.", user, refused.Message),
-			Fix: []string{"-- as the owner of the database, who may:", "grant all on database " + identifier(a.role.Database) + " to " + identifier(user) + " with grant option;",
-				"-- as the owner of the schema:", "grant all on schema " + identifier(a.role.Schema) + " to " + identifier(user) + " with grant option;"}}
+			Fix: []string{"-- as the owner of the database, who may:",
+				"grant all on database " + identifier(a.role.Database) + " to " + identifier(user) + " with grant option;",
+				"-- as the owner of the schema:",
+				"grant all on schema " + identifier(a.role.Schema) + " to " + identifier(user) + " with grant option;"}}
 	}
 	return &diagnosis{Cause: causeNotAdministrator, status: exitDatabase,
-		Meaning: fmt.Sprintf("%q is no Microsoft Entra administrator of the server, who alone may make roles for principals.", user),
+		Meaning: fmt.Sprintf("%q is no Microsoft Entra administrator of the server, who alone may make roles for principals.",
+			user),
 		Fix: []string{"# log in as one, whose names are in:",
-			"az postgres flexible-server microsoft-entra-admin list " + serverFlags(a.host(), "--server-name") + ` --query "[].principalName" -o tsv`,
+			"az postgres flexible-server microsoft-entra-admin list " + serverFlags(a.host(), "--server-name") +
+				` --query "[].principalName" -o tsv`,
 			"# or make this one an administrator:",
-			"az postgres flexible-server microsoft-entra-admin create " + serverFlags(a.host(), "--server-name") + " --display-name " + shellQuote(user) + " --object-id " + a.ownObjectID()}}
+			"az postgres flexible-server microsoft-entra-admin create " + serverFlags(a.host(), "--server-name") +
+				" --display-name " + shellQuote(user) + " --object-id " + a.ownObjectID()}}
 }
 
 // ownObjectID is that of the principal that is logged in.

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
 
 // creatorsQuery finds who makes tables in the schema: this administrator, its owner (the database's, where that is
-// pg_database_owner), the owners of what is in it, and who may create there. A superuser's tables are nobody's to grant.
+// pg_database_owner), the owners of what is in it, and who may create there. A superuser's tables are nobody's to
+// grant.
 const creatorsQuery = `
 	with namespace as (select oid, nspowner, nspacl from pg_namespace where nspname = $1),
 	creator as (
@@ -43,9 +43,10 @@ func (g *granting) actForCreators(ctx context.Context) error {
 	return nil
 }
 
-// needsMembership tells whether the administrator has to become a member to act for a role. Up to PostgreSQL 15 a member
-// may also become it; from 16 on that is a right of its own.
-const needsMembership = `select case when current_setting('server_version_num')::int < 160000 then not pg_has_role($1, 'MEMBER')
+// needsMembership tells whether the administrator has to become a member to act for a role. Up to PostgreSQL 15 a
+// member may also become it; from 16 on that is a right of its own.
+const needsMembership = `select case
+	when current_setting('server_version_num')::int < 160000 then not pg_has_role($1, 'MEMBER')
 	else not (pg_has_role($1, 'USAGE') and pg_has_role($1, 'SET')) end`
 
 // actFor makes the administrator a member of a role until the transaction ends, where that is needed and may be.
@@ -67,10 +68,11 @@ func (g *granting) actFor(ctx context.Context, role string) error {
 	return ctx.Err()
 }
 
-// notOwnedQuery returns the statements that make the role the owner of all in the schema. A sequence of a column goes with
-// its table, and what belongs to an extension stays.
+// notOwnedQuery returns the statements that make the role the owner of all in the schema. A sequence of a column goes
+// with its table, and what belongs to an extension stays.
 const notOwnedQuery = `
-	select format('alter %s %I.%I owner to %I', case c.relkind when 'c' then 'type' else 'table' end, n.nspname, c.relname, $2::text)
+	select format('alter %s %I.%I owner to %I',
+		case c.relkind when 'c' then 'type' else 'table' end, n.nspname, c.relname, $2::text)
 	from pg_class c join pg_namespace n on n.oid = c.relnamespace
 	where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c') and c.relowner <> to_regrole($3)
 		and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
@@ -79,15 +81,17 @@ const notOwnedQuery = `
 	select format('alter routine %s owner to %I', p.oid::regprocedure, $2::text)
 	from pg_proc p join pg_namespace n on n.oid = p.pronamespace
 	where n.nspname = $1 and p.proowner <> to_regrole($3)
-		and not exists (select from pg_depend d where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
+		and not exists (select from pg_depend d
+			where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
 	union all
 	select format('alter type %I.%I owner to %I', n.nspname, t.typname, $2::text)
 	from pg_type t join pg_namespace n on n.oid = t.typnamespace
 	where n.nspname = $1 and t.typtype in ('d', 'e', 'r') and t.typowner <> to_regrole($3)
-		and not exists (select from pg_depend d where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype in ('e', 'i'))`
+		and not exists (select from pg_depend d
+			where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype in ('e', 'i'))`
 
-// ownership makes the role the owner of what is there, and gives to others on what it makes later what they have on what
-// is made there today.
+// ownership makes the role the owner of what is there, and gives to others on what it makes later what they have on
+// what is made there today.
 func (g *granting) ownership(ctx context.Context) ([]right, error) {
 	role := g.role.Name
 	rows, err := g.tx.Query(ctx, notOwnedQuery, g.role.Schema, role, identifier(role))
@@ -98,7 +102,8 @@ func (g *granting) ownership(ctx context.Context) ([]right, error) {
 	if err != nil {
 		return nil, err
 	}
-	objects := right{step: "objects", text: fmt.Sprintf("owner of all in schema %q", g.role.Schema), state: ownersState, sql: statements}
+	objects := right{step: "objects", text: fmt.Sprintf("owner of all in schema %q", g.role.Schema),
+		state: ownersState, sql: statements}
 	if len(statements) > 0 {
 		objects.text += fmt.Sprintf(" (%d are another's)", len(statements))
 	}
@@ -117,20 +122,22 @@ const ownersState = `select md5(concat(
 const rightsOfOthersQuery = `
 	select format('alter default privileges for role %I in schema %I grant %s on %s to %s', $2::text, $1::text,
 		string_agg(distinct acl.privilege_type, ', '),
-		case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' else 'types' end,
+		case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
+			else 'types' end,
 		case acl.grantee when 0 then 'public' else acl.grantee::regrole::text end)
 	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) acl
 	where n.nspname = $1 and acl.grantee <> to_regrole($3) group by d.defaclobjtype, acl.grantee order by 1`
 
 func (g *granting) rightsOfOthers(ctx context.Context) (right, error) {
-	r := right{step: "future", text: fmt.Sprintf("for others, on what %q makes, what they have on what is made in schema %q", g.role.Name, g.role.Schema), state: futureState}
+	r := right{step: "future", state: futureState, text: fmt.Sprintf(
+		"for others, on what %q makes, what they have on what is made in schema %q", g.role.Name, g.role.Schema)}
 	rows, err := g.tx.Query(ctx, rightsOfOthersQuery, g.role.Schema, g.role.Name, identifier(g.role.Name))
 	if err != nil {
 		return r, err
 	}
 	r.sql, err = pgx.CollectRows(rows, pgx.RowTo[string])
 	if len(r.sql) == 0 {
-		r.text = strings.Replace(r.text, "what they have on what is made", "nothing, as they have none on what is made", 1)
+		r.text = fmt.Sprintf("nothing for others, who have nothing on what is made in schema %q", g.role.Schema)
 	}
 	return r, err
 }

@@ -24,14 +24,15 @@ type right struct {
 
 // The states that rights change: what is granted to the role itself, and not by way of public.
 const (
-	databaseState = `select coalesce(string_agg(privilege_type, ',' order by 1), '') from pg_database, aclexplode(datacl)
+	databaseState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '') from pg_database, aclexplode(datacl)
 		where datname = current_database() and grantee = (select oid from pg_roles where rolname = $2) and $1::text <> ''`
-	schemaState = `select coalesce(string_agg(privilege_type, ',' order by 1), '') from pg_namespace, aclexplode(nspacl)
+	schemaState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '') from pg_namespace, aclexplode(nspacl)
 		where nspname = $1 and grantee = (select oid from pg_roles where rolname = $2)`
 	objectsState = `select md5(coalesce(string_agg(c.oid || privilege_type, ',' order by c.oid, privilege_type), ''))
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl)
 		where n.nspname = $1 and grantee = (select oid from pg_roles where rolname = $2)`
-	futureState = `select md5(coalesce(string_agg(d.oid || ' ' || coalesce(d.defaclacl::text, ''), ',' order by d.oid), ''))
+	futureState = `
+		select md5(coalesce(string_agg(d.oid || ' ' || coalesce(d.defaclacl::text, ''), ',' order by d.oid), ''))
 		from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace where n.nspname = $1 and $2::text <> ''`
 )
 
@@ -81,16 +82,19 @@ func (a *roleApply) grant(ctx context.Context, tx pgx.Tx) error {
 func (g *granting) ensureSchema(ctx context.Context) error {
 	start, schema := time.Now(), g.role.Schema
 	var exists bool
-	if err := g.tx.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&exists); err != nil {
+	err := g.tx.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&exists)
+	if err != nil {
 		return err
 	}
 	switch {
 	case exists:
 		return nil
 	case g.role.Grant != grantOwner:
-		return &workError{"schema", fmt.Errorf("database %q has no schema %q", g.role.Database, schema), &diagnosis{Cause: causeNoSchema,
-			Meaning: fmt.Sprintf("The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to own what is in it.", g.role.Database, schema),
-			Fix:     []string{"create schema " + identifier(schema) + ";"}, status: exitDatabase}}
+		missing := fmt.Errorf("database %q has no schema %q", g.role.Database, schema)
+		return &workError{"schema", missing, &diagnosis{Cause: causeNoSchema,
+			Meaning: fmt.Sprintf("The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the "+
+				"role that is to own what is in it.", g.role.Database, schema),
+			Fix: []string{"create schema " + identifier(schema) + ";"}, status: exitDatabase}}
 	}
 	if _, err := g.tx.Exec(ctx, "create schema "+identifier(schema)); err != nil {
 		return &workError{step: "schema", err: err}
@@ -108,7 +112,8 @@ func (g *granting) rights(ctx context.Context) ([]right, error) {
 	if g.role.Grant == grantOwner {
 		usage, text = "usage, create", fmt.Sprintf("usage of schema %q, and to create in it", g.role.Schema)
 	}
-	inSchema := right{step: "schema", text: text, state: schemaState, sql: []string{"grant " + usage + " on schema " + schema + " to " + role}}
+	inSchema := right{step: "schema", text: text, state: schemaState,
+		sql: []string{"grant " + usage + " on schema " + schema + " to " + role}}
 	if g.role.Grant == grantOwner {
 		owned, err := g.ownership(ctx)
 		return append([]right{connect, inSchema}, owned...), err
@@ -135,12 +140,15 @@ func (g *granting) objectKinds() []objectKind {
 }
 
 // notOfAnExtension leaves out what belongs to an extension, such as the views of pg_stat_statements: nobody's to grant.
-const notOfAnExtension = `not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`
+const notOfAnExtension = `not exists (select from pg_depend d
+	where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`
 
 // names are the objects of the kinds in the schema, quoted.
 func (g *granting) names(ctx context.Context, relkinds string) ([]string, error) {
-	rows, err := g.tx.Query(ctx, `select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace
-		where n.nspname = $1 and c.relkind::text = any (string_to_array($2, null)) and `+notOfAnExtension+` order by 1`, g.role.Schema, relkinds)
+	rows, err := g.tx.Query(ctx, `select format('%I.%I', n.nspname, c.relname)
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = $1 and c.relkind::text = any (string_to_array($2, null)) and `+notOfAnExtension+`
+		order by 1`, g.role.Schema, relkinds)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +157,8 @@ func (g *granting) names(ctx context.Context, relkinds string) ([]string, error)
 
 // onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it.
 func (g *granting) onObjects(kind objectKind, names []string) right {
-	r := right{step: kind.name, text: fmt.Sprintf("%s on the %d %s in schema %q", kind.privileges, len(names), kind.name, g.role.Schema), state: objectsState}
+	r := right{step: kind.name, state: objectsState, text: fmt.Sprintf(
+		"%s on the %d %s in schema %q", kind.privileges, len(names), kind.name, g.role.Schema)}
 	objects := strings.TrimSuffix(kind.name, "s") + " "
 	for some := range slices.Chunk(names, 500) {
 		r.sql = append(r.sql, "grant "+kind.privileges+" on "+objects+strings.Join(some, ", ")+" to "+identifier(g.role.Name))
@@ -165,7 +174,8 @@ func (g *granting) onFuture(kind objectKind) right {
 		statement := fmt.Sprintf("alter default privileges for role %s in schema %s grant %s on %s to %s",
 			identifier(creator), identifier(g.role.Schema), kind.privileges, kind.name, identifier(g.role.Name))
 		if slices.Contains(g.refused, creator) {
-			r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; as that role: %s;", creator, statement))
+			r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; "+
+				"as that role: %s;", creator, statement))
 			continue
 		}
 		by = append(by, fmt.Sprintf("%q", creator))
@@ -200,18 +210,19 @@ func (g *granting) state(ctx context.Context, r right) (state string, err error)
 	return state, err
 }
 
-// lackingQuery finds what the role cannot use after all: PostgreSQL only warns where it grants less than it was told to.
+// lackingQuery finds what the role cannot use after all: PostgreSQL only warns where it grants less than it was told.
 const lackingQuery = `select format('%I.%I', n.nspname, c.relname), c.relowner::regrole::text
 	from pg_class c join pg_namespace n on n.oid = c.relnamespace, unnest(string_to_array($3, ', ')) privilege
 	where n.nspname = $1 and c.relkind::text = any (string_to_array($4, null)) and ` + notOfAnExtension + `
-	and case when $4 = 'S' then not has_sequence_privilege($2::name, c.oid, privilege) else not has_table_privilege($2::name, c.oid, privilege) end
+	and not case when $4 = 'S' then has_sequence_privilege($2::name, c.oid, privilege)
+		else has_table_privilege($2::name, c.oid, privilege) end
 	order by 1 limit 1`
 
 // verify looks at what has come of it.
 func (g *granting) verify(ctx context.Context) error {
 	var connect, usage bool
-	err := g.tx.QueryRow(ctx, "select has_database_privilege($1, current_database(), 'CONNECT'), has_schema_privilege($1, $2, 'USAGE')",
-		g.role.Name, g.role.Schema).Scan(&connect, &usage)
+	err := g.tx.QueryRow(ctx, `select has_database_privilege($1, current_database(), 'CONNECT'),
+		has_schema_privilege($1, $2, 'USAGE')`, g.role.Name, g.role.Schema).Scan(&connect, &usage)
 	if err != nil {
 		return err
 	}
@@ -224,17 +235,21 @@ func (g *granting) verify(ctx context.Context) error {
 	}
 	for _, kind := range g.objectKinds() {
 		var object, owner string
-		err := g.tx.QueryRow(ctx, lackingQuery, g.role.Schema, g.role.Name, kind.privileges, kind.relkinds).Scan(&object, &owner)
+		row := g.tx.QueryRow(ctx, lackingQuery, g.role.Schema, g.role.Name, kind.privileges, kind.relkinds)
+		err := row.Scan(&object, &owner)
 		if err == pgx.ErrNoRows {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		return &workError{kind.name, fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner, kind.privileges),
+		lacking := fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it",
+			object, owner, kind.privileges)
+		return &workError{kind.name, lacking,
 			&diagnosis{Cause: causeRights, status: exitDatabase,
 				Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
-				Fix: []string{"-- as " + owner + ", or as somebody who may grant it:", "grant " + owner + " to " + identifier(g.admin.Config().User) + ";",
+				Fix: []string{"-- as " + owner + ", or as somebody who may grant it:",
+					"grant " + owner + " to " + identifier(g.admin.Config().User) + ";",
 					"# and run this again"}}}
 	}
 	return nil
