@@ -269,6 +269,37 @@ func TestApplyFailures(t *testing.T) {
 	})
 }
 
+func TestRoleArgumentsThatDoNotGoTogether(t *testing.T) {
+	clearEnvironment(t)
+	dsn := "postgres://admin@orders.postgres.database.azure.com/orders"
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"--dry-run without --apply", []string{"x", "--dry-run"}, "a DSN, --dry-run and --json need --apply"},
+		{"--json without --apply", []string{"x", "--json"}, "need --apply"},
+		{"a DSN without --apply", []string{"x", dsn}, "need --apply"},
+		{"owner without --apply", []string{"x", "--grant=owner", "--database=d"}, "--grant owner needs --apply"},
+		{"two kinds", []string{"x", "--kind=user", "--group"}, "give one of them"},
+		{"two kinds in short", []string{"x", "--user", "--group"}, "can't be used together"},
+		{"an object id without a kind", []string{"x", dsn, "--apply", "--object-id=" + someID}, "--object-id needs --kind"},
+		{"rights without a database", []string{"x", dsn, "--apply", "--grant=read"}, "--grant needs --database"},
+		{"a database without rights", []string{"x", dsn, "--apply", "--database=d"}, "--database needs --grant"},
+		{"no time", []string{"x", dsn, "--apply", "--timeout=0s"}, "--timeout must be more than 0"},
+		{"a scope that is none", []string{"x", dsn, "--apply", "--scope=x"}, "scope"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := runCommand(t, outside{}, append([]string{"role"}, row.args...)...)
+			assert.Equal(t, exitUsage, got.status, got.stdout+got.stderr)
+			assert.Contains(t, got.stderr, row.want)
+			assert.Empty(t, got.stdout)
+		})
+	}
+	got := runCommand(t, outside{}, "role", "x", strings.Replace(dsn, "/orders", "/orders?sslmode=disable", 1), "--apply")
+	assert.Equal(t, exitPlaintext, got.status)
+}
+
 func TestApplyAsSomebodyElse(t *testing.T) {
 	x := newTenant(t, "other", "")
 	x.Register(aadpooltest.Principal{Name: "other-api"})

@@ -24,9 +24,11 @@ type right struct {
 
 // The states that rights change: what is granted to the role itself, and not by way of public.
 const (
-	databaseState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '') from pg_database, aclexplode(datacl)
+	databaseState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '')
+		from pg_database, aclexplode(datacl)
 		where datname = current_database() and grantee = (select oid from pg_roles where rolname = $2) and $1::text <> ''`
-	schemaState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '') from pg_namespace, aclexplode(nspacl)
+	schemaState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '')
+		from pg_namespace, aclexplode(nspacl)
 		where nspname = $1 and grantee = (select oid from pg_roles where rolname = $2)`
 	objectsState = `select md5(coalesce(string_agg(c.oid || privilege_type, ',' order by c.oid, privilege_type), ''))
 		from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl)
