@@ -1,6 +1,8 @@
 package dsn
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -68,4 +70,36 @@ func FuzzSuggest(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEmptyDSN: the environment alone can name the server, as pgx has it.
+func TestEmptyDSN(t *testing.T) {
+	const host = "server.postgres.database.azure.com"
+	services := filepath.Join(t.TempDir(), "services")
+	require.NoError(t, os.WriteFile(services, []byte("[orders]\nhost="+host+"\n"), 0o600))
+	for _, row := range []struct {
+		name string
+		env  map[string]string
+		says string // empty: it is taken
+	}{
+		{"nothing names a server", nil, "the DSN is empty and neither PGHOST nor PGSERVICE is set"},
+		{"PGHOST", map[string]string{"PGHOST": host}, ""},
+		{"PGSERVICE", map[string]string{"PGSERVICE": "orders", "PGSERVICEFILE": services}, ""},
+		{"a service that is missing", map[string]string{"PGSERVICE": "billing", "PGSERVICEFILE": services}, "failed to read service"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Setenv("PGHOST", "")
+			t.Setenv("PGSERVICE", "")
+			for name, value := range row.env {
+				t.Setenv(name, value)
+			}
+			config, err := Parse(" ")
+			if row.says != "" {
+				require.ErrorContains(t, err, row.says)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, host, config.ConnConfig.Host)
+		})
+	}
 }
