@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
-	"github.com/aadpool/aadpool/internal/token"
 )
 
 // An upstream is a session on the server that has just been logged in.
@@ -27,7 +26,6 @@ type upstream struct {
 	parameters map[string]string
 	notices    []*pgproto3.NoticeResponse
 	txStatus   byte
-	secret     string // the token, which the server may repeat; empty once the session is up
 }
 
 // logIn opens a session on the server for a client that has said startup.
@@ -100,10 +98,6 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 		u.version, u.notices = asked, nil // of the host that is tried now
 		return pgproto3.NewFrontend(&versionReader{Reader: r, version: &u.version}, w)
 	}
-	config.AfterNetConnect = func(_ context.Context, own *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		u.secret = own.Password // the Hook's own AfterNetConnect calls this
-		return conn, nil
-	}
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		u.notices = append(u.notices, pgwire.NoticeResponse(n))
 	}
@@ -112,19 +106,7 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 // take makes the session of a connection that is up.
 func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
 	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
-	u.parameters = make(map[string]string, len(h.ParameterStatuses))
-	for name, value := range h.ParameterStatuses {
-		u.parameters[scrub(name, u.secret)] = scrub(value, u.secret)
-	}
-	for _, n := range u.notices {
-		for _, text := range []*string{
-			&n.Message, &n.Detail, &n.Hint, &n.Where, &n.File, &n.Routine, &n.SchemaName, &n.TableName, &n.ColumnName,
-			&n.DataTypeName, &n.ConstraintName, &n.Code, &n.Severity, &n.SeverityUnlocalized,
-		} {
-			*text = scrub(*text, u.secret)
-		}
-	}
-	u.secret = ""
+	u.parameters = h.ParameterStatuses
 	addr := h.Conn.RemoteAddr()
 	u.server = pgwire.Server{
 		Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig,
@@ -135,15 +117,8 @@ func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
 	}
 }
 
-// scrub takes the secret out of what a server says before the session begins.
-func scrub(text, secret string) string {
-	if secret == "" { // it was not asked for
-		return token.Redact(text)
-	}
-	return token.Scrub(text, secret)
-}
-
-// welcome is what a client is told that is in: all of it the server's own.
+// welcome is what a client is told that is in: all of it the server's own, out of which the Hook has taken the token that
+// a server may repeat.
 func (u *upstream) welcome(startup *pgproto3.StartupMessage) []pgproto3.BackendMessage {
 	var messages []pgproto3.BackendMessage
 	if answer := pgwire.NegotiateVersion(startup, u.version); answer != nil {
