@@ -117,8 +117,8 @@ func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
 	}
 }
 
-// welcome is what a client is told that is in: all of it the server's own, out of which the Hook has taken the token that
-// a server may repeat.
+// welcome is what a client is told that is in: all of it the server's own, out of which the Hook has taken the token
+// that a server may repeat.
 func (u *upstream) welcome(startup *pgproto3.StartupMessage) []pgproto3.BackendMessage {
 	var messages []pgproto3.BackendMessage
 	if answer := pgwire.NegotiateVersion(startup, u.version); answer != nil {
