@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
@@ -56,6 +58,13 @@ func (c *serve) Run(ctx context.Context, all *commands, connect connect, log *sl
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
+	}
+	if hook, ok := aadpool.HookOf(pool); ok { // a login after a quiet night waits for no token of the database's
+		ctx, cancel := context.WithCancel(ctx)
+		var fresh sync.WaitGroup
+		fresh.Go(func() { _ = hook.KeepFresh(ctx) })
+		defer fresh.Wait()
+		defer cancel()
 	}
 	log.Info("serving", slog.String("address", listener.Addr().String()), slog.String("issuer", config.OAuth.Issuer()))
 	return replica.Serve(ctx, listener, certificate)

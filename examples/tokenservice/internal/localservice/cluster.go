@@ -124,10 +124,7 @@ func (c *Cluster) OpenPool(ctx context.Context, configure func(*pgxpool.Config))
 	if configure != nil {
 		configure(config)
 	}
-	if err := hook.Configure(ctx, config); err != nil {
-		return nil, nil, err
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	pool, err := hook.NewPoolWithConfig(ctx, config)
 	return pool, hook, err
 }
 
