@@ -35,7 +35,8 @@ var parts = []part{
 		name:  "failover",
 		title: "Failover",
 		intro: "A primary with a synchronous standby, and a DSN with both and `target_session_attrs=read-write`. Sixteen goroutines write through a pool of aadpool's, " +
-			"and sixteen through plain pgxpool at the same time, each write with a deadline of 2 s. PostgreSQL checks the token as the role's password.",
+			"and sixteen through plain pgxpool at the same time, each write with a deadline of 2 s. PostgreSQL checks the token as the role's password. " +
+			"Where the old primary hangs and is replaced, both pools are back after 16 s: pgx gives a connection that does not answer 15 s to be closed in, and a full pool waits for that.",
 		run: runFailover,
 	},
 	{
