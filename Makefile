@@ -1,4 +1,4 @@
-# make demo   a pool under load through several token rotations, on a local PostgreSQL
+# make demo   a pool under load through several token rotations and an outage of Entra, on a local PostgreSQL
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults

@@ -22,6 +22,7 @@ type demo struct {
 	proof    proof
 	load     load
 	display  *liveline.Display
+	outage   *outage // nil: there is none
 
 	firstWaits int64 // connects that waited for the first token
 }
@@ -57,15 +58,26 @@ func newDemo(ctx context.Context, s settings, services *localazure.Services, dis
 	if d.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return nil, fmt.Errorf("making the pool: %w", err)
 	}
-	d.load = load{pool: d.pool, table: table}
+	d.load = load{pool: d.pool, table: table, excuses: func(error, time.Time) bool { return false }}
+	if s.outage {
+		d.outage = &outage{demo: d}
+		d.load.excuses = d.outage.excuses
+	}
 	return d, nil
 }
 
-// run puts the load on the pool until the time is over or ctx ends, and closes the pool.
+// run puts the load on the pool until the time is over, and the outage after it, or ctx ends. It closes the pool.
 func (d *demo) run(ctx context.Context) summary {
 	start := time.Now()
-	loading, cancel := context.WithTimeout(ctx, d.settings.duration)
+	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
+	go func() {
+		defer cancel()
+		if wait(loading, d.settings.duration) && d.outage != nil {
+			d.outage.tell = d.tellOutage(start)
+			d.outage.run(loading)
+		}
+	}()
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
@@ -86,8 +98,9 @@ func (d *demo) run(ctx context.Context) summary {
 // summarize collects what everyone has counted.
 func (d *demo) summarize(elapsed time.Duration) summary {
 	stats := d.hook.Stats()
-	return summary{
+	s := summary{
 		elapsed:          elapsed,
+		steady:           min(elapsed, d.settings.duration),
 		tokenLife:        d.settings.tokenLife,
 		tally:            d.load.end(),
 		logins:           countLogins(d.services.Server.Logins()),
@@ -98,4 +111,11 @@ func (d *demo) summarize(elapsed time.Duration) summary {
 		retired:          stats.RetiredConns,
 		closedAtLifetime: d.pool.Stat().MaxLifetimeDestroyCount(),
 	}
+	if o := d.outage; o != nil {
+		s.outage = &outageResult{times: o.snapshot(), probeErr: o.probeErr, probeTook: o.probeTook, answered: o.answered.Load(), sessionErr: o.sessionErr}
+		if !s.outage.times.down.IsZero() {
+			s.waited = o.waited
+		}
+	}
+	return s
 }

@@ -38,18 +38,25 @@ var fromWork = fmt.Sprintf(" from pg_sleep(%g)", queryWork.Seconds())
 type load struct {
 	pool  *pgxpool.Pool
 	table string
+	// excuses reports whether a query that began at start may have failed with err.
+	excuses func(err error, start time.Time) bool
 
 	mu         sync.Mutex // guards what follows
 	latencies  latency.Recorder
 	failed     int64
 	firstError error
-	written    []int64 // the rows whose transaction was committed
+	refused    int64         // failed, with an excuse
+	slowest    time.Duration // of those
+	succeeded  time.Time     // when a query last did
+	written    []int64       // the rows whose transaction was committed
 }
 
 // tally is what a load has done so far.
 type tally struct {
 	queries, failed, writes int64
 	firstError              error
+	refused                 int64
+	slowestRefusal          time.Duration
 	p50, p99, max           time.Duration
 }
 
@@ -74,7 +81,7 @@ func (l *load) work(ctx, queries context.Context, worker int64) {
 		write := n%writeEvery == 0
 		start := time.Now()
 		err := l.query(queries, write, row, last)
-		l.record(err, time.Since(start), write, row)
+		l.record(err, start, write, row)
 		if write && err == nil {
 			last = row
 		}
@@ -102,10 +109,20 @@ func (l *load) query(ctx context.Context, write bool, row, last int64) error {
 	return nil
 }
 
-func (l *load) record(err error, took time.Duration, write bool, row int64) {
+func (l *load) record(err error, start time.Time, write bool, row int64) {
+	took := time.Since(start)
+	excused := err != nil && l.excuses(err, start)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if excused {
+		l.refused++
+		l.slowest = max(l.slowest, took)
+		return
+	}
 	l.latencies.Add(took)
+	if err == nil {
+		l.succeeded = time.Now()
+	}
 	switch {
 	case err != nil:
 		l.failed++
@@ -115,6 +132,13 @@ func (l *load) record(err error, took time.Duration, write bool, row int64) {
 	case write:
 		l.written = append(l.written, row)
 	}
+}
+
+// lastSuccess is when a query last succeeded.
+func (l *load) lastSuccess() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.succeeded
 }
 
 // endSecond returns the tally so far, with the latencies of the time since the call before.
@@ -138,9 +162,10 @@ func (l *load) tally(latencies *latency.Histogram) tally {
 		failed:     l.failed,
 		writes:     int64(len(l.written)),
 		firstError: l.firstError,
-		p50:        latencies.Percentile(50),
-		p99:        latencies.Percentile(99),
-		max:        latencies.Max(),
+		refused:    l.refused, slowestRefusal: l.slowest,
+		p50: latencies.Percentile(50),
+		p99: latencies.Percentile(99),
+		max: latencies.Max(),
 	}
 }
 

@@ -1,10 +1,12 @@
 // The demo shows a pool whose connections log in with Entra access tokens go through several token rotations under
-// steady load, and proves that nobody noticed: see [summary.failures] for what would make it fail.
+// steady load, and proves that nobody noticed. Then Entra goes down: within the token's life nobody notices that either;
+// past its end new connections fail at once, and all is well soon after Entra is back. See [summary.failures] for what
+// would make the demo fail.
 //
 // Everything runs on this machine: a PostgreSQL of its own, behind the stand-ins of aadpooltest for Azure Database for
 // PostgreSQL and for Entra ID. The credential is azidentity's, and the pool is pgxpool's, as in a service.
 //
-//	go run ./examples/demo [-duration 90s] [-workers 16] [-token-life 25s]
+//	go run ./examples/demo [-duration 54s] [-outage=false] [-workers 16] [-token-life 15s]
 //
 // The exit status is 0 if all went well, 1 if not, and 2 if an argument is wrong. Ctrl-C ends it early.
 package main

@@ -24,7 +24,8 @@ var errHelp = flag.ErrHelp
 
 // settings are what the arguments say.
 type settings struct {
-	duration  time.Duration
+	duration  time.Duration // before the outage
+	outage    bool
 	workers   int // and connections in the pool
 	tokenLife time.Duration
 }
@@ -35,9 +36,10 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // an error is reported once, by the caller
 	flags.Usage = func() {}
-	flags.DurationVar(&s.duration, "duration", 90*time.Second, "how long the load lasts")
+	flags.DurationVar(&s.duration, "duration", 54*time.Second, "how long the load lasts before the outage")
+	flags.BoolVar(&s.outage, "outage", true, "take Entra down after it, until the token has ended, and back up")
 	flags.IntVar(&s.workers, "workers", 16, "how many goroutines make the load, and how many connections the pool may have")
-	flags.DurationVar(&s.tokenLife, "token-life", 0, "how long an access token lives, in whole seconds (default: drawn from 20s to 30s)")
+	flags.DurationVar(&s.tokenLife, "token-life", 0, "how long an access token lives, in whole seconds (default: drawn from 12s to 18s)")
 	if err := flags.Parse(args); err != nil {
 		if err == errHelp {
 			flags.SetOutput(usage)
@@ -48,7 +50,7 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 		return s, fmt.Errorf("%w; try -h", err)
 	}
 	if s.tokenLife == 0 {
-		s.tokenLife = time.Duration(20+rand.IntN(11)) * time.Second
+		s.tokenLife = time.Duration(12+rand.IntN(7)) * time.Second
 	}
 	switch {
 	case flags.NArg() > 0:
@@ -68,9 +70,13 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 func (s settings) fetchLatency() time.Duration { return min(maxFetchLatency, s.tokenLife/40) }
 
 func (s settings) header() string {
+	then := ""
+	if s.outage {
+		then = ", and then through an outage of Entra"
+	}
 	return fmt.Sprintf(`aadpool: a pool that logs in with access tokens, under load while they rotate.
-%d workers for %s, with queries that take the server %s each.
+%d workers for %s%s, with queries that take the server %s each.
 A token lives %s and takes %s to fetch. Ctrl-C ends it.
 
-%s`, s.workers, s.duration, queryWork, s.tokenLife, s.fetchLatency(), columns)
+%s`, s.workers, s.duration, then, queryWork, s.tokenLife, s.fetchLatency(), columns)
 }

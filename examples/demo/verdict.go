@@ -14,6 +14,7 @@ import (
 // summary is what the whole run came to.
 type summary struct {
 	elapsed     time.Duration
+	steady      time.Duration // of it, before the outage
 	interrupted bool
 	tokenLife   time.Duration
 
@@ -30,6 +31,17 @@ type summary struct {
 
 	retired          int64 // connections closed by aadpool, because their token was about to end
 	closedAtLifetime int64 // connections closed by pgxpool, at their MaxConnLifetime
+
+	outage *outageResult // nil: there was to be none
+}
+
+// outageResult is what came of the outage.
+type outageResult struct {
+	times      outageTimes
+	probeErr   error
+	probeTook  time.Duration
+	answered   int64
+	sessionErr error
 }
 
 // logins is what the server saw.
@@ -78,7 +90,7 @@ func mostWithin(d time.Duration, times []time.Time) int {
 }
 
 // rotationsDue is how many rotations there must have been at least: a token is replaced before it ends.
-func (s summary) rotationsDue() int { return int(s.elapsed / s.tokenLife) }
+func (s summary) rotationsDue() int { return int(s.steady / s.tokenLife) }
 
 // failures says what went wrong, a line each. There is none if all went well.
 func (s summary) failures() []string {
@@ -97,8 +109,26 @@ func (s summary) failures() []string {
 	because(s.queries > 0 && s.statements == 0, "no statement was checked against its connection's token")
 	because(s.logins.refused > 0, "the server refused %d logins", s.logins.refused)
 	because(s.logins.rotations < s.rotationsDue(), "%d token rotations were seen, and there must be %d at least in %s of tokens that live %s",
-		s.logins.rotations, s.rotationsDue(), s.elapsed.Round(time.Second), s.tokenLife)
+		s.logins.rotations, s.rotationsDue(), s.steady.Round(time.Second), s.tokenLife)
+	if s.outage != nil && !s.interrupted {
+		s.outageFailures(because)
+	}
 	return reasons
+}
+
+// outageFailures says what went wrong while Entra was down.
+func (s summary) outageFailures(because func(wrong bool, format string, args ...any)) {
+	o := s.outage
+	because(o.sessionErr != nil, "the session that was open did not outlive the token: %s", textOf(o.sessionErr))
+	if o.times.back.IsZero() {
+		because(true, "Entra was not taken down and back up")
+		return
+	}
+	because(o.answered == 0, "the session that was open answered nothing after the token's end")
+	because(s.refused == 0, "no query failed after the token's end: the outage had no effect")
+	because(s.slowestRefusal > queryTimeout+grace, "a query without a token failed after %s", s.slowestRefusal)
+	because(o.probeErr == nil, "no new connection failed within %s with the time of the next try", atOnce)
+	because(o.times.served.IsZero(), "queries did not succeed again within %s of Entra", backWithin)
 }
 
 // table is the summary for people.
@@ -127,6 +157,15 @@ func (s summary) table() string {
 	row("connections retired before their token's end", "%d", s.retired)
 	row("connections closed at MaxConnLifetime", "%d", s.closedAtLifetime)
 	row("most reconnects within one second", "%d", s.logins.most)
+	if o := s.outage; o != nil && !o.times.back.IsZero() {
+		row("Entra was down", "%s, %s of it with a valid token", seconds(o.times.back.Sub(o.times.down)), seconds(o.times.ended.Sub(o.times.down)))
+		row("queries that failed for want of a token", "%d", s.refused)
+		row("a new connection failed within a pause after", "%s", o.probeTook.Round(time.Microsecond))
+		row("queries of an open session after the token's end", "%d", o.answered)
+		if !o.times.served.IsZero() {
+			row("queries succeeded again, after Entra", "%s", seconds(o.times.served.Sub(o.times.back)))
+		}
+	}
 	_ = table.Flush() // a strings.Builder takes everything
 	return "\n" + text.String()
 }
@@ -134,8 +173,12 @@ func (s summary) table() string {
 // verdict is the last word on the run.
 func verdict(s summary, failures []string, display *liveline.Display) string {
 	if len(failures) == 0 {
-		return display.Paint(liveline.Green, fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token",
-			s.queries, s.logins.rotations))
+		text := fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token", s.queries, s.logins.rotations)
+		if o := s.outage; o != nil && !o.times.served.IsZero() {
+			text += fmt.Sprintf("\n  Entra was down for %s: unnoticed for %s, and over %s after it was back", seconds(o.times.back.Sub(o.times.down)),
+				seconds(o.times.ended.Sub(o.times.down)), seconds(o.times.served.Sub(o.times.back)))
+		}
+		return display.Paint(liveline.Green, text)
 	}
 	return display.Paint(liveline.Red, "FAIL:\n  "+strings.Join(failures, "\n  "))
 }

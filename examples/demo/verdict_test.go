@@ -12,13 +12,19 @@ import (
 
 // flawless is the summary of a default run in which nothing went wrong.
 func flawless() summary {
+	down := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return summary{
-		elapsed:    90 * time.Second,
+		elapsed:    120 * time.Second,
+		steady:     90 * time.Second,
 		tokenLife:  30 * time.Second,
-		tally:      tally{queries: 1000, writes: 200},
+		tally:      tally{queries: 1000, writes: 200, refused: 50, slowestRefusal: 9 * time.Second},
 		found:      200,
 		logins:     logins{accepted: 64, rotations: 3, most: 8},
 		statements: 1400,
+		outage: &outageResult{
+			times:    outageTimes{down: down, ended: down.Add(10 * time.Second), back: down.Add(17 * time.Second), served: down.Add(19 * time.Second)},
+			probeErr: errors.New("no access token (next try in 1s)"), probeTook: time.Microsecond, answered: 100,
+		},
 	}
 }
 
@@ -41,9 +47,20 @@ func TestFailures(t *testing.T) {
 		{"a login was refused", func(s *summary) { s.logins.refused = 3 }, []string{"the server refused 3 logins"}},
 		{"too few rotations", func(s *summary) { s.logins.rotations = 2 },
 			[]string{"2 token rotations were seen, and there must be 3 at least in 1m30s of tokens that live 30s"}},
-		{"a short run needs no rotation", func(s *summary) { s.elapsed, s.logins.rotations, s.interrupted = 29*time.Second, 0, true }, nil},
+		{"a short run needs no rotation", func(s *summary) {
+			s.elapsed, s.steady, s.logins.rotations, s.interrupted = 29*time.Second, 29*time.Second, 0, true
+		}, nil},
 		{"nothing was checked", func(s *summary) { s.statements = 0 }, []string{"no statement was checked against its connection's token"}},
-		{"nothing was done", func(s *summary) { s.tally, s.found, s.statements = tally{}, 0, 0 }, []string{"no query was made"}},
+		{"nothing was done", func(s *summary) { s.tally, s.found, s.statements = tally{refused: 50}, 0, 0 }, []string{"no query was made"}},
+		{"no outage was wanted", func(s *summary) { s.outage = nil }, nil},
+		{"Entra did not go down", func(s *summary) { s.outage.times = outageTimes{} }, []string{"Entra was not taken down and back up"}},
+		{"interrupted before the outage", func(s *summary) { s.outage.times, s.interrupted = outageTimes{}, true }, nil},
+		{"the outage had no effect", func(s *summary) { s.refused = 0 }, []string{"no query failed after the token's end: the outage had no effect"}},
+		{"the open session ended", func(s *summary) { s.outage.sessionErr = errors.New("EOF") }, []string{"the session that was open did not outlive the token: EOF"}},
+		{"the open session did nothing", func(s *summary) { s.outage.answered = 0 }, []string{"the session that was open answered nothing after the token's end"}},
+		{"no connect failed at once", func(s *summary) { s.outage.probeErr = nil }, []string{"no new connection failed within 250ms with the time of the next try"}},
+		{"a query hung", func(s *summary) { s.slowestRefusal = time.Minute }, []string{"a query without a token failed after 1m0s"}},
+		{"not back", func(s *summary) { s.outage.times.served = time.Time{} }, []string{"queries did not succeed again within 12s of Entra"}},
 		{"two things at once", func(s *summary) { s.waited, s.late = 1, 1 },
 			[]string{"1 connects waited for a token after the first", "1 of 1400 statements started on a connection whose token had ended"}},
 	} {
