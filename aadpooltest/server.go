@@ -253,7 +253,7 @@ func (s *Server) SetMissingRoles(names ...string) {
 	s.missing = slices.Clone(names)
 }
 
-// SetMaxPassword makes the server refuse passwords of more than n bytes, as a PgBouncer up to 1.25 does from 2,048
+// SetMaxPassword makes the server refuse passwords of more than n bytes, as a PgBouncer before 1.26 does from 2,048
 // bytes on: https://github.com/pgbouncer/pgbouncer/issues/874. Default: 0, which is no limit.
 func (s *Server) SetMaxPassword(n int) {
 	s.mu.Lock()

@@ -103,7 +103,7 @@ func TestSameTokenAgain(t *testing.T) {
 	assert.EqualValues(t, 1, stats.Waits)
 }
 
-// TestTokenTooLongForAPgBouncer: PgBouncer up to 1.25 takes passwords of up to 2,047 bytes, and says this of longer ones.
+// TestTokenTooLongForAPgBouncer: a PgBouncer before 1.26 takes passwords of up to 2,047 bytes, and says this of longer ones.
 func TestTokenTooLongForAPgBouncer(t *testing.T) {
 	a := azuretest.New(t)
 	a.Server.SetFault(aadpooltest.RefuseLogins("08P01", "client sent partial pkt in startup phase"))
