@@ -97,8 +97,8 @@ func TestLoginIsLetIn(t *testing.T) {
 		{name: "a token of 16 kB", role: "orders-api", method: CleartextPassword, token: []TokenOption{WithSize(16 << 10)}},
 		{name: "a token of 16 kB by OAUTHBEARER", role: "orders-api", method: OAuthBearer, change: offerOAuth,
 			token: []TokenOption{WithSize(16 << 10)}},
-		{name: "a token with seconds left", role: "orders-api", method: CleartextPassword,
-			token: []TokenOption{WithIssuedAt(time.Now().Add(-time.Hour)), WithLife(time.Hour + 10*time.Second)}},
+		{name: "a token with a minute left", role: "orders-api", method: CleartextPassword,
+			token: []TokenOption{WithIssuedAt(time.Now().Add(-time.Hour)), WithLife(time.Hour + time.Minute)}},
 		{name: "a role that needs quoting everywhere", role: `Jane "J" O'Neil#EXT#@contoso.com/ä b\c%20`,
 			method: CleartextPassword},
 	} {
