@@ -22,6 +22,7 @@ type way struct {
 	environment []string
 	process     int // what is between
 	rates       []float64
+	cpu         []float64 // of the process, µs per transaction
 }
 
 const (
@@ -124,16 +125,18 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int,
 // takeTurns runs pgbench the ways one after the other, a number of rounds, beginning with another one each time.
 func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transactions int, args ...string) error {
 	for _, w := range ways {
-		w.rates = nil
+		w.rates, w.cpu = nil, nil
 	}
 	for i := range r.rounds {
 		for j := range ways {
 			w := ways[(i+j)%len(ways)]
+			before := processorTime(w.process)
 			rate, err := r.rate(ctx, w, clients, transactions, args...)
 			if err != nil {
 				return err
 			}
 			w.rates = append(w.rates, rate)
+			w.cpu = append(w.cpu, (processorTime(w.process)-before)*1e6/float64(transactions/r.share))
 		}
 	}
 	return nil
@@ -144,7 +147,7 @@ func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) err
 		title: "aadpool proxy",
 		text: fmt.Sprintf("`pgbench -S -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to the direct connection's, round by round: "+
 			"the median and the middle half. pgbench, what is between and the server share the machine's processors.", run.rounds),
-		table: [][]string{{"clients", "", "per second", "to PgBouncer", "to direct"}},
+		table: [][]string{{"clients", "", "per second", "to PgBouncer", "to direct", "CPU between, µs per transaction"}},
 	}
 	direct, bouncer, proxy := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer), wayOf(ways, wayProxy)
 	for _, load := range []struct{ clients, transactions int }{{1, 15_000}, {16, 50_000}, {64, 50_000}} {
@@ -153,7 +156,7 @@ func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) err
 		}
 		for _, w := range ways {
 			row := []string{strconv.Itoa(load.clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median)}
-			s.table = append(s.table, append(row, w.ratioTo(bouncer), w.ratioTo(direct)))
+			s.table = append(s.table, append(row, w.ratioTo(bouncer), w.ratioTo(direct), w.cpuText()))
 		}
 		if bouncer != nil {
 			ratio := spreadOf(ratios(proxy.rates, bouncer.rates)).median
@@ -169,6 +172,32 @@ func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) err
 
 func (b *bench) promise(text string, ratio, least float64) {
 	b.report.verdicts = append(b.report.verdicts, verdict{text, fmt.Sprintf("%.2f", ratio), ratio >= least})
+}
+
+// cpuText is empty where there is no process, or the system does not tell of one.
+func (w *way) cpuText() string {
+	if spent := spreadOf(w.cpu).median; spent > 0 {
+		return fmt.Sprintf("%.0f", spent)
+	}
+	return "–"
+}
+
+// processorTime is the seconds that a process has had, in user and in system mode, as Linux tells, or else 0:
+// https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html
+func processorTime(pid int) float64 {
+	const ticks = 100 // a second: USER_HZ
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(text), ") ")
+	fields := strings.Fields(after)
+	if len(fields) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(fields[11], 64)
+	system, _ := strconv.ParseFloat(fields[12], 64)
+	return (user + system) / ticks
 }
 
 // ratioTo is the way's rate to another's.

@@ -198,7 +198,7 @@ func (b *bench) openTLSPgBouncer(ctx context.Context, dir string) (dsn string, s
 	if err := os.WriteFile(filepath.Join(home, "pgbouncer.ini"), []byte(text), 0o644); err != nil {
 		return "", nil, err
 	}
-	stop, err = startPgBouncer(binary, home)
+	_, stop, err = startPgBouncer(binary, home)
 	if err != nil {
 		return "", nil, err
 	}

@@ -116,23 +116,27 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
 		return nil, nil, err
 	}
-	stop, err := startPgBouncer(binary, socket)
+	process, stop, err := startPgBouncer(binary, socket)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}}
+	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}, process: process}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
 }
 
 // startPgBouncer runs a PgBouncer whose configuration is in home.
-func startPgBouncer(binary, home string) (stop func(), err error) {
+func startPgBouncer(binary, home string) (process int, stop func(), err error) {
 	cmd := exec.Command(binary, filepath.Join(home, "pgbouncer.ini"))
 	if os.Geteuid() == 0 { // which it refuses
 		if err := dropPrivileges(cmd, home); err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 	}
-	return start(cmd)
+	stop, err = start(cmd)
+	if err != nil {
+		return 0, nil, err
+	}
+	return cmd.Process.Pid, stop, nil
 }
 
 // openRelay listens in this process, and copies.
