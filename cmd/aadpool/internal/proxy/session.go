@@ -35,7 +35,7 @@ type session struct {
 type peer struct {
 	conn     net.Conn // what messages go through
 	accepted net.Conn // what conn runs on, if that is TLS, or else conn
-	source   source
+	source   *source
 }
 
 func newPeer(conn, accepted net.Conn, early []byte) peer {

@@ -14,7 +14,7 @@ type source struct {
 	buffer *[bufferSize]byte
 }
 
-func newSource(conn, _ net.Conn, early []byte) source { return source{conn: conn, early: early} }
+func newSource(conn, _ net.Conn, early []byte) *source { return &source{conn: conn, early: early} }
 
 // next waits for the next piece, which is there until release.
 func (s *source) next() (piece []byte, err error) {

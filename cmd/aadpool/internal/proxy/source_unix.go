@@ -68,15 +68,21 @@ func (wouldBlock) Temporary() bool { return true }
 
 // A source is the reading side of a peer. It holds a buffer only while there is something in it.
 type source struct {
-	conn   net.Conn
-	poll   *pollConn // what conn runs on; nil if it is something else
-	early  []byte    // what has been read before
-	buffer *[bufferSize]byte
+	conn    net.Conn
+	poll    *pollConn // what conn runs on; nil if it is something else
+	early   []byte    // what has been read before
+	buffer  *[bufferSize]byte
+	attempt func(fd uintptr) bool // s.try, made once: it is on the way of every message
+
+	n   int // what try has read
+	err error
 }
 
-func newSource(conn, accepted net.Conn, early []byte) source {
+func newSource(conn, accepted net.Conn, early []byte) *source {
 	poll, _ := accepted.(*pollConn)
-	return source{conn: conn, poll: poll, early: early}
+	s := &source{conn: conn, poll: poll, early: early}
+	s.attempt = s.try
+	return s
 }
 
 // next waits for the next piece, which is there until release.
@@ -89,26 +95,27 @@ func (s *source) next() (piece []byte, err error) {
 		n, err := s.conn.Read(s.buffer[:])
 		return s.buffer[:n], err
 	}
-	n := 0
-	waited := s.poll.raw.Read(func(fd uintptr) bool {
-		s.buffer = buffers.Get().(*[bufferSize]byte)
-		s.poll.fd = int(fd)
-		n, err = s.conn.Read(s.buffer[:])
-		s.poll.fd = -1
-		if err != errWouldBlock {
-			return true
-		}
-		err = nil
-		if n > 0 {
-			return true
-		}
-		s.release()
-		return false
-	})
-	if waited != nil {
-		return nil, waited
+	if err := s.poll.raw.Read(s.attempt); err != nil {
+		return nil, err
 	}
-	return s.buffer[:n], err
+	return s.buffer[:s.n], s.err
+}
+
+// try reads what there is. It reports false if that is nothing.
+func (s *source) try(fd uintptr) bool {
+	s.buffer = buffers.Get().(*[bufferSize]byte)
+	s.poll.fd = int(fd)
+	s.n, s.err = s.conn.Read(s.buffer[:])
+	s.poll.fd = -1
+	if s.err != errWouldBlock {
+		return true
+	}
+	s.err = nil
+	if s.n > 0 {
+		return true
+	}
+	s.release()
+	return false
 }
 
 // release gives the buffer back.
