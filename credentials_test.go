@@ -6,13 +6,16 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"log/slog"
 	"math/big"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -122,4 +125,21 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 			assert.Equal(t, principal.Name, azuretest.Whoami(t, pool), "the role's name is the token's")
 		})
 	}
+}
+
+// TestErrorOfACredentialCanBeReadByAll: who waits for one request shares its error, and azidentity's changes the response
+// that it reads its text from.
+func TestErrorOfACredentialCanBeReadByAll(t *testing.T) {
+	a := azuretest.New(t)
+	a.SetFailure(aadpooltest.ServerError(503))
+	a.SetLatency(100 * time.Millisecond)
+	hook, err := aadpool.NewHook(a.Credential(t), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(a.DSN())
+	require.NoError(t, err)
+	var connecting sync.WaitGroup
+	for range 8 {
+		connecting.Go(func() { assert.ErrorContains(t, hook.BeforeConnect(t.Context(), config.Copy()), "AADSTS90033") })
+	}
+	connecting.Wait()
 }

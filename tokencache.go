@@ -326,6 +326,7 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 		c.keep(fetched, now)
 		f.token = c.token
 	} else {
+		err = token.NewRedactedError(err) // before others have it
 		c.fail(err, now)
 		f.err = c.fetchError()
 	}
@@ -356,7 +357,7 @@ func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
 		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", f.token.expires, "took", took)
 		return
 	}
-	c.logger.Debug("aadpool: the credential's error in full", "scope", c.scope, "error", token.RedactedError{Err: err})
+	c.logger.Debug("aadpool: the credential's error in full", "scope", c.scope, "error", err)
 	pause := max(0, time.Until(f.err.NextTry)).Round(time.Millisecond)
 	reason := entra.Brief(err)
 	switch {
@@ -398,7 +399,7 @@ func (c *tokenCache) fail(err error, now time.Time) {
 
 // fetchError returns why there is no token, and when the next try is due. c.mu is held.
 func (c *tokenCache) fetchError() *TokenError {
-	return &TokenError{Scope: c.scope, NextTry: c.nextTry, Err: token.RedactedError{Err: c.err}}
+	return &TokenError{Scope: c.scope, NextTry: c.nextTry, Err: c.err}
 }
 
 // rearm sets wakeAt by the token and the pause after the last fetch. c.mu is held.

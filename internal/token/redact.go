@@ -89,10 +89,17 @@ func squeeze(text string) string {
 	}, text)
 }
 
-// RedactedError is Err with a text that is fit for a log. errors.Is and errors.As see through it; it has no Unwrap,
-// since error reporters print what they unwrap.
-type RedactedError struct{ Err error }
+// RedactedError is Err with a text that is fit for a log, and that several goroutines may ask for: azidentity's errors read
+// their response whenever they are asked, and change it. errors.Is and errors.As see through it; it has no Unwrap, since
+// error reporters print what they unwrap.
+type RedactedError struct {
+	Err  error
+	text string
+}
 
-func (e RedactedError) Error() string        { return Redact(e.Err.Error()) }
+// NewRedactedError asks err for its text, once.
+func NewRedactedError(err error) RedactedError { return RedactedError{err, Redact(err.Error())} }
+
+func (e RedactedError) Error() string        { return e.text }
 func (e RedactedError) Is(target error) bool { return errors.Is(e.Err, target) }
 func (e RedactedError) As(target any) bool   { return errors.As(e.Err, target) }

@@ -35,12 +35,12 @@ func TestRedact(t *testing.T) {
 
 func TestCredentialErrorIsRedactedButKeepsItsIdentity(t *testing.T) {
 	cause := fmt.Errorf("cannot decode %s: %w", azuretest.JWT(`{}`), errEntra)
-	err := RedactedError{cause}
+	err := NewRedactedError(cause)
 	assert.Equal(t, "cannot decode [redacted]: "+errEntra.Error(), err.Error())
 	assert.ErrorIs(t, err, errEntra)
 	assert.ErrorIs(t, err, cause)
 	var found interface{ Timeout() bool }
-	assert.ErrorAs(t, RedactedError{context.DeadlineExceeded}, &found)
+	assert.ErrorAs(t, NewRedactedError(context.DeadlineExceeded), &found)
 	assert.NoError(t, errors.Unwrap(err), "which an error reporter would print")
 }
 
