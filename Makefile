@@ -1,4 +1,5 @@
 # make demo   a pool under load through several token rotations and an outage of Entra, on a local PostgreSQL
+# make try    the aadpool command without Azure: aadpool check against the stand-ins, and a shell; FAULT=role-missing for a fault
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults
@@ -28,12 +29,17 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo test soak clients bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo try test soak clients bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
 	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && trap : INT && \
 	go build -o "$$dir/demo" ./examples/demo && "$$dir/demo"
+
+try: postgresql
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && trap : INT && \
+	go build -o "$$dir/serve" ./aadpooltest/serve && go build -C cmd/aadpool -o "$$dir/aadpool" . && \
+	PATH="$$dir:$$PATH" "$$dir/serve" $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh
 
 test: postgresql
 	go test -race -timeout 15m ./...

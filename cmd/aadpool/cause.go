@@ -20,6 +20,7 @@ const (
 	causeEntraDNS         cause = "entra-dns"
 	causeEntraUnreachable cause = "entra-unreachable"
 	causeEntraTrust       cause = "entra-certificate"
+	causeEntraDown        cause = "entra-unavailable"
 	causeDiscovery        cause = "instance-discovery"
 
 	causeNoCredential      cause = "no-credential"

@@ -48,6 +48,10 @@ var credentialFaults = []credentialFault{
 		"This machine does not have the managed identity that is asked for: AZURE_CLIENT_ID names another, none is assigned, or there are several and AZURE_CLIENT_ID is not set.", assignIdentity},
 	{regexp.MustCompile(`AADSTS90055\b|429 Too Many Requests|RESPONSE 429`), causeThrottled,
 		"Entra, or the metadata service, gets more requests than it answers: something here asks for a token too often.", func() []string { return []string{"# wait some minutes"} }},
+	{regexp.MustCompile(`AADSTS(90033|90024|50196)\b|RESPONSE 5\d\d`), causeEntraDown,
+		"Entra answers, with an error of its own: it passes. A pool asks again by itself.", func() []string {
+			return []string{"# wait some minutes, and look at https://azure.status.microsoft meanwhile"}
+		}},
 	{regexp.MustCompile(`check this machine's clock`), causeClock,
 		"The token has ended already, or is about to, by this machine's clock.", setClock},
 	{regexp.MustCompile(`no answer within the token timeout|deadline exceeded`), causeCredentialTimeout,
@@ -71,7 +75,7 @@ func diagnoseCredential(f credentialFlags, w *watchedCredential, err error) *dia
 	case f.Credential == "cli" && strings.Contains(telling, missingProgram):
 		return &diagnosis{Cause: causeNoCLI, Meaning: "The Azure CLI is not installed here, or not on PATH.",
 			Fix: append(installAzureCLI(), "az login"), status: exitCredential}
-	case f.Credential == "default" && entra.IsChain(err.Error()):
+	case f.Credential == "default" && entra.IsChain(err.Error()) && w.lastRequest().url == nil: // nobody had what it takes to ask
 		return noCredential()
 	}
 	return &diagnosis{

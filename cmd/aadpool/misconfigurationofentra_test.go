@@ -16,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
 )
 
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
@@ -67,6 +69,22 @@ var misconfigurationsOfEntra = []misconfiguration{
 		},
 		exitCredential, causeEntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "",
 		withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
+	},
+	{
+		"13: Entra answers with an error of its own", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.SetFailure(aadpooltest.ServerError(503))
+			return a.server.DSN("orders-api"), nil
+		},
+		exitCredential, causeEntraDown, "credential", "Entra answers, with an error of its own", "azure.status.microsoft", "AADSTS90033", nil,
+	},
+	{
+		"13: Entra refuses in words that nobody knows", func(t *testing.T, a azure) (string, []string) {
+			a.useSecret(t)
+			a.SetFailure(aadpooltest.OAuthError("invalid_grant", 99999, "It rains."))
+			return a.server.DSN("orders-api"), nil
+		},
+		exitCredential, causeCredential, "credential", "for a reason that is not known here", "https://aka.ms/azsdk/go/identity/troubleshoot", "AADSTS99999", nil,
 	},
 	{
 		"14: instance discovery is out of reach", func(t *testing.T, a azure) (string, []string) {
