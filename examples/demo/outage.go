@@ -38,6 +38,9 @@ const (
 	// atOnce is long for a busy machine. A connect within a pause takes some microseconds.
 	atOnce = 250 * time.Millisecond
 
+	// transactionTime is long for a transaction of the load on a busy machine.
+	transactionTime = time.Second
+
 	outagePoll = 20 * time.Millisecond
 )
 
@@ -63,16 +66,19 @@ type outageTimes struct{ down, ended, back, served time.Time }
 // run takes Entra down until the token has ended, and back up. It returns when queries have succeeded again for a while,
 // or do not in time, or ctx ends.
 func (o *outage) run(ctx context.Context) {
+	life := o.demo.settings.tokenLife
+	if !waitUntil(ctx, 2*life, func() bool { return o.left() > life/2 }) {
+		return
+	}
 	session, err := o.openSession(ctx)
 	if err != nil {
 		o.sessionErr = err
 		return
 	}
 	defer session.Close(context.WithoutCancel(ctx))
-	life := o.demo.settings.tokenLife
-	if !waitUntil(ctx, 2*life, func() bool { return o.left() > life/2 }) {
-		return
-	}
+	// A connection serves to its token's end now, and a transaction that has begun goes on past it.
+	o.demo.proof.tolerance.Store(int64(transactionTime))
+	defer o.demo.proof.tolerance.Store(0)
 	authority := o.demo.services.Authority
 	authority.SetFailure(aadpooltest.ServerError(http.StatusServiceUnavailable))
 	defer authority.SetFailure(aadpooltest.Failure{})

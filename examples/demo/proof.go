@@ -17,6 +17,8 @@ import (
 type proof struct {
 	statements atomic.Int64 // that were checked, those of transactions and pgxpool's pings included
 	late       atomic.Int64 // that started when the token had ended
+
+	tolerance atomic.Int64 // how long after it, in nanoseconds, a statement may start
 }
 
 var _ pgx.QueryTracer = (*proof)(nil)
@@ -66,7 +68,8 @@ func (p *proof) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData)
 // check counts a statement. On a connection whose token is not known it counts as late: nothing is proven about it.
 func (p *proof) check(conn net.Conn, now time.Time) {
 	p.statements.Add(1)
-	if c, ok := conn.(*tokenConn); !ok || !now.Before(c.tokenEnds) {
+	tolerance := time.Duration(p.tolerance.Load())
+	if c, ok := conn.(*tokenConn); !ok || !now.Before(c.tokenEnds.Add(tolerance)) {
 		p.late.Add(1)
 	}
 }
