@@ -169,7 +169,8 @@ func TestAnAbandonedFetchIsATimeout(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 0)
 	defer cancel()
 	ctx = observer.FetchStart(ctx, aadpool.FetchStart{Scope: dbScope, Cause: aadpool.CauseRenewal})
-	observer.FetchEnd(ctx, aadpool.FetchEnd{Cause: aadpool.CauseRenewal, Err: errors.New("ManagedIdentityCredential: no answer")})
+	noAnswer := &aadpool.TokenError{Scope: dbScope, Err: errors.New("ManagedIdentityCredential: no answer")}
+	observer.FetchEnd(ctx, aadpool.FetchEnd{Cause: aadpool.CauseRenewal, Err: noAnswer})
 	span := trace.named("fetch access token")[0]
 	assert.Equal(t, "timeout", attributesOf(span)["error.type"])
 	assert.Equal(t, sdktrace.Status{Code: codes.Error, Description: "ManagedIdentityCredential: no answer"}, span.Status())
