@@ -89,9 +89,9 @@ func squeeze(text string) string {
 	}, text)
 }
 
-// RedactedError is Err with a text that is fit for a log, and that several goroutines may ask for: azidentity's errors read
-// their response whenever they are asked, and change it. errors.Is and errors.As see through it; it has no Unwrap, since
-// error reporters print what they unwrap.
+// RedactedError is Err with a text that is fit for a log, and that several goroutines may ask for: azidentity's
+// errors read their response whenever they are asked, and change it. errors.Is and errors.As see through it; it has
+// no Unwrap, since error reporters print what they unwrap.
 type RedactedError struct {
 	Err  error
 	text string
