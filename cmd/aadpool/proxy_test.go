@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,24 +61,6 @@ func TestProxyRunsACommand(t *testing.T) {
 			require.NoError(t, err)
 			assert.Empty(t, left, "the socket's directory is gone")
 			assert.Eventually(t, func() bool { return a.server.Stats().Sessions == 0 }, 20*time.Second, time.Millisecond)
-		})
-	}
-}
-
-func TestProxyPassesSignalsOnToTheCommand(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
-		t.Run(signal.String(), func(t *testing.T) {
-			a := newAzure(t)
-			a.useSecret(t)
-			stdout := &signalAt{text: "ready", signal: signal}
-			var stderr bytes.Buffer
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-			defer cancel()
-			script := findPsql(t) + ` -XAtc "select 'first'"
-				trap '` + findPsql(t) + ` -XAtc "select 42"; exit 42' INT TERM; echo ready; while :; do /bin/sleep 0.05; done`
-			status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", script}, stdout, &stderr, a.outside())
-			assert.Equal(t, exitStatus(42), status)
-			assert.Equal(t, "first\nready\n42\n", stdout.printed.String(), "the proxy serves on while the command ends")
 		})
 	}
 }
