@@ -68,7 +68,10 @@ func (c *client) start(ctx context.Context) (*session, error) {
 	if err := c.checkStartup(); err != nil {
 		return nil, err
 	}
-	s := &session{proxy: c.proxy}
+	if err := c.authenticate(); err != nil {
+		return nil, err
+	}
+	s := &session{proxy: c.proxy} // none of those that there may be goes to who does not know the password
 	if err := c.proxy.reserve(s); err != nil {
 		return nil, &refusal{reason: reasonLimit, told: err.(*pgconn.PgError)}
 	}
@@ -79,13 +82,16 @@ func (c *client) start(ctx context.Context) (*session, error) {
 	return s, nil
 }
 
-// open authenticates the client, logs in to the server for it, and tells it that it is in.
-func (c *client) open(ctx context.Context, s *session) error {
+// authenticate asks the client for its password, if the proxy has one.
+func (c *client) authenticate() error {
 	if password := c.proxy.config.Password; password != nil {
-		if err := password.ask(c.conn, c.startup.Parameters["user"]); err != nil {
-			return err
-		}
+		return password.ask(c.conn, c.startup.Parameters["user"])
 	}
+	return nil
+}
+
+// open logs in to the server for the client, and tells it that it is in.
+func (c *client) open(ctx context.Context, s *session) error {
 	var up *upstream
 	gone, err := c.unlessGone(ctx, func(ctx context.Context) (err error) {
 		up, err = c.proxy.logIn(ctx, c.startup)

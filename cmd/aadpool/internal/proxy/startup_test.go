@@ -232,6 +232,27 @@ func TestTLSAndPasswordOverTCP(t *testing.T) {
 	}
 }
 
+func TestWhoDoesNotSayThePasswordTakesNoSession(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Listen, config.Password = []string{"127.0.0.1:0"}, testPassword(t, "correct horse")
+	config.MaxSessions = 1
+	p, _ := startProxy(t, config)
+	silent, err := pgconn.ParseConfig(p.tcpDSN("sslmode=disable password=x"))
+	require.NoError(t, err)
+	conn, err := net.Dial("tcp", net.JoinHostPort(silent.Host, fmt.Sprint(silent.Port)))
+	require.NoError(t, err)
+	defer conn.Close()
+	client := pgproto3.NewFrontend(conn, conn)
+	client.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "u"}})
+	require.NoError(t, client.Flush())
+	asked, err := client.Receive()
+	require.NoError(t, err)
+	require.IsType(t, &pgproto3.AuthenticationSASL{}, asked)
+
+	connectTo(t, p.tcpDSN("sslmode=disable password='correct horse'"))
+}
+
 func TestAllowUser(t *testing.T) {
 	me := uint32(os.Getuid())
 	for _, row := range []struct {
