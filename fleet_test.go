@@ -46,7 +46,7 @@ type fleetScenario struct {
 	OutageFor   time.Duration
 	MinLife     time.Duration // of a token
 	MaxLife     time.Duration
-	RefreshIn   time.Duration // when Entra wants a token to be fetched anew, since it was; 0: it does not say
+	RefreshIn   time.Duration // how long after a fetch Entra wants a token renewed; 0: it does not say
 }
 
 // fleetEvents counts what happens in each second.

@@ -301,6 +301,64 @@ func TestConfigServesForOneConnectionAtATime(t *testing.T) {
 	require.ErrorIs(t, err, errConfigUsed)
 }
 
+func TestKeepFreshRenewsWithoutTraffic(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	for _, row := range []struct {
+		name        string
+		keeps       bool
+		waits, asks int
+	}{
+		{"with it, the first connect after ten token lives waits for nothing", true, 0, 11},
+		{"without it, it waits for the credential, and nothing ran meanwhile", false, 1, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := azuretest.Issuing(time.Hour, 2*time.Second)
+				hook := newQuietHook(t, cred)
+				cache := hook.cacheOf(testScope)
+				cache.random = func() float64 { return 0 }
+				mustGet(t, cache)
+				ctx, cancel := context.WithCancel(t.Context())
+				if row.keeps {
+					go func() { assert.ErrorIs(t, hook.KeepFresh(ctx), context.Canceled) }()
+				}
+				time.Sleep(10*time.Hour - 40*time.Minute)
+				_, took := mustGet(t, cache)
+				assert.Equal(t, time.Duration(row.waits)*2*time.Second, took)
+				assert.InDelta(t, row.asks, cred.Count(), 1)
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+func TestKeepFreshInAnOutageAsksNoMoreOftenThanABusyPool(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		hook := newQuietHook(t, cred)
+		mustGet(t, hook.cacheOf(testScope))
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+		defer cancel()
+		require.ErrorIs(t, hook.KeepFresh(ctx), context.DeadlineExceeded)
+		for _, gap := range cred.Gaps()[1:] {
+			assert.GreaterOrEqual(t, gap, firstBackoff)
+		}
+		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/maxBackoff), "every half minute before, every five seconds after")
+	})
+}
+
+func TestKeepFreshOfAHookWithoutAScopeIsAnError(t *testing.T) {
+	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+	require.ErrorContains(t, hook.KeepFresh(t.Context()), "aadpool: KeepFresh does not know the scope")
+}
+
 func BenchmarkHookWithTheTokenCached(b *testing.B) {
 	for _, dsn := range []string{testDSN, testDSN + "?sslmode=require", "postgres://orders-api@127.0.0.1/orders?sslmode=disable"} {
 		b.Run(dsn, func(b *testing.B) { benchmarkHook(b, dsn) })

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
@@ -271,5 +272,77 @@ func TestRejectionsAreWarnedOfOnceAWhile(t *testing.T) {
 			w.due(string(rune(i)))
 		}
 		assert.LessOrEqual(t, len(w.last), maxWarnings)
+	})
+}
+
+func TestRefusedTokenIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := azuretest.Issuing(time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		refused := cache.token
+
+		time.Sleep(10 * time.Second)
+		cache.doubt(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 1, cred.Count(), "not when the credential has just returned it")
+
+		time.Sleep(30 * time.Second)
+		cache.doubt(refused)
+		cache.renewIfDue(t.Context(), time.Now())
+		synctest.Wait()
+		assert.Equal(t, 2, cred.Count(), "at the next acquire")
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+
+		time.Sleep(time.Minute)
+		cache.doubt(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 2, cred.Count(), "not for a token that is no longer at hand")
+	})
+}
+
+func TestRefusedTokenServesOnWhileThereIsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.doubt(cache.token)
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 2, cred.Count())
+	})
+}
+
+func TestRefusedTokenDelaysConnectsForAShortWhileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				<-ctx.Done()
+				return azcore.AccessToken{}, ctx.Err()
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.doubt(cache.token)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 3*time.Second, took, "Entra hangs, and the token may be good")
+		time.Sleep(defaultTokenTimeout)
+		for range 10 {
+			token, took = mustGet(t, cache)
+			assert.Equal(t, "token-1", token)
+			assert.Zero(t, took, "Entra has been asked")
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 2, cred.Count())
 	})
 }

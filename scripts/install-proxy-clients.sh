@@ -12,9 +12,11 @@ if [ "$(id -u)" -eq 0 ]; then
 	apt-get install --yes --no-install-recommends python3-django python3-psycopg2 postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
 fi
 
-# The sources of this suite, without a change to the machine's own list.
+# The sources of this suite, from the archive that this machine uses already, without a change to its own list.
 . /etc/os-release
-echo "deb-src ${AADPOOL_DEBIAN:-http://deb.debian.org/debian} $VERSION_CODENAME main" >sources.list
+archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+[ -n "$archive" ] || { echo "no archive of Debian is among apt's sources: run apt-get update once, on Debian" >&2; exit 1; }
+echo "deb-src $archive $VERSION_CODENAME main" >sources.list
 apt="apt-get -o Dir::Etc::sourcelist=$dir/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$dir/lists"
 $apt update
 [ -d django ] || { $apt source --download-only python-django && mkdir django && tar xf python-django_*.orig.tar.* -C django --strip-components 1; }

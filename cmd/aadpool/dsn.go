@@ -117,7 +117,7 @@ var modeMeaning = map[string]string{
 	"require":     "require: encrypted, but whoever answers gets the token; use verify-full",
 }
 
-// isRaised says whether the TLS policy has made more of what the DSN asked for.
+// isRaised reports whether the TLS policy has made more of what the DSN asked for.
 func (t target) isRaised() bool {
 	fallsBack := func(c *pgconn.Config) bool {
 		withTLS, without := c.TLSConfig != nil, c.TLSConfig == nil

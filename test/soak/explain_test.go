@@ -58,14 +58,14 @@ func (w *windows) open(list *[]span) (end func()) {
 	}
 }
 
-// explainAcquire says whether an acquire at that time may fail: it may have had to log in.
+// explainAcquire reports whether an acquire at that time may fail: it may have had to log in.
 func (w *windows) explainAcquire(when span) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.ContainsFunc(w.logins, when.touches) || slices.ContainsFunc(w.cuts, when.touches)
 }
 
-// explainQuery says whether a connection made at born may be dead by now. Which it may be long after it was cut: nobody
+// explainQuery reports whether a connection made at born may be dead by now. Which it may be long after it was cut: nobody
 // notices before it is used.
 func (w *windows) explainQuery(born, now time.Time) bool {
 	w.mu.Lock()
@@ -120,7 +120,7 @@ func (l *tokenLog) count() int {
 	return l.n
 }
 
-// explain says whether there was a moment, in that time, without a token that a login was sure to succeed by.
+// explain reports whether there was a moment, in that time, without a token that a login was sure to succeed by.
 func (l *tokenLog) explain(when span) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

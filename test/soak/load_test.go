@@ -256,7 +256,7 @@ type workersLedger struct {
 
 const rowBits = 40
 
-// rollsBack says whether the row is written in a transaction that is rolled back.
+// rollsBack reports whether the row is written in a transaction that is rolled back.
 func rollsBack(id int64) bool { return id%5 == 0 }
 
 func (l *ledger) create(t *testing.T, a azuretest.Azure) {

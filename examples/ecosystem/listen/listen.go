@@ -52,7 +52,7 @@ func (l *Listener) Run(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// session listens on one connection until its token ends, which is no error. It says whether it has listened at all.
+// session listens on one connection until its token ends, which is no error. It reports whether it has listened at all.
 func (l *Listener) session(ctx context.Context) (started bool, err error) {
 	config := l.Config.Copy() // for each connection anew: see Hook.BeforeConnect
 	if err := l.Hook.BeforeConnect(ctx, config); err != nil {

@@ -1,9 +1,0 @@
-package aadpool_test
-
-import (
-	"testing"
-
-	"github.com/aadpool/aadpool/internal/azuretest"
-)
-
-func TestMain(m *testing.M) { azuretest.Main(m) }
