@@ -335,12 +335,12 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 	c.mu.Unlock()
 
 	close(f.done)
-	c.log(f, err, expires.Sub(now), took)
+	c.log(f, err, expires, now, took)
 	end := FetchEnd{Scope: c.scope, Cause: f.cause, Duration: took}
 	if f.err != nil {
 		end.Err = f.err
 	} else {
-		end.Expires = f.token.expires
+		end.Expires = expires
 	}
 	c.observer.fetchEnd(ctx, end)
 }
@@ -351,16 +351,16 @@ func renewalSpread(t *accessToken, share float64) time.Duration {
 	return time.Duration(share * float64(min(t.expires.Sub(t.renewAt)*2/5, time.Hour)))
 }
 
-// log logs the outcome of f. left is the remaining life of the token at hand.
-func (c *tokenCache) log(f *fetch, err error, left, took time.Duration) {
+// log logs the outcome of f. expires is the expiry of the token at hand.
+func (c *tokenCache) log(f *fetch, err error, expires, now time.Time, took time.Duration) {
 	if err == nil {
-		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", f.token.expires, "took", took)
+		c.logger.Debug("aadpool: got an access token", "scope", c.scope, "expires", expires, "took", took)
 		return
 	}
 	c.logger.Debug("aadpool: the credential's error in full", "scope", c.scope, "error", err)
 	pause := max(0, time.Until(f.err.NextTry)).Round(time.Millisecond)
 	reason := entra.Brief(err)
-	switch {
+	switch left := expires.Sub(now); {
 	case left > 0:
 		c.logger.Warn("aadpool: could not renew the access token; connections go on with the one at hand while it lasts",
 			"scope", c.scope, "left", left.Round(time.Second), "next_try", pause, "error", reason)

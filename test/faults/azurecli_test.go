@@ -74,8 +74,8 @@ func TestAzureCLI(t *testing.T) {
 		fail func(t *testing.T, l laptop)
 		sees string
 	}{
-		{"not installed", func(t *testing.T, l laptop) { l.uninstall(t) }, "executable not found on path"},
-		{"logged out", func(t *testing.T, l laptop) { l.logOut(t) }, "Please run 'az login' to setup account."},
+		{"not installed", func(t *testing.T, l laptop) { l.uninstall(t) }, "az is not on PATH"},
+		{"logged out", func(t *testing.T, l laptop) { l.logOut(t) }, "Please run 'az login' to setup account"},
 		{"slow", func(t *testing.T, l laptop) { l.az(t, "exec /bin/sleep 4") }, "no answer within the token timeout of 3s"},
 		{"saying something else than a token", func(t *testing.T, l laptop) { l.az(t, "echo Hello") }, "invalid character 'H'"},
 		{"with an answer that has no token", func(t *testing.T, l laptop) { l.az(t, `echo '{"expires_on": 4102444800}'`) }, "the credential returned an empty token"},
@@ -90,7 +90,7 @@ func TestAzureCLI(t *testing.T) {
 			_, err = aadpool.New(t.Context(), l.Server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(3*time.Second))
 			assert.Less(t, time.Since(start), 15*time.Second)
 			azuretest.Printed.Value(err)
-			require.ErrorContains(t, err, "aadpool: getting an access token for https://ossrdbms-aad.database.windows.net/.default: ")
+			require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: ")
 			require.ErrorContains(t, err, row.sees)
 
 			l.SetTokenAge(0)
@@ -126,7 +126,7 @@ func TestAzureCLILoggedOutWhileAPoolIsInUse(t *testing.T) {
 		pool.Reset()
 		err := writes.Write(t.Context(), pool)
 		azuretest.Printed.Value(err)
-		return err != nil && strings.Contains(err.Error(), "Please run 'az login' to setup account.")
+		return err != nil && strings.Contains(err.Error(), "Please run 'az login' to setup account")
 	}, 20*time.Second, 20*time.Millisecond)
 
 	l.login(t, l.ada)

@@ -31,7 +31,7 @@ type acquisition struct {
 func acquiring(t *testing.T, stick func(t *testing.T, a *acquisition), connections, requests int) *acquisition {
 	t.Helper()
 	a := &acquisition{Azure: azuretest.New(t), done: make(chan error, 1)}
-	a.SetTokenLife(3 * time.Second)
+	a.SetTokenLife(6 * time.Second)
 	a.pool, a.hook = newPool(t, a.DSN()+"&pool_max_conns=1", a.Credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
 	stick(t, a)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -129,7 +129,7 @@ func TestPoolClosedInEachPhase(t *testing.T) {
 // fetched. Close waits for the queries that are under way, and for nothing else.
 func TestPoolClosedDuringARotation(t *testing.T) {
 	a := azuretest.New(t)
-	a.SetTokenLife(3 * time.Second)
+	a.SetTokenLife(6 * time.Second)
 	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=4", a.Credential(t), nil, aadpool.WithTokenTimeout(time.Minute))
 	writes := azuretest.NewWrites(t, a)
 	defer writes.CheckNothingIsLost(t)

@@ -242,7 +242,8 @@ func TestAtTheConnectionLimit(t *testing.T) {
 	}
 }
 
-// TestServerThatRefusesTheTokenForAWhile: as soon as it takes the token again, connects succeed.
+// TestServerThatRefusesTheTokenForAWhile: it is not asked at each connect meanwhile, and connects succeed within the pause
+// when it takes the token again.
 func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	a := azuretest.New(t)
 	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
@@ -261,9 +262,9 @@ func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	}
 	_, err = held.Exec(context.WithoutCancel(t.Context()), "select 1")
 	require.NoError(t, err, "the connections there are go on")
-	assert.EqualValues(t, 20, hook.Stats().Rejections)
+	assert.LessOrEqual(t, hook.Stats().Rejections, int64(6), "twice at once, and then after pauses")
 	assert.Equal(t, 1, a.Requests(), "a token that the credential has just returned is not asked for again")
 
 	a.Server.SetFault(aadpooltest.Fault{})
-	require.NoError(t, writes.Write(t.Context(), pool))
+	require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, 8*time.Second, 20*time.Millisecond)
 }
