@@ -193,7 +193,8 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		now, r := time.Now(), retirementOf(conn)
-		if h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now) {
+		calm := r != nil && now.Before(r.calm) && !f.any.Load() && !h.cache.Load().isDue(now)
+		if !calm && (h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now)) {
 			return false, nil
 		}
 		if callers == nil || replacementOf(ctx) != nil {

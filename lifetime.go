@@ -51,6 +51,7 @@ type retirement struct {
 	expires time.Time // the end of the token that the connection logged in with
 	born    time.Time // the connection; by the monotonic clock, as in pgxpool
 	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
+	calm    time.Time // the sooner of at and old: an acquire before has nothing to do
 
 	readOnly bool      // the server was when the connection logged in
 	seen     time.Time // when the connection last answered for its server
@@ -97,14 +98,17 @@ func (r *retirement) isDue(now time.Time) bool {
 	return r != nil && !now.Before(r.at)
 }
 
-// isOld reports whether the connection is near the end of the pool's MaxConnLifetime, past which pgxpool closes it and
-// a request waits for the next. The moment is drawn from the last 20th to the last 40th of that lifetime.
+// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it and
+// a request waits for the next one: a moment drawn from its last 20th to its last 40th.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
 	}
 	if r.old.IsZero() {
 		r.old = r.born.Add(lifetime - lifetime/40 - rand.N(lifetime/40+1))
+	}
+	if r.calm = r.at; r.old.Before(r.at) {
+		r.calm = r.old.Round(0)
 	}
 	return !now.Before(r.old)
 }
@@ -119,6 +123,7 @@ func (r *retirement) canWait(now, newest time.Time) bool {
 // must not reconnect all at once when it comes.
 func (r *retirement) putOff(now time.Time) {
 	left := r.expires.Sub(now)
+	r.calm = time.Time{}
 	r.at = momentBefore(r.expires, left, left)
 	r.last = r.expires.Add(-marginAtEnd(left))
 }

@@ -164,7 +164,7 @@ func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken,
 
 // renewIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
 func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
-	if now.UnixMilli() < c.wakeAt.Load() {
+	if !c.isDue(now) {
 		return
 	}
 	c.mu.Lock()
@@ -206,6 +206,9 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 	c.rearm(now)
 	return nil, min(max(time.UnixMilli(c.wakeAt.Load()).Sub(now), time.Millisecond), time.Minute)
 }
+
+// isDue reports whether renewIfDue has anything to do.
+func (c *tokenCache) isDue(now time.Time) bool { return now.UnixMilli() >= c.wakeAt.Load() }
 
 // doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
 // it, the next get asks the credential again first.
