@@ -98,8 +98,8 @@ func (r *retirement) isDue(now time.Time) bool {
 	return r != nil && !now.Before(r.at)
 }
 
-// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it and
-// a request waits for the next one: a moment drawn from its last 20th to its last 40th.
+// isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it
+// and a request waits for the next one: a moment drawn from its last 20th to its last 40th.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
