@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,7 +83,11 @@ func (w *soakWorker) judge(when span, born time.Time, err error, timeout time.Du
 	if raise(&w.slowest, int64(took)); took >= patience {
 		w.violation("an operation hung for %s: %v", took, err)
 	}
-	explained := w.windows.explainAcquire(when) || w.tokens.explain(when)
+	refused := when
+	if err != nil && strings.Contains(err.Error(), "times in a row (next try in ") { // of a server that refused before the pause
+		refused.from = refused.from.Add(-azuretest.LongestBackoff)
+	}
+	explained := w.windows.explainAcquire(refused) || w.tokens.explain(when)
 	if !explained {
 		w.calm.Add(1)
 	}
