@@ -193,6 +193,7 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		now, r := time.Now(), retirementOf(conn)
+		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
 		calm := r != nil && now.Before(r.calm) && !f.any.Load() && !h.cache.Load().isDue(now)
 		if !calm && (h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now)) {
 			return false, nil
