@@ -5,6 +5,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"os"
 	"syscall"
 )
 
@@ -42,7 +43,7 @@ func (c *pollConn) Read(b []byte) (int, error) {
 		return c.Conn.Read(b)
 	}
 	for {
-		n, err := syscall.Read(c.fd, b)
+		n, err := readNow(c.fd, b)
 		switch {
 		case err == syscall.EINTR:
 			continue
@@ -55,6 +56,30 @@ func (c *pollConn) Read(b []byte) (int, error) {
 		}
 		return n, nil
 	}
+}
+
+// Write writes all of b, as conn's Write does, but by writeNow.
+func (c *pollConn) Write(b []byte) (n int, err error) {
+	waited := c.raw.Write(func(fd uintptr) bool {
+		for n < len(b) {
+			written, errno := writeNow(int(fd), b[n:])
+			switch {
+			case errno == syscall.EINTR:
+			case errno == syscall.EAGAIN:
+				return false
+			case errno != nil:
+				err = os.NewSyscallError("write", errno)
+				return true
+			default:
+				n += written
+			}
+		}
+		return true
+	})
+	if err == nil {
+		err = waited
+	}
+	return n, err
 }
 
 // errWouldBlock is temporary, and so TLS goes on after it.
