@@ -26,7 +26,8 @@ type TokenError struct {
 	NextTry time.Time
 
 	// Err is what the credential returned, for errors.As and errors.Is, with a text that repeats no token; or the
-	// context's error if the caller stopped waiting.
+	// context's error if the caller stopped waiting. It is a context.DeadlineExceeded too if the token timeout has
+	// passed.
 	Err error
 }
 

@@ -286,7 +286,7 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	defer timer.Stop()
 	select {
 	case a := <-answers:
-		if a.err != nil && ctx.Err() != nil { // which a.err need not wrap: azidentity's errors do not
+		if a.err != nil && ctx.Err() != nil {
 			a.err = c.timeoutError(a.err)
 		}
 		c.finish(ctx, f, a.token, a.err, time.Since(start))
@@ -305,8 +305,14 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 var errAbandoned = errors.New("the credential did not return, though its context had ended")
 
 func (c *tokenCache) timeoutError(err error) error {
-	return fmt.Errorf("no answer within the token timeout of %s: %w", c.timeout, err)
+	return fmt.Errorf("no answer within the token timeout of %s: %w", c.timeout, deadlineError{err})
 }
+
+// A deadlineError is a context.DeadlineExceeded, which azidentity's errors do not wrap.
+type deadlineError struct{ error }
+
+func (e deadlineError) Unwrap() error        { return e.error }
+func (e deadlineError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 type answer struct {
 	token azcore.AccessToken

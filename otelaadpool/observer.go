@@ -116,9 +116,6 @@ func (e *events) fetchEnd(ctx context.Context, end aadpool.FetchEnd) {
 		span.SetAttributes(tokenExpires.String(end.Expires.UTC().Format(time.RFC3339)))
 	} else {
 		failure := failureOf(end.Err)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // which a credential's error need not wrap
-			failure = errorType.String(entra.ErrorType(ctx.Err()))
-		}
 		attributes = append(attributes, failure)
 		fail(span, failure, end.Err)
 	}

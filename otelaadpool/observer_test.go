@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
@@ -164,16 +166,21 @@ func TestAttributesAreOnEachMetricAndSpanOfAnObserver(t *testing.T) {
 	}
 }
 
-func TestAnAbandonedFetchIsATimeout(t *testing.T) {
-	observer, _, trace := newObserver(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 0)
-	defer cancel()
-	ctx = observer.FetchStart(ctx, aadpool.FetchStart{Scope: dbScope, Cause: aadpool.CauseRenewal})
-	noAnswer := &aadpool.TokenError{Scope: dbScope, Err: errors.New("ManagedIdentityCredential: no answer")}
-	observer.FetchEnd(ctx, aadpool.FetchEnd{Cause: aadpool.CauseRenewal, Err: noAnswer})
-	span := trace.named("fetch access token")[0]
-	assert.Equal(t, "timeout", attributesOf(span)["error.type"])
-	assert.Equal(t, sdktrace.Status{Code: codes.Error, Description: "ManagedIdentityCredential: no answer"}, span.Status())
+func TestACredentialThatHangsIsATimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		observer, _, trace := newObserver(t)
+		hook, err := aadpool.NewHook(&azuretest.Credential{Answer: func(ctx context.Context, _ int) (azcore.AccessToken, error) {
+			<-ctx.Done()
+			return azcore.AccessToken{}, errors.New("ManagedIdentityCredential: no answer") // as azidentity's: it wraps nothing
+		}}, aadpool.WithObserver(observer), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		config, err := pgx.ParseConfig("postgres://orders-api@orders.example/orders?sslmode=verify-full")
+		require.NoError(t, err)
+		require.ErrorIs(t, hook.BeforeConnect(t.Context(), config), context.DeadlineExceeded)
+		span := trace.named("fetch access token")[0]
+		assert.Equal(t, "timeout", attributesOf(span)["error.type"])
+		assert.Contains(t, span.Status().Description, "ManagedIdentityCredential: no answer")
+	})
 }
 
 func TestAWaitLinksToTheFetchThatItWasFor(t *testing.T) {
