@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -78,14 +79,12 @@ func (d *demo) run(ctx context.Context) summary {
 			d.outage.run(loading)
 		}
 	}()
-	watched := make(chan struct{})
-	go func() {
-		defer close(watched)
-		d.watch(loading, start)
-	}()
+	var aside sync.WaitGroup
+	aside.Go(func() { _ = d.hook.KeepFresh(loading) })
+	aside.Go(func() { d.watch(loading, start) })
 	d.load.run(loading, d.settings.workers)
 	elapsed := time.Since(start)
-	<-watched
+	aside.Wait()
 	d.display.End()
 
 	result := d.summarize(elapsed)
