@@ -1,43 +1,50 @@
 package main
 
 import (
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
-func TestFleetVerdictIsThatOfTheWorseExpiry(t *testing.T) {
+func TestFleetVerdicts(t *testing.T) {
 	const minute = 60
 	for _, row := range []struct {
-		name                                               string
-		before, togetherBefore, after, togetherAfter, want int // reconnects in the busiest second
-		met                                                bool
+		name                                     string
+		fewest, busiest, requests, laterRequests int
+		want                                     []string
+		met                                      []bool
 	}{
-		{name: "a fifth", before: 20, togetherBefore: 100, after: 1, togetherAfter: 100, want: 20, met: true},
-		{name: "more than a fifth before the outage", before: 21, togetherBefore: 100, after: 1, togetherAfter: 1000, want: 21},
-		{name: "more than a fifth after it", before: 1, togetherBefore: 100, after: 90, togetherAfter: 100, want: 90},
-		{name: "no token ended before the outage", togetherBefore: 0, after: 5, togetherAfter: 100, want: 5, met: true},
-		{name: "no token ended", want: 0},
+		{"all as good as it can be", 400, 400, 100, 10, []string{"400 to 400: 1.00", "400 to 18: 22.22", "10 to 100: 0.10"}, []bool{true, false, true}},
+		{"a peak near the least", 25, 25, 100, 10, []string{"25 to 25: 1.00", "25 to 18: 1.39", "10 to 100: 0.10"}, []bool{true, true, true}},
+		{"twice the logins", 200, 400, 100, 10, []string{"400 to 200: 2.00", "400 to 18", "10 to 100"}, []bool{false, false, true}},
+		{"renewals in step", 400, 400, 100, 100, []string{"400 to 400", "400 to 18", "100 to 100: 1.00"}, []bool{true, false, false}},
+		{"no token ended", 0, 0, 100, 0, []string{"0 to 0: 0.00", "0 to 100"}, []bool{true, true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			day := fleetDay{Connects: make([]int, 60*minute), Unspread: make([]int, 60*minute)}
+			day := fleetDay{Connects: make([]int, 60*minute), Unspread: make([]int, 60*minute), Requests: make([]int, 60*minute)}
 			s := &day.Scenario
+			s.Replicas, s.Connections, s.MinLife, s.MaxLife = 100, 10, 5*time.Minute, 5*time.Minute
 			s.StartWithin, s.Length, s.OutageFrom, s.OutageFor = time.Minute, time.Hour, 20*time.Minute, 10*time.Minute
-			for _, busy := range []int{0, 25 * minute, 30 * minute} { // what does not count: the start, the outage, its aftermath
-				day.Connects[busy], day.Unspread[busy] = 10_000, 20
-			}
-			day.Connects[10*minute], day.Unspread[11*minute] = row.before, row.togetherBefore
-			day.Connects[40*minute], day.Unspread[41*minute] = row.after, row.togetherAfter
-			v := day.verdict()
-			assert.Equal(t, row.met, v.met, v.measured)
-			if row.want > 0 {
-				assert.Contains(t, v.measured, " to ")
-				assert.Regexp(t, "^"+strconv.Itoa(row.want)+" to ", v.measured)
+			day.Connects[10*minute], day.Unspread[11*minute] = row.busiest, row.fewest
+			day.Requests[30*minute+5], day.Requests[50*minute] = row.requests, row.laterRequests
+			verdicts := day.verdicts()
+			require.Len(t, verdicts, len(row.want))
+			for i, v := range verdicts {
+				assert.Regexp(t, "^"+row.want[i], v.measured)
+				assert.Equal(t, row.met[i], v.met, v.promise)
 			}
 		})
 	}
+}
+
+func TestPoissonPeak(t *testing.T) {
+	assert.Equal(t, 0, poissonPeak(0, 1000))
+	assert.Equal(t, 1, poissonPeak(1, 1), "the median of one draw")
+	// The probability of more than 4 at a mean of 1 is 0.00366: among 189 draws it is as likely as not.
+	assert.Equal(t, 4, poissonPeak(1, 189))
+	assert.Equal(t, 5, poissonPeak(1, 191))
 }
 
 func TestBusiestSecondOfEachWindow(t *testing.T) {
