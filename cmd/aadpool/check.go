@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -16,13 +17,19 @@ import (
 type checkCommand struct {
 	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
 	credentialFlags
-	JSON bool `name:"json" help:"Print one JSON object in the place of lines."`
+	JSON   bool   `name:"json" help:"Print one JSON object in the place of lines."`
+	Mend   bool   `help:"Where SQL mends the fault and you may run it, offer to, and go on from there."`
+	MendAs string `name:"mend-as" placeholder:"ROLE" help:"With --mend: the role to log in as for it, such as a group of Microsoft Entra administrators (default: the name in the token)."`
+	Yes    bool   `help:"With --mend: do not ask."`
 }
 
 // Help is shown by aadpool check --help.
 func (checkCommand) Help() string {
 	return `It prints a line for each step: ✓ done, ✗ failed, ! worth a look, – not possible here. At the first failure it
-says what that means and what to type to fix it. No line holds a token, a secret or a password.`
+says what that means and what to type to fix it. No line holds a token, a secret or a password.
+
+With --mend it asks whether to run the SQL that mends the fault: to make the role or the database that is missing, or to
+give the right to connect. It asks only once it knows that you may, and goes on with the check when it is done.`
 }
 
 // A check is one run of aadpool check.
@@ -30,6 +37,7 @@ type check struct {
 	command  *checkCommand
 	outside  outside
 	reporter *reporter
+	answers  io.Reader // of the person who is asked; nil if nobody is
 
 	// What the steps have found out so far.
 	target     target
@@ -44,13 +52,20 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
 	}
+	answers, err := cmd.answers(in)
+	if err != nil {
+		return err
+	}
 	source, err := cmd.tokenSource(in.outside)
 	if err != nil {
 		return err
 	}
 	c := &check{command: cmd, outside: in.outside, credential: source.credential, hook: source.hook,
-		reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
+		answers: answers, reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
 	d, err := c.run(in.ctx)
+	if err == nil && d != nil && cmd.Mend {
+		d, err = c.mendAndGoOn(in.ctx, d)
+	}
 	if err != nil {
 		return err
 	}
@@ -63,11 +78,21 @@ func (cmd *checkCommand) run(in invocation) error {
 	return nil
 }
 
-// run takes the steps until one fails. The error is that of an interrupt.
 func (c *check) run(ctx context.Context) (*diagnosis, error) {
-	for _, do := range []func(context.Context) *diagnosis{
-		c.readDSN, c.reachHosts, c.getToken, c.compareRole, c.logIn, c.askServer, c.showPool,
-	} {
+	d, err := c.steps(ctx, c.readDSN, c.reachHosts, c.getToken, c.compareRole)
+	if d != nil || err != nil {
+		return d, err
+	}
+	return c.runFromLogin(ctx)
+}
+
+func (c *check) runFromLogin(ctx context.Context) (*diagnosis, error) {
+	return c.steps(ctx, c.logIn, c.askServer, c.showPool)
+}
+
+// steps takes steps until one fails. The error is that of an interrupt.
+func (c *check) steps(ctx context.Context, steps ...func(context.Context) *diagnosis) (*diagnosis, error) {
+	for _, do := range steps {
 		d := do(ctx)
 		if d != nil && ctx.Err() != nil { // which is why it failed
 			return nil, exitError{status: exitInterrupted, text: "interrupted"}

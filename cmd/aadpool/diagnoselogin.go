@@ -73,14 +73,14 @@ func (c *check) diagnoseServerError(e *pgconn.PgError) *diagnosis {
 	switch {
 	case e.Code == "3D000":
 		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("The server takes the token and the role, but has no database %q. Names are case-sensitive.", database),
-			Fix:    []string{"az postgres flexible-server db list " + serverFlags(c.hosts[0].name, "--server-name") + ` --query "[].name" -o tsv`, "create database " + identifier(database) + ";"},
-			status: exitDatabase}
+			Fix:    []string{"az postgres flexible-server db list " + serverFlags(c.hosts[0].name, "--server-name") + ` --query "[].name" -o tsv`, createDatabase(database)},
+			status: exitDatabase, mend: mendByDatabase(database)}
 	case bouncer("no such database"):
 		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("What answers is a PgBouncer, and it has no database %q.", database),
 			Fix: []string{"# in its pgbouncer.ini, under [databases]; on its console: show databases;"}, status: exitDatabase}
 	case e.Code == "42501":
 		return &diagnosis{Cause: causeNoConnect, Meaning: fmt.Sprintf("The server takes the token and the role, but %q has no right to connect to the database %q.", role, database),
-			Fix: []string{"-- as the owner of the database:", "grant connect on database " + identifier(database) + " to " + identifier(role) + ";"}, status: exitDatabase}
+			Fix: []string{"-- as the owner of the database:", grantConnect(role, database)}, status: exitDatabase, mend: mendBySQL(grantConnect(role, database))}
 	case strings.HasPrefix(e.Code, "53"):
 		return &diagnosis{Cause: causeConnections, Meaning: "The server, the database or the role has as many connections as it may have.",
 			Fix: []string{"select usename, state, count(*) from pg_stat_activity group by 1, 2 order by 3 desc;", "# and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}
@@ -161,25 +161,27 @@ func (c *check) mayBeGroup(role string) bool {
 }
 
 func (c *check) roleMissing(role string) *diagnosis {
-	create := createPrincipal(role)
+	missing := &roleCommand{Name: role}
 	if c.facts.name == "" && c.facts.objectID != "" { // the name is not in the token, so it need not be the right one
-		create = createPrincipalWithID(role, c.facts.objectID, c.objectType())
+		missing.ObjectID, missing.Kind = c.facts.objectID, c.kind()
 	}
 	return &diagnosis{
 		Cause: causeRoleMissing,
 		Meaning: fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is missing, was made with a password, or was made for another object id. "+
 			"If access is given to a group, its name goes into the DSN.", c.principal(), role),
-		Fix:    []string{asAdministrator, create, "-- whose the role is, if it is there:", listPrincipals(role)},
+		Fix:    []string{asAdministrator, missing.create() + ";", "-- whose the role is, if it is there:", listPrincipals(role)},
 		status: exitRole,
+		mend:   mendByRole(missing),
 	}
 }
 
 func (c *check) otherPrincipal(role string) *diagnosis {
-	mend := append(inDSN(c.facts.name), "# or, if the DSN is right, log in as the principal that the role is for; whose it is:",
-		asAdministrator, listPrincipals(role), "-- if it is missing:", createPrincipal(role))
-	d := &diagnosis{Cause: causeRoleOther, Fix: mend, status: exitRole}
+	missing := &roleCommand{Name: role}
+	fix := append(inDSN(c.facts.name), "# or, if the DSN is right, log in as the principal that the role is for; whose it is:",
+		asAdministrator, listPrincipals(role), "-- if it is missing:", missing.create()+";")
+	d := &diagnosis{Cause: causeRoleOther, Fix: fix, status: exitRole, mend: mendByRole(missing)}
 	if c.facts.name == "" {
-		d.Fix = mend[len(inDSN("")):]
+		d.Fix = fix[len(inDSN("")):]
 	}
 	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q is another principal's, or is missing.", c.principal(), role)
 	return d
@@ -259,9 +261,10 @@ func (c *check) principal() string {
 	return fmt.Sprintf("%q (a %s)", c.facts.name, c.facts.kind)
 }
 
-func (c *check) objectType() string {
+// kind is the principal's, as --kind of aadpool role has it.
+func (c *check) kind() string {
 	if c.facts.kind == token.User {
 		return "user"
 	}
-	return "service"
+	return "service-principal"
 }

@@ -43,16 +43,24 @@ func describeRole(role string, f tokenFacts, named bool) step {
 // logIn connects as the pool does.
 func (c *check) logIn(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
-		config := c.target.secured.ConnConfig.Copy()
-		err := c.hook.BeforeConnect(ctx, config)
-		if err == nil {
-			c.conn, err = pgx.ConnectConfig(ctx, config)
-		}
+		role := c.target.config.ConnConfig
+		conn, err := c.connect(ctx, role.User, role.Database)
 		if err != nil {
 			return step{Text: loginError(err)}, c.diagnoseLogin(ctx, err)
 		}
-		return step{Text: fmt.Sprintf("as %q", config.User)}, nil
+		c.conn = conn
+		return step{Text: fmt.Sprintf("as %q", role.User)}, nil
 	})
+}
+
+// connect is one connection to the server of the DSN.
+func (c *check) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
+	config := c.target.secured.ConnConfig.Copy()
+	config.User, config.Database = role, database
+	if err := c.hook.BeforeConnect(ctx, config); err != nil {
+		return nil, err
+	}
+	return pgx.ConnectConfig(ctx, config)
 }
 
 // loginError is what the server has said, or else pgx.

@@ -48,6 +48,7 @@ type diagnosis struct {
 	Meaning string   `json:"meaning"`
 	Fix     []string `json:"fix"` // what to type: commands, SQL, parts of a DSN; comments say where
 	status  exitStatus
+	mend    *mend // what of Fix this program can do itself, if anything
 }
 
 // firstCommand is the first of the lines that is not a comment.
@@ -175,6 +176,14 @@ func (r *reporter) end(d *diagnosis) error {
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(r.result)
+}
+
+// ask asks whether to run what mends the fault.
+func (r *reporter) ask(d *diagnosis, role string) {
+	s := r.screen
+	meaning := s.wrap(oneLine(r.secrets.redact(d.Meaning)), 0, 0)
+	fmt.Fprintf(r.w, "\nCause: %s\n%s\n\nThis mends it, as %q in the database %q:\n  %s\nRun it? [y/N] ",
+		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(d.mend.sql))
 }
 
 // ending is the last part. What is to be typed is not wrapped, so that it can be copied.

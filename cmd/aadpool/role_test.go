@@ -56,6 +56,16 @@ alter default privileges in schema "Sales" grant usage, select on sequences to "
 	}
 }
 
+// withEntraFunctions is the DSN of a database that has the functions that the SQL calls. The server's own, which aadpooltest
+// makes, are for its administrators alone.
+func withEntraFunctions(t *testing.T, a azure) string {
+	const name = "hostile"
+	superuser(t, a, "create database "+identifier(name))
+	t.Cleanup(func() { superuser(t, a, "drop database "+identifier(name)+" with (force)") })
+	connectTo(t, a, name, entraFunctions...)
+	return a.Postgres.DSN() + "&dbname=" + name
+}
+
 // entraFunctions make plain roles where Azure's make such as log in with tokens.
 var entraFunctions = []string{
 	`create or replace function pgaadauth_create_principal(rolename text, isadmin boolean, ismfa boolean) returns text language plpgsql as
@@ -72,11 +82,11 @@ var hostileNames = []string{
 
 func TestHostileNamesStayNames(t *testing.T) {
 	a := newAzure(t)
-	superuser(t, a, entraFunctions...)
-	superuser(t, a, "drop table if exists victims", "create table victims ()")
-	conn, err := pgx.Connect(t.Context(), a.Postgres.DSN())
+	conn, err := pgx.Connect(t.Context(), withEntraFunctions(t, a))
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), "create table victims ()")
+	require.NoError(t, err)
 	for _, conforming := range []string{"on", "off"} {
 		_, err = conn.Exec(t.Context(), "set standard_conforming_strings = "+conforming)
 		require.NoError(t, err)
@@ -102,7 +112,7 @@ func TestHostileNamesStayNames(t *testing.T) {
 func TestGrantsOfHostileNames(t *testing.T) {
 	psql := findPsql(t)
 	a := newAzure(t)
-	superuser(t, a, entraFunctions...)
+	dsn := withEntraFunctions(t, a)
 	for _, name := range []string{`a "b" 'c' \d`, `; \q`} {
 		quoted := pgx.Identifier{name}.Sanitize()
 		superuser(t, a, "create database "+quoted)
@@ -114,7 +124,7 @@ func TestGrantsOfHostileNames(t *testing.T) {
 		require.Equal(t, exitOK, got.status, got.stderr)
 		script := filepath.Join(t.TempDir(), "role.sql")
 		require.NoError(t, os.WriteFile(script, []byte(got.stdout), 0o600))
-		out, err := exec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", script, a.Postgres.DSN()).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", script, dsn).CombinedOutput()
 		require.NoError(t, err, "%s\n%s", out, got.stdout)
 		connectTo(t, a, name, "set role "+quoted, "insert into "+quoted+".orders default values", "select * from "+quoted+".orders")
 	}

@@ -97,16 +97,12 @@ func (a *roleApply) grantsElsewhere() bool {
 func (a *roleApply) connect(ctx context.Context, database string) (conn *pgx.Conn, d *diagnosis) {
 	d = a.check.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
 		a.check.target.config.ConnConfig.Database = database // which a diagnosis names
-		config := a.check.target.secured.ConnConfig.Copy()
-		config.Database = database
-		err := a.check.hook.BeforeConnect(ctx, config)
-		if err == nil {
-			conn, err = pgx.ConnectConfig(ctx, config)
-		}
-		if err != nil {
+		user := a.check.target.config.ConnConfig.User
+		var err error
+		if conn, err = a.check.connect(ctx, user, database); err != nil {
 			return step{Text: loginError(err)}, a.check.diagnoseLogin(ctx, err)
 		}
-		return step{Text: fmt.Sprintf("as %q, to database %q", config.User, database)}, nil
+		return step{Text: fmt.Sprintf("as %q, to database %q", user, database)}, nil
 	})
 	return conn, d
 }
@@ -140,6 +136,20 @@ func (a *roleApply) transact(ctx context.Context, conn *pgx.Conn, rehearsal bool
 	defer cancel()
 	a.lines = nil
 	start := time.Now()
+	switch err := transact(ctx, conn, rehearsal, do); {
+	case err != nil:
+		a.report(changeUndone)
+		return a.fail(time.Since(start), err, rehearsal)
+	case !rehearsal:
+		a.report(changeMade)
+	case a.role.DryRun:
+		a.report(changeWould)
+	}
+	return nil
+}
+
+// transact runs do in a transaction, which is undone if it is a rehearsal.
+func transact(ctx context.Context, conn *pgx.Conn, rehearsal bool, do func(context.Context, pgx.Tx) error) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout = %d", lockWait.Milliseconds()))
 		if err == nil {
@@ -150,18 +160,10 @@ func (a *roleApply) transact(ctx context.Context, conn *pgx.Conn, rehearsal bool
 		}
 		return err
 	})
-	switch {
-	case err == nil:
-		a.report(changeMade)
-	case errors.Is(err, errRehearsed):
-		if a.role.DryRun {
-			a.report(changeWould)
-		}
-	default:
-		a.report(changeUndone)
-		return a.fail(time.Since(start), err, rehearsal)
+	if errors.Is(err, errRehearsed) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // errRehearsed has a transaction undone that went well.

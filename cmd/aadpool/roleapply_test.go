@@ -80,11 +80,16 @@ func withoutTimes(text string) string {
 // as connects a principal with its own token to the tenant's database.
 func (x tenant) as(t *testing.T, name string) *pgx.Conn {
 	t.Helper()
+	return x.connect(t, name, x.database)
+}
+
+func (x tenant) connect(t *testing.T, name, database string) *pgx.Conn {
+	t.Helper()
 	token, err := x.Issue(name)
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig(x.server.DSN(name))
 	require.NoError(t, err)
-	config.Database, config.Password = x.database, token
+	config.Database, config.Password = database, token
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(t.Context()) })

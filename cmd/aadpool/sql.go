@@ -45,7 +45,7 @@ func grants(role, database, schema string, write bool) []string {
 	to := " to " + identifier(role) + ";"
 	in := " in schema " + identifier(schema)
 	lines := []string{
-		"grant connect on database " + identifier(database) + to,
+		grantConnect(role, database),
 		"grant usage on schema " + identifier(schema) + to,
 		"grant " + tables + " on all tables" + in + to,
 	}
@@ -59,6 +59,12 @@ func grants(role, database, schema string, write bool) []string {
 	}
 	return lines
 }
+
+func grantConnect(role, database string) string {
+	return "grant connect on database " + identifier(database) + " to " + identifier(role) + ";"
+}
+
+func createDatabase(name string) string { return "create database " + identifier(name) + ";" }
 
 // identifier quotes a name: https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
 func identifier(name string) string { return pgx.Identifier{name}.Sanitize() }

@@ -23,15 +23,19 @@ type screen struct {
 
 // screen is that of w. NO_COLOR, if it is not empty, turns colour off: https://no-color.org
 func (o outside) screen(w io.Writer) screen {
-	shown := isTerminal
-	if o.isTerminal != nil {
-		shown = o.isTerminal
-	}
-	if !shown(w) {
+	if !o.isShown(w) {
 		return screen{}
 	}
 	dumb := os.Getenv("TERM") == "dumb"
 	return screen{width: max(columns(w), narrowest), colour: os.Getenv("NO_COLOR") == "" && !dumb, live: !dumb}
+}
+
+// isShown reports whether what is written to w is shown to a person.
+func (o outside) isShown(w io.Writer) bool {
+	if o.isTerminal != nil {
+		return o.isTerminal(w)
+	}
+	return isTerminal(w)
 }
 
 // columns is the width of the terminal: by COLUMNS, or by asking it.
@@ -47,9 +51,9 @@ func columns(w io.Writer) int {
 	return 80
 }
 
-// isTerminal reports whether what is written to w is shown to a person.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
+// isTerminal reports whether f is a person's terminal.
+func isTerminal(f io.Writer) bool {
+	file, ok := f.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }
 
