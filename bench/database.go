@@ -106,6 +106,14 @@ func (db *database) settle(ctx context.Context) error {
 	})
 }
 
+// endSessions ends all sessions of the role.
+func (db *database) endSessions(ctx context.Context) error {
+	return db.administer(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = $1", role)
+		return err
+	})
+}
+
 // register makes the authority issue tokens for a service principal that has the role's name.
 func register(authority *aadpooltest.Authority) aadpooltest.Principal {
 	return authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: role})

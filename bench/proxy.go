@@ -49,20 +49,20 @@ func (b *bench) measureProxy(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	run := pgbenchRun{program: pgbench, rounds: 8, share: 1}
+	run := pgbenchRun{program: pgbench, rounds: 6, share: 1}
 	if b.quick {
 		run.rounds, run.share = 3, 5
 	}
 	if err := run.prepare(ctx, ways[0]); err != nil {
 		return err
 	}
-	if err := b.proxyRates(ctx, run, ways); err != nil {
+	if err := b.proxyRates(ctx, run, dir, ways); err != nil {
 		return err
 	}
 	if err := b.proxyConnects(ctx, run, ways); err != nil {
 		return err
 	}
-	return nil
+	return b.proxyResult(ctx, ways)
 }
 
 // findPgbench looks on PATH and where Debian puts PostgreSQL's programs.
@@ -82,6 +82,8 @@ type pgbenchRun struct {
 	program string
 	rounds  int
 	share   int // one of so many of the transactions
+	args    []string
+	before  func(context.Context) error // each run, if not nil
 }
 
 func (r pgbenchRun) prepare(ctx context.Context, w *way) error {
@@ -109,9 +111,14 @@ var tps = regexp.MustCompile(`tps = ([\d.]+)`)
 
 // rate is how many transactions there are in a second: of a number of transactions, and not in a number of seconds, since
 // pgbench counts the time to connect to those.
-func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int, args ...string) (float64, error) {
+func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int) (float64, error) {
+	if r.before != nil {
+		if err := r.before(ctx); err != nil {
+			return 0, err
+		}
+	}
 	each := strconv.Itoa(max(transactions/r.share/clients, 1))
-	out, err := r.run(ctx, w, append([]string{"-n", "-S", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-t", each}, args...)...)
+	out, err := r.run(ctx, w, append([]string{"-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-t", each}, r.args...)...)
 	if err != nil {
 		return 0, err
 	}
@@ -123,7 +130,7 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int,
 }
 
 // takeTurns runs pgbench the ways one after the other, a number of rounds, beginning with another one each time.
-func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transactions int, args ...string) error {
+func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transactions int) error {
 	for _, w := range ways {
 		w.rates, w.cpu = nil, nil
 	}
@@ -131,7 +138,7 @@ func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transac
 		for j := range ways {
 			w := ways[(i+j)%len(ways)]
 			before := processorTime(w.process)
-			rate, err := r.rate(ctx, w, clients, transactions, args...)
+			rate, err := r.rate(ctx, w, clients, transactions)
 			if err != nil {
 				return err
 			}
@@ -142,28 +149,50 @@ func (r pgbenchRun) takeTurns(ctx context.Context, ways []*way, clients, transac
 	return nil
 }
 
-func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, ways []*way) error {
+// hotAccounts is pgbench's own statement, for accounts that are in every session's memory after a moment.
+const hotAccounts = `\set aid random(1, 1000)
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
+`
+
+func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, dir string, ways []*way) error {
+	script := filepath.Join(dir, "hot.sql")
+	if err := os.WriteFile(script, []byte(hotAccounts), 0o600); err != nil {
+		return err
+	}
 	s := section{
 		title: "aadpool proxy",
-		text: fmt.Sprintf("`pgbench -S -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to the direct connection's, round by round: "+
-			"the median and the middle half. pgbench, what is between and the server share the machine's processors.", run.rounds),
-		table: [][]string{{"clients", "", "per second", "to PgBouncer", "to direct", "CPU between, µs per transaction"}},
+		text: fmt.Sprintf("`pgbench -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to the direct connection's, round by round: "+
+			"the median and the middle half. pgbench, what is between and the server share the machine's processors.\n\n"+
+			"PgBouncer keeps its sessions on the server from run to run; the others' are new in each. A new session pays for each page of the table that it has not touched yet, "+
+			"which can be as much as the query. So the statement of `pgbench -S` is run in two ways: over all 1,000,000 accounts with new sessions for everybody, PgBouncer's kept ones being ended before each run; "+
+			"and over the first 1,000 accounts, whose pages any session has after a moment, with sessions as each way has them.", run.rounds),
+		table: [][]string{{"accounts", "clients", "", "per second", "to PgBouncer", "to direct", "CPU between, µs per transaction"}},
 	}
-	direct, bouncer, proxy := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer), wayOf(ways, wayProxy)
-	for _, load := range []struct{ clients, transactions int }{{1, 15_000}, {16, 50_000}, {64, 50_000}} {
-		if err := run.takeTurns(ctx, ways, load.clients, load.transactions); err != nil {
+	all, hot := run, run
+	all.args, all.before = []string{"-S"}, b.db.endSessions
+	hot.args = []string{"-f", script}
+	for _, load := range []struct {
+		accounts              string
+		run                   pgbenchRun
+		clients, transactions int
+	}{
+		{"all", all, 1, 15_000}, {"all", all, 16, 50_000}, {"all", all, 64, 50_000},
+		{"1,000", hot, 1, 15_000}, {"1,000", hot, 16, 100_000}, {"1,000", hot, 64, 100_000},
+	} {
+		if err := load.run.takeTurns(ctx, ways, load.clients, load.transactions); err != nil {
 			return err
 		}
+		direct, bouncer, proxy := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer), wayOf(ways, wayProxy)
 		for _, w := range ways {
-			row := []string{strconv.Itoa(load.clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median)}
-			s.table = append(s.table, append(row, w.ratioTo(bouncer), w.ratioTo(direct), w.cpuText()))
+			row := []string{load.accounts, strconv.Itoa(load.clients), w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median)}
+			s.table = append(s.table, append(row, w.ratioTo(bouncer), w.ratioTo(direct), spentText(w.cpu, "%.0f")))
 		}
+		what := fmt.Sprintf("%s accounts, %d clients", load.accounts, load.clients)
 		if bouncer != nil {
-			ratio := spreadOf(ratios(proxy.rates, bouncer.rates)).median
-			b.promise(fmt.Sprintf("proxy: rate to PgBouncer's, %d clients: at least 1", load.clients), ratio, 1)
+			b.promise("proxy: rate to PgBouncer's, "+what+": at least 1", spreadOf(ratios(proxy.rates, bouncer.rates)).median, 1)
 		}
 		if load.clients == 16 {
-			b.promise("proxy: rate to the direct connection's, 16 clients: at least 0.8", spreadOf(ratios(proxy.rates, direct.rates)).median, 0.8)
+			b.promise("proxy: rate to the direct connection's, "+what+": at least 0.8", spreadOf(ratios(proxy.rates, direct.rates)).median, 0.8)
 		}
 	}
 	b.add(s)
@@ -174,10 +203,10 @@ func (b *bench) promise(text string, ratio, least float64) {
 	b.report.verdicts = append(b.report.verdicts, verdict{text, fmt.Sprintf("%.2f", ratio), ratio >= least})
 }
 
-// cpuText is empty where there is no process, or the system does not tell of one.
-func (w *way) cpuText() string {
-	if spent := spreadOf(w.cpu).median; spent > 0 {
-		return fmt.Sprintf("%.0f", spent)
+// spentText is the median, if there is a process and the system tells of one.
+func spentText(cpu []float64, format string) string {
+	if spent := spreadOf(cpu).median; spent > 0 {
+		return fmt.Sprintf(format, spent)
 	}
 	return "–"
 }
@@ -214,7 +243,8 @@ func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) 
 		text:  "`pgbench -S -C`, one client: a connection for each query. PgBouncer has connections to the server at hand, and asks for no password.",
 		table: [][]string{{"", "per second", "to direct"}},
 	}
-	if err := run.takeTurns(ctx, ways, 1, 300, "-C"); err != nil {
+	run.args = []string{"-S", "-C"}
+	if err := run.takeTurns(ctx, ways, 1, 300); err != nil {
 		return err
 	}
 	direct := wayOf(ways, wayDirect)

@@ -98,14 +98,13 @@ func (w *way) holdIdle(ctx context.Context, metrics string) (f idleFigures, err 
 	if err != nil {
 		return f, err
 	}
-	host := strings.TrimPrefix(w.environment[0], "PGHOST=")
 	conns := make([]*pgx.Conn, idleSessions)
 	errs := make([]error, idleSessions)
 	var connecting sync.WaitGroup
 	start := time.Now()
 	for i := range conns {
 		connecting.Go(func() {
-			conns[i], errs[i] = pgx.Connect(ctx, fmt.Sprintf("host=%s user=%s dbname=postgres sslmode=disable connect_timeout=60", host, role))
+			conns[i], errs[i] = pgx.Connect(ctx, w.dsn()+" connect_timeout=60")
 		})
 	}
 	connecting.Wait()

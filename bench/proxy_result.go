@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	resultRows  = 1 << 20
+	resultWidth = 1 << 10 // bytes of each row
+)
+
+// proxyResult reads one result of a gigabyte each way.
+func (b *bench) proxyResult(ctx context.Context, ways []*way) error {
+	rounds, rows := 3, resultRows
+	if b.quick {
+		rounds, rows = 1, resultRows/16
+	}
+	s := section{
+		title: "aadpool proxy: a result of 1 GB",
+		text:  fmt.Sprintf("One query whose result has %d rows of %d bytes, %d rounds in turns. Memory is the most that the process has had.", rows, resultWidth, rounds),
+		table: [][]string{{"", "MB per second", "to PgBouncer", "to direct", "CPU between, ms per MB", "memory between, MB"}},
+	}
+	for _, w := range ways {
+		w.rates, w.cpu = nil, nil
+	}
+	megabytes := float64(rows) * resultWidth / 1e6
+	for i := range rounds {
+		for j := range ways {
+			w := ways[(i+j)%len(ways)]
+			before := processorTime(w.process)
+			took, err := w.readResult(ctx, rows)
+			if err != nil {
+				return fmt.Errorf("%s: %w", w.name, err)
+			}
+			w.rates = append(w.rates, megabytes/took.Seconds())
+			w.cpu = append(w.cpu, (processorTime(w.process)-before)*1e3/megabytes)
+		}
+	}
+	direct, bouncer := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer)
+	for _, w := range ways {
+		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(bouncer), w.ratioTo(direct),
+			spentText(w.cpu, "%.2f"), spentText([]float64{peakMemory(w.process)}, "%.0f")})
+	}
+	b.add(s)
+	return nil
+}
+
+func (w *way) readResult(ctx context.Context, rows int) (time.Duration, error) {
+	conn, err := pgx.Connect(ctx, w.dsn())
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	start := time.Now()
+	result := conn.PgConn().ExecParams(ctx, fmt.Sprintf("select repeat('x', %d) from generate_series(1, %d)", resultWidth, rows), nil, nil, nil, nil)
+	got := 0
+	for result.NextRow() {
+		got++
+	}
+	if _, err := result.Close(); err != nil {
+		return 0, err
+	}
+	if got != rows {
+		return 0, fmt.Errorf("%d rows of %d", got, rows)
+	}
+	return time.Since(start), nil
+}
+
+// dsn says what the environment says: https://www.postgresql.org/docs/current/libpq-envars.html
+func (w *way) dsn() string {
+	keywords := strings.NewReplacer("PGHOST=", "host=", "PGPORT=", "port=", "PGUSER=", "user=", "PGDATABASE=", "dbname=",
+		"PGPASSWORD=", "password=", "PGSSLMODE=", "sslmode=", "PGSSLROOTCERT=", "sslrootcert=")
+	return keywords.Replace(strings.Join(w.environment, " "))
+}
+
+// peakMemory is the most that a process has had in memory, in MB, as Linux tells, or else 0:
+// https://man7.org/linux/man-pages/man5/proc_pid_status.5.html
+func peakMemory(pid int) float64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	var kilobytes float64
+	_, after, _ := strings.Cut(string(text), "VmHWM:")
+	_, _ = fmt.Sscan(after, &kilobytes)
+	return kilobytes / 1e3
+}
