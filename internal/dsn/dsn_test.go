@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -34,9 +35,15 @@ func TestWhatIsNoDSN(t *testing.T) {
 			"postgres://role@orders.postgres.database.azure.com:6432/orders"},
 		{"a word", "hunter2", "failed to parse as keyword/value", ""},
 		{"a word with dots", "hunter2.hunter2", "failed to parse as keyword/value", ""},
+		{"a word in the place of the port, by keyword", "host=db.example port=hunter2", "invalid port; ", ""},
+		{"JDBC without a user", "jdbc:postgresql://@db.example/d", "another driver", "postgres://role@db.example/d"},
+		{"JDBC with two users", "jdbc:postgresql://u@db.example/d?user=other", "another driver", "postgres://u@db.example/d"},
+		{"JDBC with a % that escapes nothing", "jdbc:postgresql://100%@db.example/d", "another driver", ""},
+		{"JDBC with a host that is none", "jdbc:postgresql://db!example/d", "another driver", ""},
+		{"JDBC with a database that is none", "jdbc:postgresql://db.example/d!", "another driver", ""},
 		{"a blank before the URL", " postgres://u:hunter2@db.example/d", "there is a blank before the URL", "postgres://u@db.example/d"},
 		{"no sslmode of those there are", "host=db.example user=u sslmode=required",
-			"sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full", ""},
+			"failed to configure TLS (sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full", ""},
 		{"the same in a URL", "postgres://u@db.example/d?sslmode=required&pool_max_conns=4", "it is one of disable",
 			"postgres://u@db.example/d?pool_max_conns=4"},
 	} {
@@ -70,6 +77,14 @@ func FuzzSuggest(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestOSUserIsTheOneThatPgxTakes(t *testing.T) {
+	clearPGEnv(t)
+	config, err := pgconn.ParseConfig("host=db.example")
+	require.NoError(t, err)
+	require.NotEmpty(t, config.User)
+	assert.Equal(t, config.User, OSUser())
 }
 
 // TestEmptyDSN: the environment alone can name the server, as pgx has it.

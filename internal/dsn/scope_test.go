@@ -33,3 +33,12 @@ func TestHostsThatNeedDifferentScopesAreAnError(t *testing.T) {
 	_, err = Scope(config)
 	require.ErrorContains(t, err, "use a pool for each, or WithScope")
 }
+
+func TestHostsOfOneCloudShareAScope(t *testing.T) {
+	clearPGEnv(t)
+	config, err := pgconn.ParseConfig("host=a.postgres.database.azure.com,b.postgres.database.azure.com user=u")
+	require.NoError(t, err)
+	scope, err := Scope(config)
+	require.NoError(t, err)
+	assert.Equal(t, DefaultScope, scope)
+}

@@ -116,6 +116,10 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 // What a caller does to a parsed config does not open what its DSN keeps shut.
 func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 	clearPGEnv(t)
+	const (
+		disabled = "refusing: or remove the sslmode=disable"
+		forgot   = "refusing: Host was set on the config without a TLSConfig"
+	)
 	for _, row := range []struct {
 		name, dsn string
 		change    func(*pgconn.Config)
@@ -124,13 +128,17 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 		{"the plaintext fallback removed", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Fallbacks = nil }, "full db.example"},
 		{"another host, TLS left as it was", "host=localhost user=u", func(c *pgconn.Config) { c.Host = "db.example" }, "full db.example"},
 		{"another port", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Port = 6432 }, "full db.example"},
-		{"a remote host in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "db.example" }, "error"},
-		{"a remote host in the place of a loopback one without TLS", "host=127.0.0.1 sslmode=disable", func(c *pgconn.Config) { c.Host = "db.example" }, "error"},
-		{"no TLS where the DSN requires it", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) { c.TLSConfig = nil }, "error"},
-		{"no TLS on the loopback where the DSN says nothing", "postgres://u@127.0.0.1/d", func(c *pgconn.Config) { c.TLSConfig, c.Fallbacks = nil, nil }, "error"},
+		{"a remote host in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "db.example" }, forgot},
+		{"loopback in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "127.0.0.1" }, forgot},
+		{"TLS without a verification in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) {
+			c.Host, c.TLSConfig = "db.example", &tls.Config{InsecureSkipVerify: true}
+		}, "full db.example"},
+		{"a remote host in the place of a loopback one without TLS", "host=127.0.0.1 sslmode=disable", func(c *pgconn.Config) { c.Host = "db.example" }, disabled},
+		{"no TLS where the DSN requires it", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) { c.TLSConfig = nil }, forgot},
+		{"no TLS on the loopback where the DSN says nothing", "postgres://u@127.0.0.1/d", func(c *pgconn.Config) { c.TLSConfig, c.Fallbacks = nil, nil }, forgot},
 		{"an entry without TLS added", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
 			c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: "other.example"})
-		}, "error"},
+		}, forgot},
 		{"verification switched off where the DSN says nothing", "postgres://u@db.example/d", func(c *pgconn.Config) {
 			c.TLSConfig, c.Fallbacks = &tls.Config{InsecureSkipVerify: true}, nil
 		}, "full db.example"},
@@ -143,9 +151,10 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 			require.NoError(t, err)
 			row.change(config)
 			err = Secure(config, Read(row.dsn).TLS)
-			if row.want == "error" {
+			if advice, refuses := strings.CutPrefix(row.want, "refusing: "); refuses {
 				require.ErrorIs(t, err, ErrPlaintext)
 				require.ErrorContains(t, err, "refusing to send an access token")
+				require.ErrorContains(t, err, advice)
 				return
 			}
 			require.NoError(t, err)
@@ -188,6 +197,22 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		assert.Nil(t, config.Fallbacks[0].TLSConfig)
 		assert.True(t, config.Fallbacks[1].TLSConfig.InsecureSkipVerify)
 	})
+}
+
+func TestUnixSocketsAreThoseOfPgx(t *testing.T) {
+	for _, host := range []string{"/tmp", `C:\pg`, `C:\`, `A:\pg`, `Z:\pg`, `@:\pg`, `[:\pg`, `c:\pg`, `C:/pg`, `CD:\pg`, "C:", "", "db.example", "Db.example"} {
+		network, _ := pgconn.NetworkAddress(host, 5432)
+		assert.Equal(t, network == "unix", isUnixSocket(host), "%q", host)
+	}
+}
+
+func TestSecureLeavesASecureConfigAsItIs(t *testing.T) {
+	clearPGEnv(t)
+	config, err := pgconn.ParseConfig("host=a.example,b.example user=u sslmode=verify-full")
+	require.NoError(t, err)
+	first := config.Fallbacks[0]
+	assert.Zero(t, testing.AllocsPerRun(10, func() { _ = Secure(config, TLSRequired) }), "it runs at each connect")
+	assert.Same(t, first, config.Fallbacks[0])
 }
 
 type addrConn struct {
