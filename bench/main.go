@@ -47,6 +47,7 @@ var measurements = []measurement{
 	{name: "outage", run: (*bench).measureOutages, idle: true},
 	{name: "oldest", run: (*bench).measureOldest, idle: true},
 	{name: "expiry", run: (*bench).measureExpiry, idle: true},
+	{name: "replacement", run: (*bench).measureReplacement},
 	{name: "memory", run: (*bench).measureMemory},
 	{name: "pools", run: (*bench).measureManyPools},
 	{name: "proxy", run: (*bench).measureProxy},

@@ -23,6 +23,7 @@ type test struct {
 	on       string   // the program and version that it runs on
 	dir      string   // the module, from the repository's root
 	packages string   // as go test takes them
+	run      string   // which tests; if empty, all
 	path     string   // a directory that goes before PATH
 	env      []string // more of the environment
 }
@@ -53,7 +54,7 @@ const testTimeout = 10 * time.Minute
 func goTest(ctx context.Context, t test) result {
 	fmt.Printf("%s on %s … ", t.name, t.on)
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout", testTimeout.String(), t.packages)
+	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout", testTimeout.String(), "-run", t.run, t.packages)
 	cmd.Dir = t.dir
 	cmd.Env = environment(t)
 	var stderr strings.Builder

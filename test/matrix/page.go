@@ -94,11 +94,37 @@ func newSection(p part, results []result, now time.Time) section {
 		if r.broken != "" {
 			s.Failed = append(s.Failed, sentence(r, outcome{"it did not run", r.broken}))
 		}
+	}
+	s.Skipped = skipped(results)
+	return s
+}
+
+// skipped is a sentence for each reason and test, with where it was skipped if not everywhere.
+func skipped(results []result) (sentences []string) {
+	type skip struct {
+		name string
+		outcome
+	}
+	var order []skip
+	where, runs := map[skip][]string{}, map[string]int{}
+	for _, r := range results {
+		runs[r.name]++
 		for _, o := range r.skipped {
-			s.Skipped = append(s.Skipped, sentence(r, o))
+			s := skip{r.name, o}
+			if where[s] == nil {
+				order = append(order, s)
+			}
+			where[s] = append(where[s], r.on)
 		}
 	}
-	return s
+	for _, s := range order {
+		r := result{test: test{name: s.name}}
+		if len(where[s]) < runs[s.name] {
+			r.on = strings.Join(where[s], ", ")
+		}
+		sentences = append(sentences, sentence(r, s.outcome))
+	}
+	return sentences
 }
 
 func (s section) render() (string, error) {

@@ -42,6 +42,15 @@ func TestResultOfGoTest(t *testing.T) {
 	}, figures([]result{r}))
 }
 
+func TestATestThatIsSkippedEverywhereIsNamedOnce(t *testing.T) {
+	everywhere, once := outcome{"TestC", "no disk to fill"}, outcome{"TestD", "zsh is not installed"}
+	assert.Equal(t, []string{"the command: TestC: no disk to fill", "the command on 15: TestD: zsh is not installed", "the package: TestD: zsh is not installed"}, skipped([]result{
+		{test: test{name: "the command", on: "14"}, skipped: []outcome{everywhere}},
+		{test: test{name: "the command", on: "15"}, skipped: []outcome{everywhere, once}},
+		{test: test{name: "the package", on: "14"}, skipped: []outcome{once}},
+	}))
+}
+
 func TestResultOfRunsWithoutTests(t *testing.T) {
 	for _, row := range []struct {
 		name, events, summary string

@@ -48,8 +48,9 @@ var parts = []part{
 	{
 		name:  "clients",
 		title: "Clients in other languages",
-		intro: "Entra's libraries for other languages, unmodified, with aadpooltest in the place of Entra and of Azure's server.",
-		run:   runClients,
+		intro: "Entra's libraries for other languages, unmodified, with aadpooltest in the place of Entra and of Azure's server. " +
+			"And through aadpool proxy, while tokens rotate: Django's own tests of its PostgreSQL backend, node-postgres, PostgreSQL's own regression tests, psql, pgbench, pg_dump, lib/pq and pgx.",
+		run: runClients,
 	},
 	{
 		name:  "prometheus",
@@ -139,10 +140,20 @@ func runOAuthBearer(ctx context.Context, programs library) ([]result, error) {
 	})}, err
 }
 
-func runClients(ctx context.Context, _ library) ([]result, error) {
-	return []result{goTest(ctx, test{
-		name: "clients", packages: "./aadpooltest/...", env: []string{"AADPOOL_CLIENTS=1"},
-	})}, nil
+func runClients(ctx context.Context, programs library) ([]result, error) {
+	dir, _, err := programs.fetch(ctx, "proxy-clients", "install-proxy-clients.sh", nil)
+	if err != nil {
+		return nil, err
+	}
+	return []result{
+		goTest(ctx, test{
+			name: "with aadpooltest", packages: "./aadpooltest/...", run: "TestClientsOfOtherLanguages", env: []string{"AADPOOL_CLIENTS=1"},
+		}),
+		goTest(ctx, test{
+			name: "through aadpool proxy", dir: "cmd/aadpool", packages: "./internal/proxy", run: "^Test(Django|NodePostgres|PostgresRegressionTests|RealClients)$",
+			env: []string{"AADPOOL_PROXY_CLIENTS=" + dir},
+		}),
+	}, nil
 }
 
 func runPrometheus(ctx context.Context, programs library) (results []result, err error) {

@@ -49,6 +49,9 @@ type soakWorker struct {
 	last   int64 // the row written last
 }
 
+// pausedWords are in the errors of a pause after refusals.
+const pausedWords = "times in a row (next try in "
+
 // pause lets between zero and twice the mean pass.
 func (w *soakWorker) pause(ctx context.Context, mean time.Duration) {
 	select {
@@ -84,7 +87,7 @@ func (w *soakWorker) judge(when span, born time.Time, err error, timeout time.Du
 		w.violation("an operation hung for %s: %v", took, err)
 	}
 	refused := when
-	if err != nil && strings.Contains(err.Error(), "times in a row (next try in ") { // of a server that refused before the pause
+	if err != nil && strings.Contains(err.Error(), pausedWords) { // of a server that refused before the pause
 		refused.from = refused.from.Add(-azuretest.LongestBackoff)
 	}
 	explained := w.windows.explainAcquire(refused) || w.tokens.explain(when)

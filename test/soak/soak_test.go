@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -188,7 +189,21 @@ func (s *soak) run(length time.Duration) {
 	rest.Wait()
 	endLoad()
 	load.Wait()
-	assert.NoError(s.t, s.pool.Ping(s.t.Context()), "when all faults have ended")
+	s.comeBack()
+}
+
+// comeBack makes sure that the pool works when all faults have ended: at once, or after the pause that the last refusals
+// have caused.
+func (s *soak) comeBack() {
+	err := s.pool.Ping(s.t.Context())
+	if err != nil && strings.Contains(err.Error(), pausedWords) {
+		select {
+		case <-time.After(azuretest.LongestBackoff):
+		case <-s.t.Context().Done():
+		}
+		err = s.pool.Ping(s.t.Context())
+	}
+	assert.NoError(s.t, err, "when all faults have ended")
 }
 
 // checkCoverage makes sure that the soak could find something.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -152,18 +153,30 @@ func (w *soakWorker) copyBothWays(ctx context.Context, conn *pgx.Conn) error {
 
 // cancel cancels a query that would take a while, and goes on with the session.
 func (w *soakWorker) cancel(ctx context.Context, conn *pgx.Conn) error {
-	requested := make(chan error, 1)
+	requested, ended := make(chan error, 1), make(chan struct{})
+	pauses := 20*time.Millisecond + time.Duration(w.random.Int64N(int64(30*time.Millisecond)))
 	go func() {
-		pause(ctx, 20*time.Millisecond+time.Duration(w.random.Int64N(int64(30*time.Millisecond))))
-		requested <- conn.PgConn().CancelRequest(ctx)
+		for {
+			pause(ctx, pauses)
+			err := conn.PgConn().CancelRequest(ctx)
+			select {
+			case <-ended:
+			case <-time.After(3 * time.Second): // the server ignores a request that comes before the query
+				if err == nil {
+					continue
+				}
+			}
+			requested <- err
+			return
+		}
 	}()
 	_, err := conn.Exec(ctx, "select pg_sleep(20)")
+	close(ended)
 	if requestErr := <-requested; requestErr != nil {
 		return requestErr
 	}
-	var ended *pgconn.PgError
-	if !errors.As(err, &ended) || ended.Code != "57014" {
-		return fmt.Errorf("a query that was cancelled: %w", err)
+	if refused, ok := errors.AsType[*pgconn.PgError](err); !ok || refused.Code != "57014" {
+		return fmt.Errorf("a query that was cancelled ended with %w", cmp.Or(err, errors.New("an answer")))
 	}
 	w.cancelled.Add(1)
 	var one int
