@@ -94,7 +94,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	}
 	matchLifetime(config, said, token.life())
 	if by != nil {
-		by.lifetime = config.MaxConnLifetime
+		by.hook, by.lifetime = h, config.MaxConnLifetime
 	}
 	f := &failover{}
 	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
@@ -192,13 +192,17 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		now, r := time.Now(), retirementOf(conn)
+		r := retirementOf(conn)
+		if m := by.workIn(ctx); m != nil {
+			return !m.refuses(r), nil
+		}
+		now := time.Now()
 		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
 		calm := r != nil && now.Before(r.calm) && !f.any.Load() && !h.cache.Load().isDue(now)
 		if !calm && (h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now)) {
 			return false, nil
 		}
-		if callers == nil || replacementOf(ctx) != nil {
+		if callers == nil {
 			return true, nil
 		}
 		return callers(ctx, conn)
@@ -214,18 +218,30 @@ func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time
 		cache.renewIfDue(ctx, now)
 	}
 	if !r.isDue(now) {
-		return by != nil && r.isOld(now, by.lifetime) && !by.keeps(ctx, now)
+		return by != nil && r.isOld(now, by.lifetime) && !by.keeps(now)
 	}
 	if cache != nil && r.canWait(now, cache.expires()) {
 		r.putOff(now)
 		return false
 	}
-	if by != nil && now.Before(r.last) && by.keeps(ctx, now) {
+	if by != nil && now.Before(r.last) && by.keeps(now) {
 		return false
 	}
+	h.countRetired(r)
+	return true
+}
+
+func (h *Hook) countRetired(r *retirement) {
 	h.retired.Add(1)
 	h.options.observer.connRetired(ConnRetired{TokenExpires: r.expires})
-	return true
+}
+
+// expires is the end of the token at hand, or zero.
+func (h *Hook) expires() time.Time {
+	if cache := h.cache.Load(); cache != nil {
+		return cache.expires()
+	}
+	return time.Time{}
 }
 
 // ResetSession retires the connections of a database/sql that has no pgxpool under it. Pass it to

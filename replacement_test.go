@@ -93,6 +93,8 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 				assert.Zero(t, c.late.Load(), "handed out past the token's end")
 				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
 				assert.LessOrEqual(t, pool.Stat().TotalConns(), pool.Stat().MaxConns())
+				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened), "those that no request has met are replaced too")
+				assert.LessOrEqual(t, server.logins.Load()-before, int64(3*row.opened+3), "each once a rotation")
 			})
 		})
 	}
