@@ -36,8 +36,8 @@ func TestStateOfAToken(t *testing.T) {
 		{"of an hour, later", time.Hour, -time.Hour, "gone"},
 		{"of twenty seconds, a moment before a fifth is left", 20 * time.Second, 4*time.Second + 1, "fresh"},
 		{"of twenty seconds, a fifth left", 20 * time.Second, 4 * time.Second, "due"},
-		{"of twenty seconds, a tenth left", 20 * time.Second, 2 * time.Second, "due"},
-		{"of twenty seconds, less left", 20 * time.Second, 2*time.Second - 1, "last minute"},
+		{"of twenty seconds, a fiftieth left", 20 * time.Second, 400 * time.Millisecond, "due"},
+		{"of twenty seconds, less left", 20 * time.Second, 400*time.Millisecond - 1, "last minute"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			now := time.Now()

@@ -12,7 +12,7 @@ import (
 
 const (
 	// holdTimeout bounds how long a pool's idle connections are held back while pgxpool is made to open another one.
-	holdTimeout = 5 * time.Millisecond
+	holdTimeout = time.Millisecond
 
 	// replaceTimeout bounds one replacement. Past it the connection that is being opened comes into the pool by itself.
 	replaceTimeout = time.Minute
@@ -132,6 +132,10 @@ func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, er
 		return m, nil
 	}
 	if !wanted && m.due == 0 && r.spare.Load() >= 0 {
+		return m, nil
+	}
+	if now := pool.Stat(); !full && now.TotalConns() >= now.MaxConns() { // a request has been quicker
+		m.goOn = true
 		return m, nil
 	}
 	if full { // no idle one is due; Acquire will meet one by and by

@@ -44,13 +44,13 @@ func newStartupReader(server io.Reader, l *login) *startupReader {
 }
 
 func (r *startupReader) Read(p []byte) (int, error) {
-	if r.buffer == nil {
+	switch {
+	case r.buffer == nil:
 		return r.server.Read(p)
-	}
-	if len(r.pending) == 0 && r.over {
-		return r.readLast(p)
-	}
-	if len(r.pending) == 0 {
+	case len(r.pending) == 0 && r.over: // what was read beyond the start-up
+		defer r.letGo()
+		return r.buffer.Read(p)
+	case len(r.pending) == 0:
 		if err := r.next(); err != nil {
 			r.login.forget()
 			return 0, err
@@ -58,16 +58,15 @@ func (r *startupReader) Read(p []byte) (int, error) {
 	}
 	n := copy(p, r.pending)
 	r.pending = r.pending[n:]
+	r.letGo()
 	return n, nil
 }
 
-// readLast passes on what was read beyond the start-up, and then lets go of the buffer.
-func (r *startupReader) readLast(p []byte) (int, error) {
-	if r.buffer.Buffered() > 0 {
-		return r.buffer.Read(p)
+// letGo gives the buffer back when it is of no more use: an idle connection would keep it.
+func (r *startupReader) letGo() {
+	if r.over && len(r.pending) == 0 && r.buffer.Buffered() == 0 {
+		r.buffer, r.login, r.pending = nil, nil, nil
 	}
-	r.buffer, r.login = nil, nil
-	return r.server.Read(p)
 }
 
 // next reads one message, and sets pending to what pgx gets of it:

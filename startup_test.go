@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -150,6 +151,23 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 			var failed *pgconn.ConnectError
 			require.ErrorAs(t, err, &failed)
 			assert.Empty(t, failed.Config.Password, "the token is gone, however the login ended")
+		})
+	}
+}
+
+func TestAfterTheStartUpNoBufferIsKept(t *testing.T) {
+	for _, row := range []struct{ name, beyond string }{
+		{"nothing comes after it", ""},
+		{"a message comes with it", string(frame('N', 0))},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			server := strings.NewReader(string(frame('Z', 'I')) + row.beyond)
+			r := newStartupReader(server, &login{})
+			got := make([]byte, server.Len())
+			_, err := io.ReadFull(r, got)
+			require.NoError(t, err)
+			assert.Equal(t, string(frame('Z', 'I'))+row.beyond, string(got))
+			assert.Nil(t, r.buffer, "an idle connection reads no more")
 		})
 	}
 }

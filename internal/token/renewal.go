@@ -7,7 +7,7 @@ const (
 	// too, stops serving a token from its own cache when five minutes are left.
 	renewalMargin = 5 * time.Minute
 
-	// lastMargin is how close to expiry a connect waits for a newer token; a tenth of the token's life where that is
+	// lastMargin is how close to expiry a connect waits for a newer token; a tenth of the renewal margin where that is
 	// less.
 	lastMargin = 30 * time.Second
 )
@@ -16,7 +16,7 @@ const (
 func RenewalMargin(left time.Duration) time.Duration { return min(renewalMargin, left/5) }
 
 // LastMargin is how close to expiry a connect waits for a newer token, for a token that came with this remaining life.
-func LastMargin(left time.Duration) time.Duration { return min(lastMargin, left/10) }
+func LastMargin(left time.Duration) time.Duration { return min(lastMargin, left/50) }
 
 // RenewAt is when to renew a token that came with this remaining life. refreshOn is the credential's advice
 // (azcore.AccessToken.RefreshOn), which counts where it is sooner; zero if it gave none.

@@ -15,8 +15,8 @@ func TestMarginsByTheLifeLeft(t *testing.T) {
 		{"a day", 24 * time.Hour, 5 * time.Minute, 30 * time.Second},
 		{"75 minutes", 75 * time.Minute, 5 * time.Minute, 30 * time.Second},
 		{"as long as five margins", 25 * time.Minute, 5 * time.Minute, 30 * time.Second},
-		{"ten minutes", 10 * time.Minute, 2 * time.Minute, 30 * time.Second},
-		{"four minutes", 4 * time.Minute, 48 * time.Second, 24 * time.Second},
+		{"ten minutes", 10 * time.Minute, 2 * time.Minute, 12 * time.Second},
+		{"four minutes", 4 * time.Minute, 48 * time.Second, 4800 * time.Millisecond},
 		{"none", 0, 0, 0},
 	} {
 		t.Run(row.name, func(t *testing.T) {
