@@ -93,7 +93,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 				assert.Zero(t, c.late.Load(), "handed out past the token's end")
 				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
 				assert.LessOrEqual(t, pool.Stat().TotalConns(), pool.Stat().MaxConns())
-				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened), "those that no request has met are replaced too")
+				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened)-1, "those that no request has met are replaced too; one may be under way")
 				assert.LessOrEqual(t, server.logins.Load()-before, int64(3*row.opened+3), "each once a rotation")
 			})
 		})

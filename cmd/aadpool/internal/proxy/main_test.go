@@ -110,9 +110,9 @@ func (a azure) credential(t testing.TB) azcore.TokenCredential {
 }
 
 // config is that of a proxy on a Unix socket, which logs in with cred.
-func (a azure) config(t testing.TB, cred azcore.TokenCredential) Config {
+func (a azure) config(t testing.TB, cred azcore.TokenCredential, opts ...aadpool.Option) Config {
 	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hook, err := aadpool.NewHook(cred, aadpool.WithLogger(log))
+	hook, err := aadpool.NewHook(cred, append(opts, aadpool.WithLogger(log))...)
 	require.NoError(t, err)
 	upstream, err := pgx.ParseConfig(a.server.DSN("orders-api"))
 	require.NoError(t, err)

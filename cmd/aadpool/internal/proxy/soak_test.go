@@ -15,6 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool"
 )
 
 // TestSoak is a proxy under a mixed load, with tokens that live for seconds, while Entra and the server fail in one way
@@ -51,6 +53,10 @@ const (
 
 	// soakTokenLife is long enough for a login by a token that has just been renewed.
 	soakTokenLife = 8 * time.Second
+
+	// soakTokenTimeout is how long a request may outlive the fault that has it hang: with the pause after it, less than
+	// the aftermath.
+	soakTokenTimeout = 5 * time.Second
 
 	// patience is what an operation gets. None takes as long.
 	patience = 30 * time.Second
@@ -99,7 +105,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	require.NoError(t, s.EnsureRole(t.Context(), "orders-api"))
 	s.asSuperuser(fmt.Sprintf(`create table %[1]s (id bigint primary key); grant select, insert on %[1]s to "orders-api"`, s.table))
 	t.Cleanup(func() { s.asSuperuser("drop table " + s.table) })
-	config := s.config(t, s.credential(t))
+	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
 	config.Upstream.ConnectTimeout = 10 * time.Second
 	s.proxy, s.stop = startProxy(t, config)
 	return s
