@@ -51,6 +51,28 @@ func TestStateOfAToken(t *testing.T) {
 	})
 }
 
+func TestTokenWithoutLifeIsNotTaken(t *testing.T) {
+	now := time.Now().Round(0)
+	for _, row := range []struct {
+		name string
+		left time.Duration
+		says string
+	}{
+		{"just expired", 0, "a token that expired 0s ago; check this machine's clock"},
+		{"a moment less than a second left", time.Second - 1, "a token that expires in 999.999999ms; check this machine's clock"},
+		{"a second left", time.Second, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := newAccessToken(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(row.left)}, now)
+			if row.says == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, row.says)
+		})
+	}
+}
+
 func TestLifeIsThatOfTheClaimsWhereTheyTellMore(t *testing.T) {
 	now := time.Now()
 	for _, row := range []struct {
