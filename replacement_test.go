@@ -100,6 +100,25 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 	}
 }
 
+func TestNoRequestWaitsAtTheEndOfMaxConnLifetime(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{delay: 100 * time.Millisecond}
+		server.letIn.Store(true)
+		hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_lifetime=40s")
+		open(t, pool, 4)
+		ctx, cancel := context.WithTimeout(t.Context(), 170*time.Second)
+		defer cancel()
+		var c crowd
+		c.use(ctx, t, pool)
+		t.Logf("%d acquires, %d waited; %d logins", c.acquires.Load(), c.waited.Load(), server.logins.Load())
+		assert.LessOrEqual(t, c.waited.Load(), int64(35), "as the pool grows to what the crowd needs")
+		assert.LessOrEqual(t, pool.Stat().MaxLifetimeDestroyCount(), int64(25), "those that nobody has used meanwhile")
+		assert.GreaterOrEqual(t, server.logins.Load(), int64(4*4))
+	})
+}
+
 func TestPoolWithoutASpareConnectionKeepsToMaxConns(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
