@@ -129,3 +129,37 @@ func TestRetirementWaitsForANewerTokenWhileItsOwnIsValid(t *testing.T) {
 		}
 	})
 }
+
+func TestConnectionIsOldInTheEndOfMaxConnLifetime(t *testing.T) {
+	const lifetime = 40 * time.Minute
+	now := time.Now()
+	first, last := lifetime, time.Duration(0)
+	for range 3000 {
+		r := &retirement{at: now.Add(time.Hour), expires: now.Add(time.Hour), born: now}
+		assert.False(t, r.isOld(now, lifetime))
+		age := r.old.Sub(now)
+		first, last = min(first, age), max(last, age)
+		require.Equal(t, r.old.Round(0), r.calm, "before which an acquire has nothing to do")
+		assert.False(t, r.isOld(r.old.Add(-1), lifetime))
+		assert.True(t, r.isOld(r.old, lifetime))
+	}
+	assert.WithinRange(t, now.Add(first), now.Add(38*time.Minute), now.Add(38*time.Minute+time.Second))
+	assert.WithinRange(t, now.Add(last), now.Add(39*time.Minute-time.Second), now.Add(39*time.Minute))
+
+	due := &retirement{at: now.Add(time.Minute), expires: now.Add(time.Hour), born: now}
+	assert.False(t, due.isOld(now, lifetime))
+	assert.Equal(t, due.at, due.calm, "it is due sooner than it is old")
+
+	var none *retirement // of a connection that no Hook has logged in
+	assert.False(t, none.isOld(now, lifetime))
+	assert.False(t, none.isDue(now))
+}
+
+func TestRetirementThatIsPutOffIsLookedAtAgain(t *testing.T) {
+	now := time.Now()
+	r := &retirement{at: now, last: now, calm: now.Add(time.Hour), expires: now.Add(time.Minute)}
+	r.putOff(now)
+	assert.True(t, r.calm.IsZero())
+	assert.Equal(t, r.expires.Add(-600*time.Millisecond), r.last)
+	assert.WithinRange(t, r.at, now, r.last)
+}
