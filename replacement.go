@@ -19,10 +19,10 @@ const (
 
 	// maxReplacePause is the longest pause after a connection that could not be opened; the first is firstBackoff.
 	maxReplacePause = 30 * time.Second
-)
 
-// breakPause is how long a pool at MaxConns gets to close the connection that it has given up.
-const breakPause = time.Millisecond
+	// breakPause is how long a pool at MaxConns gets to close the connection that it has given up.
+	breakPause = time.Millisecond
+)
 
 // A replacer opens a pool's new connections off the requests' path: make before break. A connection that is due for
 // retirement is handed out as long as its token is valid, and another is opened in the background meanwhile. Then the
@@ -52,10 +52,15 @@ func (r *replacer) keeps(now time.Time) bool {
 	if r.spare.Load() > 0 && pool.Stat().IdleConns() > 0 && r.takeSpare() {
 		return false
 	}
-	if !r.busy.Load() && now.UnixMilli() >= r.nextTry.Load() && r.busy.CompareAndSwap(false, true) {
+	if r.begins(now) {
 		go r.replace(pool, true)
 	}
 	return true
+}
+
+// begins reports whether the caller is to replace connections: nobody else does, and no pause is on.
+func (r *replacer) begins(now time.Time) bool {
+	return !r.busy.Load() && now.UnixMilli() >= r.nextTry.Load() && r.busy.CompareAndSwap(false, true)
 }
 
 // workIn returns what the replacer is doing if ctx is its own, and nil if it is a request's.
@@ -101,7 +106,7 @@ func (r *replacer) comeBack(pool *pgxpool.Pool, at time.Time) {
 		return
 	}
 	time.AfterFunc(time.Until(at), func() {
-		if r.busy.CompareAndSwap(false, true) {
+		if r.begins(time.Now()) {
 			r.replace(pool, false)
 		}
 	})
@@ -115,17 +120,12 @@ func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, er
 	if full { // so a request has opened the one in the place of that which was given up last, if any
 		r.spare.Store(max(r.spare.Load(), 0))
 	}
-	spare := !full && r.takeSpare()
-	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || spare}
+	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || r.spare.Load() > 0}
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), replacementKey{}, m), replaceTimeout)
 	defer cancel()
 	m.hold(pool.AcquireAllIdle(ctx))
 	defer m.release()
-	switch {
-	case spare && m.giveUp: // in vain
-		r.spare.Add(1)
-	case full && !m.giveUp:
-		r.spare.Add(-1)
+	if full && !m.giveUp { // one is given up; there is room when it is closed
 		m.release()
 		time.Sleep(breakPause)
 		m.goOn = true
@@ -201,6 +201,7 @@ func (m *replacement) refuses(r *retirement) bool {
 		return false
 	}
 	m.giveUp = false
+	m.replacer.spare.Add(-1)
 	if due {
 		m.replacer.hook.countRetired(r)
 	}

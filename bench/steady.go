@@ -130,7 +130,7 @@ func (b *bench) measureAcquire(ctx context.Context) error {
 	clock, lookUp := costOf(func() { _ = time.Now() }), lookUpCost()
 	more := spreadOf(differences(ls.of(ours).perCall, ls.of(floor).perCall)).median
 	s.after = fmt.Sprintf("Of what aadpool adds, reading the clock, to know whether a token has come to its end, is %.0f ns here (`time.Now` alone), and finding the connection's deadlines "+
-		"in its CustomData %.0f ns; the rest is two atomic loads, a comparison and the call itself. A clock without the wall's time would cost two thirds, and miss a machine's sleep.", clock, lookUp)
+		"in its CustomData %.0f ns; the rest is two atomic loads, a comparison and the call itself. A clock without the wall's time would cost less, and miss a machine's sleep.", clock, lookUp)
 	b.report.verdicts = append(b.report.verdicts, verdict{"added to an acquire: less than 35 ns",
 		fmt.Sprintf("%.0f ns, of which %.0f are the clock and %.0f the look-up", more, clock, lookUp), more < 35})
 	added := math.Floor(allocated[ours] - allocated[floor] + 0.5)

@@ -169,7 +169,7 @@ func (c *check) roleMissing(role string) *diagnosis {
 		Cause: causeRoleMissing,
 		Meaning: fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is missing, was made with a password, or was made for another object id. "+
 			"If access is given to a group, its name goes into the DSN.", c.principal(), role),
-		Fix:    []string{asAdministrator, missing.create() + ";", "-- whose the role is, if it is there:", listPrincipals(role)},
+		Fix:    []string{asAdministrator, missing.create(), "-- whose the role is, if it is there:", listPrincipals(role)},
 		status: exitRole,
 		mend:   mendByRole(missing),
 	}
@@ -178,7 +178,7 @@ func (c *check) roleMissing(role string) *diagnosis {
 func (c *check) otherPrincipal(role string) *diagnosis {
 	missing := &roleCommand{Name: role}
 	fix := append(inDSN(c.facts.name), "# or, if the DSN is right, log in as the principal that the role is for; whose it is:",
-		asAdministrator, listPrincipals(role), "-- if it is missing:", missing.create()+";")
+		asAdministrator, listPrincipals(role), "-- if it is missing:", missing.create())
 	d := &diagnosis{Cause: causeRoleOther, Fix: fix, status: exitRole, mend: mendByRole(missing)}
 	if c.facts.name == "" {
 		d.Fix = fix[len(inDSN("")):]

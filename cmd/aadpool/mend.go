@@ -21,7 +21,7 @@ type mend struct {
 
 // mendByRole makes a role that is missing.
 func mendByRole(role *roleCommand) *mend {
-	return &mend{role.create() + ";", func(ctx context.Context, m *mender, rehearsal bool) error {
+	return &mend{role.create(), func(ctx context.Context, m *mender, rehearsal bool) error {
 		return transact(ctx, m.conn, rehearsal, func(ctx context.Context, tx pgx.Tx) error {
 			work := &roleApply{role: role, check: m.check, admin: m.conn}
 			isNew, err := work.ensureRole(ctx, tx)

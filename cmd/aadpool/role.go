@@ -62,7 +62,7 @@ func (r *roleCommand) run(in invocation) error {
 	if r.Apply {
 		return r.apply(in)
 	}
-	lines := []string{asAdministrator, r.create() + ";"}
+	lines := []string{asAdministrator, r.create()}
 	if r.Grant != "" {
 		lines = append(lines, "", `\connect `+identifier(r.Database))
 		lines = append(lines, grants(r.Name, r.Database, r.Schema, r.Grant == grantReadWrite)...)
@@ -99,9 +99,9 @@ func (r *roleCommand) takeKind() error {
 // create is the statement that makes the role.
 func (r *roleCommand) create() string {
 	if r.ObjectID == "" {
-		return strings.TrimSuffix(createPrincipal(r.Name), ";")
+		return createPrincipal(r.Name)
 	}
-	return strings.TrimSuffix(createPrincipalWithID(r.Name, r.ObjectID, objectTypes[r.Kind]), ";")
+	return createPrincipalWithID(r.Name, r.ObjectID, objectTypes[r.Kind])
 }
 
 // objectTypes is what pgaadauth_create_principal_with_oid calls the kinds of principal.
