@@ -177,6 +177,7 @@ func TestACredentialThatHangsIsATimeout(t *testing.T) {
 		config, err := pgx.ParseConfig("postgres://orders-api@orders.example/orders?sslmode=verify-full")
 		require.NoError(t, err)
 		require.ErrorIs(t, hook.BeforeConnect(t.Context(), config), context.DeadlineExceeded)
+		synctest.Wait() // the connect gave up at the same moment as the fetch
 		span := trace.named("fetch access token")[0]
 		assert.Equal(t, "timeout", attributesOf(span)["error.type"])
 		assert.Contains(t, span.Status().Description, "ManagedIdentityCredential: no answer")
