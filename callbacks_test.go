@@ -165,3 +165,31 @@ func (f orderTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.Tra
 func (f orderTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {
 	f("TraceQueryEnd")
 }
+
+func TestCallersCallbackThatFailsFailsTheConnect(t *testing.T) {
+	a := azuretest.New(t)
+	errCallback := errors.New("this is not the server that we want")
+	for _, row := range []struct {
+		name string
+		set  func(config *pgx.ConnConfig)
+	}{
+		{"AfterNetConnect", func(config *pgx.ConnConfig) {
+			config.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+				return conn, errCallback
+			}
+		}},
+		{"pgconn's AfterConnect", func(config *pgx.ConnConfig) {
+			config.AfterConnect = func(context.Context, *pgconn.PgConn) error { return errCallback }
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			config, err := pgxpool.ParseConfig(a.DSN())
+			require.NoError(t, err)
+			row.set(config.ConnConfig)
+			pool, err := aadpool.NewWithConfig(t.Context(), config, a.Credential(t))
+			require.NoError(t, err)
+			t.Cleanup(pool.Close)
+			require.ErrorIs(t, pool.Ping(t.Context()), errCallback)
+		})
+	}
+}

@@ -36,6 +36,7 @@ func failures(ctx context.Context, pool *pgxpool.Pool, n int, sql string) (faile
 
 func TestWhenTheServerEndsSessionsOneQueryFailsAndNoMore(t *testing.T) {
 	a := azuretest.New(t)
+	a.NeedsOwnPostgres(t)
 	never := func(context.Context, pgxpool.ShouldPingParams) bool { return false } // however long this machine takes
 	ours, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), func(config *pgxpool.Config) { config.ShouldPing = never })
 	idle(t, ours, 8)

@@ -299,6 +299,11 @@ func TestConfigServesForOneConnectionAtATime(t *testing.T) {
 	require.NoError(t, err, "once more, for another host")
 	_, err = two.AfterNetConnect(t.Context(), &two.Config, conn)
 	require.ErrorIs(t, err, errConfigUsed)
+
+	up, err := pgconn.Construct(&pgconn.HijackedConn{Conn: conn, Config: &one.Config, CustomData: map[string]any{}})
+	require.NoError(t, err)
+	require.NoError(t, one.AfterConnect(t.Context(), up))
+	require.ErrorIs(t, one.AfterConnect(t.Context(), up), errConfigUsed, "as a copy of its config would")
 }
 
 func TestKeepFreshRenewsWithoutTraffic(t *testing.T) {

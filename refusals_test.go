@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -122,6 +123,56 @@ func TestServerThatRefusesEveryLoginIsAskedAFewTimesAMinute(t *testing.T) {
 			require.NoError(t, err, "and then there is no pause any more")
 			defer conn.Release()
 		}
+	})
+}
+
+func TestAHostThatClosesTheConnectionLeavesTheTokenToTheNext(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{}
+		server.letIn.Store(true)
+		config, err := pgxpool.ParseConfig("host=/closes,/answers user=orders-api")
+		require.NoError(t, err)
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if !strings.HasPrefix(address, "/closes") {
+				return server.dial(ctx, network, address)
+			}
+			client, closes := net.Pipe()
+			go func() {
+				_, _ = closes.Read(make([]byte, 4096))
+				_ = closes.Close()
+			}()
+			return client, nil
+		}
+		pool, err := newQuietHook(t, azuretest.Issuing(time.Hour, 0)).NewPoolWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		t.Cleanup(pool.Close)
+		require.NoError(t, pool.Ping(t.Context()))
+	})
+}
+
+func TestALoginThatSucceedsEndsThePausesOfThoseThatWereRefused(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{}
+		pool := newMemoryPool(t, newQuietHook(t, azuretest.Issuing(24*time.Hour, 0)), server, "host=/tmp user=orders-api")
+		refused := func(times int) {
+			for range times {
+				_, err := pool.Acquire(t.Context())
+				require.Error(t, err)
+			}
+		}
+		refused(freeRefusals + 3)
+		server.letIn.Store(true)
+		time.Sleep(maxBackoff * 6 / 5) // the longest pause, spread
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, conn.Hijack().Close(t.Context()))
+
+		server.letIn.Store(false)
+		start := time.Now()
+		refused(freeRefusals)
+		assert.Zero(t, time.Since(start), "as if none had been refused before")
 	})
 }
 

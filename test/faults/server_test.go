@@ -74,6 +74,7 @@ func TestServerCutsEveryConnection(t *testing.T) {
 	}{
 		{"a failover: all connections are cut without a word", func(_ *testing.T, a azuretest.Azure) { a.Server.CloseConnections() }},
 		{"an administrator ends the sessions", func(t *testing.T, a azuretest.Azure) {
+			a.NeedsOwnPostgres(t)
 			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", a.App.Name))
 		}},
 		{"PostgreSQL crashes and recovers", func(t *testing.T, a azuretest.Azure) {

@@ -65,18 +65,16 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 	}
 	result := notRun
 	for i, s := range ownFirst(suites, m) {
-		quick, slow := split(s, m)
-		if len(quick)+len(slow) == 0 {
+		quick, slow, alone := split(s, m)
+		if len(quick)+len(slow)+len(alone) == 0 {
 			continue
 		}
 		binary := filepath.Join(dir, fmt.Sprintf("%d.test", i))
 		if exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, s.ImportPath).Run() != nil {
 			return notViable
 		}
-		for _, tests := range [][]testCase{quick, slow} {
-			if len(tests) > 0 && fails(ctx, binary, s.Dir, database, tests) {
-				return noticed
-			}
+		if fails(ctx, binary, s.Dir, database, quick) || fails(ctx, binary, s.Dir, database, slow) || fails(ctx, binary, s.Dir, "", alone) {
+			return noticed
 		}
 		result = survived
 	}
@@ -100,18 +98,20 @@ func own(s suite, m mutant) int {
 // quickTest is one that does not wait for a PostgreSQL to start.
 const quickTest = 500 * time.Millisecond
 
-// split returns the tests of a suite that run the mutant's line.
-func split(s suite, m mutant) (quick, slow []testCase) {
+// split returns the tests of a suite that run the mutant's line; alone are those that start a PostgreSQL of their own.
+func split(s suite, m mutant) (quick, slow, alone []testCase) {
 	for _, t := range s.tests {
 		switch {
 		case !t.covers(m):
+		case t.ownServer:
+			alone = append(alone, t)
 		case t.took < quickTest:
 			quick = append(quick, t)
 		default:
 			slow = append(slow, t)
 		}
 	}
-	return quick, slow
+	return quick, slow, alone
 }
 
 // writeOverlay writes the changed file, and what has go build take it in the place of the one that is there.
@@ -137,13 +137,16 @@ func writeOverlay(m mutant, dir string) (string, error) {
 
 // fails reports whether one of the tests fails, or takes many times as long as without the change.
 func fails(ctx context.Context, binary, dir, database string, tests []testCase) bool {
+	if len(tests) == 0 {
+		return false
+	}
 	var names []string
 	var took time.Duration
 	for _, t := range tests {
 		names = append(names, regexp.QuoteMeta(t.name))
 		took += t.took
 	}
-	timeout := 10*time.Second + 5*took
+	timeout := 10*time.Second + 3*took
 	ctx, cancel := context.WithTimeout(ctx, timeout+5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.failfast", "-test.timeout", timeout.String(), "-test.run", "^("+strings.Join(names, "|")+")$")

@@ -117,5 +117,5 @@ func startDatabases(ctx context.Context, n int) (dsns []string, stop func(), err
 }
 
 func environment(database string) []string {
-	return append(os.Environ(), aadpooltest.DatabaseEnv+"="+database)
+	return append(os.Environ(), aadpooltest.DatabaseEnv+"="+database) // empty is as if it were not set
 }
