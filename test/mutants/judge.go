@@ -146,7 +146,7 @@ func fails(ctx context.Context, binary, dir, database string, tests []testCase) 
 		names = append(names, regexp.QuoteMeta(t.name))
 		took += t.took
 	}
-	timeout := 10*time.Second + 3*took
+	timeout := 10*time.Second + 5*took
 	ctx, cancel := context.WithTimeout(ctx, timeout+5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, "-test.failfast", "-test.timeout", timeout.String(), "-test.run", "^("+strings.Join(names, "|")+")$")
