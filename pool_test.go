@@ -429,10 +429,13 @@ func TestNewsOwnErrorIsReturnedAndNotLoggedBesides(t *testing.T) {
 	a := azuretest.New(t)
 	a.App.Secret = "hunter2"
 	var logs azuretest.LogBuffer
-	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithLogger(logs.Logger()))
+	ended := make(chan struct{})
+	observer := aadpool.Observer{FetchEnd: func(context.Context, aadpool.FetchEnd) { close(ended) }}
+	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithLogger(logs.Logger()), aadpool.WithObserver(observer))
 	require.ErrorContains(t, err, "no access token for "+aadpooltest.DefaultAudience+"/.default: AADSTS7000215: Invalid client secret")
 	var failed *azidentity.AuthenticationFailedError
 	require.ErrorAs(t, err, &failed, "the whole is there for who wants it")
+	<-ended // who waits for a token waits for no log
 	assert.Empty(t, logs.Lines(slog.LevelWarn))
 	assert.Len(t, logs.Lines(slog.LevelDebug), 1)
 }
