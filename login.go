@@ -62,6 +62,7 @@ func (l *login) beforeStartup(ctx context.Context, config *pgconn.Config, conn n
 	}
 	conn, err := l.afterNetConnect(ctx, config, conn)
 	if err != nil {
+		l.forget()
 		return conn, err
 	}
 	return conn, l.begin(config, server) // again: a Hook that was configured earlier has put its own token there

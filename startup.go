@@ -7,11 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -110,6 +112,9 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 	if l.token == nil {
 		return message, nil
 	}
+	// What pgx needed the token for, it has done. From here on any message may make it end the login with an error that
+	// has the config.
+	l.config.Password = ""
 	body := message[5:]
 	switch kind {
 	case 'E':
@@ -132,6 +137,9 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 	case 'R':
 		if e := l.heardAuthentication(body); e != nil {
 			return l.heardError(e).Encode(nil)
+		}
+		if wantsPassword(l.config, body) {
+			l.config.Password = l.token.secret()
 		}
 	}
 	if token.Carries(string(body), l.token.secret()) {
@@ -164,9 +172,27 @@ func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 	return nil
 }
 
+// wantsPassword reports whether pgx answers body, what an authentication message says, with the config's password. Where
+// it has to refuse instead, its error has the config.
+func wantsPassword(config *pgconn.Config, body []byte) bool {
+	if len(body) < 4 {
+		return false
+	}
+	switch binary.BigEndian.Uint32(body) {
+	case pgproto3.AuthTypeCleartextPassword:
+		return dsn.AllowsAuth(config, "password")
+	case pgproto3.AuthTypeMD5Password:
+		return dsn.AllowsAuth(config, "md5")
+	case pgproto3.AuthTypeSASL:
+		var offer pgproto3.AuthenticationSASL
+		return offer.Decode(body) == nil && dsn.AllowsAuth(config, "scram-sha-256") &&
+			slices.Contains(offer.AuthMechanisms, "SCRAM-SHA-256") && !slices.Contains(offer.AuthMechanisms, "OAUTHBEARER")
+	}
+	return false
+}
+
 // heardError scrubs and explains an error by which the server ends the start-up.
 func (l *login) heardError(e *pgproto3.ErrorResponse) *pgproto3.ErrorResponse {
-	l.config.Password = "" // as in forget
 	reason := refusal.Of(pgconn.ErrorResponseToPgError(e), len(l.token.secret()))
 	l.scrub(e)
 	if reason == refusal.None {

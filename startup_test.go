@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -23,7 +24,7 @@ import (
 
 // scripted logs in with fuzzToken to a server that says script, and returns what a program sees of it. The server hangs up
 // when the client has said that many things.
-func scripted(t *testing.T, script []byte, said int) (conn *pgx.Conn, notices []string, err error) {
+func scripted(t *testing.T, script []byte, said int, configure ...func(*pgx.ConnConfig)) (conn *pgx.Conn, notices []string, err error) {
 	t.Helper()
 	azuretest.ClearPGEnv(t)
 	hook := newQuietHook(t, azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}))
@@ -43,6 +44,11 @@ func scripted(t *testing.T, script []byte, said int) (conn *pgx.Conn, notices []
 			}
 		}()
 		return client, nil
+	}
+	for _, c := range configure {
+		if c != nil {
+			c(config)
+		}
 	}
 	require.NoError(t, hook.BeforeConnect(t.Context(), config))
 	conn, err = pgx.ConnectConfig(t.Context(), config)
@@ -168,6 +174,39 @@ func TestAfterTheStartUpNoBufferIsKept(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, string(frame('Z', 'I'))+row.beyond, string(got))
 			assert.Nil(t, r.buffer, "an idle connection reads no more")
+		})
+	}
+}
+
+func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
+	errOurs := errors.New("not this one")
+	for _, row := range []struct {
+		name      string
+		script    []byte
+		configure func(*pgx.ConnConfig)
+		want      string
+	}{
+		{"a server that target_session_attrs does not want", letsIn, func(c *pgx.ConnConfig) {
+			c.ValidateConnect = func(context.Context, *pgconn.PgConn) error { return errOurs }
+		}, "ValidateConnect failed"},
+		{"the caller's AfterNetConnect", letsIn, func(c *pgx.ConnConfig) {
+			c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) { return conn, errOurs }
+		}, "AfterNetConnect failed"},
+		{"a password, against require_auth", letsIn, func(c *pgx.ConnConfig) { c.RequireAuth = "oauth" }, "server requested password"},
+		{"MD5, against require_auth", frame('R', 0, 0, 0, 5, 1, 2, 3, 4), func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested md5"},
+		{"SCRAM, against require_auth", frame('R', []byte("\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")...),
+			func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested scram-sha-256"},
+		{"a SASL that pgx does not know", frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil, "failed SASL auth"},
+		{"GSSAPI", frame('R', 0, 0, 0, 7), nil, "failed GSS auth"},
+		{"no authentication at all", frame('Z', 'I'), nil, "ReadyForQuery before AuthenticationOk"},
+		{"rows before the login", frame('D', 0, 0), nil, "received unexpected message"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, _, err := scripted(t, row.script, 9, row.configure)
+			require.ErrorContains(t, err, row.want)
+			var failed *pgconn.ConnectError
+			require.ErrorAs(t, err, &failed)
+			assert.Empty(t, failed.Config.Password)
 		})
 	}
 }
