@@ -90,3 +90,36 @@ func TestWhenTheServerBecomesReadOnlyConnectionsAreOpenedAnew(t *testing.T) {
 	idle(t, pool, 4)
 	assert.Len(t, a.Server.Logins(), before+4, "and those of now are kept, as it was read-only when they logged in")
 }
+
+func TestASessionThatIsReadOnlyOnPurposeSaysNothingOfItsServer(t *testing.T) {
+	a := azuretest.New(t)
+	readOnly := func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, "set default_transaction_read_only = on")
+		return err
+	}
+	for _, row := range []struct {
+		name      string
+		configure func(*pgxpool.Config)
+		before    func(context.Context, *pgx.Conn) error
+		logins    int // for a write that fails
+	}{
+		{"by the pool's AfterConnect", func(config *pgxpool.Config) { config.AfterConnect = readOnly }, nil, 0},
+		{"by a request that leaves it so: that connection goes, and no other", nil, readOnly, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), row.configure)
+			idle(t, pool, 8)
+			logins := len(a.Server.Logins())
+			require.NoError(t, pool.AcquireFunc(t.Context(), func(conn *pgxpool.Conn) error {
+				if row.before != nil {
+					require.NoError(t, row.before(t.Context(), conn.Conn()))
+				}
+				_, err := conn.Exec(t.Context(), "create table nothing (n int)")
+				require.ErrorContains(t, err, "25006")
+				return nil
+			}))
+			idle(t, pool, 8)
+			assert.Equal(t, row.logins, len(a.Server.Logins())-logins)
+		})
+	}
+}

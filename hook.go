@@ -98,7 +98,8 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	}
 	f := &failover{}
 	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
-	config.BeforeConnect = h.beforeConnect(tlsMode, config.BeforeConnect)
+	config.BeforeConnect = h.beforeConnect(by, tlsMode, config.BeforeConnect)
+	config.AfterConnect = f.afterConnect(config.AfterConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(by, f, config.PrepareConn, config.BeforeAcquire)
 	return nil
@@ -130,6 +131,9 @@ func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() 
 		if err := dsn.Secure(config, tlsMode()); err != nil {
 			return nil, err
 		}
+	}
+	if err := dsn.CheckAuth(config); err != nil {
+		return nil, err
 	}
 	cache, err := h.cacheFor(config)
 	if err != nil {
@@ -163,9 +167,9 @@ func (h *Hook) cacheOf(scope string) *tokenCache {
 }
 
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
-func (h *Hook) beforeConnect(tlsMode func() dsn.TLSMode, callers beforeConnect) beforeConnect {
+func (h *Hook) beforeConnect(by *replacer, tlsMode func() dsn.TLSMode, callers beforeConnect) beforeConnect {
 	return func(ctx context.Context, config *pgx.ConnConfig) error {
-		if m := replacementOf(ctx); m != nil {
+		if m := by.workIn(ctx); m != nil {
 			m.begin()
 		}
 		if callers != nil {
@@ -180,6 +184,7 @@ func (h *Hook) beforeConnect(tlsMode func() dsn.TLSMode, callers beforeConnect) 
 // The types of pgxpool's callbacks.
 type (
 	beforeConnect = func(context.Context, *pgx.ConnConfig) error
+	afterConnect  = func(context.Context, *pgx.Conn) error
 	prepareConn   = func(context.Context, *pgx.Conn) (bool, error)
 	beforeAcquire = func(context.Context, *pgx.Conn) bool
 )
@@ -224,7 +229,11 @@ func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time
 		r.putOff(now)
 		return false
 	}
-	if by != nil && now.Before(r.last) && by.keeps(now) {
+	switch {
+	case by == nil:
+	case !now.Before(r.last):
+		by.missed()
+	case by.keeps(now):
 		return false
 	}
 	h.countRetired(r)

@@ -53,7 +53,7 @@ type retirement struct {
 	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
 	calm    time.Time // the sooner of at and old: an acquire before has nothing to do
 
-	readOnly bool      // the server was when the connection logged in
+	readOnly bool      // the session was when it was new
 	seen     time.Time // when the connection last answered for its server
 }
 

@@ -89,7 +89,7 @@ func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 		return nil, fmt.Errorf("aadpool: making the pool: %w", err)
 	}
 	if by != nil {
-		by.pool.Store(pool)
+		by.serve(pool)
 	}
 	key := weak.Make(pool)
 	hooks.Store(key, h)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -20,8 +21,11 @@ const (
 	// maxReplacePause is the longest pause after a connection that could not be opened; the first is firstBackoff.
 	maxReplacePause = 30 * time.Second
 
-	// breakPause is how long a pool at MaxConns gets to close the connection that it has given up.
-	breakPause = time.Millisecond
+	// vainPause is the pause after an attempt that met no due connection, or for which pgxpool opened none.
+	vainPause = 10 * time.Millisecond
+
+	// roomPause is how often a pool at MaxConns is asked whether it has closed the connection that it has given up.
+	roomPause = time.Millisecond
 )
 
 // A replacer opens a pool's new connections off the requests' path: make before break. A connection that is due for
@@ -35,12 +39,23 @@ type replacer struct {
 	pool     atomic.Pointer[pgxpool.Pool]
 	hook     *Hook
 	lifetime time.Duration // the pool's MaxConnLifetime
+	made     time.Time     // before the pool is stored
 
 	spare   atomic.Int32 // how many more connections have been opened to replace due ones than have been given up
 	busy    atomic.Bool  // connections are being replaced
-	nextTry atomic.Int64 // no connection is opened before; Unix milliseconds
+	nextTry atomic.Int64 // no connection is opened before: nanoseconds since made, by the monotonic clock
 
-	failures int // in a row; belongs to who has set busy
+	newConns atomic.Int64 // how many connections the pool had opened in its life when one was given up last
+
+	// What follows belongs to who has set busy.
+	failures int         // in a row
+	timer    *time.Timer // of comeBack
+}
+
+// serve gives the replacer its pool.
+func (r *replacer) serve(pool *pgxpool.Pool) {
+	r.made = time.Now()
+	r.pool.Store(pool)
 }
 
 // keeps reports whether a due connection is handed out once more. If so, another is on its way.
@@ -52,23 +67,39 @@ func (r *replacer) keeps(now time.Time) bool {
 	if r.spare.Load() > 0 && pool.Stat().IdleConns() > 0 && r.takeSpare() {
 		return false
 	}
-	if r.begins(now) {
-		go r.replace(pool, true)
+	if !r.begins(now) {
+		return true
 	}
+	if stat := pool.Stat(); isFull(stat) && stat.IdleConns() > 0 { // the request gets one of these
+		r.gaveUp(stat)
+		go r.replace(pool, false)
+		return false
+	}
+	go r.replace(pool, true)
 	return true
 }
 
-// begins reports whether the caller is to replace connections: nobody else does, and no pause is on.
+func isFull(stat *pgxpool.Stat) bool { return stat.TotalConns() >= stat.MaxConns() }
+
+// begins reports whether the caller is to replace connections: nobody else does, and no pause is on. If so, the caller
+// has set busy.
 func (r *replacer) begins(now time.Time) bool {
-	return !r.busy.Load() && now.UnixMilli() >= r.nextTry.Load() && r.busy.CompareAndSwap(false, true)
+	return !r.busy.Load() && int64(now.Sub(r.made)) >= r.nextTry.Load() && r.busy.CompareAndSwap(false, true)
 }
 
-// workIn returns what the replacer is doing if ctx is its own, and nil if it is a request's.
+// pause has no connection opened for a while.
+func (r *replacer) pause(d time.Duration) { r.nextTry.Store(int64(time.Since(r.made) + d)) }
+
+// workIn returns what the replacer is doing if ctx is its own, and nil if it is a request's, or comes from another
+// pool's.
 func (r *replacer) workIn(ctx context.Context) *replacement {
 	if r == nil || !r.busy.Load() {
 		return nil
 	}
-	return replacementOf(ctx)
+	if m, ok := ctx.Value(replacementKey{}).(*replacement); ok && m.replacer == r {
+		return m
+	}
+	return nil
 }
 
 // takeSpare reports whether a connection stands open in the place of a due one.
@@ -80,34 +111,58 @@ func (r *replacer) takeSpare() bool {
 	return false
 }
 
+// gaveUp notes that a connection is closed. stat is the pool's before that.
+func (r *replacer) gaveUp(stat *pgxpool.Stat) {
+	r.newConns.Store(stat.NewConnsCount())
+	r.spare.Add(-1)
+}
+
+// missed notes that a request has met a connection too late to keep it, and given it up for an idle one. If replacing is
+// under way, another is opened for it, too.
+func (r *replacer) missed() {
+	if !r.busy.Load() {
+		return
+	}
+	if stat := r.pool.Load().Stat(); stat.IdleConns() > 0 {
+		r.gaveUp(stat)
+	}
+}
+
 // replace replaces connections until no idle one is due, and comes back when one of them will be. It belongs to who has
 // set busy. One connection is opened in any case if one is wanted: by the request that has met a due one.
 func (r *replacer) replace(pool *pgxpool.Pool, wanted bool) {
 	defer r.busy.Store(false)
 	for ; ; wanted = false {
 		m, err := r.replaceOne(pool, wanted)
-		if err != nil {
-			pause := spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause))
-			r.nextTry.Store(time.Now().Add(pause).UnixMilli())
+		switch {
+		case err != nil:
+			r.pause(spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause)))
 			r.failures++
+			return
+		case m.goOn:
+		case r.spare.Load() < 0: // Acquire has got a connection that a request released
+			time.Sleep(vainPause)
+		default:
+			r.pause(vainPause)
+			r.comeBack(m.next)
 			return
 		}
 		r.failures = 0
-		if !m.goOn {
-			r.comeBack(pool, m.next)
-			return
-		}
 	}
 }
 
-// comeBack replaces idle connections at a time, unless that is zero.
-func (r *replacer) comeBack(pool *pgxpool.Pool, at time.Time) {
+// comeBack replaces idle connections at a time, unless that is zero, but not before the pause is over.
+func (r *replacer) comeBack(at time.Time) {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
 	if at.IsZero() {
 		return
 	}
-	time.AfterFunc(time.Until(at), func() {
-		if r.begins(time.Now()) {
-			r.replace(pool, false)
+	weakly := weak.Make(r) // a pool that is closed need not stay in memory until then
+	r.timer = time.AfterFunc(max(time.Until(at), vainPause), func() {
+		if r := weakly.Value(); r != nil && r.begins(time.Now()) {
+			r.replace(r.pool.Load(), false)
 		}
 	})
 }
@@ -115,35 +170,43 @@ func (r *replacer) comeBack(pool *pgxpool.Pool, at time.Time) {
 // replaceOne gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and
 // opens another, if one is wanted, an idle connection is due, or one is owed that was given up.
 func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, error) {
-	stat := pool.Stat()
-	full := stat.TotalConns() >= stat.MaxConns()
-	if full { // so a request has opened the one in the place of that which was given up last, if any
-		r.spare.Store(max(r.spare.Load(), 0))
-	}
-	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || r.spare.Load() > 0}
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), replacementKey{}, m), replaceTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), replaceTimeout)
 	defer cancel()
+	if r.spare.Load() < 0 {
+		r.awaitRoom(ctx, pool)
+	}
+	full := isFull(pool.Stat())
+	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || r.spare.Load() > 0}
+	ctx = context.WithValue(ctx, replacementKey{}, m)
 	m.hold(pool.AcquireAllIdle(ctx))
 	defer m.release()
-	if full && !m.giveUp { // one is given up; there is room when it is closed
-		m.release()
-		time.Sleep(breakPause)
+	switch {
+	case full && !m.giveUp: // one is given up; another is opened when it is closed
 		m.goOn = true
 		return m, nil
-	}
-	if !wanted && m.due == 0 && r.spare.Load() >= 0 {
+	case !wanted && m.due == 0 && r.spare.Load() >= 0:
 		return m, nil
-	}
-	if now := pool.Stat(); !full && now.TotalConns() >= now.MaxConns() { // a request has been quicker
+	case !full && isFull(pool.Stat()): // a request has been quicker
 		m.goOn = true
 		return m, nil
-	}
-	if full { // no idle one is due; Acquire will meet one by and by
+	case full: // no idle one is due; Acquire will meet one by and by
 		m.release()
 	}
 	err := r.open(ctx, pool, m)
 	m.goOn = m.opened()
 	return m, err
+}
+
+// awaitRoom waits until the pool has closed the connection that it has given up. None is owed for it any more if a
+// request has opened one in its place meanwhile.
+func (r *replacer) awaitRoom(ctx context.Context, pool *pgxpool.Pool) {
+	for stat := pool.Stat(); isFull(stat); stat = pool.Stat() {
+		if stat.NewConnsCount() > r.newConns.Load() || ctx.Err() != nil {
+			r.spare.Add(1)
+			return
+		}
+		time.Sleep(roomPause)
+	}
 }
 
 // open makes pgxpool open a connection, which it does only for an Acquire that finds none idle. So the idle ones are
@@ -180,11 +243,6 @@ type replacement struct {
 
 type replacementKey struct{}
 
-func replacementOf(ctx context.Context) *replacement {
-	m, _ := ctx.Value(replacementKey{}).(*replacement)
-	return m
-}
-
 // refuses reports whether an idle connection is given up. No request can have one meanwhile, so it takes no time.
 func (m *replacement) refuses(r *retirement) bool {
 	due := r.isDue(m.now)
@@ -201,7 +259,7 @@ func (m *replacement) refuses(r *retirement) bool {
 		return false
 	}
 	m.giveUp = false
-	m.replacer.spare.Add(-1)
+	m.replacer.gaveUp(m.replacer.pool.Load().Stat())
 	if due {
 		m.replacer.hook.countRetired(r)
 	}

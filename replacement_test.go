@@ -2,6 +2,7 @@ package aadpool
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 				c.use(ctx, t, pool)
 				waited := float64(c.waited.Load()) / float64(c.acquires.Load())
 				t.Logf("%d acquires, %d waited; %d logins, %+v", c.acquires.Load(), c.waited.Load(), server.logins.Load()-before, hook.Stats())
+				println("END", pool.Stat().TotalConns(), pool.Stat().MaxLifetimeDestroyCount(), pool.Stat().MaxIdleDestroyCount())
 				assert.LessOrEqual(t, waited, row.waits)
 				assert.Zero(t, c.late.Load(), "handed out past the token's end")
 				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
@@ -191,4 +193,82 @@ func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
 		pool.Close()
 		assert.Zero(t, time.Since(start))
 	})
+}
+
+func TestTheConnectionThatAFullPoolUsesMostIsReplacedAtOnce(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := &memoryServer{delay: 100 * time.Millisecond}
+		server.letIn.Store(true)
+		hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=4 pool_min_conns=4")
+		open(t, pool, 4)
+		time.Sleep(54 * time.Minute)
+		before := server.logins.Load()
+		acquires := pool.Stat().AcquireCount()
+		var c crowd
+		for start := time.Now(); time.Since(start) < 6*time.Minute; time.Sleep(5 * time.Millisecond) {
+			c.once(t, pool) // the same connection each time: pgxpool hands out the one used last
+		}
+		assert.Zero(t, c.waited.Load())
+		assert.Zero(t, c.late.Load())
+		assert.EqualValues(t, 4, server.logins.Load()-before, "each once")
+		assert.EqualValues(t, 4, pool.Stat().TotalConns())
+		assert.LessOrEqual(t, pool.Stat().AcquireCount()-acquires-c.acquires.Load(), int64(20), "the background's own")
+	})
+}
+
+func TestConnectionsThatTakeLongToCloseDoNotEmptyThePool(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	for _, opened := range []int{8, 9, 10} {
+		t.Run(fmt.Sprintf("%d of 10 are open", opened), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				server := &memoryServer{delay: 100 * time.Millisecond}
+				server.letIn.Store(true)
+				config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=10 pool_max_conn_idle_time=3h")
+				require.NoError(t, err)
+				config.ConnConfig.DialFunc = server.dial
+				config.BeforeClose = func(*pgx.Conn) { time.Sleep(20 * time.Millisecond) }
+				hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+				pool, err := hook.NewPoolWithConfig(t.Context(), config)
+				require.NoError(t, err)
+				defer pool.Close()
+				open(t, pool, opened)
+				time.Sleep(58*time.Minute + 30*time.Second) // most are due
+				require.NoError(t, pool.Ping(t.Context()))
+				least := pool.Stat().TotalConns()
+				for range 5000 {
+					time.Sleep(time.Millisecond)
+					least = min(least, pool.Stat().TotalConns())
+				}
+				assert.GreaterOrEqual(t, least, int32(opened)-1, "one at a time")
+				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(opened))
+			})
+		})
+	}
+}
+
+func TestAnotherPoolsReplacementIsAnyRequestToThisOne(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	server := &memoryServer{}
+	server.letIn.Store(true)
+	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+	config, err := pgxpool.ParseConfig("host=/tmp user=orders-api")
+	require.NoError(t, err)
+	config.ConnConfig.DialFunc = server.dial
+	prepared := 0
+	config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared++; return true, nil }
+	by := &replacer{}
+	require.NoError(t, hook.configure(t.Context(), config, by))
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer pool.Close()
+	open(t, pool, 1)
+
+	by.busy.Store(true)
+	others := &replacement{replacer: &replacer{}} // its BeforeConnect asks this pool for something
+	conn, err := pool.Acquire(context.WithValue(t.Context(), replacementKey{}, others))
+	require.NoError(t, err)
+	conn.Release()
+	assert.Equal(t, 2, prepared)
 }
