@@ -117,8 +117,8 @@ func (r *replacer) gaveUp(stat *pgxpool.Stat) {
 	r.spare.Add(-1)
 }
 
-// missed notes that a request has met a connection too late to keep it, and given it up for an idle one. If replacing is
-// under way, another is opened for it, too.
+// missed notes that a request has met a connection too late to keep it, and given it up for an idle one. If replacing
+// is under way, another is opened for it, too.
 func (r *replacer) missed() {
 	if !r.busy.Load() {
 		return

@@ -112,9 +112,7 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 	if l.token == nil {
 		return message, nil
 	}
-	// What pgx needed the token for, it has done. From here on any message may make it end the login with an error that
-	// has the config.
-	l.config.Password = ""
+	l.config.Password = "" // pgx has used it, or may end the login at any message with an error that has the config
 	body := message[5:]
 	switch kind {
 	case 'E':
@@ -186,7 +184,8 @@ func wantsPassword(config *pgconn.Config, body []byte) bool {
 	case pgproto3.AuthTypeSASL:
 		var offer pgproto3.AuthenticationSASL
 		return offer.Decode(body) == nil && dsn.AllowsAuth(config, "scram-sha-256") &&
-			slices.Contains(offer.AuthMechanisms, "SCRAM-SHA-256") && !slices.Contains(offer.AuthMechanisms, "OAUTHBEARER")
+			slices.Contains(offer.AuthMechanisms, "SCRAM-SHA-256") &&
+			!slices.Contains(offer.AuthMechanisms, "OAUTHBEARER")
 	}
 	return false
 }
