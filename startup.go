@@ -170,8 +170,8 @@ func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 	return nil
 }
 
-// wantsPassword reports whether pgx answers body, what an authentication message says, with the config's password. Where
-// it has to refuse instead, its error has the config.
+// wantsPassword reports whether pgx answers body, what an authentication message says, with the config's password.
+// Where it has to refuse instead, its error has the config.
 func wantsPassword(config *pgconn.Config, body []byte) bool {
 	if len(body) < 4 {
 		return false
