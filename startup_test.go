@@ -148,6 +148,7 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 		{"a message of two gigabytes", []byte("R\x7f\xff\xff\xff"), 9, "a message of 2147483647 bytes"},
 		{"a message shorter than its header", []byte("E\x00\x00\x00\x00"), 9, "a message of 0 bytes"},
 		{"silence at the password, as PostgreSQL 13 for a long token", asksForPassword, 2, "PostgreSQL before 14 takes no password over 995 bytes"},
+		{"the end in the middle of a message", asksForPassword[:7], 1, "unexpected EOF"},
 		{"silence from the start", nil, 1, "unexpected EOF"},
 		{"advice in the server's own words", frame('E', []byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
 	} {
@@ -209,4 +210,10 @@ func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 			assert.Empty(t, failed.Config.Password)
 		})
 	}
+}
+
+func TestAServerThatGoesAwayAfterTheLoginIsNotOneThatRefusesIt(t *testing.T) {
+	_, _, err := scripted(t, slices.Concat(asksForPassword, frame('R', 0, 0, 0, 0)), 2)
+	require.ErrorContains(t, err, "unexpected EOF")
+	assert.NotContains(t, err.Error(), "takes no password over")
 }

@@ -585,3 +585,86 @@ func TestRenewalsDriftApart(t *testing.T) {
 		}
 	})
 }
+
+func TestRenewalSpread(t *testing.T) {
+	now := time.Now()
+	for _, row := range []struct {
+		name   string
+		margin time.Duration // from the renewal to the expiry
+		share  float64
+		want   time.Duration
+	}{
+		{"none", 5 * time.Minute, 0, 0},
+		{"half", 5 * time.Minute, 0.5, time.Minute},
+		{"all: two fifths of the margin", 5 * time.Minute, 1, 2 * time.Minute},
+		{"an hour at most", 12 * time.Hour, 1, time.Hour},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			token := &accessToken{renewAt: now, expires: now.Add(row.margin)}
+			assert.Equal(t, row.want, renewalSpread(token, row.share))
+		})
+	}
+}
+
+func TestTheCredentialsContextEndsBeforeTheTokenTimeout(t *testing.T) {
+	for timeout, want := range map[time.Duration]time.Duration{
+		30 * time.Second: 29 * time.Second,
+		2 * time.Second:  1600 * time.Millisecond,
+	} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+					deadline, _ := ctx.Deadline()
+					assert.Equal(t, want, time.Until(deadline))
+					return azuretest.NewToken(n, time.Hour), nil
+				}}
+				mustGet(t, newTokenCache(cred.GetToken, testScope, quietly(timeout)))
+			})
+		})
+	}
+}
+
+func TestWhatIsLoggedWhenThereIsNoToken(t *testing.T) {
+	for _, row := range []struct {
+		cause    FetchCause
+		warnings int
+	}{
+		{CauseConnect, 1},
+		{CausePool, 0}, // who makes a pool gets the error
+	} {
+		t.Run(string(row.cause), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+					return azcore.AccessToken{}, azuretest.ErrEntra
+				}}
+				cache, logs := newTestCache(cred)
+				_, err := cache.get(t.Context(), row.cause)
+				require.ErrorIs(t, err, azuretest.ErrEntra)
+				assert.NotContains(t, err.Error(), "timeout")
+				synctest.Wait()
+				warnings := logs.Lines(slog.LevelWarn)
+				require.Len(t, warnings, row.warnings)
+				for _, warning := range warnings {
+					assert.Contains(t, warning, "no valid access token; new connections fail until there is one")
+				}
+				assert.Len(t, logs.Lines(slog.LevelDebug), 1)
+			})
+		})
+	}
+}
+
+func TestAConnectThatFindsTheTokenDueCausesARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var causes []FetchCause
+		cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
+		cache.observer = &Observer{FetchStart: func(ctx context.Context, start FetchStart) context.Context {
+			causes = append(causes, start.Cause)
+			return ctx
+		}}
+		mustGet(t, cache)
+		time.Sleep(56 * time.Minute)
+		mustGet(t, cache)
+		synctest.Wait()
+		assert.Equal(t, []FetchCause{CauseConnect, CauseRenewal}, causes)
+	})
+}
