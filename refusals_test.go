@@ -298,6 +298,29 @@ func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
 			})
 		})
 	}
+	t.Run("nothing is heard of it: after the pause one of them is tried, and the others wait for that", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var r refusals
+			refuseTwice(&r, to, one)
+			time.Sleep(firstBackoff * 6 / 5)
+			require.NoError(t, r.check(t.Context(), to, one))
+			var tried atomic.Int64
+			for range 3 {
+				go func() {
+					assert.NoError(t, r.check(t.Context(), to, one))
+					tried.Add(1)
+				}()
+			}
+			synctest.Wait()
+			assert.Zero(t, tried.Load())
+			time.Sleep(firstBackoff * 6 / 5)
+			synctest.Wait()
+			assert.EqualValues(t, 1, tried.Load())
+			r.letIn(to)
+			synctest.Wait()
+			assert.EqualValues(t, 3, tried.Load())
+		})
+	})
 	t.Run("a caller who stops waiting", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r refusals
