@@ -2,7 +2,7 @@
 // turned round, a statement that is left out, an error that is not returned. Each survivor wants a test, or is no change
 // at all and is listed with the reason in equivalent.txt.
 //
-//	go run ./test/mutants [-files REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...
+//	go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...
 //
 // A mutant meets the tests of its own package and of those after -with, and of them only the ones that run its line.
 package main
@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/aadpool/aadpool/aadpooltest"
@@ -26,6 +27,7 @@ type options struct {
 	packages []string // to change
 	with     []string // more packages whose tests may notice
 	files    *regexp.Regexp
+	match    *regexp.Regexp // mutants, as equivalent.txt lists them
 	run      *regexp.Regexp // of tests
 	workers  int
 	least    float64 // per cent of the mutants that have to be noticed
@@ -33,6 +35,7 @@ type options struct {
 
 func main() {
 	files := flag.String("files", `.`, "change only files whose path, from the repository's root, matches `REGEXP`")
+	match := flag.String("match", `.`, "make only changes that match `REGEXP`, as equivalent.txt lists them: survivors, when there is a test for them")
 	with := flag.String("with", "", "run also the tests of these `PACKAGES`, separated by commas")
 	tests := flag.String("run", `.`, "run only tests whose name matches `REGEXP`")
 	workers := flag.Int("p", runtime.NumCPU(), "how many mutants to run at once")
@@ -40,11 +43,12 @@ func main() {
 	flag.Parse()
 	filePattern, err1 := regexp.Compile(*files)
 	testPattern, err2 := regexp.Compile(*tests)
-	if err := errors.Join(err1, err2); err != nil || flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./test/mutants [-files REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
+	mutantPattern, err3 := regexp.Compile(*match)
+	if err := errors.Join(err1, err2, err3); err != nil || flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
 		os.Exit(2)
 	}
-	o := options{packages: flag.Args(), files: filePattern, run: testPattern, workers: *workers, least: *least}
+	o := options{packages: flag.Args(), files: filePattern, match: mutantPattern, run: testPattern, workers: *workers, least: *least}
 	if *with != "" {
 		o.with = strings.Split(*with, ",")
 	}
@@ -74,6 +78,7 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	mutants = slices.DeleteFunc(mutants, func(m mutant) bool { return !o.match.MatchString(m.key()) })
 	databases, stop, err := startDatabases(ctx, o.workers)
 	defer stop()
 	if err != nil {
