@@ -430,3 +430,17 @@ func TestRefusedTokenDelaysConnectsForAShortWhileOnly(t *testing.T) {
 		assert.Equal(t, 2, cred.Count())
 	})
 }
+
+func TestARefusalNamesTheServerAndWhatIsKnownOfTheToken(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		logs := &azuretest.LogBuffer{}
+		hook, err := NewHook(azuretest.Issuing(time.Hour, 0), WithLogger(logs.Logger()))
+		require.NoError(t, err)
+		_, err = newMemoryPool(t, hook, &memoryServer{}, "host=/tmp user=orders-api").Acquire(t.Context())
+		var refused *pgconn.PgError
+		require.ErrorAs(t, err, &refused)
+		assert.Contains(t, refused.Hint, "the token does not tell whom it is for; it ends at 2000-01-01T01:00:00Z")
+		assert.Contains(t, logs.Lines(slog.LevelWarn)[0], "server=/tmp:5432 role=orders-api")
+	})
+}
