@@ -49,6 +49,7 @@ type retirement struct {
 	at      time.Time // from then on another connection is to take its place
 	last    time.Time // from then on it is not handed out, if there is a newer token to log in with
 	expires time.Time // the end of the token that the connection logged in with
+	renewAt time.Time // when that token is due for renewal
 	born    time.Time // the connection; by the monotonic clock, as in pgxpool
 	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
 	calm    time.Time // the sooner of at and old: an acquire before has nothing to do
@@ -70,6 +71,7 @@ func newRetirement(now time.Time, t *accessToken) *retirement {
 		at:      momentBefore(t.expires, left, window),
 		last:    t.expires.Add(-marginAtEnd(left)),
 		expires: t.expires,
+		renewAt: t.renewAt,
 		born:    now,
 		seen:    now,
 	}
@@ -99,14 +101,19 @@ func (r *retirement) isDue(now time.Time) bool {
 }
 
 // isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it
-// and a request waits for the next one: a moment drawn from its last 20th to its last 40th. It also sets calm, since
-// only here both deadlines are known: lifetime is the pool's, which the login does not know.
+// and a request waits for the next one: a moment drawn from its last 20th to its last 40th, but if its token is renewed
+// in that time, from then on. It also sets calm, since only here both deadlines are known: lifetime is the pool's, which
+// the login does not know.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
 	}
 	if r.old.IsZero() {
-		r.old = r.born.Add(lifetime - lifetime/40 - rand.N(lifetime/40+1))
+		from, to := r.born.Add(lifetime-lifetime/20), r.born.Add(lifetime-lifetime/40)
+		if r.renewAt.After(from) && r.renewAt.Before(to) {
+			from = r.renewAt // the next login would use the same token before
+		}
+		r.old = from.Add(rand.N(to.Sub(from) + 1))
 	}
 	if r.calm = r.at; r.old.Before(r.at) {
 		r.calm = r.old.Round(0)

@@ -133,18 +133,31 @@ func TestRetirementWaitsForANewerTokenWhileItsOwnIsValid(t *testing.T) {
 func TestConnectionIsOldInTheEndOfMaxConnLifetime(t *testing.T) {
 	const lifetime = 40 * time.Minute
 	now := time.Now()
-	first, last := lifetime, time.Duration(0)
-	for range 3000 {
-		r := &retirement{at: now.Add(time.Hour), expires: now.Add(time.Hour), born: now}
-		assert.False(t, r.isOld(now, lifetime))
-		age := r.old.Sub(now)
-		first, last = min(first, age), max(last, age)
-		require.Equal(t, r.old.Round(0), r.calm, "before which an acquire has nothing to do")
-		assert.False(t, r.isOld(r.old.Add(-1), lifetime))
-		assert.True(t, r.isOld(r.old, lifetime))
+	for _, row := range []struct {
+		name        string
+		renewAt     time.Duration
+		first, last time.Duration
+	}{
+		{"its token is renewed later", time.Hour, 38 * time.Minute, 39 * time.Minute},
+		{"its token is renewed before", 37 * time.Minute, 38 * time.Minute, 39 * time.Minute},
+		{"its token is renewed in that time: the next login would use the same one", 38*time.Minute + 30*time.Second,
+			38*time.Minute + 30*time.Second, 39 * time.Minute},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			first, last := lifetime, time.Duration(0)
+			for range 3000 {
+				r := &retirement{at: now.Add(time.Hour), expires: now.Add(time.Hour), renewAt: now.Add(row.renewAt), born: now}
+				assert.False(t, r.isOld(now, lifetime))
+				age := r.old.Sub(now)
+				first, last = min(first, age), max(last, age)
+				require.Equal(t, r.old.Round(0), r.calm, "before which an acquire has nothing to do")
+				assert.False(t, r.isOld(r.old.Add(-1), lifetime))
+				assert.True(t, r.isOld(r.old, lifetime))
+			}
+			assert.WithinRange(t, now.Add(first), now.Add(row.first), now.Add(row.first+time.Second))
+			assert.WithinRange(t, now.Add(last), now.Add(row.last-time.Second), now.Add(row.last))
+		})
 	}
-	assert.WithinRange(t, now.Add(first), now.Add(38*time.Minute), now.Add(38*time.Minute+time.Second))
-	assert.WithinRange(t, now.Add(last), now.Add(39*time.Minute-time.Second), now.Add(39*time.Minute))
 
 	due := &retirement{at: now.Add(time.Minute), expires: now.Add(time.Hour), born: now}
 	assert.False(t, due.isOld(now, lifetime))
