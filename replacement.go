@@ -250,8 +250,8 @@ func (m *replacement) refuses(r *retirement) bool {
 	case r == nil, due && r.canWait(m.now, m.newest):
 		return false
 	case !due && !r.isOld(m.now, m.replacer.lifetime):
-		if r.expires.Before(m.newest) && (m.next.IsZero() || r.at.Before(m.next)) {
-			m.next = r.at
+		if r.expires.Before(m.newest) && (m.next.IsZero() || r.calm.Before(m.next)) {
+			m.next = r.calm
 		}
 		return false
 	case !m.giveUp:
