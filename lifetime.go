@@ -102,8 +102,8 @@ func (r *retirement) isDue(now time.Time) bool {
 
 // isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it
 // and a request waits for the next one: a moment drawn from its last 20th to its last 40th, but if its token is renewed
-// in that time, from then on. It also sets calm, since only here both deadlines are known: lifetime is the pool's, which
-// the login does not know.
+// in that time, from then on. It also sets calm, since only here both deadlines are known: lifetime is the pool's,
+// which the login does not know.
 func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 	if r == nil {
 		return false
