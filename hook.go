@@ -62,9 +62,9 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //
 //   - It sets TLS so that no token leaves this machine in the clear.
 //   - It matches MaxConnLifetime and MaxConnLifetimeJitter to the token's life.
-//   - It sets BeforeConnect, PrepareConn and OnPgError, and goes on calling those of config, or its BeforeAcquire:
-//     BeforeConnect before the Hook's, to choose the user, or the host with its TLSConfig; PrepareConn after the
-//     Hook's, for connections that are not retired. Set them before you call Configure.
+//   - It sets BeforeConnect, AfterConnect, PrepareConn and OnPgError, and goes on calling those of config, or its
+//     BeforeAcquire: BeforeConnect before the Hook's, to choose the user, or the host with its TLSConfig; PrepareConn
+//     after the Hook's, for connections that are not retired. Set them before you call Configure.
 //
 // It gets the first token, and waits for it until ctx ends or the token timeout passes. After an error config must not
 // be used. It is an error:
@@ -72,6 +72,7 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //   - if there is no token ([TokenError])
 //   - if config is nil
 //   - if config would send a token in the clear to another machine ([ErrPlaintext])
+//   - if its channel_binding or require_auth rules out both ways in which a token logs in
 //   - if its hosts need tokens of different scopes, or of another scope than the Hook's
 //   - if [WithUserFromToken] finds no name in the token
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {

@@ -123,9 +123,7 @@ func (l *login) end(conn *pgconn.PgConn) error {
 		return errConfigUsed
 	}
 	if data := conn.CustomData(); data[retirementKey] == nil { // that of a Hook that was configured later stands
-		r := newRetirement(time.Now(), l.token)
-		r.readOnly = isReadOnly(conn)
-		data[retirementKey] = r
+		data[retirementKey] = newRetirement(time.Now(), l.token)
 	}
 	l.report.loginSucceeded(l.config)
 	l.config.Password = ""

@@ -38,6 +38,13 @@ type memoryServer struct {
 	logins atomic.Int64
 }
 
+// newMemoryServer makes one that lets everybody in.
+func newMemoryServer(delay time.Duration) *memoryServer {
+	s := &memoryServer{delay: delay}
+	s.letIn.Store(true)
+	return s
+}
+
 // dial makes a connection to it.
 func (s *memoryServer) dial(context.Context, string, string) (net.Conn, error) {
 	s.logins.Add(1)
@@ -134,8 +141,7 @@ func TestServerThatRefusesEveryLoginIsAskedAFewTimesAMinute(t *testing.T) {
 func TestAHostThatClosesTheConnectionLeavesTheTokenToTheNext(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := &memoryServer{}
-		server.letIn.Store(true)
+		server := newMemoryServer(0)
 		config, err := pgxpool.ParseConfig("host=/closes,/answers user=orders-api")
 		require.NoError(t, err)
 		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -184,8 +190,7 @@ func TestALoginThatSucceedsEndsThePausesOfThoseThatWereRefused(t *testing.T) {
 func TestOneWrongRoleDoesNotHoldUpAnotherOnTheSameHook(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
-	refusing, good := &memoryServer{}, &memoryServer{}
-	good.letIn.Store(true)
+	refusing, good := &memoryServer{}, newMemoryServer(0)
 	wrong := newMemoryPool(t, hook, refusing, "host=/tmp user=wrong")
 	right := newMemoryPool(t, hook, good, "host=/tmp user=orders-api")
 	for range 10 {
@@ -273,6 +278,14 @@ func refuseTwice(r *refusals, to destination, token *accessToken) {
 	refuseOnce(r, to, token)
 }
 
+// tryOne has two logins refused, and another tried when the pause is over.
+func tryOne(t *testing.T, r *refusals, to destination, token *accessToken) {
+	t.Helper()
+	refuseTwice(r, to, token)
+	time.Sleep(firstBackoff * 6 / 5)
+	require.NoError(t, r.check(t.Context(), to, token))
+}
+
 // TestWhileOneLoginIsTriedTheOthersWaitForIt matters to a pool's MinConns: pgxpool opens them together and gives up all
 // when one fails, that which is being tried among them.
 func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
@@ -290,9 +303,7 @@ func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r refusals
-				refuseTwice(&r, to, one)
-				time.Sleep(firstBackoff * 6 / 5)
-				require.NoError(t, r.check(t.Context(), to, one))
+				tryOne(t, &r, to, one)
 				start := time.Now()
 				var others sync.WaitGroup
 				for range 3 {
@@ -310,9 +321,7 @@ func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
 	t.Run("nothing is heard of it: after the pause one of them is tried, and the others wait for that", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r refusals
-			refuseTwice(&r, to, one)
-			time.Sleep(firstBackoff * 6 / 5)
-			require.NoError(t, r.check(t.Context(), to, one))
+			tryOne(t, &r, to, one)
 			var tried atomic.Int64
 			for range 3 {
 				go func() {
@@ -333,9 +342,7 @@ func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
 	t.Run("a caller who stops waiting", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r refusals
-			refuseTwice(&r, to, one)
-			time.Sleep(firstBackoff * 6 / 5)
-			require.NoError(t, r.check(t.Context(), to, one))
+			tryOne(t, &r, to, one)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 			defer cancel()
 			require.ErrorIs(t, r.check(ctx, to, one), context.DeadlineExceeded)

@@ -39,7 +39,7 @@ type replacer struct {
 	pool     atomic.Pointer[pgxpool.Pool]
 	hook     *Hook
 	lifetime time.Duration // the pool's MaxConnLifetime
-	made     time.Time     // before the pool is stored
+	made     time.Time     // when it got the pool
 
 	spare   atomic.Int32 // how many more connections have been opened to replace due ones than have been given up
 	busy    atomic.Bool  // connections are being replaced
@@ -72,10 +72,10 @@ func (r *replacer) keeps(now time.Time) bool {
 	}
 	if stat := pool.Stat(); isFull(stat) && stat.IdleConns() > 0 { // the request gets one of these
 		r.gaveUp(stat)
-		go r.replace(pool, false)
+		go r.replace(false)
 		return false
 	}
-	go r.replace(pool, true)
+	go r.replace(true)
 	return true
 }
 
@@ -130,8 +130,9 @@ func (r *replacer) missed() {
 
 // replace replaces connections until no idle one is due, and comes back when one of them will be. It belongs to who has
 // set busy. One connection is opened in any case if one is wanted: by the request that has met a due one.
-func (r *replacer) replace(pool *pgxpool.Pool, wanted bool) {
+func (r *replacer) replace(wanted bool) {
 	defer r.busy.Store(false)
+	pool := r.pool.Load()
 	for ; ; wanted = false {
 		m, err := r.replaceOne(pool, wanted)
 		switch {
@@ -162,7 +163,7 @@ func (r *replacer) comeBack(at time.Time) {
 	weakly := weak.Make(r) // a pool that is closed need not stay in memory until then
 	r.timer = time.AfterFunc(max(time.Until(at), vainPause), func() {
 		if r := weakly.Value(); r != nil && r.begins(time.Now()) {
-			r.replace(r.pool.Load(), false)
+			r.replace(false)
 		}
 	})
 }

@@ -77,8 +77,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			azuretest.ClearPGEnv(t)
 			synctest.Test(t, func(t *testing.T) {
-				server := &memoryServer{delay: 100 * time.Millisecond}
-				server.letIn.Store(true)
+				server := newMemoryServer(100 * time.Millisecond)
 				hook := newQuietHook(t, azuretest.Issuing(time.Minute, time.Second))
 				pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api "+row.params)
 				open(t, pool, row.opened)
@@ -104,8 +103,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 func TestNoRequestWaitsAtTheEndOfMaxConnLifetime(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := &memoryServer{delay: 100 * time.Millisecond}
-		server.letIn.Store(true)
+		server := newMemoryServer(100 * time.Millisecond)
 		hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
 		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_lifetime=40s")
 		open(t, pool, 4)
@@ -123,8 +121,7 @@ func TestNoRequestWaitsAtTheEndOfMaxConnLifetime(t *testing.T) {
 func TestPoolWithoutASpareConnectionKeepsToMaxConns(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := &memoryServer{delay: 100 * time.Millisecond}
-		server.letIn.Store(true)
+		server := newMemoryServer(100 * time.Millisecond)
 		hook := newQuietHook(t, azuretest.Issuing(time.Minute, time.Second))
 		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=4")
 		open(t, pool, 4)
@@ -154,8 +151,7 @@ func TestReplacementThatFailsIsNotTriedWithoutAPause(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &memoryServer{}
-				server.letIn.Store(true)
+				server := newMemoryServer(0)
 				hook := newQuietHook(t, azuretest.Issuing(time.Minute, 0))
 				pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50")
 				open(t, pool, 20)
@@ -178,8 +174,7 @@ func TestReplacementThatFailsIsNotTriedWithoutAPause(t *testing.T) {
 func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
-		server := &memoryServer{}
-		server.letIn.Store(true)
+		server := newMemoryServer(0)
 		hook := newQuietHook(t, azuretest.Issuing(time.Minute, 0))
 		config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=50")
 		require.NoError(t, err)
@@ -216,8 +211,7 @@ func TestTheConnectionThatAPoolUsesMostIsReplacedToo(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &memoryServer{delay: 100 * time.Millisecond}
-				server.letIn.Store(true)
+				server := newMemoryServer(100 * time.Millisecond)
 				hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
 				pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conn_idle_time=3h "+row.params)
 				open(t, pool, 4)
@@ -260,8 +254,7 @@ func TestConnectionsThatTakeLongToCloseDoNotEmptyThePool(t *testing.T) {
 	for _, opened := range []int{8, 9, 10} {
 		t.Run(fmt.Sprintf("%d of 10 are open", opened), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				server := &memoryServer{delay: 100 * time.Millisecond}
-				server.letIn.Store(true)
+				server := newMemoryServer(100 * time.Millisecond)
 				config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=10 pool_max_conn_idle_time=3h")
 				require.NoError(t, err)
 				config.ConnConfig.DialFunc = server.dial
@@ -285,27 +278,62 @@ func TestConnectionsThatTakeLongToCloseDoNotEmptyThePool(t *testing.T) {
 	}
 }
 
-func TestAnotherPoolsReplacementIsAnyRequestToThisOne(t *testing.T) {
+// newReplacedPool makes a pool with n connections and gives out what replaces them.
+func newReplacedPool(t *testing.T, n int, configure func(*pgxpool.Config)) (*pgxpool.Pool, *replacer) {
+	t.Helper()
 	azuretest.ClearPGEnv(t)
-	server := &memoryServer{}
-	server.letIn.Store(true)
-	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
 	config, err := pgxpool.ParseConfig("host=/tmp user=orders-api")
 	require.NoError(t, err)
-	config.ConnConfig.DialFunc = server.dial
-	prepared := 0
-	config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared++; return true, nil }
+	config.ConnConfig.DialFunc = newMemoryServer(0).dial
+	if configure != nil {
+		configure(config)
+	}
 	by := &replacer{}
-	require.NoError(t, hook.configure(t.Context(), config, by))
+	require.NoError(t, newQuietHook(t, azuretest.Issuing(time.Hour, 0)).configure(t.Context(), config, by))
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
-	defer pool.Close()
-	open(t, pool, 1)
+	t.Cleanup(pool.Close)
+	by.serve(pool)
+	open(t, pool, n)
+	return pool, by
+}
 
+func TestAnotherPoolsReplacementIsAnyRequestToThisOne(t *testing.T) {
+	prepared := 0
+	pool, by := newReplacedPool(t, 1, func(config *pgxpool.Config) {
+		config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared++; return true, nil }
+	})
+	before := prepared
 	by.busy.Store(true)
 	others := &replacement{replacer: &replacer{}} // its BeforeConnect asks this pool for something
 	conn, err := pool.Acquire(context.WithValue(t.Context(), replacementKey{}, others))
 	require.NoError(t, err)
 	conn.Release()
-	assert.Equal(t, 2, prepared)
+	assert.Equal(t, before+1, prepared)
+}
+
+func TestConnectionThatIsMetTooLateIsOwed(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		open int
+		busy bool
+		owed int32
+	}{
+		{"while others are replaced", 2, true, 1},
+		{"not where the request has to open one itself", 1, true, 0},
+		{"not in a pool that has long been at rest", 2, false, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			pool, by := newReplacedPool(t, row.open, nil)
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			r := retirementOf(conn.Conn())
+			past := time.Now().Add(-time.Minute)
+			r.at, r.last, r.expires, r.calm = past, past, past, time.Time{}
+			conn.Release()
+			by.busy.Store(row.busy)
+			require.NoError(t, pool.Ping(t.Context()))
+			assert.Equal(t, row.owed, -by.spare.Load())
+		})
+	}
 }

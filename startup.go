@@ -136,9 +136,6 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 		if e := l.heardAuthentication(body); e != nil {
 			return l.heardError(e).Encode(nil)
 		}
-		if wantsPassword(l.config, body) {
-			l.config.Password = l.token.secret()
-		}
 	}
 	if token.Carries(string(body), l.token.secret()) {
 		return nil, errRepeats
@@ -148,10 +145,13 @@ func (l *login) heard(kind byte, message []byte) ([]byte, error) {
 
 // heardAuthentication records what the server asks for. A server refuses OAUTHBEARER by a challenge (RFC 7628, section
 // 3.2.2), which pgx turns into an error without a SQLSTATE. heardAuthentication returns it as an error of the server
-// instead.
+// instead. For pgx to answer it puts the token into the config.
 func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 	if len(body) < 4 {
 		return nil
+	}
+	if wantsPassword(l.config, body) {
+		l.config.Password = l.token.secret()
 	}
 	switch binary.BigEndian.Uint32(body) {
 	case pgproto3.AuthTypeCleartextPassword:
@@ -173,9 +173,6 @@ func (l *login) heardAuthentication(body []byte) *pgproto3.ErrorResponse {
 // wantsPassword reports whether pgx answers body, what an authentication message says, with the config's password.
 // Where it has to refuse instead, its error has the config.
 func wantsPassword(config *pgconn.Config, body []byte) bool {
-	if len(body) < 4 {
-		return false
-	}
 	switch binary.BigEndian.Uint32(body) {
 	case pgproto3.AuthTypeCleartextPassword:
 		return dsn.AllowsAuth(config, "password")
