@@ -58,6 +58,7 @@ type outside struct {
 	clientOptions azcore.ClientOptions                                               // of every credential
 	lookup        func(ctx context.Context, host string) (addrs []string, err error) // nil: the system's resolver
 	isTerminal    func(io.Writer) bool                                               // nil: by asking the file
+	inForeground  func() bool                                                        // nil: by asking the terminal
 	answers       io.Reader                                                          // of a person; nil: the standard input, if it is a terminal
 }
 

@@ -68,7 +68,11 @@ func (a azure) program(t *testing.T, name, script string) {
 // outside is the stand-ins' side of things: no credential reaches anything else, and each name of a server is this
 // machine's.
 func (a azure) outside() outside {
-	return outside{clientOptions: a.Options(), lookup: func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }}
+	return outside{
+		clientOptions: a.Options(),
+		lookup:        func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil },
+		inForeground:  func() bool { return false }, // also where somebody runs the tests at a terminal
+	}
 }
 
 func (a azure) port() string { return a.server.Addr()[strings.LastIndex(a.server.Addr(), ":")+1:] }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -130,6 +131,11 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	}
 	if c.SocketDir == "" && len(c.Listen) == 0 && len(in.passed) == 0 {
 		c.SocketDir = proxy.DefaultSocketDir()
+	}
+	if c.SocketDir != "" { // libpq takes for a directory only what begins with a slash
+		if c.SocketDir, err = filepath.Abs(c.SocketDir); err != nil {
+			return c, t, err
+		}
 	}
 	if err := cmd.secure(&c); err != nil {
 		return c, t, err

@@ -44,6 +44,8 @@ func TestProxyRunsACommand(t *testing.T) {
 		{"by DATABASE_URL", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`, nil, 0, "orders-api\n"},
 		{"by DATABASE_URL, over TCP", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`,
 			[]string{"--listen=127.0.0.1:0"}, 0, "orders-api\n"},
+		{"with a relative --socket-dir, from another directory", "", `cd /; ` + psql + ` -XAtc "select session_user"; unset PGHOST; ` +
+			psql + ` "$DATABASE_URL" -XAtc "select session_user"`, []string{"--socket-dir=made"}, 0, "orders-api\norders-api\n"},
 		{"without what leads elsewhere", "", `echo "$PGSSLMODE/$PGPASSWORD/$PGSERVICE/$PGHOSTADDR"`, nil, 0, "disable///\n"},
 		{"and ends with its status", "", "exit 7", nil, 7, ""},
 		{"and a signal's", "", "kill -KILL $$", nil, 137, ""},
@@ -52,6 +54,7 @@ func TestProxyRunsACommand(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
+			t.Chdir(shortDir(t))
 			setenv(t, map[string]string{"PGPASSWORD": "hunter2hunter2", "PGHOSTADDR": "192.0.2.1", "TMPDIR": shortDir(t)})
 			args := append([]string{"proxy", a.server.DSN("orders-api")}, row.flags...)
 			got := runCommand(t, a.outside(), append(args, "--", "/bin/sh", "-c", row.script)...)

@@ -47,7 +47,7 @@ func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t target) e
 	child := exec.Command(path, in.passed[1:]...)
 	child.Env = replaceConnectionSettings(os.Environ(), clientEnvironment(p.Addrs()[0], config, t))
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, in.stdout, in.stderr
-	return runChild(child)
+	return runChild(in, child)
 }
 
 // lookFailure is why a program was not found, without its name.

@@ -61,7 +61,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	child := exec.Command(path, in.passed...)
 	child.Env = append(environment, "PGPASSWORD="+token)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, in.stdout, in.stderr
-	return runChild(child)
+	return runChild(in, child)
 }
 
 var versionNumber = regexp.MustCompile(`\d+`)
@@ -77,8 +77,11 @@ func psqlVersion(ctx context.Context, path string) int {
 }
 
 // runChild runs a program, passes on to it the signals that come, and returns its exit status as an error if that is not 0.
-func runChild(child *exec.Cmd) error {
-	// Ctrl-C on a terminal reaches psql, for one, which cancels a query then, without help; this program has to stay meanwhile.
+func runChild(in invocation, child *exec.Cmd) error {
+	inForeground := isInForeground
+	if in.outside.inForeground != nil {
+		inForeground = in.outside.inForeground
+	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(signals)
@@ -90,7 +93,10 @@ func runChild(child *exec.Cmd) error {
 	for {
 		select {
 		case s := <-signals:
-			if s != os.Interrupt || !isTerminal(os.Stdin) {
+			// What is typed on a terminal has reached the program too, psql for one, which then cancels a query. Where it was
+			// not typed but sent, to this process alone, that cannot be told.
+			typed := s == os.Interrupt || s == syscall.SIGQUIT
+			if !typed || !inForeground() {
 				_ = child.Process.Signal(s) // it may have ended
 			}
 		case err := <-ended:

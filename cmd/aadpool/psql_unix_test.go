@@ -49,3 +49,30 @@ func TestPsqlGetsTheSignals(t *testing.T) {
 		})
 	}
 }
+
+// A program in the foreground has heard by itself what is typed, and would hear it twice.
+func TestTypedSignalsAreNotPassedOn(t *testing.T) {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGQUIT} {
+		t.Run(signal.String(), func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			a.program(t, "psql", `case "$1" in --version) exit;; esac
+				trap 'echo trapped; exit 42' INT QUIT
+				trap 'exit 0' TERM
+				echo ready
+				while :; do /bin/sleep 0.05; done`)
+			stdout := &signalAt{text: "ready", signal: signal}
+			o := a.outside()
+			o.inForeground = func() bool {
+				_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // which is passed on, and ends it
+				return true
+			}
+			var stderr bytes.Buffer
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, o)
+			assert.Equal(t, exitOK, status, stderr.String())
+			assert.Equal(t, "ready\n", stdout.printed.String())
+		})
+	}
+}

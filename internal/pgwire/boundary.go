@@ -21,8 +21,18 @@ const headerLength = 5
 // Between reports whether all that has been seen are whole messages.
 func (b *Boundary) Between() bool { return b.have == 0 && b.left == 0 }
 
-// Ready reports whether the last message was a ReadyForQuery: the server waits for the client.
-func (b *Boundary) Ready() bool { return b.Between() && b.last == readyForQuery }
+// Rest returns how much of piece, the next of the stream, belongs to the message at hand: nothing between two.
+func (b *Boundary) Rest(piece []byte) (n int) {
+	for message := *b; !message.Between() && n < len(piece); {
+		step := 1 // of a header
+		if message.left > 0 {
+			step = int(min(uint64(message.left), uint64(len(piece)-n)))
+		}
+		message.Next(piece[n : n+step])
+		n += step
+	}
+	return n
+}
 
 // Next takes the next piece of the stream. It returns how many messages of type ReadyForQuery end in it.
 func (b *Boundary) Next(piece []byte) (answers int) {

@@ -13,22 +13,22 @@ func TestBoundary(t *testing.T) {
 	idle := encode(t, &pgproto3.ReadyForQuery{TxStatus: 'I'})
 	inside := encode(t, &pgproto3.ReadyForQuery{TxStatus: 'T'})
 	for _, test := range []struct {
-		name           string
-		stream         []byte
-		between, ready bool
-		answers        int
+		name    string
+		stream  []byte
+		between bool
+		answers int
 	}{
-		{"nothing yet", nil, true, false, 0},
-		{"a message", row, true, false, 0},
-		{"an answer", slices.Concat(row, idle), true, true, 1},
-		{"an answer in a transaction", slices.Concat(row, inside), true, true, 1},
-		{"two answers", slices.Concat(row, idle, row, idle), true, true, 2},
-		{"a message after an answer", slices.Concat(idle, row), true, false, 1},
-		{"half a header", slices.Concat(idle, row[:3]), false, false, 1},
-		{"half a body", row[:len(row)-1], false, false, 0},
-		{"a header alone", row[:5], false, false, 0},
-		{"a message without a body", encode(t, &pgproto3.NoData{}), true, false, 0},
-		{"a length that cannot be", []byte{'D', 0, 0, 0, 1}, true, false, 0},
+		{"nothing yet", nil, true, 0},
+		{"a message", row, true, 0},
+		{"an answer", slices.Concat(row, idle), true, 1},
+		{"an answer in a transaction", slices.Concat(row, inside), true, 1},
+		{"two answers", slices.Concat(row, idle, row, idle), true, 2},
+		{"a message after an answer", slices.Concat(idle, row), true, 1},
+		{"half a header", slices.Concat(idle, row[:3]), false, 1},
+		{"half a body", row[:len(row)-1], false, 0},
+		{"a header alone", row[:5], false, 0},
+		{"a message without a body", encode(t, &pgproto3.NoData{}), true, 0},
+		{"a length that cannot be", []byte{'D', 0, 0, 0, 1}, true, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for size := 1; size <= len(test.stream)+1; size++ { // however it is cut into pieces
@@ -40,10 +40,25 @@ func TestBoundary(t *testing.T) {
 					rest = rest[n:]
 				}
 				assert.Equal(t, test.between, b.Between(), size)
-				assert.Equal(t, test.ready, b.Ready(), size)
 				assert.Equal(t, test.answers, answers, size)
 			}
 		})
+	}
+}
+
+func TestBoundaryTellsTheRestOfAMessage(t *testing.T) {
+	row := encode(t, &pgproto3.DataRow{Values: [][]byte{[]byte("some value")}})
+	stream := slices.Concat(row, encode(t, &pgproto3.NoData{}), row)
+	for seen := range len(row) + 1 {
+		var b Boundary
+		b.Next(stream[:seen])
+		want := len(row) - seen
+		if seen == 0 {
+			want = 0 // no message has begun
+		}
+		assert.Equal(t, want, b.Rest(stream[seen:]), seen)
+		assert.Equal(t, min(want, 3), b.Rest(stream[seen:seen+3]), seen)
+		assert.Equal(t, want == 0, b.Between(), "it is as it was")
 	}
 }
 

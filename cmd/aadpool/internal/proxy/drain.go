@@ -53,15 +53,10 @@ func (s *session) terminate() {
 // cancelTimeout is how long the cancelling of a session's query may take.
 const cancelTimeout = 5 * time.Second
 
-// sayGoodbye tells the client why the session ends, if it can be told: not in the middle of another message. A query
-// that runs is cancelled: the server would notice only at its end that nobody is there.
-func (s *session) sayGoodbye(boundary *pgwire.Boundary) {
-	if boundary.Between() {
-		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))
-	}
-	if boundary.Ready() {
-		return
-	}
+// cancelQuery cancels the query that the session may run: the server would notice only at its end that nobody is there.
+// Whether one runs is not known here, where what the client asks is passed on unread; where none does, the server does
+// nothing.
+func (s *session) cancelQuery() {
 	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
 	defer cancel()
 	_ = s.target.Cancel(ctx, &pgproto3.CancelRequest{ProcessID: s.pid, SecretKey: s.secretKey})

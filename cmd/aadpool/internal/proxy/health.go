@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
@@ -85,10 +86,11 @@ func (p *Proxy) isDraining() bool {
 // ready returns an error unless there is a valid token and a server that answers.
 func (p *Proxy) ready(ctx context.Context) error {
 	config := p.config.Upstream.Copy()
-	if err := p.config.Hook.BeforeConnect(ctx, config); err != nil {
+	// A pool's config, since nothing logs in: BeforeConnect would take the turn of a client, for whose login the others
+	// wait while the server keeps refusing the role.
+	if err := p.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: config}); err != nil {
 		return err
 	}
-	config.Password = ""
 	first := &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
 	hosts := append([]*pgconn.FallbackConfig{first}, config.Fallbacks...)
 	var errs []error

@@ -4,13 +4,17 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
@@ -22,10 +26,23 @@ const SocketName = ".s.PGSQL.5432"
 // maxSocketPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
 const maxSocketPath = 103
 
+// lockName is the file in the socket's directory that a proxy keeps locked while it listens: of two that start at once,
+// each would take the other's socket for that of one that was killed. It stays there.
+const lockName = "aadpool.lock"
+
 // A listener is a place where clients connect.
 type listener struct {
 	net.Listener
 	unix bool
+	lock io.Closer // of a Unix socket
+}
+
+func (l *listener) Close() error {
+	err := l.Listener.Close() // which removes the socket
+	if l.lock != nil {
+		err = errors.Join(err, l.lock.Close())
+	}
+	return err
 }
 
 // openListeners opens all of them or none.
@@ -72,6 +89,33 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory",
 			path, maxSocketPath)
 	}
+	lock, err := lockSocketDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	socket, err := bindUnix(path, mode)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &listener{Listener: socket, unix: true, lock: lock}, nil
+}
+
+// lockSocketDir takes the place of the proxy that listens in dir.
+func lockSocketDir(dir string) (io.Closer, error) {
+	path := filepath.Join(dir, lockName)
+	lock := flock.New(path, flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	if !locked {
+		return nil, fmt.Errorf("%s is in use: another proxy listens in it", dir)
+	}
+	return lock, nil
+}
+
+// bindUnix opens the socket, in the place of one that nobody listens on.
+func bindUnix(path string, mode os.FileMode) (net.Listener, error) {
 	if err := removeStaleSocket(path); err != nil {
 		return nil, err
 	}
@@ -82,8 +126,12 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 	if err := os.Chmod(path, mode); err != nil {
 		return nil, errors.Join(fmt.Errorf("listening: %w", err), socket.Close())
 	}
-	return &listener{Listener: socket, unix: true}, nil
+	return socket, nil
 }
+
+// wsaConnRefused is Windows' own ECONNREFUSED:
+// https://learn.microsoft.com/en-us/windows/win32/winsock/windows-sockets-error-codes-2
+const wsaConnRefused = syscall.Errno(10061)
 
 // removeStaleSocket takes away the socket of a proxy that was killed.
 func removeStaleSocket(path string) error {
@@ -100,7 +148,9 @@ func removeStaleSocket(path string) error {
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		_ = conn.Close()
-		return fmt.Errorf("%s is in use: another proxy or a PostgreSQL listens on it", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, wsaConnRefused) { // too busy to answer, perhaps
+		return fmt.Errorf("%s is in use: another program, such as PostgreSQL, listens on it", path)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("removing the socket of a proxy that has ended: %w", err)

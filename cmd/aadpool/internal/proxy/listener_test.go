@@ -4,7 +4,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -68,7 +70,7 @@ func TestSocketDirectory(t *testing.T) {
 			require.NoError(t, os.Mkdir(dir, 0o700))
 			require.NoError(t, os.Chmod(dir, 0o770))
 		}, "others can write"},
-		{"is a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, "not a directory"},
+		{"is a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, "is no directory"},
 		{"is a link to where others can write", func(t *testing.T, dir string) { require.NoError(t, os.Symlink(os.TempDir(), dir)) }, "is no directory"},
 		{"holds the socket of a proxy that was killed", func(t *testing.T, dir string) {
 			require.NoError(t, os.Mkdir(dir, 0o700))
@@ -81,7 +83,23 @@ func TestSocketDirectory(t *testing.T) {
 			other, err := listenUnix(dir, false)
 			require.NoError(t, err)
 			t.Cleanup(func() { _ = other.Close() })
-		}, "is in use"},
+		}, "another proxy listens in it"},
+		{"is that of a proxy that is starting", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			other, err := lockSocketDir(dir)
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = other.Close() })
+		}, "another proxy listens in it"},
+		{"holds the socket of another program", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			other, err := net.Listen("unix", filepath.Join(dir, SocketName))
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = other.Close() })
+		}, "is in use: another program"},
+		{"holds the socket of another program, which is too busy to answer", func(t *testing.T, dir string) {
+			require.NoError(t, os.Mkdir(dir, 0o700))
+			neverAccepts(t, filepath.Join(dir, SocketName))
+		}, "is in use: another program"},
 		{"holds a file in the socket's place", func(t *testing.T, dir string) {
 			require.NoError(t, os.Mkdir(dir, 0o700))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, SocketName), nil, 0o600))
@@ -107,6 +125,25 @@ func TestSocketDirectory(t *testing.T) {
 			require.NoError(t, l.Close())
 			assert.NoFileExists(t, filepath.Join(dir, SocketName))
 		})
+	}
+}
+
+// neverAccepts listens at path and has as many clients waiting as there can be.
+func neverAccepts(t *testing.T, path string) {
+	if runtime.GOOS != "linux" {
+		t.Skip("other systems refuse those for whom there is no room, as if nobody listened")
+	}
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	require.NoError(t, syscall.Listen(fd, 0))
+	for {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
 	}
 }
 

@@ -110,26 +110,29 @@ func (s *session) discard() {
 	}
 }
 
-// toClient passes on what the server says, to the end.
+// toClient passes on what the server says, to the end, or to that of a message when the proxy ends the session.
 func (s *session) toClient() {
 	var boundary pgwire.Boundary
+	lingered := false
 	for {
 		piece, err := s.server.source.next()
-		if len(piece) > 0 {
-			s.proxy.metrics.toClient.Add(int64(len(piece)))
-			s.proxy.metrics.answers.Add(int64(boundary.Next(piece)))
-			if _, err := s.client.conn.Write(piece); err != nil {
-				s.server.source.release()
-				_ = s.server.accepted.Close()
-				break
-			}
+		ending := s.ending.Load()
+		if ending {
+			piece = piece[:boundary.Rest(piece)]
 		}
-		s.server.source.release()
-		if s.ending.Load() && (boundary.Between() || err != nil) {
-			s.sayGoodbye(&boundary)
+		s.proxy.metrics.toClient.Add(int64(len(piece)))
+		s.proxy.metrics.answers.Add(int64(boundary.Next(piece)))
+		if _, failed := s.client.conn.Write(piece); failed != nil {
+			s.server.source.release()
 			break
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) { // in the middle of a message
+		s.server.source.release()
+		if ending && boundary.Between() {
+			_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))
+			break
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) && !lingered { // by terminate, in the middle of a message
+			lingered = true
 			_ = s.server.accepted.SetReadDeadline(time.Now().Add(lingering))
 			continue
 		}
@@ -137,9 +140,12 @@ func (s *session) toClient() {
 			break
 		}
 	}
-	_ = s.server.accepted.Close()
 	closeWrite(s.client.conn, s.client.accepted)
 	_ = s.client.accepted.SetReadDeadline(time.Now().Add(lingering))
+	if s.ending.Load() {
+		s.cancelQuery()
+	}
+	_ = s.server.accepted.Close()
 }
 
 // innermost is the connection that conn runs on.

@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,7 +21,7 @@ func DefaultSocketDir() string {
 // checkSocketDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of
 // the proxy's.
 func checkSocketDir(dir string, mode os.FileMode) error {
-	if err := os.MkdirAll(dir, mode); err != nil {
+	if err := makeDir(dir, mode); err != nil {
 		return fmt.Errorf("making the socket's directory: %w", err)
 	}
 	info, err := os.Lstat(dir)
@@ -34,4 +36,19 @@ func checkSocketDir(dir string, mode os.FileMode) error {
 			"chmod go-w it, or choose another directory", dir, mode)
 	}
 	return checkOwner(dir, info)
+}
+
+// makeDir makes dir with this mode, whatever the umask is, unless it is there.
+func makeDir(dir string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(dir), mode); err != nil {
+		return err
+	}
+	err := os.Mkdir(dir, mode)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, mode)
 }

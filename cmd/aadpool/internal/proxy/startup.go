@@ -37,7 +37,7 @@ func (p *Proxy) serve(l *listener, accepted net.Conn) {
 	c := &client{proxy: p, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
 	s, err := c.start(ctx)
 	stop()
-	p.started()
+	defer p.started()
 	if s == nil {
 		if err != nil {
 			c.refuse(err)

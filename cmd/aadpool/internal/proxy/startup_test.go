@@ -170,6 +170,31 @@ func TestWhatIsNoPostgresClientIsTurnedAway(t *testing.T) {
 	assert.Equal(t, 1, ask[int](t, connectTo(t, p.socketDSN()), "select 1"))
 }
 
+// A refused client that does not hang up takes one of the places of those that start up, or there would be no limit.
+func TestRefusedClientsAreCountedUntilTheyAreGone(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	var refused []net.Conn
+	for range 3 {
+		conn := p.dialSocket(t)
+		_, err := io.WriteString(conn, "GET / HTTP/1.1\r\n\r\n")
+		require.NoError(t, err)
+		_, err = io.ReadAll(conn)
+		require.NoError(t, err)
+		refused = append(refused, conn)
+	}
+	starting := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.starting
+	}
+	assert.Equal(t, len(refused), starting())
+	for _, conn := range refused {
+		require.NoError(t, conn.Close())
+	}
+	eventually(t, "their places are free", func() bool { return starting() == 0 })
+}
+
 func TestEncryptionRequests(t *testing.T) {
 	a := newAzure(t)
 	certificate, _ := testCertificate(t)
