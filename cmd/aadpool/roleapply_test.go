@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -177,6 +178,50 @@ func TestApplyOwner(t *testing.T) {
 
 	assert.Contains(t, x.mustApply(t, append(x.grant("owner"), "own-migrations", "--schema=New Schema")...), `✓ schema made: schema "New Schema"`)
 	must(t, migrations, `create table "New Schema".t ()`)
+}
+
+// The administrator becomes a member of who makes tables, and at the end is a member as before.
+func TestApplyLeavesTheAdministratorsMembershipsAsTheyWere(t *testing.T) {
+	x := newTenant(t, "keep", "")
+	x.Register(aadpooltest.Principal{Name: "keep-api"})
+	x.Register(aadpooltest.Principal{Name: "keep-migrations"})
+	admin := x.as(t, x.admin.Name)
+	var version int
+	require.NoError(t, admin.QueryRow(t.Context(), "select current_setting('server_version_num')::int").Scan(&version))
+	memberships := func() (all string) {
+		require.NoError(t, admin.QueryRow(t.Context(), `select coalesce(json_agg(to_jsonb(m) - 'oid' order by roleid::regrole::text, grantor), '[]')::text
+			from pg_auth_members m where member = (select oid from pg_roles where rolname = current_user) and roleid::regrole::text ~ 'keep-app'`).Scan(&all))
+		return all
+	}
+	for i, row := range []struct {
+		name  string
+		since int // PostgreSQL
+		grant string
+	}{
+		{"none", 0, ""},
+		{"a full one", 0, "grant %s to current_user"},
+		{"to become the role", 160000, "grant %s to current_user with inherit false, set true"},
+		{"to have its rights", 160000, "grant %s to current_user with inherit true, set false"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			if version < row.since {
+				t.Skipf("PostgreSQL %d has no such options", version)
+			}
+			app, schema := identifier(fmt.Sprint("keep-app ", i)), fmt.Sprint("keep", i)
+			must(t, admin, "create role "+app)
+			connectTo(t, x.azure, x.database, fmt.Sprintf("create schema %s authorization %s", schema, app),
+				fmt.Sprintf("create table %s.orders ()", schema), fmt.Sprintf("alter table %s.orders owner to %s", schema, app))
+			if row.grant != "" {
+				must(t, admin, fmt.Sprintf(row.grant, app))
+			}
+			was := memberships()
+			got := x.mustApply(t, append(x.grant("readwrite"), "keep-api", "--schema="+schema)...)
+			assert.NotContains(t, got, "may not act for")
+			assert.Equal(t, was, memberships())
+			x.mustApply(t, append(x.grant("owner"), "keep-migrations", "--schema="+schema)...)
+			assert.Equal(t, was, memberships())
+		})
+	}
 }
 
 func TestDryRunTellsAllAndChangesNothing(t *testing.T) {

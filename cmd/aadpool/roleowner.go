@@ -43,29 +43,76 @@ func (g *granting) actForCreators(ctx context.Context) error {
 	return nil
 }
 
-// needsMembership tells whether the administrator has to become a member to act for a role. Up to PostgreSQL 15 a
-// member may also become it; from 16 on that is a right of its own.
-const needsMembership = `select case
-	when current_setting('server_version_num')::int < 160000 then not pg_has_role($1, 'MEMBER')
-	else not (pg_has_role($1, 'USAGE') and pg_has_role($1, 'SET')) end`
+// needsMembership tells whether the administrator has to become a member to act for a role, and with what options. Up
+// to PostgreSQL 15 a member may also become it; from 16 on a membership that is there may lack either, and keeps what
+// is not named.
+const needsMembership = `select
+	case when old then not pg_has_role($1, 'MEMBER') else not (pg_has_role($1, 'USAGE') and pg_has_role($1, 'SET')) end,
+	case when old then '' else ' with inherit true, set true' end
+	from (select current_setting('server_version_num')::int < 160000) as server (old)`
 
 // actFor makes the administrator a member of a role until the transaction ends, where that is needed and may be.
 func (g *granting) actFor(ctx context.Context, role string) error {
 	var needed bool
-	if err := g.tx.QueryRow(ctx, needsMembership, role).Scan(&needed); err != nil || !needed {
+	var options string
+	if err := g.tx.QueryRow(ctx, needsMembership, role).Scan(&needed, &options); err != nil || !needed {
+		return err
+	}
+	before, err := g.memberships(ctx, role)
+	if err != nil {
 		return err
 	}
 	// A savepoint, for a refusal.
-	err := pgx.BeginFunc(ctx, g.tx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "grant "+identifier(role)+" to current_user")
+	err = pgx.BeginFunc(ctx, g.tx, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "grant "+identifier(role)+" to current_user"+options)
 		return err
 	})
-	if err == nil {
-		g.assumed = append(g.assumed, role)
-	} else {
+	if err != nil {
 		g.refused = append(g.refused, role)
+		return ctx.Err()
 	}
-	return ctx.Err()
+	after, err := g.memberships(ctx, role)
+	for grantor, statement := range after {
+		switch was, ok := before[grantor]; {
+		case !ok:
+			g.undo = append(g.undo, fmt.Sprintf("revoke %s from current_user granted by %s", identifier(role), identifier(grantor)))
+		case was != statement:
+			g.undo = append(g.undo, was)
+		}
+	}
+	return err
+}
+
+// membershipsQuery returns the grantors of the administrator's memberships of a role, each with the statement that
+// gives its membership the options that it has.
+const membershipsQuery = `select g.rolname, format('grant %I to current_user with inherit %s, set %s granted by %I',
+		$1::text, to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option', g.rolname)
+	from pg_auth_members m join pg_roles g on g.oid = m.grantor
+	where m.roleid = (select oid from pg_roles where rolname = $1)
+		and m.member = (select oid from pg_roles where rolname = current_user)`
+
+func (g *granting) memberships(ctx context.Context, role string) (byGrantor map[string]string, err error) {
+	rows, err := g.tx.Query(ctx, membershipsQuery, role)
+	if err != nil {
+		return nil, err
+	}
+	byGrantor = map[string]string{}
+	var grantor, statement string
+	_, err = pgx.ForEachRow(rows, []any{&grantor, &statement}, func() error {
+		byGrantor[grantor] = statement
+		return nil
+	})
+	return byGrantor, err
+}
+
+// actForNobody makes the administrator's memberships what they were.
+func (g *granting) actForNobody(ctx context.Context) error {
+	for _, statement := range g.undo {
+		if _, err := g.tx.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("ending a membership (%s): %w", statement, err)
+		}
+	}
+	return nil
 }
 
 // notOwnedQuery returns the statements that make the role the owner of all in the schema. A sequence of a column goes

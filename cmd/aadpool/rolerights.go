@@ -43,7 +43,7 @@ type granting struct {
 	*roleApply
 	tx       pgx.Tx
 	creators []string // roles that make tables in the schema, or own some
-	assumed  []string // roles that the administrator is a member of until the transaction ends
+	undo     []string // statements that make the administrator's memberships what they were
 	refused  []string // creators that the administrator cannot act for
 }
 
@@ -72,12 +72,7 @@ func (a *roleApply) grant(ctx context.Context, tx pgx.Tx) error {
 	if err := g.verify(ctx); err != nil {
 		return err
 	}
-	for _, role := range g.assumed {
-		if _, err := tx.Exec(ctx, "revoke "+identifier(role)+" from current_user"); err != nil {
-			return fmt.Errorf("leaving the role %q: %w", role, err)
-		}
-	}
-	return nil
+	return g.actForNobody(ctx)
 }
 
 // ensureSchema makes the schema for an owner, and fails for others without one.
