@@ -198,11 +198,10 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
 	}
 	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		r := retirementOf(conn)
 		if m := by.workIn(ctx); m != nil {
-			return !m.refuses(r), nil
+			return !m.refuses(conn), nil
 		}
-		now := time.Now()
+		r, now := retirementOf(conn), time.Now()
 		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
 		calm := r != nil && now.Before(r.calm) && !f.any.Load() && !h.cache.Load().isDue(now)
 		if !calm && (h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now)) {

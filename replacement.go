@@ -8,6 +8,7 @@ import (
 	"time"
 	"weak"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -133,8 +134,10 @@ func (r *replacer) missed() {
 func (r *replacer) replace(wanted bool) {
 	defer r.busy.Store(false)
 	pool := r.pool.Load()
-	for ; ; wanted = false {
-		m, err := r.replaceOne(pool, wanted)
+	var due map[*pgx.Conn]bool
+	for {
+		m, err := r.replaceOne(pool, wanted, due)
+		wanted, due = m.wanted, m.found
 		switch {
 		case err != nil:
 			r.pause(spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause)))
@@ -169,8 +172,9 @@ func (r *replacer) comeBack(at time.Time) {
 }
 
 // replaceOne gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and
-// opens another, if one is wanted, an idle connection is due, or one is owed that was given up.
-func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, error) {
+// opens another, if one is wanted, an idle connection is due, or one is owed that was given up. due are the connections
+// of which that is known.
+func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool, due map[*pgx.Conn]bool) (*replacement, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), replaceTimeout)
 	defer cancel()
 	if r.spare.Load() < 0 {
@@ -178,6 +182,7 @@ func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, er
 	}
 	full := isFull(pool.Stat())
 	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || r.spare.Load() > 0}
+	m.known, m.found = due, map[*pgx.Conn]bool{}
 	ctx = context.WithValue(ctx, replacementKey{}, m)
 	m.hold(pool.AcquireAllIdle(ctx))
 	defer m.release()
@@ -185,7 +190,10 @@ func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool) (*replacement, er
 	case full && !m.giveUp: // one is given up; another is opened when it is closed
 		m.goOn = true
 		return m, nil
-	case !wanted && m.due == 0 && r.spare.Load() >= 0:
+	case due == nil && m.giveUp, !wanted && m.due == 0 && r.spare.Load() >= 0: // nothing to do, as far as is known
+		m.release()
+		m.wanted = wanted
+		m.goOn = wanted || len(m.found) > 0
 		return m, nil
 	case !full && isFull(pool.Stat()): // a request has been quicker
 		m.goOn = true
@@ -228,32 +236,33 @@ func (r *replacer) open(ctx context.Context, pool *pgxpool.Pool, m *replacement)
 
 // A replacement is one connection that a replacer has the pool open. The context of the replacer's own Acquire holds
 // it.
+//
+// A request that comes while the idle connections are held would open one for itself, and wait for it. So they are
+// looked at, which takes longer than all else, not when they are taken but one by one as they are let go.
 type replacement struct {
 	// The replacer's own goroutine uses these.
 	replacer    *replacer
-	now, newest time.Time // newest is the end of the token at hand
-	giveUp      bool      // the next due connection that is met
-	due         int       // how many were met and kept
-	next        time.Time // when the next of the others will be due; zero if none has an older token than that at hand
-	goOn        bool      // there may be more to do
+	now, newest time.Time          // newest is the end of the token at hand
+	giveUp      bool               // the next due connection that is met
+	known       map[*pgx.Conn]bool // connections that were due when they were let go last
+	due         int                // how many of those were met and kept
+	wanted      bool               // another connection is, and has not been opened
+	goOn        bool               // there may be more to do
 
 	mu    sync.Mutex // guards what follows
 	held  []*pgxpool.Conn
-	begun bool
+	tried bool               // the idle ones are held, or were
+	begun bool               // a connection is being opened, or was
+	found map[*pgx.Conn]bool // connections that are due
+	next  time.Time          // when the next of the others will be due; zero if none has an older token than that at hand
 }
 
 type replacementKey struct{}
 
 // refuses reports whether an idle connection is given up. No request can have one meanwhile, so it takes no time.
-func (m *replacement) refuses(r *retirement) bool {
-	due := r.isDue(m.now)
+func (m *replacement) refuses(conn *pgx.Conn) bool {
 	switch {
-	case r == nil, due && r.canWait(m.now, m.newest):
-		return false
-	case !due && !r.isOld(m.now, m.replacer.lifetime):
-		if r.expires.Before(m.newest) && (m.next.IsZero() || r.calm.Before(m.next)) {
-			m.next = r.calm
-		}
+	case !m.isKnownDue(conn):
 		return false
 	case !m.giveUp:
 		m.due++
@@ -261,16 +270,44 @@ func (m *replacement) refuses(r *retirement) bool {
 	}
 	m.giveUp = false
 	m.replacer.gaveUp(m.replacer.pool.Load().Stat())
-	if due {
-		m.replacer.hook.countRetired(r)
+	if retirementOf(conn).isDue(m.now) {
+		m.replacer.hook.countRetired(retirementOf(conn))
 	}
 	return true
+}
+
+// isKnownDue reports whether a connection is due: one of those that are about to be held, as far as is known, and
+// later, of one that Acquire has met, by looking at it.
+func (m *replacement) isKnownDue(conn *pgx.Conn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.tried {
+		return m.known[conn]
+	}
+	return m.isDue(conn)
+}
+
+// isDue looks at a connection, which is nobody else's. m.mu is held.
+func (m *replacement) isDue(conn *pgx.Conn) bool {
+	r := retirementOf(conn)
+	switch {
+	case r == nil:
+		return false
+	case r.isDue(m.now):
+		return !r.canWait(m.now, m.newest)
+	case r.isOld(m.now, m.replacer.lifetime):
+		return true
+	}
+	if r.expires.Before(m.newest) && (m.next.IsZero() || r.calm.Before(m.next)) {
+		m.next = r.calm
+	}
+	return false
 }
 
 func (m *replacement) hold(conns []*pgxpool.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.held = conns
+	m.held, m.tried = conns, true
 }
 
 // release lets go of the idle connections: those that were used last are used next again.
@@ -278,6 +315,9 @@ func (m *replacement) release() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, conn := range slices.Backward(m.held) {
+		if m.isDue(conn.Conn()) {
+			m.found[conn.Conn()] = true
+		}
 		conn.Release()
 	}
 	m.held = nil

@@ -298,6 +298,39 @@ func newReplacedPool(t *testing.T, n int, configure func(*pgxpool.Config)) (*pgx
 	return pool, by
 }
 
+// A request that comes while the idle connections are held pays for a login. So they are not looked at meanwhile: what
+// is known of them is from when they were let go.
+func TestIdleConnectionsAreLookedAtAsTheyAreLetGo(t *testing.T) {
+	pool, by := newReplacedPool(t, 3, nil)
+	by.busy.Store(true)
+	conns := pool.AcquireAllIdle(t.Context())
+	due := conns[1].Conn()
+	r := retirementOf(due)
+	r.at, r.calm, r.expires = time.Now(), time.Time{}, r.expires.Add(-time.Minute)
+	for _, conn := range conns {
+		conn.Release()
+	}
+	opened := pool.Stat().NewConnsCount()
+	var known map[*pgx.Conn]bool
+	for _, step := range []struct {
+		name          string
+		found         map[*pgx.Conn]bool
+		opened, spare int
+	}{
+		{"nothing is known", map[*pgx.Conn]bool{due: true}, 0, 0},
+		{"one is due", map[*pgx.Conn]bool{due: true}, 1, 1},
+		{"another is open in its place", map[*pgx.Conn]bool{}, 1, 0},
+	} {
+		m, err := by.replaceOne(pool, false, known)
+		require.NoError(t, err)
+		known = m.found
+		assert.Equal(t, step.found, known, step.name)
+		assert.Equal(t, step.opened, int(pool.Stat().NewConnsCount()-opened), step.name)
+		assert.Equal(t, step.spare, int(by.spare.Load()), step.name)
+	}
+	assert.Eventually(t, func() bool { return pool.Stat().TotalConns() == 3 }, 10*time.Second, time.Millisecond)
+}
+
 func TestAnotherPoolsReplacementIsAnyRequestToThisOne(t *testing.T) {
 	prepared := 0
 	pool, by := newReplacedPool(t, 1, func(config *pgxpool.Config) {
