@@ -303,34 +303,47 @@ func newReplacedPool(t *testing.T, n int, configure func(*pgxpool.Config)) (*pgx
 // A request that comes while the idle connections are held pays for a login. So they are not looked at meanwhile: what
 // is known of them is from when they were let go.
 func TestIdleConnectionsAreLookedAtAsTheyAreLetGo(t *testing.T) {
-	pool, by := newReplacedPool(t, 3, nil)
+	pool, by := newReplacedPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = 10 })
 	by.busy.Store(true)
 	conns := pool.AcquireAllIdle(t.Context())
-	due := conns[1].Conn()
-	r := retirementOf(due)
-	r.at, r.calm, r.expires = time.Now(), time.Time{}, r.expires.Add(-time.Minute)
+	for _, conn := range conns[1:] {
+		r := retirementOf(conn.Conn())
+		r.at, r.calm, r.expires = time.Now(), time.Time{}, r.expires.Add(-time.Minute)
+	}
 	for _, conn := range conns {
 		conn.Release()
 	}
 	opened := pool.Stat().NewConnsCount()
 	var known map[*pgx.Conn]bool
 	for _, step := range []struct {
-		name          string
-		found         map[*pgx.Conn]bool
-		opened, spare int
+		name                 string
+		found, opened, spare int
 	}{
-		{"nothing is known", map[*pgx.Conn]bool{due: true}, 0, 0},
-		{"one is due", map[*pgx.Conn]bool{due: true}, 1, 1},
-		{"another is open in its place", map[*pgx.Conn]bool{}, 1, 0},
+		{"nothing is known", 2, 0, 0},
+		{"two are due: another is opened", 2, 1, 1},
+		{"one of them goes, and another is opened for the other", 1, 2, 1},
+		{"the other goes", 0, 2, 0},
 	} {
 		m, err := by.replaceOne(pool, false, known)
 		require.NoError(t, err)
 		known = m.found
-		assert.Equal(t, step.found, known, step.name)
+		assert.Len(t, known, step.found, step.name)
 		assert.Equal(t, step.opened, int(pool.Stat().NewConnsCount()-opened), step.name)
 		assert.Equal(t, step.spare, int(by.spare.Load()), step.name)
 	}
 	assert.Eventually(t, func() bool { return pool.Stat().TotalConns() == 3 }, 10*time.Second, time.Millisecond)
+}
+
+// A request has met a due connection in a pool at MaxConns, none of whose idle ones is due.
+func TestReplacementThatIsWantedIsNotForgottenAfterALook(t *testing.T) {
+	pool, by := newReplacedPool(t, 2, func(config *pgxpool.Config) { config.MaxConns = 2 })
+	by.busy.Store(true)
+	for _, wanted := range []bool{true, false} {
+		m, err := by.replaceOne(pool, wanted, nil)
+		require.NoError(t, err)
+		assert.Equal(t, wanted, m.wanted)
+		assert.Equal(t, wanted, m.goOn)
+	}
 }
 
 func TestAnotherPoolsReplacementIsAnyRequestToThisOne(t *testing.T) {
