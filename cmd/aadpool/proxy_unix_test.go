@@ -3,13 +3,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestProxyPassesSignalsOnToTheCommand(t *testing.T) {
@@ -18,7 +19,7 @@ func TestProxyPassesSignalsOnToTheCommand(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
 			stdout := &signalAt{text: "ready", signal: signal}
-			var stderr bytes.Buffer
+			var stderr azuretest.LogBuffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			script := findPsql(t) + ` -XAtc "select 'first'"

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // signalAt sends a signal to this process when a text is written.
@@ -39,7 +41,7 @@ func TestPsqlGetsTheSignals(t *testing.T) {
 				echo ready
 				while :; do /bin/sleep 0.05; done`)
 			stdout := &signalAt{text: "ready", signal: signal}
-			var stderr bytes.Buffer
+			var stderr azuretest.LogBuffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, a.outside())
@@ -67,7 +69,7 @@ func TestTypedSignalsAreNotPassedOn(t *testing.T) {
 				_ = syscall.Kill(os.Getpid(), syscall.SIGTERM) // which is passed on, and ends it
 				return true
 			}
-			var stderr bytes.Buffer
+			var stderr azuretest.LogBuffer
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, o)

@@ -65,7 +65,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 			code = 1
 		}
 	}()
-	return show(ctx, s, services, liveline.New(stdout), stderr)
+	display := liveline.New(stdout)
+	defer display.Close()
+	return show(ctx, s, services, display, stderr)
 }
 
 // show runs the load, with its live display, and gives the verdict. It returns the exit status.

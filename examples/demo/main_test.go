@@ -80,7 +80,9 @@ func TestFaultsFail(t *testing.T) {
 			row.fault(services)
 
 			var stdout, stderr bytes.Buffer
-			code := show(t.Context(), set, services, liveline.New(&stdout), &stderr)
+			display := liveline.New(&stdout)
+			code := show(t.Context(), set, services, display, &stderr)
+			display.Close()
 			assert.Equal(t, 1, code)
 			assert.Empty(t, stderr.String())
 			_, reasons, failed := strings.Cut(stdout.String(), "\nFAIL:\n")

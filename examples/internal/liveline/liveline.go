@@ -35,8 +35,8 @@ type Display struct {
 	terminal, color bool
 
 	mu   sync.Mutex // guards what follows, and the order of what is written
-	w    io.Writer
-	live string // what the rewritten line says now; empty when there is none
+	w    io.Writer  // io.Discard once the Display is closed
+	live string     // what the rewritten line says now; empty when there is none
 }
 
 // New returns a Display on w. It rewrites lines if w is a terminal and TERM is not dumb, and uses color if NO_COLOR is
@@ -87,6 +87,14 @@ func (d *Display) End() {
 	}
 	d.live = ""
 	d.write("\n")
+}
+
+// Close ends the Display: what is written from then on goes nowhere. A logger may outlive what it is of: a request for a
+// token that was under way breaks off when Entra's stand-in ends, and that is news to nobody.
+func (d *Display) Close() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.w = io.Discard
 }
 
 // Write prints p as Print does, without its last line break: a logger can write to a Display.

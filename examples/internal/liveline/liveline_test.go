@@ -27,6 +27,13 @@ func TestDisplay(t *testing.T) {
 		{"the last line stays", true, func(d *Display) { d.Update("1"); d.End(); d.End(); d.Print("done") },
 			"\r\x1b[K\x1b[?7l1\x1b[?7h" + "\n" + "done\n"},
 		{"before the first update there is nothing to clear", true, func(d *Display) { d.Print("header") }, "header\n"},
+		{"after Close nothing is written", true, func(d *Display) {
+			d.Print("done")
+			d.Close()
+			d.Print("event")
+			d.Update("1")
+			d.End()
+		}, "done\n"},
 		{"a logger's record is one line", false, func(d *Display) {
 			slog.New(slog.NewTextHandler(d, &slog.HandlerOptions{ReplaceAttr: withoutTime})).Warn("careful")
 		}, "level=WARN msg=careful\n"},

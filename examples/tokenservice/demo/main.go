@@ -103,6 +103,7 @@ func run(ctx context.Context, args []string, keep bool, stdout, stderr io.Writer
 			code = 1
 		}
 	}()
+	defer display.Close() // before azure's servers end, and after all else
 	d, err := newDemo(ctx, s, azure, display)
 	if err != nil {
 		return couldNotStart(ctx, err, stdout, stderr)
