@@ -22,8 +22,8 @@
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's expiry. aadpool retires each
 //     connection at a random moment shortly before, so that neither a pool nor a fleet reconnects all at once. The
 //     next connection is opened in the background meanwhile. A running query is never cut off.
-//   - MaxConnLifetime and MaxConnLifetimeJitter are set to match the token's life. What the DSN or the config gives
-//     stands if it is shorter.
+//   - MaxConnLifetime and MaxConnLifetimeJitter are set to match the token's life. One that Entra has drawn at random
+//     counts as the longest of those, 90 minutes. What the DSN or the config gives stands if it is shorter.
 //
 // All the margins and pauses are in [docs/rotation.md].
 //

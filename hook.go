@@ -93,7 +93,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	if err != nil {
 		return err
 	}
-	matchLifetime(config, said, token.life())
+	matchLifetime(config, said, token.longestLife())
 	if by != nil {
 		by.hook, by.lifetime = h, config.MaxConnLifetime
 	}

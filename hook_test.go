@@ -211,17 +211,17 @@ func TestCallersConfigIsNotModified(t *testing.T) {
 
 func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	issued := time.Now().Add(-69 * time.Minute)
+	issued := time.Now().Add(6*time.Minute - 24*time.Hour)
 	token := azcore.AccessToken{
-		Token:     azuretest.JWT(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(75*time.Minute)) + `}`),
-		ExpiresOn: issued.Add(75 * time.Minute),
+		Token:     azuretest.JWT(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(24*time.Hour)) + `}`),
+		ExpiresOn: issued.Add(24 * time.Hour),
 	}
 	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }})
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
 	require.NoError(t, hook.Configure(t.Context(), config))
-	assert.Equal(t, 75*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter)
+	assert.Equal(t, 24*time.Hour, config.MaxConnLifetime+config.MaxConnLifetimeJitter)
 	// The connection's own deadline follows the six minutes: see TestRetirementIsSpreadOverTheEndOfTheTokensLife and,
 	// on a real server, TestConnectionsOwnDeadlineFollowsTheLifeLeft.
 }

@@ -14,8 +14,26 @@ import (
 // pgxpoolLifetime is what pgxpool.ParseConfig sets MaxConnLifetime to where nobody chose one.
 const pgxpoolLifetime = time.Hour
 
-// matchLifetime sets config's MaxConnLifetime and MaxConnLifetimeJitter so that their sum does not exceed life, that of
-// an access token. What the DSN or the caller chose stands where it fits.
+// Entra draws the life of most access tokens at random, each time anew, between these:
+// https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime
+const (
+	shortestDrawnLife = 60 * time.Minute
+	longestDrawnLife  = 90 * time.Minute
+)
+
+// longestLife is how long a token that comes after t may live, as far as t's claims tell. pgxpool takes MaxConnLifetime
+// once, by the first token: matched to one that happens to live 60 minutes, it would end connections whose tokens live
+// on, and their next logins would use the same tokens again.
+func (t *accessToken) longestLife() time.Duration {
+	life := t.life()
+	if drawn := t.claims.Life(); drawn >= shortestDrawnLife && life < longestDrawnLife {
+		return longestDrawnLife
+	}
+	return life
+}
+
+// matchLifetime sets config's MaxConnLifetime and MaxConnLifetimeJitter so that their sum does not exceed life, the
+// longest of the tokens that the pool may get. What the DSN or the caller chose stands where it fits.
 func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration) {
 	lifetime, jitter := config.MaxConnLifetime, config.MaxConnLifetimeJitter
 	lifetimeGiven := said.Lifetime || lifetime != pgxpoolLifetime

@@ -1,6 +1,7 @@
 package aadpool
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
@@ -52,6 +54,30 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 			assert.Equal(t, row.lifetime, config.MaxConnLifetime, "MaxConnLifetime")
 			assert.Equal(t, row.jitter, config.MaxConnLifetimeJitter, "MaxConnLifetimeJitter")
 			assert.LessOrEqual(t, config.MaxConnLifetime+config.MaxConnLifetimeJitter, row.life)
+		})
+	}
+}
+
+func TestPoolsLifetimeIsTheLongestThatATokenMayHave(t *testing.T) {
+	const m = time.Minute
+	for _, row := range []struct {
+		name          string
+		claimed, left time.Duration // by the claims, 0 for a token without; and when the credential returned it
+		want          time.Duration
+	}{
+		{"the shortest life that Entra draws", 60 * m, 60 * m, 90 * m},
+		{"with little of it left, from a cache", 75 * m, 6 * m, 90 * m},
+		{"issued five minutes ago by its claims, as Entra's are", 65 * m, 60*m - time.Second, 90 * m},
+		{"the longest", 90 * m, 90 * m, 90 * m},
+		{"the longest, issued five minutes ago by its claims", 95 * m, 90 * m, 95 * m},
+		{"a managed identity's", 24 * time.Hour, 24 * time.Hour, 24 * time.Hour},
+		{"less, which an administrator has set", 30 * m, 30 * m, 30 * m},
+		{"no claims to tell whose it is", 0, 60 * m, 60 * m},
+		{"the credential says more than the claims", 75 * m, 135 * m, 135 * m},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			claims := token.ReadClaims(azuretest.JWT(fmt.Sprintf(`{"iat":1,"exp":%d}`, 1+int(row.claimed.Seconds()))))
+			assert.Equal(t, row.want, (&accessToken{leftWhen: row.left, claims: claims}).longestLife())
 		})
 	}
 }

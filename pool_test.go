@@ -180,7 +180,7 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 	defer pool.Close()
 
 	config := pool.Config()
-	assert.Equal(t, 75*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter, "the pool's follows the whole life")
+	assert.Equal(t, 90*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter, "the pool's follows the longest whole life")
 
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)

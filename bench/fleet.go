@@ -46,9 +46,7 @@ func (b *bench) measureFleet(ctx context.Context) error {
 			"They are at their most even if each moment at which a newer token can be had gets the same share: with tokens of 65 minutes the five minutes before the old one's end (which is when azidentity has a new one) "+
 			"and the minute of the start, in which the replicas' tokens end one after the other; with tokens of 24 hours the half of their life after which they are renewed; "+
 			"with tokens that live 60 to 90 minutes at random, once they are out of step, all the time. "+
-			"Each replica decides for itself, so the logins of a second are Poisson's at the best: the least peak is the one that half of all such days exceed. "+
-			"Tokens of random lives cost more logins than that because the pool's MaxConnLifetime, which pgxpool takes once, is the life of the first: a connection whose token lives longer is replaced "+
-			"at that age, often with a token that has not been renewed yet and so has less left to live.",
+			"Each replica decides for itself, so the logins of a second are Poisson's at the best: the least peak is the one that half of all such days exceed.",
 			d.Replicas, d.Connections, d.StartWithin, d.Length.Hours(), d.OutageFor),
 		table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later", "in all"}},
 	}

@@ -96,7 +96,7 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 				"– DNS", "127.0.0.1 is an address", "connected to "+a.server.Addr(), "TLS 1.3, certificate for localhost", "days left",
 				"tenant "+a.TenantID(), "audience "+aadpooltest.DefaultAudience, "lives 1h15m0s",
 				fmt.Sprintf("%q is the name in the token", principal.Name), "PostgreSQL 1", "may connect to database \"postgres\"",
-				"MaxConnLifetime 1h13m45s, MaxConnLifetimeJitter 1m15s; MaxConns 7", "\nAll is well.\n") {
+				"MaxConnLifetime 1h28m30s, MaxConnLifetimeJitter 1m30s; MaxConns 7", "\nAll is well.\n") {
 				assert.Contains(t, got.stdout, line)
 			}
 

@@ -26,17 +26,17 @@ func TestTokensOfEachKind(t *testing.T) {
 		refusal, hint string
 		lifetime      time.Duration // the sum of the pool's MaxConnLifetime and its jitter
 	}{
-		{"good", nil, 0, "", "", 75 * m},
+		{"good", nil, 0, "", "", 90 * m},
 		{"of 1 minute", []aadpooltest.TokenOption{aadpooltest.WithLife(m)}, 0, "", "", m},
 		{"of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour)}, 0, "", "", 24 * 60 * m},
 		{"with a minute left of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour), aadpooltest.WithIssuedAt(time.Now().Add(m - 24*time.Hour))},
 			0, "", "", 24 * 60 * m},
-		{"of 7 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(7 << 10)}, 0, "", "", 75 * m},
-		{"of 16 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(16 << 10)}, 0, "", "", 75 * m},
+		{"of 7 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(7 << 10)}, 0, "", "", 90 * m},
+		{"of 16 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(16 << 10)}, 0, "", "", 90 * m},
 		{"expired, which this machine's clock does not know", []aadpooltest.TokenOption{aadpooltest.WithIssuedAt(time.Now().Add(-76 * m))}, 60 * m,
-			"The access token has expired", "check this machine's clock", 75 * m},
+			"The access token has expired", "check this machine's clock", 90 * m},
 		{"for another audience", []aadpooltest.TokenOption{aadpooltest.WithAudience("https://management.azure.com")}, 0,
-			"does not have a valid audience claim", "its audience is https://management.azure.com): set WithScope", 75 * m},
+			"does not have a valid audience claim", "its audience is https://management.azure.com): set WithScope", 90 * m},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := azuretest.New(t)
