@@ -62,7 +62,7 @@ func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
 	h.cache.Load().setClock(d)
 	for _, conn := range conns {
 		r := retirementOf(conn)
-		r.at, r.expires, r.calm = r.at.Add(-d), r.expires.Add(-d), time.Time{}
+		r.at, r.expires, r.calm = r.at.Add(-d), r.expires.Add(-d), 0
 	}
 }
 

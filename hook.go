@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/internal/clock"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -29,6 +30,7 @@ type Hook struct {
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
 
+	clock      clock.Coarse
 	refusals   refusals
 	rejections atomic.Int64
 	retired    atomic.Int64
@@ -201,11 +203,13 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 		if m := by.workIn(ctx); m != nil {
 			return !m.refuses(conn), nil
 		}
-		r, now := retirementOf(conn), time.Now()
 		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
-		calm := r != nil && now.Before(r.calm) && !f.any.Load() && !h.cache.Load().isDue(now)
-		if !calm && (h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now)) {
-			return false, nil
+		r, soon := retirementOf(conn), h.clock.Soon()
+		if calm := r != nil && soon < r.calm && !f.any.Load() && !h.cache.Load().isDue(soon); !calm {
+			now := time.Now()
+			if h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now) {
+				return false, nil
+			}
 		}
 		if callers == nil {
 			return true, nil

@@ -70,7 +70,7 @@ type retirement struct {
 	renewAt time.Time // when that token is due for renewal
 	born    time.Time // the connection; by the monotonic clock, as in pgxpool
 	old     time.Time // from then on the pool's MaxConnLifetime is near; zero before the first acquire
-	calm    time.Time // the sooner of at and old: an acquire before has nothing to do
+	calm    int64     // the sooner of at and old, in Unix milliseconds: an acquire before has nothing to do
 
 	readOnly bool      // the session was when it was new
 	seen     time.Time // when the connection last answered for its server
@@ -133,11 +133,15 @@ func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
 		}
 		r.old = from.Add(rand.N(to.Sub(from) + 1))
 	}
-	if r.calm = r.at; r.old.Before(r.at) {
-		r.calm = r.old.Round(0)
+	r.calm = unixMilli(r.at)
+	if r.old.Before(r.at) {
+		r.calm = unixMilli(r.old)
 	}
 	return !now.Before(r.old)
 }
+
+// unixMilli is t by the wall clock, rounded up: at that moment t has come.
+func unixMilli(t time.Time) int64 { return t.Add(time.Millisecond - 1).UnixMilli() }
 
 // canWait reports whether the connection may go on at now for want of anything better: its token is still valid, and
 // the one at hand, which ends at newest, is no newer.
@@ -149,7 +153,7 @@ func (r *retirement) canWait(now, newest time.Time) bool {
 // must not reconnect all at once when it comes.
 func (r *retirement) putOff(now time.Time) {
 	left := r.expires.Sub(now)
-	r.calm = time.Time{}
+	r.calm = 0
 	r.at = momentBefore(r.expires, left, left)
 	r.last = r.expires.Add(-marginAtEnd(left))
 }

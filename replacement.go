@@ -298,8 +298,8 @@ func (m *replacement) isDue(conn *pgx.Conn) bool {
 	case r.isOld(m.now, m.replacer.lifetime):
 		return true
 	}
-	if r.expires.Before(m.newest) && (m.next.IsZero() || r.calm.Before(m.next)) {
-		m.next = r.calm
+	if calm := time.UnixMilli(r.calm); r.expires.Before(m.newest) && (m.next.IsZero() || calm.Before(m.next)) {
+		m.next = calm
 	}
 	return false
 }

@@ -308,7 +308,7 @@ func TestIdleConnectionsAreLookedAtAsTheyAreLetGo(t *testing.T) {
 	conns := pool.AcquireAllIdle(t.Context())
 	for _, conn := range conns[1:] {
 		r := retirementOf(conn.Conn())
-		r.at, r.calm, r.expires = time.Now(), time.Time{}, r.expires.Add(-time.Minute)
+		r.at, r.calm, r.expires = time.Now(), 0, r.expires.Add(-time.Minute)
 	}
 	for _, conn := range conns {
 		conn.Release()
@@ -377,7 +377,7 @@ func TestConnectionThatIsMetTooLateIsOwed(t *testing.T) {
 			require.NoError(t, err)
 			r := retirementOf(conn.Conn())
 			past := time.Now().Add(-time.Minute)
-			r.at, r.last, r.expires, r.calm = past, past, past, time.Time{}
+			r.at, r.last, r.expires, r.calm = past, past, past, 0
 			conn.Release()
 			by.busy.Store(row.busy)
 			require.NoError(t, pool.Ping(t.Context()))

@@ -164,7 +164,7 @@ func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken,
 
 // renewIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
 func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
-	if !c.isDue(now) {
+	if !c.isDue(now.UnixMilli()) {
 		return
 	}
 	c.mu.Lock()
@@ -207,8 +207,8 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 	return nil, min(max(time.UnixMilli(c.wakeAt.Load()).Sub(now), time.Millisecond), time.Minute)
 }
 
-// isDue reports whether renewIfDue has anything to do.
-func (c *tokenCache) isDue(now time.Time) bool { return now.UnixMilli() >= c.wakeAt.Load() }
+// isDue reports whether renewIfDue has anything to do at a moment, in Unix milliseconds.
+func (c *tokenCache) isDue(at int64) bool { return at >= c.wakeAt.Load() }
 
 // doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
 // it, the next get asks the credential again first.
