@@ -97,7 +97,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	}
 	matchLifetime(config, said, token.longestLife())
 	if by != nil {
-		by.hook, by.lifetime = h, config.MaxConnLifetime
+		by.hook, by.lifetime, by.jitter = h, config.MaxConnLifetime, config.MaxConnLifetimeJitter
 	}
 	f := &failover{}
 	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
@@ -175,6 +175,7 @@ func (h *Hook) beforeConnect(by *replacer, tlsMode func() dsn.TLSMode, callers b
 		if m := by.workIn(ctx); m != nil {
 			m.begin()
 		}
+		config.Tracer = tracerOf(config.Tracer)
 		if callers != nil {
 			if err := callers(ctx, config); err != nil {
 				return err
@@ -219,15 +220,19 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 }
 
 // retire reports whether the connection of r, which is about to be used, has to give up its place because its token
-// expires. It also starts the renewal of a token that is due, so that a busy pool has the next one before it needs it.
-// by replaces a pool's connections in the background; nil if nothing does.
+// expires, or it has become old. It also starts the renewal of a token that is due, so that a busy pool has the next
+// one before it needs it. by replaces a pool's connections in the background; nil if nothing does.
 func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time.Time) bool {
 	cache := h.cache.Load()
 	if cache != nil {
 		cache.renewIfDue(ctx, now)
 	}
 	if !r.isDue(now) {
-		return by != nil && r.isOld(now, by.lifetime) && !by.keeps(now)
+		if by == nil || !r.isOld(now, by.lifetime, by.jitter) || by.keeps(now) {
+			return false
+		}
+		h.countRetired(r)
+		return true
 	}
 	if cache != nil && r.canWait(now, cache.expires()) {
 		r.putOff(now)
@@ -322,9 +327,9 @@ type Stats struct {
 	Fetches           int64         // requests to the credential that have ended, failed ones included
 	FailedFetches     int64         // those of them that brought no valid token
 	LastFetchDuration time.Duration // how long the last of them took
-	Waits             int64         // connects that had to wait for a token
+	Waits             int64         // connects, and pools being made, that had to wait for a token
 	Rejections        int64         // logins that the server refused
-	RetiredConns      int64         // connections closed because their token was about to expire
+	RetiredConns      int64         // connections closed for newer ones, as their token or MaxConnLifetime ended
 }
 
 // Stats returns a snapshot.

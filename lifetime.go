@@ -11,6 +11,10 @@ import (
 	"github.com/aadpool/aadpool/internal/token"
 )
 
+// mostJitter is the longest MaxConnLifetimeJitter that nobody chose. A token is renewed three minutes before its end at
+// the latest: by then its connections are to be there still, to be replaced.
+const mostJitter = 90 * time.Second
+
 // pgxpoolLifetime is what pgxpool.ParseConfig sets MaxConnLifetime to where nobody chose one.
 const pgxpoolLifetime = time.Hour
 
@@ -39,16 +43,14 @@ func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration
 	lifetimeGiven := said.Lifetime || lifetime != pgxpoolLifetime
 	jitterGiven := said.Jitter || jitter != 0
 	if !lifetimeGiven && !jitterGiven {
-		// Connections that are in use have their own retirement. A longer jitter would end them earlier, when there is
-		// no newer token yet.
-		jitter = life / 60
+		jitter = min(life/60, mostJitter)
 		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
 		if jitter < 10*time.Second {
 			jitter = 0
 		}
 	}
 	if jitter >= life {
-		jitter = life / 60
+		jitter = min(life/60, mostJitter)
 	}
 	// pgxpool takes a lifetime of zero or less for an endless one.
 	if most := life - max(jitter, 0); !lifetimeGiven || lifetime <= 0 || lifetime > most {
@@ -119,25 +121,38 @@ func (r *retirement) isDue(now time.Time) bool {
 }
 
 // isOld reports whether the connection comes near the end of the pool's MaxConnLifetime, past which pgxpool closes it
-// and a request waits for the next one: a moment drawn from its last 20th to its last 40th, but if its token is renewed
-// in that time, from then on. It also sets calm, since only here both deadlines are known: lifetime is the pool's,
-// which the login does not know.
-func (r *retirement) isOld(now time.Time, lifetime time.Duration) bool {
+// and a request waits for the next one. It also sets calm, since only here both deadlines are known: lifetime and
+// jitter are the pool's, which the login does not know.
+func (r *retirement) isOld(now time.Time, lifetime, jitter time.Duration) bool {
 	if r == nil {
 		return false
 	}
 	if r.old.IsZero() {
-		from, to := r.born.Add(lifetime-lifetime/20), r.born.Add(lifetime-lifetime/40)
-		if r.renewAt.After(from) && r.renewAt.Before(to) {
-			from = r.renewAt // the next login would use the same token before
-		}
-		r.old = from.Add(rand.N(to.Sub(from) + 1))
+		r.old = r.drawOld(lifetime, jitter)
 	}
 	r.calm = unixMilli(r.at)
 	if r.old.Before(r.at) {
 		r.calm = unixMilli(r.old)
 	}
 	return !now.Before(r.old)
+}
+
+// drawOld draws a moment that ends in the last 40th of lifetime, and is as long as that or as jitter. If the token is
+// renewed between that and the end of lifetime, the moment is after that.
+func (r *retirement) drawOld(lifetime, jitter time.Duration) time.Time {
+	end := r.born.Add(lifetime) // from then on pgxpool may close it
+	if !end.Before(r.expires) {
+		return end // its token ends before, and it is retired for that
+	}
+	to := end.Add(-lifetime / 40)
+	from := to.Add(-max(lifetime/40, min(jitter, lifetime/2)))
+	if r.renewAt.After(from) && r.renewAt.Before(end) {
+		from = r.renewAt // the next login would use the same token before
+		if half := from.Add(end.Sub(from) / 2); half.After(to) {
+			to = half
+		}
+	}
+	return from.Add(rand.N(to.Sub(from) + 1))
 }
 
 // unixMilli is t by the wall clock, rounded up: at that moment t has come.

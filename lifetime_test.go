@@ -25,7 +25,7 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 		lifetime, jitter time.Duration
 	}{
 		{"nothing given", "", nil, 75 * m, 73*m + 45*time.Second, 75 * time.Second},
-		{"nothing given, a token of 24 hours", "", nil, 24 * time.Hour, 23*time.Hour + 36*m, 24 * m},
+		{"nothing given, a token of 24 hours", "", nil, 24 * time.Hour, 24*time.Hour - 90*time.Second, 90 * time.Second},
 		{"nothing given, a token of 10 minutes", "", nil, 10 * m, 590 * time.Second, 10 * time.Second},
 		{"nothing given, a token so short that whole seconds of jitter are no spread", "", nil, 25 * time.Second, 25 * time.Second, 0},
 		{"less given: kept, and no jitter added", "pool_max_conn_lifetime=10m", nil, 75 * m, 10 * m, 0},
@@ -157,40 +157,50 @@ func TestRetirementWaitsForANewerTokenWhileItsOwnIsValid(t *testing.T) {
 }
 
 func TestConnectionIsOldInTheEndOfMaxConnLifetime(t *testing.T) {
-	const lifetime = 40 * time.Minute
+	const lifetime, m = 40 * time.Minute, time.Minute
 	now := time.Now()
 	for _, row := range []struct {
-		name        string
-		renewAt     time.Duration
-		first, last time.Duration
+		name            string
+		jitter, renewAt time.Duration
+		first, last     time.Duration
 	}{
-		{"its token is renewed later", time.Hour, 38 * time.Minute, 39 * time.Minute},
-		{"its token is renewed before", 37 * time.Minute, 38 * time.Minute, 39 * time.Minute},
-		{"its token is renewed in that time: the next login would use the same one", 38*time.Minute + 30*time.Second,
-			38*time.Minute + 30*time.Second, 39 * time.Minute},
+		{"its token is renewed later", 0, 60 * m, 38 * m, 39 * m},
+		{"its token is renewed before", 0, 37 * m, 38 * m, 39 * m},
+		{"its token is renewed in that time: the next login would use the same one", 0, 38*m + 30*time.Second,
+			38*m + 30*time.Second, 39*m + 15*time.Second},
+		{"its token is renewed just before pgxpool closes it", 0, 39*m + 30*time.Second,
+			39*m + 30*time.Second, 39*m + 45*time.Second},
+		{"spread as wide as the jitter", 10 * m, 60 * m, 29 * m, 39 * m},
+		{"a jitter of more than half the lifetime", 60 * m, 60 * m, 19 * m, 39 * m},
+		{"a jitter below zero, which is none", -m, 60 * m, 38 * m, 39 * m},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			first, last := lifetime, time.Duration(0)
 			for range 3000 {
 				r := &retirement{at: now.Add(time.Hour), expires: now.Add(time.Hour), renewAt: now.Add(row.renewAt), born: now}
-				assert.False(t, r.isOld(now, lifetime))
+				assert.False(t, r.isOld(now, lifetime, row.jitter))
 				age := r.old.Sub(now)
 				first, last = min(first, age), max(last, age)
 				require.Equal(t, unixMilli(r.old), r.calm, "before which an acquire has nothing to do")
-				assert.False(t, r.isOld(r.old.Add(-1), lifetime))
-				assert.True(t, r.isOld(r.old, lifetime))
+				assert.False(t, r.isOld(r.old.Add(-1), lifetime, row.jitter))
+				assert.True(t, r.isOld(r.old, lifetime, row.jitter))
 			}
-			assert.WithinRange(t, now.Add(first), now.Add(row.first), now.Add(row.first+time.Second))
-			assert.WithinRange(t, now.Add(last), now.Add(row.last-time.Second), now.Add(row.last))
+			assert.WithinRange(t, now.Add(first), now.Add(row.first), now.Add(row.first+4*time.Second))
+			assert.WithinRange(t, now.Add(last), now.Add(row.last-4*time.Second), now.Add(row.last))
 		})
 	}
 
+	lasting := &retirement{at: now.Add(35 * m), expires: now.Add(lifetime), renewAt: now.Add(35 * m), born: now}
+	assert.False(t, lasting.isOld(now, lifetime, 0))
+	assert.Equal(t, unixMilli(lasting.at), lasting.calm, "its token ends first: it is retired for that, and once")
+	assert.Equal(t, now.Add(lifetime), lasting.old)
+
 	due := &retirement{at: now.Add(time.Minute), expires: now.Add(time.Hour), born: now}
-	assert.False(t, due.isOld(now, lifetime))
+	assert.False(t, due.isOld(now, lifetime, 0))
 	assert.Equal(t, unixMilli(due.at), due.calm, "it is due sooner than it is old")
 
 	var none *retirement // of a connection that no Hook has logged in
-	assert.False(t, none.isOld(now, lifetime))
+	assert.False(t, none.isOld(now, lifetime, 0))
 	assert.False(t, none.isDue(now))
 }
 

@@ -23,7 +23,8 @@ type Observer struct {
 	// LoginRefused is told of a login that a server refused.
 	LoginRefused func(refused LoginRefused)
 
-	// ConnRetired is told of a connection that gives up its place to one with a newer token.
+	// ConnRetired is told of a connection that gives up its place to a newer one: its token is about to expire, or the
+	// pool's MaxConnLifetime is.
 	ConnRetired func(retired ConnRetired)
 }
 
@@ -34,7 +35,7 @@ type FetchCause string
 const (
 	CausePool    FetchCause = "pool"    // a pool is being made, or its config
 	CauseConnect FetchCause = "connect" // a connection is being opened, and there is no token that serves
-	CauseRenewal FetchCause = "renewal" // the token at hand is due, and serves meanwhile
+	CauseRenewal FetchCause = "renewal" // the token at hand is due, or there is none; no connect waits for the fetch
 )
 
 // FetchStart is what [Observer].FetchStart is told.

@@ -84,6 +84,7 @@ func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 	if err := h.configure(ctx, config, by); err != nil {
 		return nil, err
 	}
+	config.ConnConfig.Tracer = by.tracer(config.ConnConfig.Tracer)
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: making the pool: %w", err)

@@ -40,13 +40,15 @@ type replacer struct {
 	pool     atomic.Pointer[pgxpool.Pool]
 	hook     *Hook
 	lifetime time.Duration // the pool's MaxConnLifetime
+	jitter   time.Duration // and its MaxConnLifetimeJitter
 	made     time.Time     // when it got the pool
 
 	spare   atomic.Int32 // how many more connections have been opened to replace due ones than have been given up
 	busy    atomic.Bool  // connections are being replaced
 	nextTry atomic.Int64 // no connection is opened before: nanoseconds since made, by the monotonic clock
 
-	newConns atomic.Int64 // how many connections the pool had opened in its life when one was given up last
+	letting  atomic.Pointer[pgx.Conn] // the held connection that is let go just now
+	newConns atomic.Int64             // how many connections the pool had opened in its life when one was given up last
 
 	// What follows belongs to who has set busy.
 	failures int         // in a row
@@ -140,7 +142,9 @@ func (r *replacer) replace(wanted bool) {
 		wanted, due = m.wanted, m.found
 		switch {
 		case err != nil:
-			r.pause(spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause)))
+			pause := spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause))
+			r.pause(pause)
+			r.comeBack(time.Now().Add(pause))
 			r.failures++
 			return
 		case m.goOn:
@@ -151,7 +155,9 @@ func (r *replacer) replace(wanted bool) {
 			r.comeBack(m.next)
 			return
 		}
-		r.failures = 0
+		if m.opened() {
+			r.failures = 0
+		}
 	}
 }
 
@@ -184,6 +190,7 @@ func (r *replacer) replaceOne(pool *pgxpool.Pool, wanted bool, due map[*pgx.Conn
 	m := &replacement{replacer: r, now: time.Now(), newest: r.hook.expires(), giveUp: full || r.spare.Load() > 0}
 	m.known, m.found = due, map[*pgx.Conn]bool{}
 	ctx = context.WithValue(ctx, replacementKey{}, m)
+	defer m.tellRetired()
 	m.hold(pool.AcquireAllIdle(ctx))
 	defer m.release()
 	switch {
@@ -244,6 +251,7 @@ type replacement struct {
 	replacer    *replacer
 	now, newest time.Time          // newest is the end of the token at hand
 	giveUp      bool               // the next due connection that is met
+	retired     *retirement        // of the one that was
 	known       map[*pgx.Conn]bool // connections that were due when they were let go last
 	due         int                // how many of those were met and kept
 	wanted      bool               // another connection is, and has not been opened
@@ -268,12 +276,16 @@ func (m *replacement) refuses(conn *pgx.Conn) bool {
 		m.due++
 		return false
 	}
-	m.giveUp = false
+	m.giveUp, m.retired = false, retirementOf(conn)
 	m.replacer.gaveUp(m.replacer.pool.Load().Stat())
-	if retirementOf(conn).isDue(m.now) {
-		m.replacer.hook.countRetired(retirementOf(conn))
-	}
 	return true
+}
+
+// tellRetired counts the connection that was given up, now that no request waits for another.
+func (m *replacement) tellRetired() {
+	if m.retired != nil {
+		m.replacer.hook.countRetired(m.retired)
+	}
 }
 
 // isKnownDue reports whether a connection is due: one of those that are about to be held, as far as is known, and
@@ -295,7 +307,7 @@ func (m *replacement) isDue(conn *pgx.Conn) bool {
 		return false
 	case r.isDue(m.now):
 		return !r.canWait(m.now, m.newest)
-	case r.isOld(m.now, m.replacer.lifetime):
+	case r.isOld(m.now, m.replacer.lifetime, m.replacer.jitter):
 		return true
 	}
 	if calm := time.UnixMilli(r.calm); r.expires.Before(m.newest) && (m.next.IsZero() || calm.Before(m.next)) {
@@ -318,8 +330,10 @@ func (m *replacement) release() {
 		if m.isDue(conn.Conn()) {
 			m.found[conn.Conn()] = true
 		}
+		m.replacer.letting.Store(conn.Conn())
 		conn.Release()
 	}
+	m.replacer.letting.Store(nil)
 	m.held = nil
 }
 
@@ -336,4 +350,47 @@ func (m *replacement) opened() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.begun
+}
+
+// A poolTracer is a pool's tracer. pgxpool traces the release of each connection, also of those that a replacer has
+// held, which nobody has acquired: the caller's tracer does not hear of these. The connections have the caller's own.
+type poolTracer struct {
+	pgx.QueryTracer // the caller's
+	by              *replacer
+}
+
+// An acquireTracer is a poolTracer whose caller's traces acquires, too.
+type acquireTracer struct {
+	poolTracer
+	pgxpool.AcquireTracer // the caller's
+}
+
+// tracer returns the pool's tracer where the caller's is callers.
+func (r *replacer) tracer(callers pgx.QueryTracer) pgx.QueryTracer {
+	if _, ok := callers.(pgxpool.ReleaseTracer); !ok || r == nil {
+		return callers
+	}
+	t := poolTracer{callers, r}
+	if a, ok := callers.(pgxpool.AcquireTracer); ok {
+		return acquireTracer{t, a}
+	}
+	return t
+}
+
+// tracerOf returns a connection's tracer, the caller's, where the pool has t.
+func tracerOf(t pgx.QueryTracer) pgx.QueryTracer {
+	switch t := t.(type) {
+	case poolTracer:
+		return t.QueryTracer
+	case acquireTracer:
+		return t.QueryTracer
+	}
+	return t
+}
+
+// TraceRelease makes it a pgxpool.ReleaseTracer.
+func (t poolTracer) TraceRelease(pool *pgxpool.Pool, data pgxpool.TraceReleaseData) {
+	if t.by.letting.Load() != data.Conn {
+		t.QueryTracer.(pgxpool.ReleaseTracer).TraceRelease(pool, data)
+	}
 }

@@ -3,6 +3,7 @@ package aadpool
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -384,4 +385,162 @@ func TestConnectionThatIsMetTooLateIsOwed(t *testing.T) {
 			assert.Equal(t, row.owed, -by.spare.Load())
 		})
 	}
+}
+
+// A server that is away for a moment must not end the replacement of idle connections: no request sets it off again
+// once those that requests use have been replaced.
+func TestReplacementGoesOnAfterALoginThatFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := newMemoryServer(0)
+		pool, by := newReplacedPool(t, 5, func(config *pgxpool.Config) {
+			config.MaxConns, config.ConnConfig.DialFunc = 10, server.dial
+		})
+		conns := pool.AcquireAllIdle(t.Context())
+		require.Len(t, conns, 5)
+		for _, conn := range conns {
+			r := retirementOf(conn.Conn())
+			r.at, r.calm, r.expires = time.Now(), 0, r.expires.Add(-time.Minute)
+		}
+		for _, conn := range conns {
+			conn.Release()
+		}
+		opened := server.logins.Load()
+		server.down.Store(true)
+		require.True(t, by.begins(time.Now()))
+		by.replace(false)
+		require.Equal(t, int64(1), server.logins.Load()-opened, "a login that fails")
+		server.down.Store(false)
+		time.Sleep(2 * time.Second)
+		assert.Equal(t, int64(1+5), server.logins.Load()-opened, "all five have been replaced, with no request")
+	})
+}
+
+// queryTracer is the least that a tracer is.
+type queryTracer struct{}
+
+func (queryTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (queryTracer) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// countingTracer counts acquires, and releases of connections that nobody has acquired.
+type countingTracer struct {
+	queryTracer
+	acquired sync.Map
+	acquires atomic.Int64
+	strange  atomic.Int64
+}
+
+func (c *countingTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+	return ctx
+}
+
+func (c *countingTracer) TraceAcquireEnd(_ context.Context, _ *pgxpool.Pool, data pgxpool.TraceAcquireEndData) {
+	c.acquires.Add(1)
+	c.acquired.Store(data.Conn, true)
+}
+
+func (c *countingTracer) TraceRelease(_ *pgxpool.Pool, data pgxpool.TraceReleaseData) {
+	if _, acquired := c.acquired.LoadAndDelete(data.Conn); !acquired {
+		c.strange.Add(1)
+	}
+}
+
+// releaseTracer is a tracer of releases only.
+type releaseTracer struct {
+	queryTracer
+	released atomic.Int64
+}
+
+func (r *releaseTracer) TraceRelease(*pgxpool.Pool, pgxpool.TraceReleaseData) { r.released.Add(1) }
+
+func TestTracerHearsOfEachAcquireAndItsRelease(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=50 pool_health_check_period=3h")
+		require.NoError(t, err)
+		config.ConnConfig.DialFunc = newMemoryServer(100 * time.Millisecond).dial
+		tracer := &countingTracer{}
+		config.ConnConfig.Tracer = tracer
+		config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+			assert.Same(t, tracer, c.Tracer)
+			return nil
+		}
+		hook := newQuietHook(t, azuretest.Issuing(time.Minute, 0))
+		pool, err := hook.NewPoolWithConfig(t.Context(), config)
+		require.NoError(t, err)
+		defer pool.Close()
+		open(t, pool, 20)
+		for range 1500 {
+			conn, err := pool.Acquire(t.Context())
+			require.NoError(t, err)
+			assert.Same(t, tracer, conn.Conn().Config().Tracer)
+			conn.Release()
+			time.Sleep(100 * time.Millisecond)
+		}
+		assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(20), "connections were replaced")
+		assert.GreaterOrEqual(t, tracer.acquires.Load(), int64(1500))
+		assert.Zero(t, tracer.strange.Load(), "releases of connections that nobody had acquired")
+	})
+}
+
+func TestTracerOfReleasesAloneHearsOfThem(t *testing.T) {
+	var r releaseTracer
+	pool, by := newReplacedPool(t, 0, nil)
+	traced := by.tracer(&r)
+	assert.NotImplements(t, (*pgxpool.AcquireTracer)(nil), traced)
+	conn := &pgx.Conn{}
+	traced.(pgxpool.ReleaseTracer).TraceRelease(pool, pgxpool.TraceReleaseData{Conn: conn})
+	assert.Equal(t, int64(1), r.released.Load())
+	by.letting.Store(conn)
+	traced.(pgxpool.ReleaseTracer).TraceRelease(pool, pgxpool.TraceReleaseData{Conn: conn})
+	assert.Equal(t, int64(1), r.released.Load())
+	assert.Same(t, &r, tracerOf(traced))
+
+	assert.Equal(t, queryTracer{}, by.tracer(queryTracer{}), "one that traces no release")
+	assert.Nil(t, by.tracer(nil))
+	assert.Same(t, &r, (*replacer)(nil).tracer(&r), "nothing replaces connections")
+}
+
+// An Observer that takes its time must not have the idle connections held meanwhile.
+func TestObserverThatTakesItsTimeMakesNoRequestWait(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := newMemoryServer(100 * time.Millisecond)
+		hook, err := NewHook(azuretest.Issuing(time.Hour, 0), WithLogger(slog.New(slog.DiscardHandler)),
+			WithObserver(Observer{ConnRetired: func(ConnRetired) { time.Sleep(50 * time.Millisecond) }}))
+		require.NoError(t, err)
+		pool := newMemoryPool(t, hook, server,
+			"host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_idle_time=3h pool_health_check_period=3h")
+		open(t, pool, 20)
+		time.Sleep(54 * time.Minute)
+		waited := 0
+		for start := time.Now(); time.Since(start) < 5*time.Minute; time.Sleep(7 * time.Millisecond) {
+			began := time.Now()
+			require.NoError(t, pool.Ping(t.Context()))
+			if took := time.Since(began); took > 0 && took != 50*time.Millisecond {
+				waited++
+			}
+		}
+		assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(15))
+		assert.LessOrEqual(t, waited, 1)
+	})
+}
+
+func TestOldConnectionsCountAsRetired(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := newMemoryServer(0)
+		hook := newQuietHook(t, azuretest.Issuing(24*time.Hour, 0))
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_lifetime=1m pool_health_check_period=3h")
+		open(t, pool, 10)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		var c crowd
+		c.use(ctx, t, pool)
+		closed := pool.Stat().NewConnsCount() - int64(pool.Stat().TotalConns())
+		assert.GreaterOrEqual(t, closed, int64(90))
+		assert.Equal(t, closed, hook.Stats().RetiredConns+pool.Stat().MaxLifetimeDestroyCount())
+	})
 }
