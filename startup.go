@@ -35,9 +35,9 @@ const maxStartupMessage = 64 << 10
 // explanation to a refusal.
 type startupReader struct {
 	server  io.Reader
-	buffer  *bufio.Reader // of server; nil when the start-up is over and what it had read has been passed on
+	buffer  *bufio.Reader // of server; nil when the start-up is over and what was read has been passed on
 	login   *login
-	pending []byte // what is left of the message that is being passed on
+	pending []byte // what has been read, and is being passed on
 	over    bool
 }
 
@@ -46,13 +46,10 @@ func newStartupReader(server io.Reader, l *login) *startupReader {
 }
 
 func (r *startupReader) Read(p []byte) (int, error) {
-	switch {
-	case r.buffer == nil:
+	if r.buffer == nil {
 		return r.server.Read(p)
-	case len(r.pending) == 0 && r.over: // what was read beyond the start-up
-		defer r.letGo()
-		return r.buffer.Read(p)
-	case len(r.pending) == 0:
+	}
+	if len(r.pending) == 0 {
 		if err := r.next(); err != nil {
 			r.login.forget()
 			return 0, err
@@ -60,15 +57,10 @@ func (r *startupReader) Read(p []byte) (int, error) {
 	}
 	n := copy(p, r.pending)
 	r.pending = r.pending[n:]
-	r.letGo()
-	return n, nil
-}
-
-// letGo gives the buffer back when it is of no more use: an idle connection would keep it.
-func (r *startupReader) letGo() {
-	if r.over && len(r.pending) == 0 && r.buffer.Buffered() == 0 {
-		r.buffer, r.login, r.pending = nil, nil, nil
+	if r.over && len(r.pending) == 0 {
+		r.buffer, r.login, r.pending = nil, nil, nil // an idle connection would keep them
 	}
+	return n, nil
 }
 
 // next reads one message, and sets pending to what pgx gets of it:
@@ -90,6 +82,11 @@ func (r *startupReader) next() error {
 	r.over = kind == 'Z' // ReadyForQuery
 	var err error
 	r.pending, err = r.login.heard(kind, message)
+	if r.over {
+		// What follows goes with it, into pgx's own buffer: who takes the connection out of pgx finds the rest there.
+		rest, _ := r.buffer.Peek(r.buffer.Buffered())
+		r.pending = append(r.pending, rest...)
+	}
 	return err
 }
 

@@ -179,6 +179,21 @@ func TestAfterTheStartUpNoBufferIsKept(t *testing.T) {
 	}
 }
 
+// Who hijacks a connection finds what has been read, and not used, in pgx's buffer (see pgconn's SyncConn).
+func TestWhatIsReadBeyondTheStartUpGoesToPgxAtOnce(t *testing.T) {
+	beyond := strings.Repeat("x", 6000)
+	server := strings.NewReader(string(frame('Z', 'I')) + beyond)
+	r := newStartupReader(server, &login{})
+	got := make([]byte, 8192)
+	n, err := r.Read(got)
+	require.NoError(t, err)
+	assert.Nil(t, r.buffer)
+	rest, err := io.ReadAll(server)
+	require.NoError(t, err)
+	assert.NotEmpty(t, rest)
+	assert.Equal(t, string(frame('Z', 'I'))+beyond, string(got[:n])+string(rest), "the rest is still with the server")
+}
+
 func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 	errOurs := errors.New("not this one")
 	for _, row := range []struct {

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,6 +125,70 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 	assert.Equal(t, "[redacted]", conn.PgConn().ParameterStatus("motd"))
 	require.NoError(t, conn.Close(t.Context()))
 	serving.Wait()
+}
+
+// A server may say something right after it has let a client in: that it goes down, or what is new.
+func TestWhatTheServerSaysAtOnceReachesTheClient(t *testing.T) {
+	goesDown := &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: "terminating"}
+	news := &pgproto3.NoticeResponse{Severity: "NOTICE", Message: strings.Repeat("new ", 1500)}
+	for _, row := range []struct {
+		name   string
+		says   pgproto3.BackendMessage
+		notice string
+		code   string
+	}{
+		{"it goes down", goesDown, "", "57P01"},
+		{"a notice of 6 kB", news, news.Message, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			var serving sync.WaitGroup
+			defer serving.Wait()
+			defer listener.Close()
+			serving.Go(func() { welcomeAndSay(listener, row.says) })
+			a := newAzure(t)
+			config := a.config(t, fixedCredential(azcore.AccessToken{Token: "a token", ExpiresOn: inAnHour()}))
+			config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + listener.Addr().String() + "/postgres?sslmode=disable")
+			require.NoError(t, err)
+			p, _ := startProxy(t, config)
+			client, err := pgx.ParseConfig(p.socketDSN())
+			require.NoError(t, err)
+			var notice string
+			client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
+			conn, err := pgx.ConnectConfig(t.Context(), client)
+			if row.code != "" {
+				assert.Equal(t, row.code, refusedBy(t, err).Code)
+				return
+			}
+			require.NoError(t, err)
+			assert.NoError(t, conn.Ping(t.Context()))
+			assert.Equal(t, row.notice, notice)
+			require.NoError(t, conn.Close(t.Context()))
+		})
+	}
+}
+
+// welcomeAndSay serves one client: it lets it in, says something with the same write, and answers empty queries.
+func welcomeAndSay(listener net.Listener, says pgproto3.BackendMessage) {
+	conn, err := listener.Accept()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	if _, err := pgwire.ReadStartup(conn); err != nil {
+		return
+	}
+	_ = pgwire.Send(conn, &pgproto3.AuthenticationOk{}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}},
+		&pgproto3.ReadyForQuery{TxStatus: 'I'}, says)
+	backend := pgproto3.NewBackend(conn, conn)
+	for {
+		message, err := backend.Receive()
+		if _, isQuery := message.(*pgproto3.Query); err != nil || !isQuery {
+			return
+		}
+		_ = pgwire.Send(conn, &pgproto3.EmptyQueryResponse{}, &pgproto3.ReadyForQuery{TxStatus: 'I'})
+	}
 }
 
 // A server that keeps refusing is not asked by each client that comes: servers lock out roles whose logins keep failing.
