@@ -2,7 +2,17 @@
 
 package main
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
+
+// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a terminal
+// sends to all programs in its foreground.
+var (
+	passedSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
+	fromTerminal  = map[os.Signal]bool{os.Interrupt: true}
+)
 
 // isInForeground reports whether this process is of those that Ctrl-C reaches.
 func isInForeground() bool { return isTerminal(os.Stdin) }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // proxyCommand is aadpool proxy.
@@ -28,7 +29,7 @@ type proxyCommand struct {
 	credentialFlags
 	SocketDir    string   `placeholder:"DIR" env:"AADPOOL_SOCKET_DIR" help:"The directory of the Unix socket, made with mode 0700 (default, without --listen: ${socket_dir})."`
 	Listen       []string `placeholder:"HOST:PORT" env:"AADPOOL_LISTEN" help:"Listen on TCP, 127.0.0.1:5432 for example. Beyond loopback that takes TLS and a password."`
-	AllowUser    []string `placeholder:"USER" env:"AADPOOL_ALLOW_USER" help:"Who may connect to the Unix socket, by name or id (default: this user alone). Linux only."`
+	AllowUser    []string `placeholder:"USER" env:"AADPOOL_ALLOW_USER" help:"Who else may connect to the Unix socket, by name or id. Linux only."`
 	TLSCert      string   `name:"tls-cert" placeholder:"FILE" env:"AADPOOL_TLS_CERT" help:"The proxy's certificate chain, in PEM. With it, TCP clients must use TLS."`
 	TLSKey       string   `name:"tls-key" placeholder:"FILE" env:"AADPOOL_TLS_KEY" help:"The certificate's key, in PEM."`
 	PasswordFile string   `placeholder:"FILE" env:"AADPOOL_PASSWORD_FILE" help:"A file with the password that clients must know, or with its SCRAM-SHA-256 verifier."`
@@ -121,12 +122,16 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: text}
 	}
 	upstream := t.secured.ConnConfig
+	if err := dsn.CheckAuth(&upstream.Config); err != nil {
+		return c, t, usageError(err.Error())
+	}
 	upstream.Password = ""
 	if in.outside.lookup != nil {
 		upstream.LookupFunc = in.outside.lookup
 	}
 	c = proxy.Config{
 		Upstream: upstream, AnyUser: !namesUser(cmd.DSN), SocketDir: cmd.SocketDir, Listen: cmd.Listen,
+		OldProtocol:    newSettings(cmd.DSN).get("max_protocol_version") == "3.0",
 		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
 	}
 	if c.SocketDir == "" && len(c.Listen) == 0 && len(in.passed) == 0 {

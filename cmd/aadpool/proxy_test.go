@@ -47,6 +47,7 @@ func TestProxyRunsACommand(t *testing.T) {
 		{"with a relative --socket-dir, from another directory", "", `cd /; ` + psql + ` -XAtc "select session_user"; unset PGHOST; ` +
 			psql + ` "$DATABASE_URL" -XAtc "select session_user"`, []string{"--socket-dir=made"}, 0, "orders-api\norders-api\n"},
 		{"without what leads elsewhere", "", `echo "$PGSSLMODE/$PGPASSWORD/$PGSERVICE/$PGHOSTADDR"`, nil, 0, "disable///\n"},
+		{"with variables of its own", "", `echo "$PG_POOL_SIZE/$PGBOSS_SCHEMA/$PGTZ/$PGREQUIREAUTH/$PGCHANNELBINDING"`, nil, 0, "10/boss/UTC//\n"},
 		{"and ends with its status", "", "exit 7", nil, 7, ""},
 		{"and a signal's", "", "kill -KILL $$", nil, 137, ""},
 		{"whose statement fails", "", psql + ` -XAtc "select 1/0"`, nil, 1, ""},
@@ -55,7 +56,8 @@ func TestProxyRunsACommand(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
 			t.Chdir(shortDir(t))
-			setenv(t, map[string]string{"PGPASSWORD": "hunter2hunter2", "PGHOSTADDR": "192.0.2.1", "TMPDIR": shortDir(t)})
+			setenv(t, map[string]string{"PGPASSWORD": "hunter2hunter2", "PGHOSTADDR": "192.0.2.1", "TMPDIR": shortDir(t),
+				"PG_POOL_SIZE": "10", "PGBOSS_SCHEMA": "boss", "PGTZ": "UTC", "PGREQUIREAUTH": "password", "PGCHANNELBINDING": "prefer"})
 			args := append([]string{"proxy", a.server.DSN("orders-api")}, row.flags...)
 			got := runCommand(t, a.outside(), append(args, "--", "/bin/sh", "-c", row.script)...)
 			assert.Equal(t, row.status, got.status, got.stderr)
@@ -89,6 +91,7 @@ func TestProxyBadInput(t *testing.T) {
 		{"an unknown flag", []string{dsn, "--lissten=x"}, exitUsage, "unknown flag --lissten"},
 		{"a DSN that is wrong", []string{"postgres://orders-api:hunter2hunter2@:x/y"}, exitUsage, "parsing the DSN: "},
 		{"no DSN at all", nil, exitUsage, "the DSN is empty"},
+		{"a DSN with which no login can be tried", []string{dsn + "&channel_binding=require"}, exitUsage, "channel_binding=require"},
 		{"a token in the clear", []string{"host=db.example.com user=a sslmode=disable"}, exitPlaintext, "in the clear"},
 		{"TCP for all", []string{dsn, "--listen=0.0.0.0:0"}, exitUsage, "whoever can connect has the identity"},
 		{"a port in use", []string{dsn, "--listen=" + taken.Addr().String()}, exitOther, "address already in use"},
@@ -267,7 +270,7 @@ func TestProxyOnATerminalShowsHowItIsDoing(t *testing.T) {
 	r.logged(t, `msg=listening`)
 	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("host=%s user=orders-api dbname=postgres sslmode=disable", dir))
 	require.NoError(t, err)
-	r.logged(t, `\r\x1b\[K\x1b\[\?7l1 sessions · \d+ answers/s · \d+ B/s up, \d+ B/s down · token: 1h\S+ left\x1b\[\?7h`)
+	r.logged(t, `\r\x1b\[K\x1b\[\?7l1 session · \d+ answers/s · \d+ B/s up, \d+ B/s down · token: 1h\S+ left\x1b\[\?7h`)
 	require.NoError(t, conn.Close(t.Context()))
 	cancel()
 	assert.Equal(t, exitOK, <-r.status)

@@ -82,9 +82,12 @@ func runChild(in invocation, child *exec.Cmd) error {
 	if in.outside.inForeground != nil {
 		inForeground = in.outside.inForeground
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, passedSignals...)
 	defer signal.Stop(signals)
+	if in.ctx.Err() != nil { // a signal has come before there was a program to pass it on to
+		return exitError{status: exitInterrupted, text: "interrupted"}
+	}
 	if err := child.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", filepath.Base(child.Path), err)
 	}
@@ -93,10 +96,9 @@ func runChild(in invocation, child *exec.Cmd) error {
 	for {
 		select {
 		case s := <-signals:
-			// What is typed on a terminal has reached the program too, psql for one, which then cancels a query. Where it was
-			// not typed but sent, to this process alone, that cannot be told.
-			typed := s == os.Interrupt || s == syscall.SIGQUIT
-			if !typed || !inForeground() {
+			// What a terminal sends has reached the program too, psql for one, which then cancels a query. Where it was sent
+			// to this process alone, that cannot be told.
+			if !fromTerminal[s] || !inForeground() {
 				_ = child.Process.Signal(s) // it may have ended
 			}
 		case err := <-ended:

@@ -32,12 +32,13 @@ func (s *signalAt) Write(p []byte) (int, error) {
 }
 
 func TestPsqlGetsTheSignals(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT} {
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1,
+		syscall.SIGUSR2, syscall.SIGWINCH} {
 		t.Run(signal.String(), func(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
 			a.program(t, "psql", `case "$1" in --version) exit;; esac
-				trap 'echo trapped; exit 42' INT TERM HUP QUIT
+				trap 'echo trapped; exit 42' INT TERM HUP QUIT USR1 USR2 WINCH
 				echo ready
 				while :; do /bin/sleep 0.05; done`)
 			stdout := &signalAt{text: "ready", signal: signal}
@@ -77,4 +78,16 @@ func TestTypedSignalsAreNotPassedOn(t *testing.T) {
 			assert.Equal(t, "ready\n", stdout.printed.String())
 		})
 	}
+}
+
+func TestSignalBeforeTheProgramStarts(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // as main does at a signal
+	var stdout, stderr azuretest.LogBuffer
+	status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", "echo ran"}, &stdout, &stderr, a.outside())
+	assert.Equal(t, exitInterrupted, status)
+	assert.Empty(t, stdout.String())
+	assert.Equal(t, "aadpool: interrupted\n", lastLineOf(stderr.String()))
 }

@@ -50,7 +50,7 @@ func psqlEnvironment(t target, connString string, version int) ([]string, error)
 	if set["PGSSLROOTCERT"], err = rootCertificates(mode, settings.get("sslrootcert"), version); err != nil {
 		return nil, err
 	}
-	return replaceConnectionSettings(os.Environ(), set), nil
+	return replaceSettings(os.Environ(), set, leadsPsqlElsewhere), nil
 }
 
 // kept are variables of libpq that neither say where to connect nor what to send there.
@@ -58,12 +58,15 @@ var kept = map[string]bool{"PGCLIENTENCODING": true, "PGTZ": true, "PGDATESTYLE"
 	"PGLOCALEDIR": true, "PGSSLCRL": true, "PGSSLCRLDIR": true, "PGSSLMINPROTOCOLVERSION": true, "PGSSLMAXPROTOCOLVERSION": true,
 	"PGCHANNELBINDING": true, "PGREQUIREAUTH": true}
 
-// replaceConnectionSettings takes libpq's variables out of environ and puts those of set in: PGHOSTADDR, for one, would
-// send the token elsewhere. Those of psql itself (PSQL_…, PAGER) stay.
-func replaceConnectionSettings(environ []string, set map[string]string) []string {
+// leadsPsqlElsewhere reports whether a variable of libpq, also of a version to come, may have a say in where the token
+// goes, as PGHOSTADDR does. Those of psql itself (PSQL_…, PAGER) have none.
+func leadsPsqlElsewhere(name string) bool { return strings.HasPrefix(name, "PG") && !kept[name] }
+
+// replaceSettings takes variables out of environ and puts those of set in.
+func replaceSettings(environ []string, set map[string]string, out func(name string) bool) []string {
 	result := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {
 		name, _, _ := strings.Cut(pair, "=")
-		return strings.HasPrefix(name, "PG") && !kept[name]
+		return out(name)
 	})
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if set[name] != "" {

@@ -3,7 +3,6 @@ package pgwire
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,7 +33,11 @@ func (s Server) Connect(ctx context.Context) (net.Conn, error) {
 	defer stop()
 	encrypted, err := s.encrypt(ctx, conn)
 	if err != nil {
-		return nil, errors.Join(err, conn.Close())
+		_ = conn.Close()
+		if ctx.Err() != nil { // which has closed conn
+			return nil, ctx.Err()
+		}
+		return nil, err
 	}
 	return encrypted, nil
 }

@@ -94,14 +94,26 @@ func (p *Proxy) ready(ctx context.Context) error {
 	first := &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
 	hosts := append([]*pgconn.FallbackConfig{first}, config.Fallbacks...)
 	var errs []error
-	for _, h := range hosts {
-		err := reach(ctx, &config.Config, h)
+	for i, h := range hosts {
+		err := reachWithin(ctx, len(hosts)-i, &config.Config, h)
 		if err == nil {
 			return nil
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// reachWithin is reach within the share of ctx's time of one of n hosts, and within config's ConnectTimeout: one that is
+// silent must not take the time of the others.
+func reachWithin(ctx context.Context, n int, config *pgconn.Config, h *pgconn.FallbackConfig) error {
+	timeout := cmp.Or(config.ConnectTimeout, readyWithin)
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline)/time.Duration(n))
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return reach(ctx, config, h)
 }
 
 // reach connects to a host of config and hangs up.

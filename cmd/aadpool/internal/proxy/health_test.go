@@ -1,14 +1,44 @@
 package proxy
 
 import (
+	"context"
+	"net"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 )
+
+// One of several hosts accepts connections and says nothing, as while it fails over.
+func TestReadinessWhileTheFirstHostIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	upstream := config.Upstream.Copy()
+	good := &pgconn.FallbackConfig{Host: upstream.Host, Port: upstream.Port, TLSConfig: upstream.TLSConfig}
+	upstream.Port = uint16(silent.Addr().(*net.TCPAddr).Port)
+	upstream.Fallbacks = append([]*pgconn.FallbackConfig{good}, upstream.Fallbacks...)
+	upstream.ConnectTimeout = time.Minute
+	config.Upstream = upstream
+	p, _ := startProxy(t, config)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	assert.NoError(t, p.ready(ctx), "the second one answers")
+
+	upstream.ConnectTimeout = 100 * time.Millisecond
+	assert.NoError(t, p.ready(t.Context()))
+	upstream.Fallbacks = nil
+	ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	assert.ErrorIs(t, p.ready(ctx), context.DeadlineExceeded)
+}
 
 // A role that is refused says nothing about the proxy, and /readyz does not take the turn of a client to try it again.
 func TestReadinessWhileTheServerRefusesTheRole(t *testing.T) {

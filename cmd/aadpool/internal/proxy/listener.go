@@ -16,6 +16,8 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
@@ -215,19 +217,19 @@ func (p *Proxy) accept(l *listener) {
 			continue
 		}
 		pause = firstAcceptPause
-		if !p.admit() {
-			p.turnAway(conn)
+		if told := p.admit(); told != nil {
+			p.turnAway(conn, told)
 			continue
 		}
 		p.serving.Go(func() { p.serve(l, conn) })
 	}
 }
 
-// turnAway tells a client at once that there is no room, as PostgreSQL does when it can start no process, whatever the
+// turnAway tells a client at once that it cannot start up, as PostgreSQL does when it can start no process, whatever the
 // client wants. It must not block.
-func (p *Proxy) turnAway(conn net.Conn) {
+func (p *Proxy) turnAway(conn net.Conn, told *pgconn.PgError) {
 	p.metrics.refused(reasonLimit)
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
-	_ = pgwire.Send(conn, pgwire.ErrorResponse(errTooMany(p.config.MaxSessions)))
+	_ = pgwire.Send(conn, pgwire.ErrorResponse(told))
 	_ = conn.Close()
 }

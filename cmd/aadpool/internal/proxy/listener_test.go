@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -145,6 +146,30 @@ func neverAccepts(t *testing.T, path string) {
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}
+}
+
+func TestClientThatIsTurnedAwayHearsWhy(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.MaxSessions = 1
+	p, _ := startProxy(t, config)
+	p.mu.Lock()
+	p.starting = 1 + spareStarts
+	p.mu.Unlock()
+	_, err := pgx.Connect(t.Context(), p.socketDSN())
+	refused := refusedBy(t, err)
+	assert.Equal(t, "53300", refused.Code)
+	assert.Contains(t, refused.Message, "101 have connected to the proxy and have no session yet")
+
+	p.mu.Lock()
+	p.draining = true
+	p.mu.Unlock()
+	_, err = pgx.Connect(t.Context(), p.socketDSN())
+	assert.Equal(t, "57P03", refusedBy(t, err).Code)
+	p.mu.Lock()
+	p.draining, p.starting = false, 0
+	p.mu.Unlock()
+	connectTo(t, p.socketDSN())
 }
 
 func TestPortInUse(t *testing.T) {

@@ -2,9 +2,7 @@ package proxy
 
 import (
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 	"syscall"
 )
 
@@ -30,14 +28,4 @@ func peerUser(conn net.Conn) (uid uint32, err error) {
 		return 0, fmt.Errorf("asking who has connected: %w", failed)
 	}
 	return cred.Uid, nil
-}
-
-// checkOwner refuses a directory of another user, who could put a socket of theirs in the proxy's place.
-func checkOwner(dir string, info fs.FileInfo) error {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if ok && int(stat.Uid) != os.Getuid() && stat.Uid != 0 {
-		return configErrorf("%s belongs to user id %d, who could put another socket in the proxy's place: "+
-			"choose another directory", dir, stat.Uid)
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ package proxy
 
 import (
 	"errors"
-	"io/fs"
 	"net"
 )
 
@@ -14,5 +13,3 @@ const CanCheckPeers = false
 func peerUser(net.Conn) (uint32, error) {
 	return 0, errors.New("this system does not tell who has connected")
 }
-
-func checkOwner(string, fs.FileInfo) error { return nil }

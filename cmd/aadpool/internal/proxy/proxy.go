@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
 )
@@ -36,12 +37,14 @@ type Config struct {
 	Upstream *pgx.ConnConfig
 	// AnyUser takes the role of each session from the client, since the DSN names none.
 	AnyUser bool
+	// OldProtocol asks the server for protocol 3.0, also where the client speaks a newer one: its DSN says so.
+	OldProtocol bool
 
 	// SocketDir is the directory of the Unix socket; see [Listen]. Empty: none.
 	SocketDir string
 	// Listen are TCP addresses, host:port.
 	Listen []string
-	// AllowUsers are the user ids that may connect to the Unix socket. Empty: this process's own, by the socket's mode.
+	// AllowUsers are the user ids that may connect to the Unix socket, besides this process's own.
 	AllowUsers []uint32
 	// TLS is offered, and asked for, over TCP. nil: none.
 	TLS *tls.Config
@@ -152,15 +155,18 @@ func (p *Proxy) Close() {
 // can be told of it, and cancel requests come through.
 const spareStarts = 100
 
-// admit counts a client that has connected, and reports whether it may start up.
-func (p *Proxy) admit() bool {
+// admit counts a client that has connected. It returns why it may not start up, if so.
+func (p *Proxy) admit() *pgconn.PgError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.draining || p.starting >= p.config.MaxSessions+spareStarts {
-		return false
+	switch {
+	case p.draining:
+		return errShuttingDown
+	case p.starting >= p.config.MaxSessions+spareStarts:
+		return errTooManyStarts(p.starting)
 	}
 	p.starting++
-	return true
+	return nil
 }
 
 // started is when a client has got its session, or will get none.
@@ -190,6 +196,19 @@ func (p *Proxy) release(s *session) {
 	delete(p.sessions, s)
 }
 
+// openCount is how many sessions there are, without the logins under way.
+func (p *Proxy) openCount() (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := range p.sessions {
+		if s.isReady() {
+			n++
+		}
+	}
+	return n
+}
+
+// sessionCount is how many sessions there are, and logins under way.
 func (p *Proxy) sessionCount() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

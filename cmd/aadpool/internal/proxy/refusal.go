@@ -62,6 +62,12 @@ func errTooMany(limit int) *pgconn.PgError {
 	return e
 }
 
+// errTooManyStarts is for a client that comes while so many others have no session yet.
+func errTooManyStarts(n int) *pgconn.PgError {
+	return pgwire.Fatal("53300", fmt.Sprintf("sorry, too many clients already: %d have connected to the proxy "+
+		"and have no session yet", n))
+}
+
 func refuse(r reason, sqlState, message, hint string) *refusal {
 	told := pgwire.Fatal(sqlState, message)
 	told.Hint = hint
@@ -87,12 +93,17 @@ func refuseStartup(err error) *refusal {
 
 // refuseToken is for a login that was not tried, mostly since there is no access token. It may work a little later,
 // which is what 57P03, cannot_connect_now, tells programs. Where the server has refused so often that the Hook does not
-// ask it for a while, the client gets the last refusal again.
+// ask it for a while, the client gets the last refusal again. For a config with which no login can be tried there is no
+// later.
 func refuseToken(err error) *refusal {
 	if again, ok := errors.AsType[*pgconn.PgError](err); ok {
 		told := inServersWords(again)
 		told.Detail, _, _ = strings.Cut(line(err), ": ")
 		return &refusal{reason: reasonLogin, told: told, err: err}
+	}
+	_, noToken := errors.AsType[*aadpool.TokenError](err)
+	if !noToken && !isTimeout(err) && !errors.Is(err, context.Canceled) {
+		return &refusal{reason: reasonLogin, told: pgwire.Fatal("28000", "aadpool proxy: "+line(err)), err: err}
 	}
 	return &refusal{reason: reasonToken, told: pgwire.Fatal("57P03", "aadpool proxy: "+line(err)), err: err}
 }

@@ -56,6 +56,12 @@ func (s *session) begin(c *client, up *upstream) {
 	s.mu.Unlock()
 }
 
+func (s *session) isReady() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ready
+}
+
 // end closes both sides, and makes room.
 func (s *session) end() {
 	s.proxy.release(s)

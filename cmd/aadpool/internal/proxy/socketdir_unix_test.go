@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -38,5 +39,26 @@ func TestSocketDirectoryHasItsMode(t *testing.T) {
 			assert.Equal(t, os.FileMode(0o711), info.Mode().Perm(), "that of one that was there is its owner's")
 			require.NoError(t, l.Close())
 		})
+	}
+}
+
+func TestAllowUserLetsInOthersOfThisMachine(t *testing.T) {
+	if os.Getuid() != 0 || !CanCheckPeers {
+		t.Skip("only root can connect as somebody else")
+	}
+	psqlPath, err := exec.LookPath("psql")
+	if err != nil {
+		t.Skip("psql is not on PATH")
+	}
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.AllowUsers = []uint32{4242}
+	require.NoError(t, os.Chmod(config.SocketDir, 0o755))
+	p, _ := startProxy(t, config)
+	for uid, want := range map[uint32]string{4242: "1\n", 4243: "user id 4243 may not use this proxy"} {
+		psql := exec.Command(psqlPath, p.socketDSN(), "-XAtc", "select 1")
+		psql.Dir, psql.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		out, _ := psql.CombinedOutput()
+		assert.Contains(t, string(out), want)
 	}
 }

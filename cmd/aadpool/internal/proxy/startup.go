@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -132,13 +134,16 @@ func (c *client) checkPeer() error {
 		told := pgwire.Fatal("28000", "the proxy cannot tell who is connecting")
 		return &refusal{reason: reasonPeer, told: told, err: err}
 	}
-	for _, a := range allowed {
-		if a == uid {
-			return nil
-		}
+	if mayUse(uid, os.Getuid(), allowed) {
+		return nil
 	}
 	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", uid),
 		"the proxy's --allow-user lists who may")
+}
+
+// mayUse reports whether user uid may use the proxy of user own.
+func mayUse(uid uint32, own int, allowed []uint32) bool {
+	return int64(uid) == int64(own) || slices.Contains(allowed, uid)
 }
 
 // checkStartup refuses what can be refused before a login.

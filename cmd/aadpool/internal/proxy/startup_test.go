@@ -344,31 +344,25 @@ func TestWhoDoesNotSayThePasswordTakesNoSession(t *testing.T) {
 }
 
 func TestAllowUser(t *testing.T) {
-	me := uint32(os.Getuid())
 	for _, row := range []struct {
-		name    string
-		allowed []uint32
-		letIn   bool
+		name string
+		uid  uint32
+		want bool
 	}{
-		{"this one", []uint32{4242, me}, true},
-		{"another one", []uint32{4242}, false},
+		{"one that is allowed", 4242, true},
+		{"the proxy's own, which may always", 1000, true},
+		{"another one", 1001, false},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
-			config := a.config(t, a.credential(t))
-			config.AllowUsers = row.allowed
-			p, _ := startProxy(t, config)
-			conn, err := pgx.Connect(t.Context(), p.socketDSN())
-			if !row.letIn {
-				refused := refusedBy(t, err)
-				assert.Equal(t, "28000", refused.Code)
-				assert.Contains(t, refused.Message, fmt.Sprintf("user id %d may not use this proxy", me))
-				return
-			}
-			require.NoError(t, err)
-			require.NoError(t, conn.Close(t.Context()))
-		})
+		assert.Equal(t, row.want, mayUse(row.uid, 1000, []uint32{7, 4242}), row.name)
 	}
+
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.AllowUsers = []uint32{4242}
+	p, _ := startProxy(t, config)
+	conn, err := pgx.Connect(t.Context(), p.socketDSN())
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
 }
 
 func TestClientThatSaysNothingIsLetGo(t *testing.T) {
@@ -392,6 +386,7 @@ func TestClientThatHangsUpEndsItsLogin(t *testing.T) {
 	_, err = conn.Write(packet)
 	require.NoError(t, err)
 	eventually(t, "it logs in", func() bool { return p.sessionCount() == 1 && a.server.Stats().Connections == 1 })
+	assert.Zero(t, p.openCount(), "a login under way is no session")
 	require.NoError(t, conn.Close())
 	eventually(t, "the login has ended", func() bool { return p.sessionCount() == 0 })
 }
@@ -404,6 +399,7 @@ func TestSessionLimit(t *testing.T) {
 	one, _ := connectTo(t, p.socketDSN()), connectTo(t, p.socketDSN())
 	_, err := pgx.Connect(t.Context(), p.socketDSN())
 	assert.Equal(t, "53300", refusedBy(t, err).Code)
+	assert.Equal(t, 2, p.openCount())
 	require.NoError(t, one.Close(t.Context()))
 	eventually(t, "there is room again", func() bool { return p.sessionCount() == 1 })
 	connectTo(t, p.socketDSN())

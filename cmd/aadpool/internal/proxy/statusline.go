@@ -83,7 +83,7 @@ type progress struct {
 func (p *Proxy) progress(now time.Time) progress {
 	stats := p.config.Hook.Stats()
 	return progress{
-		at: now, sessions: p.sessionCount(), answers: p.metrics.answers.Load(),
+		at: now, sessions: p.openCount(), answers: p.metrics.answers.Load(),
 		toServer: p.metrics.toServer.Load(), toClient: p.metrics.toClient.Load(),
 		tokenLeft: max(0, stats.TokenExpires.Sub(now)), failedFetches: stats.FailedFetches,
 	}
@@ -91,6 +91,10 @@ func (p *Proxy) progress(now time.Time) progress {
 
 // since is what has happened since an earlier time, in a line.
 func (p progress) since(earlier progress) string {
+	sessions := fmt.Sprintf("%d sessions", p.sessions)
+	if p.sessions == 1 {
+		sessions = "1 session"
+	}
 	seconds := max(p.at.Sub(earlier.at).Seconds(), 0.001)
 	token := "no token yet"
 	if p.tokenLeft > 0 {
@@ -100,7 +104,7 @@ func (p progress) since(earlier progress) string {
 		token += fmt.Sprintf(" (%d fetches failed)", p.failedFetches)
 	}
 	return strings.Join([]string{
-		fmt.Sprintf("%d sessions", p.sessions),
+		sessions,
 		fmt.Sprintf("%.0f answers/s", float64(p.answers-earlier.answers)/seconds),
 		fmt.Sprintf("%s/s up, %s/s down", byteCount(float64(p.toServer-earlier.toServer)/seconds),
 			byteCount(float64(p.toClient-earlier.toClient)/seconds)),

@@ -10,6 +10,7 @@ import (
 	"net"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -37,9 +38,8 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	dsnDatabase := config.Database
 	config.Database = cmp.Or(startup.Parameters["database"], dsnDatabase)
 	config.RuntimeParams = mergeParameters(config.RuntimeParams, pgwire.SessionParameters(startup))
-	config.MaxProtocolVersion = "3.0"
-	if startup.ProtocolVersion >= pgproto3.ProtocolVersion32 {
-		config.MaxProtocolVersion = "3.2"
+	if err := p.chooseVersion(config, startup.ProtocolVersion); err != nil {
+		return nil, err
 	}
 	up := &upstream{}
 	dial := config.DialFunc
@@ -53,6 +53,20 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	}
 	up.take(hijacked, dial)
 	return up, nil
+}
+
+// chooseVersion has the server asked for the client's version of the protocol: it decides how long a cancel key may be.
+func (p *Proxy) chooseVersion(config *pgx.ConnConfig, clients uint32) error {
+	config.MaxProtocolVersion = "3.0"
+	if clients >= pgproto3.ProtocolVersion32 && !p.config.OldProtocol {
+		config.MaxProtocolVersion = "3.2"
+		return nil
+	}
+	if least := config.MinProtocolVersion; least != "3.0" {
+		return refuse(reasonProtocol, "08P01", "the proxy's DSN has min_protocol_version="+least+
+			", and this client speaks version 3.0", "")
+	}
+	return nil
 }
 
 // mergeParameters are the run-time parameters of a session: the DSN's, and over them the client's. Both have their say

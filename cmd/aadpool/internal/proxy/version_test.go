@@ -80,13 +80,16 @@ func TestProtocolVersions(t *testing.T) {
 		version, upstream uint32
 		option            string
 		negotiated        *pgproto3.NegotiateProtocolVersion
+		old               bool // as the DSN says
 	}{
-		{"3.0", v30, v30, "", nil},
-		{"3.2", v32, v32, "", nil},
-		{"a version of the future", v39999, v32, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{}}},
-		{"an option of the future", v32, v32, "_pq_.x", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{"_pq_.x"}}},
+		{"3.0", v30, v30, "", nil, false},
+		{"3.2", v32, v32, "", nil, false},
+		{"3.2, where the DSN says 3.0", v32, v30, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v30, UnrecognizedOptions: []string{}}, true},
+		{"a version of the future", v39999, v32, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{}}, false},
+		{"an option of the future", v32, v32, "_pq_.x", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{"_pq_.x"}}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			p.config.OldProtocol = row.old
 			conn := p.dialSocket(t)
 			startup := &pgproto3.StartupMessage{ProtocolVersion: row.version, Parameters: map[string]string{"user": "x"}}
 			if row.option != "" {
@@ -124,6 +127,17 @@ func TestProtocolVersions(t *testing.T) {
 			eventually(t, "the session has ended", func() bool { return p.sessionCount() == 0 })
 		})
 	}
+}
+
+func TestClientOfAnOlderProtocolThanTheDSNWants(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Upstream.MinProtocolVersion = "3.2"
+	p, _ := startProxy(t, config)
+	_, err := pgx.Connect(t.Context(), p.socketDSN())
+	refused := refusedBy(t, err)
+	assert.Equal(t, "08P01", refused.Code)
+	assert.Contains(t, refused.Message, "min_protocol_version=3.2")
 }
 
 func sendCancel(t *testing.T, p *Proxy, pid uint32, key []byte) {
