@@ -3,6 +3,7 @@
 # make test   every test, with the race detector, on a real PostgreSQL
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults
+# make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up, for FUZZ each (10m by default)
 # make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (10 minutes)
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
@@ -29,7 +30,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test soak clients bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo try test soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -50,6 +51,10 @@ soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
 	cd cmd/aadpool && AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) \
 		go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./internal/proxy
+
+fuzz: postgresql
+	go test -run '^$$' -fuzz '^FuzzHostileServer$$' -fuzztime $(or $(FUZZ),10m) .
+	cd cmd/aadpool && go test -run '^$$' -fuzz '^FuzzClientStartup$$' -fuzztime $(or $(FUZZ),10m) ./internal/proxy
 
 clients: postgresql
 	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \

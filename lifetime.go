@@ -137,14 +137,14 @@ func (r *retirement) isOld(now time.Time, lifetime, jitter time.Duration) bool {
 	return !now.Before(r.old)
 }
 
-// drawOld draws a moment that ends in the last 40th of lifetime, and is as long as that or as jitter. If the token is
-// renewed between that and the end of lifetime, the moment is after that.
+// drawOld draws a moment from a 40th of lifetime, or from as much time as jitter where that is more, which ends a minute
+// before lifetime does, or a 40th of it where that is less. If the token is renewed in that time, the moment is later.
 func (r *retirement) drawOld(lifetime, jitter time.Duration) time.Time {
 	end := r.born.Add(lifetime) // from then on pgxpool may close it
-	if !end.Before(r.expires) {
-		return end // its token ends before, and it is retired for that
+	to := end.Add(-min(lifetime/40, time.Minute))
+	if r.at.Before(to) || !r.expires.After(end) {
+		return end // it is retired before, for its token
 	}
-	to := end.Add(-lifetime / 40)
 	from := to.Add(-max(lifetime/40, min(jitter, lifetime/2)))
 	if r.renewAt.After(from) && r.renewAt.Before(end) {
 		from = r.renewAt // the next login would use the same token before
@@ -168,7 +168,7 @@ func (r *retirement) canWait(now, newest time.Time) bool {
 // must not reconnect all at once when it comes.
 func (r *retirement) putOff(now time.Time) {
 	left := r.expires.Sub(now)
-	r.calm = 0
+	r.calm, r.old = 0, time.Time{}
 	r.at = momentBefore(r.expires, left, left)
 	r.last = r.expires.Add(-marginAtEnd(left))
 }

@@ -16,17 +16,18 @@ func TestFleetVerdicts(t *testing.T) {
 		want                                     []string
 		met                                      []bool
 	}{
-		{"all as good as it can be", 400, 400, 100, 10, []string{"400 to 400: 1.00", "400 to 18: 22.22", "10 to 100: 0.10"}, []bool{true, false, true}},
-		{"a peak near the least", 25, 25, 100, 10, []string{"25 to 25: 1.00", "25 to 18: 1.39", "10 to 100: 0.10"}, []bool{true, true, true}},
-		{"twice the logins", 200, 400, 100, 10, []string{"400 to 200: 2.00", "400 to 18", "10 to 100"}, []bool{false, false, true}},
-		{"renewals in step", 400, 400, 100, 100, []string{"400 to 400", "400 to 18", "100 to 100: 1.00"}, []bool{true, false, false}},
-		{"no token ended", 0, 0, 100, 0, []string{"0 to 0: 0.00", "0 to 100"}, []bool{true, true}},
+		{"all as good as it can be", 400, 400, 100, 10, []string{"400 to 400: 1.00", "400 to 18: 22.22", "510 to 500: 1.02", "10 to 100: 0.10"}, []bool{true, false, true, true}},
+		{"a peak near the least", 25, 25, 100, 10, []string{"25 to 25: 1.00", "25 to 18: 1.39", "510", "10 to 100: 0.10"}, []bool{true, true, true, true}},
+		{"twice the logins", 200, 400, 100, 10, []string{"400 to 200: 2.00", "400 to 18", "510", "10 to 100"}, []bool{false, false, true, true}},
+		{"renewals in step", 400, 400, 100, 100, []string{"400 to 400", "400 to 18", "510", "100 to 100: 1.00"}, []bool{true, false, true, false}},
+		{"no token ended", 0, 0, 100, 0, []string{"0 to 0: 0.00", "510", "0 to 100"}, []bool{true, true, true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			day := fleetDay{Connects: make([]int, 60*minute), Unspread: make([]int, 60*minute), Requests: make([]int, 60*minute)}
 			s := &day.Scenario
 			s.Replicas, s.Connections, s.MinLife, s.MaxLife = 100, 10, 5*time.Minute, 5*time.Minute
 			s.StartWithin, s.Length, s.OutageFrom, s.OutageFor = time.Minute, time.Hour, 20*time.Minute, 10*time.Minute
+			day.Requests[30] = 510 // before the outage
 			day.Connects[10*minute], day.Unspread[11*minute] = row.busiest, row.fewest
 			day.Requests[30*minute+5], day.Requests[50*minute] = row.requests, row.laterRequests
 			verdicts := day.verdicts()
@@ -37,6 +38,22 @@ func TestFleetVerdicts(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestFleetWhoseTokensEndAfterTheOutage(t *testing.T) {
+	const minute = 60
+	day := fleetDay{Connects: make([]int, 60*minute), Unspread: make([]int, 60*minute), Requests: make([]int, 60*minute)}
+	s := &day.Scenario
+	s.Replicas, s.Connections, s.MinLife, s.MaxLife, s.RefreshIn = 100, 10, 50*time.Minute, 50*time.Minute, 25*time.Minute
+	s.StartWithin, s.Length, s.OutageFrom, s.OutageFor = time.Minute, time.Hour, 20*time.Minute, 10*time.Minute
+	day.Connects[48*minute], day.Unspread[50*minute] = 10, 10
+	var promises []string
+	for _, v := range day.verdicts() {
+		promises = append(promises, v.promise+" "+v.measured)
+	}
+	// 1,000 logins in the last five minutes of the tokens' lives are 3.3 a second.
+	assert.Contains(t, promises, "fleet, : reconnects in the busiest second after the outage, to the least peak: at most 1.5 10 to 9: 1.11")
+	assert.Equal(t, 100, day.fewestRequests())
 }
 
 func TestPoissonPeak(t *testing.T) {

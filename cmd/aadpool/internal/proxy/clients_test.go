@@ -25,7 +25,8 @@ func TestRealClients(t *testing.T) {
 	a := newAzure(t)
 	a.SetTokenLife(5 * time.Second)
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
-	c := &clients{t: t, proxy: p, azure: a}
+	tapped, dir := openTap(t, p)
+	c := &clients{t: t, proxy: p, azure: a, dir: dir}
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
 	c.sql(`create table if not exists clients_copy (id int, name text);
 		grant all on clients_copy to "orders-api"; truncate clients_copy`)
@@ -37,10 +38,11 @@ func TestRealClients(t *testing.T) {
 		"lib/pq": func(c *clients) { c.databaseSQL("postgres") }, "pgx": func(c *clients) { c.databaseSQL("pgx") },
 	} {
 		working.Go(func() {
-			t.Run(name, func(t *testing.T) { use(&clients{t, c.proxy, c.azure}) })
+			t.Run(name, func(t *testing.T) { use(&clients{t, c.proxy, c.azure, c.dir}) })
 		})
 	}
 	working.Wait()
+	tapped.close(t)
 	assert.Greater(t, a.Requests(), 1, "the token has been renewed meanwhile")
 	c.sql(`drop table clients_copy; drop owned by "orders-api"`)
 }
@@ -49,6 +51,7 @@ type clients struct {
 	t     *testing.T
 	proxy *Proxy
 	azure azure
+	dir   string // whose socket leads to the proxy
 }
 
 // sql runs as the superuser, past the proxy.
@@ -69,7 +72,7 @@ func (c *clients) program(name string, args ...string) *exec.Cmd {
 		path = found[len(found)-1]
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), "PGHOST="+c.proxy.config.SocketDir, "PGPORT=5432", "PGUSER=orders-api", "PGDATABASE=postgres", "PGSSLMODE=prefer", "PSQLRC=/dev/null")
+	cmd.Env = append(os.Environ(), "PGHOST="+c.dir, "PGPORT=5432", "PGUSER=orders-api", "PGDATABASE=postgres", "PGSSLMODE=prefer", "PSQLRC=/dev/null")
 	return cmd
 }
 
@@ -149,7 +152,7 @@ func (c *clients) dumpAndRestore() {
 
 // databaseSQL is lib/pq (postgres), or pgx (pgx), below database/sql.
 func (c *clients) databaseSQL(driver string) {
-	db, err := sql.Open(driver, c.proxy.socketDSN())
+	db, err := sql.Open(driver, socketDSN(c.dir))
 	if !assert.NoError(c.t, err) {
 		return
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -8,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -156,20 +159,53 @@ func TestClientThatIsTurnedAwayHearsWhy(t *testing.T) {
 	p.mu.Lock()
 	p.starting = 1 + spareStarts
 	p.mu.Unlock()
-	_, err := pgx.Connect(t.Context(), p.socketDSN())
-	refused := refusedBy(t, err)
+	heard := func() *pgproto3.ErrorResponse { // before it has said anything
+		conn := p.dialSocket(t)
+		message, err := pgproto3.NewFrontend(conn, conn).Receive()
+		require.NoError(t, err)
+		require.IsType(t, &pgproto3.ErrorResponse{}, message)
+		return message.(*pgproto3.ErrorResponse)
+	}
+	refused := heard()
 	assert.Equal(t, "53300", refused.Code)
 	assert.Contains(t, refused.Message, "101 have connected to the proxy and have no session yet")
 
 	p.mu.Lock()
 	p.draining = true
 	p.mu.Unlock()
-	_, err = pgx.Connect(t.Context(), p.socketDSN())
-	assert.Equal(t, "57P03", refusedBy(t, err).Code)
+	assert.Equal(t, "57P03", heard().Code)
 	p.mu.Lock()
 	p.draining, p.starting = false, 0
 	p.mu.Unlock()
 	connectTo(t, p.socketDSN())
+}
+
+// fullListener has no file descriptors left for a while.
+type fullListener struct {
+	net.Listener
+	failures []time.Duration // when it was asked, since began
+	began    time.Time
+}
+
+func (l *fullListener) Accept() (net.Conn, error) {
+	if len(l.failures) == 12 {
+		return nil, net.ErrClosed
+	}
+	l.failures = append(l.failures, time.Since(l.began))
+	return nil, syscall.EMFILE
+}
+
+func TestAcceptErrorsBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		full := &fullListener{began: time.Now()}
+		p := &Proxy{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		p.accept(&listener{Listener: full})
+		for i, at := range full.failures[1:] {
+			assert.Equal(t, min(firstAcceptPause<<i, lastAcceptPause), at-full.failures[i])
+		}
+		assert.Contains(t, log.String(), "accepting a client failed; trying again")
+	})
 }
 
 func TestPortInUse(t *testing.T) {

@@ -141,8 +141,10 @@ func startProxy(t testing.TB, config Config) (p *Proxy, stop func()) {
 }
 
 // socketDSN is a DSN for the proxy's Unix socket.
-func (p *Proxy) socketDSN() string {
-	return fmt.Sprintf("host=%s user=orders-api dbname=postgres sslmode=disable", p.config.SocketDir)
+func (p *Proxy) socketDSN() string { return socketDSN(p.config.SocketDir) }
+
+func socketDSN(dir string) string {
+	return fmt.Sprintf("host=%s user=orders-api dbname=postgres sslmode=disable", dir)
 }
 
 // tcpDSN is a DSN for the proxy's first TCP listener.

@@ -31,7 +31,7 @@ func otherClients(t *testing.T) (c *clients, dir string) {
 	a.SetTokenLife(20 * time.Second)
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
-	c = &clients{t: t, proxy: p, azure: a}
+	c = &clients{t: t, proxy: p, azure: a, dir: p.config.SocketDir}
 	c.sql(`alter role "orders-api" superuser`)
 	t.Cleanup(func() {
 		conn, err := pgx.Connect(context.Background(), a.Postgres.DSN())

@@ -112,6 +112,30 @@ func TestNotificationsArrive(t *testing.T) {
 	assert.Equal(t, "one", n.Payload)
 }
 
+// A client that takes no more of a result stalls the server, and the proxy keeps no more than a few buffers of it.
+func TestStalledClientTakesNoMemory(t *testing.T) {
+	a := newAzure(t)
+	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	conn := connectTo(t, p.socketDSN()).PgConn()
+	rows := conn.Exec(t.Context(), "select repeat('x', 1000000) from generate_series(1, 300)")
+	require.True(t, rows.NextResult())
+	reader := rows.ResultReader()
+	require.True(t, reader.NextRow())
+	passed := int64(-1)
+	assert.Eventually(t, func() bool {
+		before := passed
+		passed = p.metrics.toClient.Load()
+		return passed == before
+	}, 20*time.Second, 300*time.Millisecond, "the server is stalled")
+	assert.Less(t, passed, int64(20_000_000), "of 300 MB")
+	n := 1
+	for reader.NextRow() {
+		n++
+	}
+	assert.Equal(t, 300, n, "and goes on where it was")
+	require.NoError(t, rows.Close())
+}
+
 func TestCancelReachesTheServer(t *testing.T) {
 	a := newAzure(t)
 	p, _ := startProxy(t, a.config(t, a.credential(t)))

@@ -3,8 +3,11 @@ package proxy
 import (
 	"context"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 )
@@ -73,6 +76,7 @@ func (s *soak) serverFaults() []fault {
 			s.asSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'orders-api'")
 			return nothing
 		}},
+		{"a process of the server killed, at which all of them end and it recovers", func() func() { s.killBackend(); return nothing }},
 		login("token refused", aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again.")),
 		login("starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up")),
 		login("too many connections", aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved")),
@@ -82,6 +86,31 @@ func (s *soak) serverFaults() []fault {
 		login("stalled at SSLRequest", aadpooltest.StallAt(aadpooltest.PhaseSSLRequest)),
 		login("stalled at startup", aadpooltest.StallAt(aadpooltest.PhaseStartup)),
 	}
+}
+
+// killBackend kills the process of a session, and waits until the server takes connections again.
+func (s *soak) killBackend() {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.Postgres.DSN())
+	if err != nil {
+		s.violation("the soak itself failed: %s", err)
+		return
+	}
+	var pid int
+	if conn.QueryRow(ctx, "select pid from pg_stat_activity where usename = 'orders-api' limit 1").Scan(&pid) == nil {
+		if process, err := os.FindProcess(pid); err == nil {
+			_ = process.Kill()
+		}
+	}
+	_ = conn.Close(ctx)
+	for err := error(nil); ctx.Err() == nil; pause(ctx, 50*time.Millisecond) {
+		if conn, err = pgx.Connect(ctx, s.Postgres.DSN()); err == nil {
+			_ = conn.Close(ctx)
+			return
+		}
+	}
+	s.violation("the server did not come back")
 }
 
 // inject applies the faults until ctx ends, all of them once in a random order, and then again. Between two nothing is

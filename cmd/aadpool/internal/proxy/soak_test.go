@@ -24,7 +24,7 @@ import (
 //   - nothing fails but what a fault explains, and nothing hangs;
 //   - each answer is the one to its question, whatever its size;
 //   - each write that was acknowledged is there, and none that was rolled back;
-//   - no token is in an error or in the log;
+//   - no token is in an error, in the log or on a client's wire;
 //   - no session, goroutine or file is left at the end.
 //
 // AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. soak_load_test.go has the
@@ -39,6 +39,7 @@ func TestSoak(t *testing.T) {
 	s.run(length)
 	s.checkLedger()
 	eventually(t, "no session is left", func() bool { return s.proxy.sessionCount() == 0 && s.server.Stats().Sessions == 0 })
+	s.tap.close(t)
 	s.stop()
 	s.server.Close()
 	s.Close()
@@ -88,6 +89,8 @@ type soak struct {
 	seed  uint64
 	proxy *Proxy
 	stop  func()
+	tap   *tap
+	dir   string // whose socket leads to the proxy, by the tap
 	table string
 
 	troubles troubles
@@ -108,6 +111,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
 	config.Upstream.ConnectTimeout = 10 * time.Second
 	s.proxy, s.stop = startProxy(t, config)
+	s.tap, s.dir = openTap(t, s.proxy)
 	return s
 }
 
