@@ -137,8 +137,8 @@ func (r *retirement) isOld(now time.Time, lifetime, jitter time.Duration) bool {
 	return !now.Before(r.old)
 }
 
-// drawOld draws a moment from a 40th of lifetime, or from as much time as jitter where that is more, which ends a minute
-// before lifetime does, or a 40th of it where that is less. If the token is renewed in that time, the moment is later.
+// drawOld draws a moment from a 40th of lifetime, or from as much time as jitter where that is more. That time ends a
+// minute before lifetime does, or a 40th of it where that is less. If the token is renewed in it, the moment is later.
 func (r *retirement) drawOld(lifetime, jitter time.Duration) time.Time {
 	end := r.born.Add(lifetime) // from then on pgxpool may close it
 	to := end.Add(-min(lifetime/40, time.Minute))
