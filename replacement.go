@@ -144,7 +144,9 @@ func (r *replacer) replace(wanted bool) {
 		case err != nil:
 			pause := spread(min(firstBackoff<<min(r.failures, 8), maxReplacePause))
 			r.pause(pause)
-			r.comeBack(time.Now().Add(pause))
+			if pool.Stat().TotalConns() > 0 { // none is left of a pool that is closed
+				r.comeBack(time.Now().Add(pause))
+			}
 			r.failures++
 			return
 		case m.goOn:

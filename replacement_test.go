@@ -412,6 +412,12 @@ func TestReplacementGoesOnAfterALoginThatFailed(t *testing.T) {
 		server.down.Store(false)
 		time.Sleep(2 * time.Second)
 		assert.Equal(t, int64(1+5), server.logins.Load()-opened, "all five have been replaced, with no request")
+
+		pool.Close()
+		by.spare.Store(-1)
+		require.True(t, by.begins(time.Now()))
+		by.replace(false)
+		assert.True(t, by.timer == nil || !by.timer.Stop(), "a pool that is closed is left alone")
 	})
 }
 

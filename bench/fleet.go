@@ -25,9 +25,9 @@ type fleetDay struct {
 		StartWithin, Length, OutageFrom, OutageFor time.Duration
 		MinLife, MaxLife, RefreshIn                time.Duration
 	}
-	Connects, Unspread, Requests []int
-	Waits                        int64
-	Recovery                     time.Duration
+	Connects, Unspread, Requests, InStep []int
+	Waits                                int64
+	Recovery                             time.Duration
 }
 
 // measureFleet simulates a fleet in virtual time.
@@ -55,7 +55,8 @@ func (b *bench) measureFleet(ctx context.Context) error {
 		s.table = append(s.table,
 			day.line(day.Scenario.Name, "connects, together", day.Unspread),
 			day.line("", "connects, aadpool", day.Connects),
-			day.line("", "token requests", day.Requests))
+			day.line("", "token requests, each as soon as it can be", day.InStep),
+			day.line("", "token requests, aadpool", day.Requests))
 		recovered := "no replica was without a token"
 		if day.Recovery > 0 {
 			recovered = fmt.Sprintf("every replica had a token again %.1f s after the outage", day.Recovery.Seconds())

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -134,6 +135,72 @@ func TestStalledClientTakesNoMemory(t *testing.T) {
 	}
 	assert.Equal(t, 300, n, "and goes on where it was")
 	require.NoError(t, rows.Close())
+}
+
+// The first host drops its clients, and the session is on the second, where its cancel requests go, too.
+func TestSeveralHosts(t *testing.T) {
+	a := newAzure(t)
+	second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
+	require.NoError(t, err)
+	t.Cleanup(second.Close)
+	a.server.SetFault(aadpooltest.DropAt(aadpooltest.PhaseAccept))
+	config := a.config(t, a.credential(t))
+	other, err := pgx.ParseConfig(second.DSN("orders-api"))
+	require.NoError(t, err)
+	config.Upstream.Fallbacks = []*pgconn.FallbackConfig{{Host: other.Host, Port: other.Port, TLSConfig: other.TLSConfig}}
+	p, _ := startProxy(t, config)
+	conn := connectTo(t, p.socketDSN())
+	assert.Equal(t, 1, second.Stats().Sessions)
+
+	cancelled := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.Background(), "select pg_sleep(60)")
+		cancelled <- err
+	}()
+	before := second.Stats().Connections
+	eventually(t, "the query is cancelled", func() bool {
+		assert.NoError(t, conn.PgConn().CancelRequest(t.Context()))
+		select {
+		case err := <-cancelled:
+			return assert.Equal(t, "57014", refusedBy(t, err).Code)
+		default:
+			return false
+		}
+	})
+	assert.Greater(t, second.Stats().Connections, before)
+}
+
+func TestTargetSessionAttributesOfTheDSN(t *testing.T) {
+	a := newAzure(t)
+	superuser := connectTo(t, a.Postgres.DSN())
+	for _, sql := range []string{"create database read_only", "alter database read_only set default_transaction_read_only = on"} {
+		_, err := superuser.Exec(t.Context(), sql)
+		require.NoError(t, err)
+	}
+	for _, row := range []struct {
+		database, attributes string
+		letIn                bool
+	}{
+		{"read_only", "read-write", false},
+		{"read_only", "read-only", true},
+		{"postgres", "read-write", true},
+		{"postgres", "read-only", false},
+	} {
+		t.Run(row.attributes+" and "+row.database, func(t *testing.T) {
+			config := a.config(t, a.credential(t))
+			upstream, err := pgx.ParseConfig(a.server.DSN("orders-api") + "&target_session_attrs=" + row.attributes)
+			require.NoError(t, err)
+			config.Upstream = upstream
+			p, _ := startProxy(t, config)
+			conn, err := pgx.Connect(t.Context(), strings.Replace(p.socketDSN(), "dbname=postgres", "dbname="+row.database, 1))
+			if row.letIn {
+				require.NoError(t, err)
+				require.NoError(t, conn.Close(t.Context()))
+				return
+			}
+			assert.Equal(t, "08001", refusedBy(t, err).Code)
+		})
+	}
 }
 
 func TestCancelReachesTheServer(t *testing.T) {
