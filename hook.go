@@ -30,7 +30,7 @@ type Hook struct {
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
 
-	clock      clock.Coarse
+	clock      *clock.Coarse // which ticks by itself: printing a Hook does not read it
 	refusals   refusals
 	rejections atomic.Int64
 	retired    atomic.Int64
@@ -52,7 +52,7 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return &Hook{getToken: cred.GetToken, options: o}, nil
+	return &Hook{getToken: cred.GetToken, options: o, clock: &clock.Coarse{}}, nil
 }
 
 // getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot
