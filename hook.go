@@ -30,7 +30,7 @@ type Hook struct {
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
 
-	clock      *clock.Coarse // which ticks by itself: printing a Hook does not read it
+	soon       func() int64 // of a clock.Coarse, which ticks by itself: printing a Hook does not read that
 	refusals   refusals
 	rejections atomic.Int64
 	retired    atomic.Int64
@@ -52,7 +52,7 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return &Hook{getToken: cred.GetToken, options: o, clock: &clock.Coarse{}}, nil
+	return &Hook{getToken: cred.GetToken, options: o, soon: new(clock.Coarse).Soon}, nil
 }
 
 // getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot
@@ -205,7 +205,7 @@ func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, befor
 			return !m.refuses(conn), nil
 		}
 		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
-		r, soon := retirementOf(conn), h.clock.Soon()
+		r, soon := retirementOf(conn), h.soon()
 		if calm := r != nil && soon < r.calm && !f.any.Load() && !h.cache.Load().isDue(soon); !calm {
 			now := time.Now()
 			if h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now) {
