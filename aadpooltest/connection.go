@@ -71,6 +71,8 @@ func (c *connection) serve() {
 		return
 	}
 	defer session.Conn.Close()
+	c.server.count(func(s *ServerStats) { s.Sessions++ }) // before the client knows of it
+	defer c.server.count(func(s *ServerStats) { s.Sessions-- })
 	if err := c.welcome(session); err != nil {
 		return
 	}
@@ -295,8 +297,6 @@ func (c *connection) welcome(session *pgconn.HijackedConn) error {
 
 // relay passes everything on until the session ends. A client that has said all may still get answers.
 func (c *connection) relay(session net.Conn) {
-	c.server.count(func(s *ServerStats) { s.Sessions++ })
-	defer c.server.count(func(s *ServerStats) { s.Sessions-- })
 	var toServer sync.WaitGroup
 	toServer.Go(func() {
 		half, ok := session.(interface{ CloseWrite() error })
