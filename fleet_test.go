@@ -241,6 +241,7 @@ func (s fleetScenario) run(t *testing.T) (day fleetDay) {
 		}
 		wg.Wait()
 		time.Sleep(defaultTokenTimeout) // for the fetches that the end has overtaken
+		synctest.Wait()
 
 		day.Connects, day.Requests, day.Unspread = events.connects, events.requests, make([]int, seconds)
 		for _, r := range replicas {
