@@ -227,18 +227,14 @@ func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time
 	if cache != nil {
 		cache.renewIfDue(ctx, now)
 	}
-	if !r.isDue(now) {
+	switch {
+	case !r.isDue(now):
 		if by == nil || !r.isOld(now, by.lifetime, by.jitter) || by.keeps(now) {
 			return false
 		}
-		h.countRetired(r)
-		return true
-	}
-	if cache != nil && r.canWait(now, cache.expires()) {
+	case cache != nil && r.canWait(now, cache.expires()):
 		r.putOff(now)
 		return false
-	}
-	switch {
 	case by == nil:
 	case !now.Before(r.last):
 		by.missed()

@@ -12,7 +12,7 @@ import (
 )
 
 // mostJitter is the longest MaxConnLifetimeJitter that nobody chose. A token is renewed three minutes before its end at
-// the latest: by then its connections are to be there still, to be replaced.
+// the latest, and until its connections have been replaced after that, pgxpool is not to close them.
 const mostJitter = 90 * time.Second
 
 // pgxpoolLifetime is what pgxpool.ParseConfig sets MaxConnLifetime to where nobody chose one.
@@ -43,20 +43,26 @@ func matchLifetime(config *pgxpool.Config, said dsn.Settings, life time.Duration
 	lifetimeGiven := said.Lifetime || lifetime != pgxpoolLifetime
 	jitterGiven := said.Jitter || jitter != 0
 	if !lifetimeGiven && !jitterGiven {
-		jitter = min(life/60, mostJitter)
-		// pgxpool cuts what it draws to whole seconds: a short jitter would bunch connections rather than spread them.
-		if jitter < 10*time.Second {
-			jitter = 0
-		}
+		jitter = defaultJitter(life)
 	}
 	if jitter >= life {
-		jitter = min(life/60, mostJitter)
+		jitter = defaultJitter(life)
 	}
 	// pgxpool takes a lifetime of zero or less for an endless one.
 	if most := life - max(jitter, 0); !lifetimeGiven || lifetime <= 0 || lifetime > most {
 		lifetime = most
 	}
 	config.MaxConnLifetime, config.MaxConnLifetimeJitter = lifetime, jitter
+}
+
+// defaultJitter is none for a short life: pgxpool cuts what it draws to whole seconds, which would bunch connections
+// rather than spread them.
+func defaultJitter(life time.Duration) time.Duration {
+	jitter := min(life/60, mostJitter)
+	if jitter < 10*time.Second {
+		return 0
+	}
+	return jitter
 }
 
 // endMargin is how long before its token's expiry a connection is retired at the latest, if there is a newer one: a

@@ -301,16 +301,21 @@ func newReplacedPool(t *testing.T, n int, configure func(*pgxpool.Config)) (*pgx
 	return pool, by
 }
 
+// makeDue makes connections due that are held, with a token that ends before the one at hand.
+func makeDue(conns []*pgxpool.Conn) {
+	for _, conn := range conns {
+		r := retirementOf(conn.Conn())
+		r.at, r.calm, r.expires = time.Now(), 0, r.expires.Add(-time.Minute)
+	}
+}
+
 // A request that comes while the idle connections are held pays for a login. So they are not looked at meanwhile: what
 // is known of them is from when they were let go.
 func TestIdleConnectionsAreLookedAtAsTheyAreLetGo(t *testing.T) {
 	pool, by := newReplacedPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = 10 })
 	by.busy.Store(true)
 	conns := pool.AcquireAllIdle(t.Context())
-	for _, conn := range conns[1:] {
-		r := retirementOf(conn.Conn())
-		r.at, r.calm, r.expires = time.Now(), 0, r.expires.Add(-time.Minute)
-	}
+	makeDue(conns[1:])
 	for _, conn := range conns {
 		conn.Release()
 	}
@@ -397,10 +402,7 @@ func TestReplacementGoesOnAfterALoginThatFailed(t *testing.T) {
 		})
 		conns := pool.AcquireAllIdle(t.Context())
 		require.Len(t, conns, 5)
-		for _, conn := range conns {
-			r := retirementOf(conn.Conn())
-			r.at, r.calm, r.expires = time.Now(), 0, r.expires.Add(-time.Minute)
-		}
+		makeDue(conns)
 		for _, conn := range conns {
 			conn.Release()
 		}

@@ -24,7 +24,7 @@
 //	aadpool.token.fetch.last_duration  gauge       s             how long the last of them took
 //	aadpool.token.waits                counter     {wait}        connects that had to wait for a token
 //	aadpool.login.rejections           counter     {rejection}   logins that the server refused
-//	aadpool.connection.retirements     counter     {retirement}  closed because a token or lifetime ended
+//	aadpool.connection.retirements     counter     {retirement}  connections closed for newer ones
 //
 // aadpool.token.fetches has the attribute error.type, with the value _OTHER, on fetches that brought no valid token,
 // and none on the others, as https://opentelemetry.io/docs/specs/semconv/general/recording-errors/ has it. Both are

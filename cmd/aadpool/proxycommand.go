@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"sync"
 
@@ -50,16 +49,6 @@ func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t target) e
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, in.stdout, in.stderr
 	return runChild(in, child)
 }
-
-// aboutTheServer are libpq's variables that say how to connect, and are about the server: to the proxy they do not apply.
-// https://www.postgresql.org/docs/current/libpq-envars.html. A command may have variables of its own that begin with PG.
-var aboutTheServer = strings.Fields(`PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGREQUIREAUTH
-	PGCHANNELBINDING PGSERVICE PGSERVICEFILE PGSSLMODE PGREQUIRESSL PGSSLNEGOTIATION PGSSLCOMPRESSION PGSSLCERT PGSSLKEY
-	PGSSLCERTMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLSNI PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION
-	PGREQUIREPEER PGGSSENCMODE PGKRBSRVNAME PGGSSLIB PGGSSDELEGATION PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS
-	PGOPTIONS PGAPPNAME PGCONNECT_TIMEOUT PGMINPROTOCOLVERSION PGMAXPROTOCOLVERSION`)
-
-func isAboutTheServer(name string) bool { return slices.Contains(aboutTheServer, name) }
 
 // lookFailure is why a program was not found, without its name.
 func lookFailure(err error) string {

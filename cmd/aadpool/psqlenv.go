@@ -62,6 +62,16 @@ var kept = map[string]bool{"PGCLIENTENCODING": true, "PGTZ": true, "PGDATESTYLE"
 // goes, as PGHOSTADDR does. Those of psql itself (PSQL_…, PAGER) have none.
 func leadsPsqlElsewhere(name string) bool { return strings.HasPrefix(name, "PG") && !kept[name] }
 
+// aboutTheServer are libpq's variables that say how to connect, and are about the server: to the proxy they do not apply.
+// https://www.postgresql.org/docs/current/libpq-envars.html. A command may have variables of its own that begin with PG.
+var aboutTheServer = strings.Fields(`PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGREQUIREAUTH
+	PGCHANNELBINDING PGSERVICE PGSERVICEFILE PGSSLMODE PGREQUIRESSL PGSSLNEGOTIATION PGSSLCOMPRESSION PGSSLCERT PGSSLKEY
+	PGSSLCERTMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLSNI PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION
+	PGREQUIREPEER PGGSSENCMODE PGKRBSRVNAME PGGSSLIB PGGSSDELEGATION PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS
+	PGOPTIONS PGAPPNAME PGCONNECT_TIMEOUT PGMINPROTOCOLVERSION PGMAXPROTOCOLVERSION`)
+
+func isAboutTheServer(name string) bool { return slices.Contains(aboutTheServer, name) }
+
 // replaceSettings takes variables out of environ and puts those of set in.
 func replaceSettings(environ []string, set map[string]string, out func(name string) bool) []string {
 	result := slices.DeleteFunc(slices.Clone(environ), func(pair string) bool {

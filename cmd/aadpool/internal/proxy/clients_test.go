@@ -25,8 +25,8 @@ func TestRealClients(t *testing.T) {
 	a := newAzure(t)
 	a.SetTokenLife(5 * time.Second)
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
-	tapped, dir := openTap(t, p)
-	c := &clients{t: t, proxy: p, azure: a, dir: dir}
+	tapped := openTap(t, p)
+	c := &clients{t: t, azure: a, dir: tapped.dir}
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
 	c.sql(`create table if not exists clients_copy (id int, name text);
 		grant all on clients_copy to "orders-api"; truncate clients_copy`)
@@ -38,7 +38,7 @@ func TestRealClients(t *testing.T) {
 		"lib/pq": func(c *clients) { c.databaseSQL("postgres") }, "pgx": func(c *clients) { c.databaseSQL("pgx") },
 	} {
 		working.Go(func() {
-			t.Run(name, func(t *testing.T) { use(&clients{t, c.proxy, c.azure, c.dir}) })
+			t.Run(name, func(t *testing.T) { use(&clients{t, c.azure, c.dir}) })
 		})
 	}
 	working.Wait()
@@ -49,7 +49,6 @@ func TestRealClients(t *testing.T) {
 
 type clients struct {
 	t     *testing.T
-	proxy *Proxy
 	azure azure
 	dir   string // whose socket leads to the proxy
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
-
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool/internal/pgwire"

@@ -119,6 +119,15 @@ func (a azure) config(t testing.TB, cred azcore.TokenCredential, opts ...aadpool
 	return Config{Hook: hook, Upstream: upstream, SocketDir: socketDir(t), Logger: log}
 }
 
+// configTo is that of a proxy to a server without TLS, which logs in with a token that is the same each time.
+func (a azure) configTo(t testing.TB, server net.Addr, token string) Config {
+	config := a.config(t, fixedCredential(azcore.AccessToken{Token: token, ExpiresOn: inAnHour()}))
+	var err error
+	config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + server.String() + "/postgres?sslmode=disable")
+	require.NoError(t, err)
+	return config
+}
+
 // socketDir is a directory with a name that is short, and means nothing to a DSN.
 func socketDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "aadpool-")

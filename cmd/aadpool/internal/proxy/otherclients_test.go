@@ -31,7 +31,7 @@ func otherClients(t *testing.T) (c *clients, dir string) {
 	a.SetTokenLife(20 * time.Second)
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
-	c = &clients{t: t, proxy: p, azure: a, dir: p.config.SocketDir}
+	c = &clients{t: t, azure: a, dir: p.config.SocketDir}
 	c.sql(`alter role "orders-api" superuser`)
 	t.Cleanup(func() {
 		conn, err := pgx.Connect(context.Background(), a.Postgres.DSN())
@@ -93,7 +93,7 @@ func TestPostgresRegressionTests(t *testing.T) {
 	config, err := pgx.ParseConfig(c.azure.Postgres.DSN())
 	require.NoError(t, err)
 	without := c.regress(dir, config.Host, config.Port)
-	through := c.regress(dir, c.proxy.config.SocketDir, 5432)
+	through := c.regress(dir, c.dir, 5432)
 	assert.Greater(t, len(through), 150, "tests")
 	assert.Equal(t, without, through)
 	passed := 0

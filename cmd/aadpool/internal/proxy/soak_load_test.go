@@ -49,7 +49,7 @@ func (w *soakWorker) session(work func(*soakWorker, context.Context, *pgx.Conn) 
 	born := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, socketDSN(w.dir))
+	conn, err := pgx.Connect(ctx, socketDSN(w.tap.dir))
 	if w.judge(born, err); err != nil {
 		pause(ctx, 50*time.Millisecond)
 		return

@@ -89,8 +89,7 @@ type soak struct {
 	seed  uint64
 	proxy *Proxy
 	stop  func()
-	tap   *tap
-	dir   string // whose socket leads to the proxy, by the tap
+	tap   *tap // by which the clients reach the proxy
 	table string
 
 	troubles troubles
@@ -111,7 +110,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
 	config.Upstream.ConnectTimeout = 10 * time.Second
 	s.proxy, s.stop = startProxy(t, config)
-	s.tap, s.dir = openTap(t, s.proxy)
+	s.tap = openTap(t, s.proxy)
 	return s
 }
 

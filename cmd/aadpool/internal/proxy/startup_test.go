@@ -45,7 +45,9 @@ func TestRefusalsReachTheClient(t *testing.T) {
 			a.server.SetFault(aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved"))
 		}, "", "53300", "remaining connection slots are reserved", ""},
 		{"no such database", func(azure, *Config) {}, " dbname=nowhere", "3D000", `database "nowhere" does not exist`, ""},
-		{"no token", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "(next try in ", ""},
+		{"no token: the cause", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "aadpool proxy: no access token for ", ""},
+		{"no token: when to come back", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "(next try in ", ""},
+		{"a login that cannot be tried", func(_ azure, c *Config) { c.Upstream.ChannelBinding = "require" }, "", "28000", "channel_binding=require", ""},
 		{"a server that is not there", func(_ azure, c *Config) { c.Upstream.Port = 1 }, "", "08001", "connection refused", ""},
 		{"a server with another certificate", func(_ azure, c *Config) { c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"} }, "",
 			"08001", "certificate signed by unknown authority", ""},
@@ -82,12 +84,11 @@ func TestTokenThatTheServerRepeatsIsRedacted(t *testing.T) {
 	assert.Equal(t, "no good: [redacted]", refusedBy(t, err).Message)
 }
 
-// A server that repeats the token it was sent, as it lets the client in.
-func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
-	const secret = "opaque-token-of-another-kind-that-the-server-repeats"
+// serveOne listens, has serve deal with the first client after its start-up message, and returns where that is.
+func serveOne(t *testing.T, serve func(net.Conn)) net.Addr {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer listener.Close()
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		conn, err := listener.Accept()
@@ -95,9 +96,33 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 			return
 		}
 		defer conn.Close()
-		if _, err := pgwire.ReadStartup(conn); err != nil {
-			return
+		if _, err := pgwire.ReadStartup(conn); err == nil {
+			serve(conn)
 		}
+	})
+	t.Cleanup(func() { _ = listener.Close(); serving.Wait() })
+	return listener.Addr()
+}
+
+// connectHearing connects to the proxy, and returns what the last notice of the start-up says.
+func connectHearing(t *testing.T, p *Proxy) (conn *pgx.Conn, notice string, err error) {
+	t.Helper()
+	client, err := pgx.ParseConfig(p.socketDSN())
+	require.NoError(t, err)
+	client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
+	conn, err = pgx.ConnectConfig(t.Context(), client)
+	if err == nil {
+		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	}
+	return conn, notice, err
+}
+
+var aKey = &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}}
+
+// A server that repeats the token it was sent, as it lets the client in.
+func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
+	const secret = "opaque-token-of-another-kind-that-the-server-repeats"
+	server := serveOne(t, func(conn net.Conn) {
 		_ = pgwire.Send(conn, &pgproto3.AuthenticationCleartextPassword{})
 		heard, err := pgwire.ReadPassword(conn)
 		if err != nil {
@@ -105,26 +130,15 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 		}
 		text := string(bytes.TrimSuffix(heard, []byte{0}))
 		_ = pgwire.Send(conn, &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "welcome, " + text}, &pgproto3.AuthenticationOk{},
-			&pgproto3.ParameterStatus{Name: "motd", Value: text}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}},
-			&pgproto3.ReadyForQuery{TxStatus: 'I'})
+			&pgproto3.ParameterStatus{Name: "motd", Value: text}, aKey, &pgproto3.ReadyForQuery{TxStatus: 'I'})
 		_, _ = conn.Read(heard)
 	})
-	a := newAzure(t)
-	config := a.config(t, fixedCredential(azcore.AccessToken{Token: secret, ExpiresOn: inAnHour()}))
-	config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + listener.Addr().String() + "/postgres?sslmode=disable")
-	require.NoError(t, err)
-	p, _ := startProxy(t, config)
-	client, err := pgx.ParseConfig(p.socketDSN())
-	require.NoError(t, err)
-	var notice string
-	client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
-	conn, err := pgx.ConnectConfig(t.Context(), client)
+	p, _ := startProxy(t, newAzure(t).configTo(t, server, secret))
+	conn, notice, err := connectHearing(t, p)
 	require.NoError(t, err)
 	assert.Contains(t, notice, "[redacted]")
 	assert.NotContains(t, notice, secret[:20])
 	assert.Equal(t, "[redacted]", conn.PgConn().ParameterStatus("motd"))
-	require.NoError(t, conn.Close(t.Context()))
-	serving.Wait()
 }
 
 // A server may say something right after it has let a client in: that it goes down, or what is new.
@@ -141,22 +155,9 @@ func TestWhatTheServerSaysAtOnceReachesTheClient(t *testing.T) {
 		{"a notice of 6 kB", news, news.Message, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			var serving sync.WaitGroup
-			defer serving.Wait()
-			defer listener.Close()
-			serving.Go(func() { welcomeAndSay(listener, row.says) })
-			a := newAzure(t)
-			config := a.config(t, fixedCredential(azcore.AccessToken{Token: "a token", ExpiresOn: inAnHour()}))
-			config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + listener.Addr().String() + "/postgres?sslmode=disable")
-			require.NoError(t, err)
-			p, _ := startProxy(t, config)
-			client, err := pgx.ParseConfig(p.socketDSN())
-			require.NoError(t, err)
-			var notice string
-			client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
-			conn, err := pgx.ConnectConfig(t.Context(), client)
+			server := serveOne(t, func(conn net.Conn) { welcomeAndSay(conn, row.says) })
+			p, _ := startProxy(t, newAzure(t).configTo(t, server, "a token"))
+			conn, notice, err := connectHearing(t, p)
 			if row.code != "" {
 				assert.Equal(t, row.code, refusedBy(t, err).Code)
 				return
@@ -164,23 +165,13 @@ func TestWhatTheServerSaysAtOnceReachesTheClient(t *testing.T) {
 			require.NoError(t, err)
 			assert.NoError(t, conn.Ping(t.Context()))
 			assert.Equal(t, row.notice, notice)
-			require.NoError(t, conn.Close(t.Context()))
 		})
 	}
 }
 
-// welcomeAndSay serves one client: it lets it in, says something with the same write, and answers empty queries.
-func welcomeAndSay(listener net.Listener, says pgproto3.BackendMessage) {
-	conn, err := listener.Accept()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	if _, err := pgwire.ReadStartup(conn); err != nil {
-		return
-	}
-	_ = pgwire.Send(conn, &pgproto3.AuthenticationOk{}, &pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}},
-		&pgproto3.ReadyForQuery{TxStatus: 'I'}, says)
+// welcomeAndSay lets a client in, says something with the same write, and answers empty queries.
+func welcomeAndSay(conn net.Conn, says pgproto3.BackendMessage) {
+	_ = pgwire.Send(conn, &pgproto3.AuthenticationOk{}, aKey, &pgproto3.ReadyForQuery{TxStatus: 'I'}, says)
 	backend := pgproto3.NewBackend(conn, conn)
 	for {
 		message, err := backend.Receive()

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"regexp"
 	"sync"
@@ -17,8 +16,9 @@ var wholeJWT = regexp.MustCompile(`eyJ[\w-]{8,}\.eyJ`)
 
 // A tap stands between clients and a proxy's Unix socket, and looks for tokens in what passes.
 type tap struct {
+	dir      string // whose socket leads to the proxy
 	listener net.Listener
-	proxy    string // its socket
+	proxy    string // the proxy's socket
 
 	passing sync.WaitGroup
 	mu      sync.Mutex // guards what follows
@@ -26,14 +26,13 @@ type tap struct {
 	passed  int64      // bytes
 }
 
-// openTap returns a tap, and the directory whose socket it listens on.
-func openTap(t testing.TB, p *Proxy) (tapped *tap, dir string) {
-	dir = socketDir(t)
+func openTap(t testing.TB, p *Proxy) *tap {
+	dir := socketDir(t)
 	listener, err := net.Listen("unix", filepath.Join(dir, SocketName))
 	require.NoError(t, err)
-	tapped = &tap{listener: listener, proxy: filepath.Join(p.config.SocketDir, SocketName)}
-	tapped.passing.Go(tapped.accept)
-	return tapped, dir
+	w := &tap{dir: dir, listener: listener, proxy: filepath.Join(p.config.SocketDir, SocketName)}
+	w.passing.Go(w.accept)
+	return w
 }
 
 // close ends the tap, when its clients have gone, and fails the test if a token has passed.
@@ -114,13 +113,10 @@ func TestTapFindsATokenInPieces(t *testing.T) {
 // unixPair are the two ends of a connection.
 func unixPair(t *testing.T) (a, b net.Conn) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "pair-")
-	require.NoError(t, err)
-	defer os.RemoveAll(dir)
-	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	listener, err := net.Listen("unix", filepath.Join(socketDir(t), "s"))
 	require.NoError(t, err)
 	defer listener.Close()
-	a, err = net.Dial("unix", filepath.Join(dir, "s"))
+	a, err = net.Dial("unix", listener.Addr().String())
 	require.NoError(t, err)
 	b, err = listener.Accept()
 	require.NoError(t, err)

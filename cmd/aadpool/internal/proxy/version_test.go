@@ -6,7 +6,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
@@ -68,12 +67,8 @@ func (s *newServer) serve(conn net.Conn) {
 }
 
 func TestProtocolVersions(t *testing.T) {
-	a, s := newAzure(t), startNewServer(t)
-	config := a.config(t, fixedCredential(azcore.AccessToken{Token: "a token", ExpiresOn: inAnHour()}))
-	upstream, err := pgx.ParseConfig("postgres://orders-api@" + s.listener.Addr().String() + "/postgres?sslmode=disable")
-	require.NoError(t, err)
-	config.Upstream = upstream
-	p, _ := startProxy(t, config)
+	s := startNewServer(t)
+	p, _ := startProxy(t, newAzure(t).configTo(t, s.listener.Addr(), "a token"))
 	const v30, v32, v39999 = pgproto3.ProtocolVersion30, pgproto3.ProtocolVersion32, 3<<16 | 9999
 	for _, row := range []struct {
 		name              string
