@@ -30,13 +30,6 @@ const stopTimeout = 20 * time.Second
 // superuser is the role that initdb makes.
 const superuser = "postgres"
 
-// Files and directories below that of a server, besides serverCertFile.
-const (
-	serverKeyFile  = "server.key"
-	clientRootFile = "client-root.crt" // verifies the certificates of relayTLS
-	socketDir      = "socket"          // only the owner can enter it
-)
-
 // serverSettings trade every safety against a crash for speed: the data never outlives the server.
 var serverSettings = []string{
 	"fsync=off",
@@ -75,31 +68,27 @@ func startPostgres(ctx context.Context) (*Postgres, error) {
 
 // startCluster makes a database cluster with the programs in bin and starts a server on it.
 func startCluster(ctx context.Context, bin string, account *syscall.Credential) (*Postgres, error) {
+	certificates, err := newClusterCertificates()
+	if err != nil {
+		return nil, err
+	}
 	dir, err := makeServerDir(account)
 	if err != nil {
 		return nil, err
 	}
-	removeDir := func() error { return os.RemoveAll(dir) }
-	certificates, err := newClusterCertificates()
-	if err != nil {
-		return nil, errors.Join(err, removeDir())
-	}
-	if err := initCluster(ctx, bin, dir, account); err != nil {
-		return nil, errors.Join(err, removeDir())
-	}
-	if err := configureCluster(dir, account, certificates); err != nil {
-		return nil, errors.Join(err, removeDir())
+	if err := errors.Join(configureCluster(dir, certificates), initCluster(ctx, bin, dir)); err != nil {
+		return nil, errors.Join(err, dir.remove())
 	}
 	port, err := freePort()
 	if err != nil {
-		return nil, errors.Join(err, removeDir())
+		return nil, errors.Join(err, dir.remove())
 	}
-	server, err := startPostmaster(bin, dir, port, account)
+	server, err := startPostmaster(bin, dir, port)
 	if err != nil {
-		return nil, errors.Join(err, removeDir())
+		return nil, errors.Join(err, dir.remove())
 	}
-	stop := sync.OnceValue(func() error { return errors.Join(server.shutDown(), removeDir()) })
-	dsn := socketDSN(filepath.Join(dir, socketDir), port)
+	stop := sync.OnceValue(func() error { return errors.Join(server.shutDown(), dir.remove()) })
+	dsn := socketDSN(dir.file(socketDir), port)
 	config, err := pgconn.ParseConfig(dsn)
 	if err == nil {
 		err = server.waitReady(ctx, config)
@@ -107,7 +96,7 @@ func startCluster(ctx context.Context, bin string, account *syscall.Credential) 
 	if err != nil {
 		return nil, errors.Join(err, stop())
 	}
-	return &Postgres{dsn: dsn, config: config, dir: dir, port: port, relay: certificates.relayTLS(), stop: stop}, nil
+	return &Postgres{dsn: dsn, config: config, dir: dir.path, port: port, relay: certificates.relayTLS(), stop: stop}, nil
 }
 
 // serverAccount returns the user to run the server as: nil for this process's own. PostgreSQL refuses root.
@@ -134,110 +123,47 @@ func serverAccount() (*syscall.Credential, error) {
 		"add one, or run as another user")
 }
 
-// makeServerDir makes the directory that holds everything of one server, and that account owns. Others may pass
-// through it, to the certificate that clients trust; what is not for them has modes of its own.
-func makeServerDir(account *syscall.Credential) (string, error) {
-	parent := os.TempDir()
-	if !fitsSocket(parent) || account != nil && !reachable(parent) {
-		parent = "/tmp"
-	}
-	dir, err := os.MkdirTemp(parent, "aadpooltest-")
-	if err != nil {
-		return "", fmt.Errorf("aadpooltest: making a directory for PostgreSQL: %w", err)
-	}
-	if err := errors.Join(os.Chmod(dir, 0o711), giveTo(account, dir)); err != nil {
-		return "", errors.Join(err, os.Remove(dir))
-	}
-	return dir, nil
-}
-
-// fitsSocket reports whether the server's socket below dir has a path that the operating system takes: 103 bytes on
-// macOS and the BSDs, 107 on Linux (unix(7)).
-func fitsSocket(dir string) bool {
-	return len(dir)+len("/aadpooltest-4294967295/"+socketDir+"/.s.PGSQL.65535") <= 103
-}
-
-// reachable reports whether every user may pass through dir, which a TMPDIR below root's home is not.
-func reachable(dir string) bool {
-	for {
-		info, err := os.Stat(dir)
-		if err != nil || info.Mode().Perm()&0o001 == 0 {
-			return false
-		}
-		parent := filepath.Dir(dir)
-		if parent == dir {
-			return true
-		}
-		dir = parent
-	}
-}
-
-// giveTo makes account the owner of a file that this process has made.
-func giveTo(account *syscall.Credential, path string) error {
-	if account == nil {
-		return nil
-	}
-	if err := os.Chown(path, int(account.Uid), int(account.Gid)); err != nil {
-		return fmt.Errorf("aadpooltest: giving PostgreSQL its files: %w", err)
-	}
-	return nil
-}
-
-// initCluster makes the database cluster dir/data.
-func initCluster(ctx context.Context, bin, dir string, account *syscall.Credential) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", filepath.Join(dir, "data"),
+// initCluster makes the database cluster in dir.
+func initCluster(ctx context.Context, bin string, dir *serverDir) error {
+	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", dir.file(dataDir),
 		"--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
-	cmd.Dir = dir
-	cmd.Env = serverEnv()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account, Setsid: true}
+	dir.runAsAccount(cmd)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("aadpooltest: initdb failed: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
 }
 
-// configureCluster writes what the server reads besides its data, and makes the directory of its socket.
-func configureCluster(dir string, account *syscall.Credential, c *clusterCertificates) error {
+// configureCluster makes what the server needs besides its data.
+func configureCluster(dir *serverDir, c *clusterCertificates) error {
 	key, err := privateKeyPEM(c.server)
 	if err != nil {
 		return fmt.Errorf("aadpooltest: %w", err)
 	}
-	if err := os.Mkdir(filepath.Join(dir, socketDir), 0o700); err != nil {
-		return fmt.Errorf("aadpooltest: configuring PostgreSQL: %w", err)
-	}
-	if err := giveTo(account, filepath.Join(dir, socketDir)); err != nil {
-		return err
-	}
-	for _, file := range []struct {
-		path    string
-		content []byte
-		mode    os.FileMode
-	}{
-		{filepath.Join(dir, "data", "pg_hba.conf"), []byte(hba), 0o600},
-		{filepath.Join(dir, serverCertFile), certificatePEM(c.server), 0o644},
-		{filepath.Join(dir, serverKeyFile), key, 0o600}, // PostgreSQL refuses a key that others can read
-		{filepath.Join(dir, clientRootFile), certificatePEM(c.clients), 0o600},
-	} {
-		if err := writeFile(file.path, file.content, file.mode); err != nil {
-			return fmt.Errorf("aadpooltest: configuring PostgreSQL: %w", err)
-		}
-		if err := giveTo(account, file.path); err != nil {
-			return err
-		}
-	}
-	return nil
+	return errors.Join(
+		dir.mkdir(dataDir),
+		dir.mkdir(socketDir),
+		dir.writeFile(serverCertFile, certificatePEM(c.server), 0o644),
+		dir.writeFile(serverKeyFile, key, 0o600), // PostgreSQL refuses a key that others can read
+		dir.writeFile(clientRootFile, certificatePEM(c.clients), 0o600),
+		dir.writeFile(hbaFile, []byte(hba), 0o600),
+		dir.writeFile(logFile, nil, 0o600),
+	)
 }
 
-// serverEnv is this process's environment without the variables that initdb and postgres read, and with messages in
-// English.
+// serverVariables are what the programs get of this process's environment: what is needed to find and to load them, and
+// the time zone that the server takes for its own. Other processes of the server's user can read it all.
+var serverVariables = []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ"}
+
+// serverEnv is the environment of the programs, whose messages are in English.
 func serverEnv() []string {
-	var env []string
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "PG") && !strings.HasPrefix(v, "LC_") && !strings.HasPrefix(v, "LANG") {
-			env = append(env, v)
+	env := []string{"LC_ALL=C"}
+	for _, name := range serverVariables {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
 		}
 	}
-	return append(env, "LC_ALL=C")
+	return env
 }
 
 // freePort returns a TCP port of 127.0.0.1 that nobody listens on at this moment.
@@ -259,54 +185,86 @@ func socketDSN(dir string, port int) string {
 	})
 }
 
-// superviseScript runs the server, and ends it and removes its directory when this process ends, however it ends.
+// superviseScript runs the server, and ends it when this process ends, however it ends.
 //
 //go:embed supervise.sh
 var superviseScript string
 
-// postmaster is a running server, with the shell that supervises it.
+// tidyScript removes the server's directory when the supervisor has ended.
+//
+//go:embed tidy.sh
+var tidyScript string
+
+// postmaster is a running server, with the shells that supervise it and tidy up after it.
 type postmaster struct {
 	supervisor *exec.Cmd
 	lifeline   io.Closer     // closing it ends the server
-	ended      chan struct{} // closed when both processes have ended
+	ended      chan struct{} // closed when all processes have ended
 	err        error         // how they ended; set before ended is closed
 }
 
-func startPostmaster(bin, dir string, port int, account *syscall.Credential) (*postmaster, error) {
-	args := []string{"-c", superviseScript, "sh", dir, filepath.Join(bin, "postgres"),
-		"-D", filepath.Join(dir, "data"),
-		"-p", strconv.Itoa(port),
-		"-k", filepath.Join(dir, socketDir),
-		"-c", "listen_addresses=127.0.0.1",
-		"-c", "ssl_cert_file=" + filepath.Join(dir, serverCertFile),
-		"-c", "ssl_key_file=" + filepath.Join(dir, serverKeyFile),
-		"-c", "ssl_ca_file=" + filepath.Join(dir, clientRootFile),
-	}
-	for _, setting := range serverSettings {
-		args = append(args, "-c", setting)
-	}
-	cmd := exec.Command("/bin/sh", args...)
-	cmd.Dir = dir
-	cmd.Env = serverEnv()
-	// A session of its own: Ctrl-C in a terminal is not for the server.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account, Setsid: true}
+func startPostmaster(bin string, dir *serverDir, port int) (*postmaster, error) {
+	supervisor := exec.Command("/bin/sh", append([]string{"-c", superviseScript, "sh", dir.path}, serverCommand(bin, dir, port)...)...)
+	dir.runAsAccount(supervisor)
 	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	lifeline, err := cmd.StdinPipe()
+	supervisor.Stderr = &stderr
+	lifeline, err := supervisor.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: starting PostgreSQL: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	tidied, err := startTidying(dir, supervisor)
+	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: starting PostgreSQL: %w", err)
 	}
-	m := &postmaster{supervisor: cmd, lifeline: lifeline, ended: make(chan struct{})}
+	m := &postmaster{supervisor: supervisor, lifeline: lifeline, ended: make(chan struct{})}
 	go func() {
 		defer close(m.ended)
-		if err := cmd.Wait(); err != nil {
+		if err := supervisor.Wait(); err != nil {
 			m.err = fmt.Errorf("aadpooltest: PostgreSQL ended by itself: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
 		}
+		tidied()
 	}()
 	return m, nil
+}
+
+// startTidying starts the supervisor, and a shell of this process's own user that removes the directory, which the
+// server's user cannot, as soon as the supervisor has ended: by a pipe whose other end the supervisor alone holds. The
+// function returned waits for the shell's end.
+func startTidying(dir *serverDir, supervisor *exec.Cmd) (wait func(), err error) {
+	ended, held, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer ended.Close()
+	defer held.Close()
+	supervisor.ExtraFiles = []*os.File{held}
+	if err := supervisor.Start(); err != nil {
+		return nil, err
+	}
+	tidy := exec.Command("/bin/sh", "-c", tidyScript, "sh", dir.path)
+	tidy.Dir, tidy.Env, tidy.Stdin = "/", serverEnv(), ended
+	tidy.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := tidy.Start(); err != nil {
+		_ = supervisor.Process.Kill()
+		_ = supervisor.Wait()
+		return nil, err
+	}
+	return func() { _ = tidy.Wait() }, nil
+}
+
+// serverCommand is the command line of the server.
+func serverCommand(bin string, dir *serverDir, port int) []string {
+	command := []string{filepath.Join(bin, "postgres"), "-D", dir.file(dataDir), "-p", strconv.Itoa(port), "-k", dir.file(socketDir)}
+	for _, setting := range append([]string{
+		"listen_addresses=127.0.0.1",
+		"hba_file=" + dir.file(hbaFile),
+		"ssl_cert_file=" + dir.file(serverCertFile),
+		"ssl_key_file=" + dir.file(serverKeyFile),
+		"ssl_ca_file=" + dir.file(clientRootFile),
+	}, serverSettings...) {
+		command = append(command, "-c", setting)
+	}
+	return command
 }
 
 // waitReady returns when the server lets the superuser in, or has ended.

@@ -24,7 +24,7 @@ import (
 // postmasterPID is the process ID of the server in dir.
 func postmasterPID(t *testing.T, dir string) int {
 	t.Helper()
-	file, err := os.ReadFile(filepath.Join(dir, "data", "postmaster.pid"))
+	file, err := os.ReadFile(filepath.Join(dir, dataDir, "postmaster.pid"))
 	require.NoError(t, err)
 	line, _, _ := strings.Cut(string(file), "\n")
 	pid, err := strconv.Atoi(line)
@@ -167,8 +167,8 @@ func TestServerDirFitsItsUser(t *testing.T) {
 		t.Setenv("TMPDIR", long)
 		dir, err := makeServerDir(nil)
 		require.NoError(t, err)
-		defer os.Remove(dir)
-		assert.Equal(t, "/tmp", filepath.Dir(dir))
+		defer dir.remove()
+		assert.Equal(t, "/tmp", filepath.Dir(dir.path))
 	})
 }
 
@@ -183,9 +183,10 @@ func TestServerDirectoryShowsOthersTheCertificateOnly(t *testing.T) {
 		serverCertFile: 0o644,
 		serverKeyFile:  0o600,
 		clientRootFile: 0o600,
+		hbaFile:        0o600,
 		socketDir:      0o700,
-		"data":         0o700,
-		"log":          0o600,
+		dataDir:        0o700,
+		logFile:        0o600,
 	} {
 		info, err := os.Stat(filepath.Join(pg.dir, name))
 		require.NoError(t, err)

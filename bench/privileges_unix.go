@@ -11,13 +11,14 @@ import (
 	"syscall"
 )
 
-// dropPrivileges lets root run a command as another user, who gets its directory.
+// dropPrivileges lets root run a command as another user, who gets its directory, and of the environment nothing but
+// where programs are.
 func dropPrivileges(cmd *exec.Cmd, dir string) error {
 	account, err := unprivileged()
 	if err != nil {
 		return err
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: account}
+	cmd.SysProcAttr, cmd.Env = &syscall.SysProcAttr{Credential: account}, []string{"PATH=" + os.Getenv("PATH")}
 	return os.Chown(dir, int(account.Uid), int(account.Gid))
 }
 

@@ -49,14 +49,33 @@ var account = sync.OnceValues(func() (*syscall.Credential, error) {
 	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, err
 })
 
-// Own makes the daemons' user the owner of path.
+// Own makes the daemons' user the owner of path, which this process has made.
 func Own(t testing.TB, path string) {
 	t.Helper()
+	require.NoError(t, own(path))
+}
+
+// own gives away what path names at this moment, and only what this process's user owns and no other name leads to: the
+// daemons' user may own the directory, and could have put a link to another file there.
+func own(path string) error {
 	credential, err := account()
-	require.NoError(t, err)
-	if credential != nil {
-		require.NoError(t, os.Chown(path, int(credential.Uid), int(credential.Gid)))
+	if err != nil || credential == nil {
+		return err
 	}
+	const oPath, atEmptyPath = 0x200000, 0x1000 // open(2) and chown(2); package syscall does not name them
+	fd, err := syscall.Open(path, oPath|syscall.O_NOFOLLOW|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer syscall.Close(fd)
+	var status syscall.Stat_t
+	if err := syscall.Fstat(fd, &status); err != nil {
+		return &os.PathError{Op: "stat", Path: path, Err: err}
+	}
+	if directory := status.Mode&syscall.S_IFMT == syscall.S_IFDIR; int(status.Uid) != os.Geteuid() || status.Nlink != 1 && !directory {
+		return fmt.Errorf("%s is not what this process has made", path)
+	}
+	return syscall.Fchownat(fd, "", int(credential.Uid), int(credential.Gid), atEmptyPath)
 }
 
 // Dir makes a directory that the daemons' user owns and that ends with the test. Its path is short enough for a Unix
@@ -77,10 +96,18 @@ func Dir(t testing.TB) string {
 // WriteFile writes a file that only the daemons' user can read, whole or not at all.
 func WriteFile(t testing.TB, path, content string) {
 	t.Helper()
-	next := path + ".next"
-	require.NoError(t, os.WriteFile(next, []byte(content), 0o600))
-	Own(t, next)
-	require.NoError(t, os.Rename(next, path))
+	require.NoError(t, writeFile(t, path, content))
+}
+
+// writeFile has the daemons' user itself write: it may own the directory, and could have put a link there.
+func writeFile(t testing.TB, path, content string) error {
+	cmd := Command(t, "/", "/bin/sh", "-c", `umask 077; cat >"$1.next" && mv "$1.next" "$1"`, "sh", path)
+	cmd.Stdin = strings.NewReader(content)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("writing %s: %w: %s", path, err, out)
+	}
+	return nil
 }
 
 // Port returns a TCP port of 127.0.0.1 that is free at this moment.
