@@ -43,7 +43,9 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	assert.False(t, hasMonotonicReading(cache.token.renewAt))
 	r := newRetirement(time.Now(), cache.token)
 	assert.False(t, hasMonotonicReading(r.at))
+	assert.False(t, hasMonotonicReading(r.last))
 	assert.False(t, hasMonotonicReading(r.expires))
+	assert.False(t, hasMonotonicReading(r.renewAt))
 	r.putOff(time.Now())
 	assert.False(t, hasMonotonicReading(r.at))
 	assert.True(t, hasMonotonicReading(cache.vouched))
@@ -62,7 +64,8 @@ func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
 	h.cache.Load().setClock(d)
 	for _, conn := range conns {
 		r := retirementOf(conn)
-		r.at, r.expires, r.calm = r.at.Add(-d), r.expires.Add(-d), 0
+		r.at, r.last, r.expires, r.renewAt = r.at.Add(-d), r.last.Add(-d), r.expires.Add(-d), r.renewAt.Add(-d)
+		r.calm = 0
 	}
 }
 

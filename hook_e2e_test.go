@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,13 +23,9 @@ func TestPrimaryAndReplicaShareOneToken(t *testing.T) {
 	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
 	for _, dsn := range []string{a.DSN(), replica.DSN(a.App.Name)} {
-		config, err := pgxpool.ParseConfig(dsn)
-		require.NoError(t, err)
-		require.NoError(t, hook.Configure(t.Context(), config))
-		pool, err := pgxpool.NewWithConfig(t.Context(), config)
-		require.NoError(t, err)
-		defer pool.Close()
-		assert.Equal(t, "orders-api", azuretest.Whoami(t, pool))
+		for _, newPool := range []poolMaker{azuretest.NewPool, azuretest.NewPoolOfConfigure} {
+			assert.Equal(t, "orders-api", azuretest.Whoami(t, newPool(t, hook, dsn, nil)))
+		}
 	}
 	assert.Equal(t, 1, a.Requests())
 }

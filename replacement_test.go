@@ -92,6 +92,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 				t.Logf("%d acquires, %d waited; %d logins, %+v", c.acquires.Load(), c.waited.Load(), server.logins.Load()-before, hook.Stats())
 				assert.LessOrEqual(t, waited, row.waits)
 				assert.Zero(t, c.late.Load(), "handed out past the token's end")
+				assert.EqualValues(t, 1, hook.Stats().Waits, "only the making of the pool waited for a token")
 				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
 				assert.LessOrEqual(t, pool.Stat().TotalConns(), pool.Stat().MaxConns())
 				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened)-1, "those that no request has met are replaced too; one may be under way")

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/refusal"
 )
 
@@ -43,13 +44,7 @@ func newPool(t testing.TB, dsn string, cred azcore.TokenCredential) (*pgxpool.Po
 	t.Helper()
 	hook, err := aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
-	config, err := pgxpool.ParseConfig(dsn)
-	require.NoError(t, err)
-	require.NoError(t, hook.Configure(t.Context(), config))
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	return pool, hook
+	return azuretest.NewPool(t, hook, dsn, nil), hook
 }
 
 // TestPostgreSQLItselfTakesTheToken: PostgreSQL asks by OAUTHBEARER, and has the name of the token's principal for the

@@ -15,7 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -44,10 +44,7 @@ func logIn(t testing.TB, dsn, token string) (refusals int64, err error) {
 	t.Helper()
 	hook, err := aadpool.NewHook(withToken(token), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
-	config, err := pgxpool.ParseConfig(dsn)
-	require.NoError(t, err)
-	require.NoError(t, hook.Configure(t.Context(), config))
-	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	pool, err := hook.NewPool(t.Context(), dsn)
 	require.NoError(t, err)
 	defer pool.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -116,10 +116,7 @@ func TestPoolThroughRotations(t *testing.T) {
 			cred := &admitting{TokenCredential: entra, admit: func(token string) { b.admit(t, map[string]string{app: token}) }}
 			hook, err := aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 			require.NoError(t, err)
-			config, err := pgxpool.ParseConfig(b.dsn(app, "postgres") + "&default_query_exec_mode=exec&pool_max_conns=4")
-			require.NoError(t, err)
-			require.NoError(t, hook.Configure(t.Context(), config))
-			pool, err := pgxpool.NewWithConfig(t.Context(), config)
+			pool, err := hook.NewPool(t.Context(), b.dsn(app, "postgres")+"&default_query_exec_mode=exec&pool_max_conns=4")
 			require.NoError(t, err)
 			defer pool.Close()
 

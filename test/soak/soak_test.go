@@ -128,8 +128,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		return &soakConn{conn, time.Now(), ends}, err
 	}
 	config.PrepareConn = s.checkHandedOut
-	require.NoError(t, s.hook.Configure(t.Context(), config))
-	s.pool, err = pgxpool.NewWithConfig(t.Context(), config)
+	s.pool, err = s.hook.NewPoolWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(s.pool.Close)
 	return s
