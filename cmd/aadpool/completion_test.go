@@ -87,12 +87,38 @@ func typeInto(t *testing.T, environment []string, shell string, lines ...string)
 }
 
 func TestCompletionScripts(t *testing.T) {
-	for _, shell := range []string{"bash", "zsh", "fish"} {
-		got := runCommand(t, outside{}, "completion", shell)
-		require.Equal(t, exitOK, got.status)
-		assert.Contains(t, got.stdout, "aadpool")
+	program, err := os.Executable()
+	require.NoError(t, err)
+	quoted := shellQuote(filepath.ToSlash(program))
+	for _, row := range []struct{ shell, want string }{
+		{"bash", "complete -o default -C " + quoted + " aadpool\n"},
+		{"zsh", "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C " + quoted + " aadpool\n"},
+		{"fish", "    " + quoted + "\nend\ncomplete -f -c aadpool -a \"(__complete_aadpool)\"\n"},
+	} {
+		t.Run(row.shell, func(t *testing.T) {
+			got := runCommand(t, outside{}, "completion", row.shell)
+			require.Equal(t, exitOK, got.status)
+			assert.True(t, strings.HasSuffix(got.stdout, row.want), got.stdout)
+		})
 	}
 	got := runCommand(t, outside{}, "completion", "tcsh")
 	assert.Equal(t, exitUsage, got.status)
 	assert.Contains(t, got.stderr, `must be one of "bash","zsh","fish"`)
+}
+
+// What the scripts of bash and zsh have the shell run is found and answers, on each shell that is here.
+func TestCompletionScriptsLeadToTheProgram(t *testing.T) {
+	bash, err := exec.LookPath("bash")
+	require.NoError(t, err)
+	t.Setenv(asProgramEnv, "1")
+	got := runCommand(t, outside{}, "completion", "bash")
+	registered := exec.CommandContext(t.Context(), bash, "--norc", "-c", got.stdout+`complete -p aadpool`)
+	out, err := registered.CombinedOutput()
+	require.NoError(t, err, string(out))
+	program := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(out)), "complete -o default -C "), " aadpool")
+	answers := exec.CommandContext(t.Context(), bash, "--norc", "-c", "eval "+program)
+	answers.Env = append(os.Environ(), "COMP_LINE=aadpool compl")
+	out, err = answers.CombinedOutput()
+	require.NoError(t, err, string(out))
+	assert.Equal(t, "completion\n", string(out))
 }
