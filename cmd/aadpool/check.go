@@ -17,10 +17,11 @@ import (
 type checkCommand struct {
 	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
 	credentialFlags
-	JSON   bool   `name:"json" help:"Print one JSON object in the place of lines."`
-	Mend   bool   `help:"Where SQL mends the fault and you may run it, offer to, and go on from there."`
-	MendAs string `name:"mend-as" placeholder:"ROLE" help:"With --mend: the role to log in as for it, such as a group of Microsoft Entra administrators (default: the name in the token)."`
-	Yes    bool   `help:"With --mend: do not ask."`
+	JSON        bool   `name:"json" help:"Print one JSON object in the place of lines."`
+	Fix         bool   `help:"Where SQL fixes the fault and you may run it, offer to, and go on from there."`
+	FixAs       string `name:"fix-as" placeholder:"ROLE" help:"With --fix: the role to log in as for it, such as a group of Microsoft Entra administrators (default: the name in the token)."`
+	FixDatabase string `name:"fix-database" placeholder:"NAME" help:"With --fix: make the database of the DSN if it is missing and has this name."`
+	Yes         bool   `help:"With --fix: do not ask."`
 }
 
 // Help is shown by aadpool check --help.
@@ -28,8 +29,9 @@ func (checkCommand) Help() string {
 	return `It prints a line for each step: ✓ done, ✗ failed, ! worth a look, – not possible here. At the first failure it
 says what that means and what to type to fix it. No line holds a token, a secret or a password.
 
-With --mend it asks whether to run the SQL that mends the fault: to make the role or the database that is missing, or to
-give the right to connect. It asks only once it knows that you may, and goes on with the check when it is done.`
+With --fix it asks whether to run the SQL that fixes the fault: to make the role of the token's own principal, or the
+database that --fix-database names, or to give the right to connect. It asks only once it knows that you may, looks at what
+came of it, and goes on with the check.`
 }
 
 // A check is one run of aadpool check.
@@ -63,8 +65,8 @@ func (cmd *checkCommand) run(in invocation) error {
 	c := &check{command: cmd, outside: in.outside, credential: source.credential, hook: source.hook,
 		answers: answers, reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
 	d, err := c.run(in.ctx)
-	if err == nil && d != nil && cmd.Mend {
-		d, err = c.mendAndGoOn(in.ctx, d)
+	if err == nil && d != nil && cmd.Fix {
+		d, err = c.fixAndGoOn(in.ctx, d)
 	}
 	if err != nil {
 		return err

@@ -68,19 +68,22 @@ func (c *check) diagnoseRefusal(r aadpool.Refusal) *diagnosis {
 // diagnoseServerError is for a server that takes the token and the role, and does not let them in. PgBouncer has one
 // SQLSTATE for all that it says itself: 08P01.
 func (c *check) diagnoseServerError(e *pgconn.PgError) *diagnosis {
-	role, database := c.target.config.ConnConfig.User, c.target.config.ConnConfig.Database
+	role, database := c.target.config.ConnConfig.User, c.target.database()
 	bouncer := func(part string) bool { return e.Code == "08P01" && strings.Contains(e.Message, part) }
 	switch {
+	case e.Code == "3D000" && c.target.config.ConnConfig.Database == "":
+		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("The DSN names no database, so PostgreSQL takes the role's name, "+
+			"and it has no database %q.", database), Fix: []string{"# in the DSN, the database's name:", "dbname=…"}, status: exitDatabase}
 	case e.Code == "3D000":
 		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("The server takes the token and the role, but has no database %q. Names are case-sensitive.", database),
 			Fix:    []string{"az postgres flexible-server db list " + serverFlags(c.hosts[0].name, "--server-name") + ` --query "[].name" -o tsv`, createDatabase(database)},
-			status: exitDatabase, mend: mendByDatabase(database)}
+			status: exitDatabase, automatic: fixByDatabase(database)}
 	case bouncer("no such database"):
 		return &diagnosis{Cause: causeNoDatabase, Meaning: fmt.Sprintf("What answers is a PgBouncer, and it has no database %q.", database),
 			Fix: []string{"# in its pgbouncer.ini, under [databases]; on its console: show databases;"}, status: exitDatabase}
 	case e.Code == "42501":
 		return &diagnosis{Cause: causeNoConnect, Meaning: fmt.Sprintf("The server takes the token and the role, but %q has no right to connect to the database %q.", role, database),
-			Fix: []string{"-- as the owner of the database:", grantConnect(role, database)}, status: exitDatabase, mend: mendBySQL(grantConnect(role, database))}
+			Fix: []string{"-- as the owner of the database:", grantConnect(role, database)}, status: exitDatabase, automatic: fixByConnect(role, database)}
 	case strings.HasPrefix(e.Code, "53"):
 		return &diagnosis{Cause: causeConnections, Meaning: "The server, the database or the role has as many connections as it may have.",
 			Fix: []string{"select usename, state, count(*) from pg_stat_activity group by 1, 2 order by 3 desc;", "# and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}
@@ -165,21 +168,24 @@ func (c *check) roleMissing(role string) *diagnosis {
 	if c.facts.name == "" && c.facts.objectID != "" { // the name is not in the token, so it need not be the right one
 		missing.ObjectID, missing.Kind = c.facts.objectID, c.kind()
 	}
-	return &diagnosis{
+	d := &diagnosis{
 		Cause: causeRoleMissing,
 		Meaning: fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is missing, was made with a password, or was made for another object id. "+
 			"If access is given to a group, its name goes into the DSN.", c.principal(), role),
 		Fix:    []string{asAdministrator, missing.create(), "-- whose the role is, if it is there:", listPrincipals(role)},
 		status: exitRole,
-		mend:   mendByRole(missing),
 	}
+	if c.facts.objectID != "" { // by it, so that the role is no other principal's of that name
+		d.automatic = fixByRole(&roleCommand{Name: role, ObjectID: c.facts.objectID, Kind: c.kind()})
+	}
+	return d
 }
 
 func (c *check) otherPrincipal(role string) *diagnosis {
 	missing := &roleCommand{Name: role}
 	fix := append(inDSN(c.facts.name), "# or, if the DSN is right, log in as the principal that the role is for; whose it is:",
 		asAdministrator, listPrincipals(role), "-- if it is missing:", missing.create())
-	d := &diagnosis{Cause: causeRoleOther, Fix: fix, status: exitRole, mend: mendByRole(missing)}
+	d := &diagnosis{Cause: causeRoleOther, Fix: fix, status: exitRole}
 	if c.facts.name == "" {
 		d.Fix = fix[len(inDSN("")):]
 	}

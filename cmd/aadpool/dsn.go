@@ -129,14 +129,17 @@ func (t target) isRaised() bool {
 	return fallsBack(&t.config.ConnConfig.Config) && len(t.secured.ConnConfig.Fallbacks) < len(t.config.ConnConfig.Fallbacks)
 }
 
+// database is the one that PostgreSQL takes: the role's name where the DSN names none.
+func (t target) database() string {
+	if name := t.config.ConnConfig.Database; name != "" {
+		return name
+	}
+	return t.config.ConnConfig.User
+}
+
 // describe is the DSN in one line.
 func (t target) describe() string {
-	c := t.config.ConnConfig
-	database := c.Database
-	if database == "" {
-		database = c.User // PostgreSQL's default
-	}
-	return fmt.Sprintf("role %q, database %q, on %s", c.User, database, hostNames(hosts(&t.secured.ConnConfig.Config)))
+	return fmt.Sprintf("role %q, database %q, on %s", t.config.ConnConfig.User, t.database(), hostNames(hosts(&t.secured.ConnConfig.Config)))
 }
 
 // serverFlags names the server in az commands, by the flag that the command has for it. The command itself looks up the

@@ -44,11 +44,11 @@ func (m milliseconds) String() string {
 
 // A diagnosis says why a step failed, and how that is fixed.
 type diagnosis struct {
-	Cause   cause    `json:"cause"`
-	Meaning string   `json:"meaning"`
-	Fix     []string `json:"fix"` // what to type: commands, SQL, parts of a DSN; comments say where
-	status  exitStatus
-	mend    *mend // what of Fix this program can do itself, if anything
+	Cause     cause    `json:"cause"`
+	Meaning   string   `json:"meaning"`
+	Fix       []string `json:"fix"` // what to type: commands, SQL, parts of a DSN; comments say where
+	status    exitStatus
+	automatic *fix // what of Fix this program can do itself, if anything
 }
 
 // firstCommand is the first of the lines that is not a comment.
@@ -178,12 +178,12 @@ func (r *reporter) end(d *diagnosis) error {
 	return encoder.Encode(r.result)
 }
 
-// ask asks whether to run what mends the fault.
+// ask asks whether to run what fixes the fault.
 func (r *reporter) ask(d *diagnosis, role string) {
 	s := r.screen
 	meaning := s.wrap(oneLine(r.secrets.redact(d.Meaning)), 0, 0)
-	fmt.Fprintf(r.w, "\nCause: %s\n%s\n\nThis mends it, as %q in the database %q:\n  %s\nRun it? [y/N] ",
-		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(d.mend.sql))
+	fmt.Fprintf(r.w, "\nCause: %s\n%s\n\nThis fixes it, as %q in the database %q:\n  %s\nRun it? [y/N] ",
+		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(d.automatic.sql))
 }
 
 // ending is the last part. What is to be typed is not wrapped, so that it can be copied.
