@@ -5,8 +5,9 @@
 //	…
 //	mux.Handle("GET /orders", verifier.Require("orders:read", listOrders))
 //
-// A token is verified with the issuer's published keys, which are kept in memory. Only a rotation of the keys causes a
-// request.
+// A token is verified with the issuer's published keys, which are kept in memory. They are fetched every five minutes
+// while tokens are verified: a key that the issuer has withdrawn ends by then. They serve for an hour while the issuer
+// cannot be reached.
 package resource
 
 import (
@@ -22,7 +23,6 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"github.com/zitadel/oidc/v3/pkg/client"
-	"github.com/zitadel/oidc/v3/pkg/client/rp"
 	"github.com/zitadel/oidc/v3/pkg/oidc"
 )
 
@@ -62,19 +62,21 @@ type Verifier struct {
 	keys             oidc.KeySet
 }
 
-// NewVerifier returns a Verifier with the issuer's keys.
+// NewVerifier returns a Verifier with the issuer's keys. An error of theirs that wraps ErrKeysUnavailable says that they
+// could not be read; any other refuses the token.
 func NewVerifier(issuer, audience string, keys oidc.KeySet) *Verifier {
 	return &Verifier{issuer, audience, keys}
 }
 
-// Discover returns a Verifier that fetches the keys by httpClient, from the URL in the issuer's discovery document. It
-// does so at the first use, and again for a token whose key it does not know.
+// Discover returns a Verifier that fetches the keys by httpClient, from the URL in the issuer's discovery document: at
+// the first use, every five minutes of use, and for a token whose key it does not know, at most every five seconds. Each
+// fetch takes five seconds at most. ctx is for the discovery only.
 func Discover(ctx context.Context, httpClient *http.Client, issuer, audience string) (*Verifier, error) {
 	document, err := client.Discover(ctx, issuer, httpClient)
 	if err != nil {
 		return nil, fmt.Errorf("discovering %s: %w", issuer, err)
 	}
-	return NewVerifier(issuer, audience, rp.NewRemoteKeySet(httpClient, document.JwksURI)), nil
+	return NewVerifier(issuer, audience, &keySet{client: httpClient, url: document.JwksURI}), nil
 }
 
 // Verify returns what the token says, if it is good. Its errors wrap ErrInvalidToken or ErrKeysUnavailable.
@@ -86,12 +88,15 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	if err != nil {
 		return Claims{}, invalid("it is no JWT that is signed with RS256")
 	}
-	if err := checkType(jws.Signatures[0].Protected); err != nil {
+	if err := checkHeader(jws.Signatures[0].Protected); err != nil {
 		return Claims{}, err
 	}
 	payload, err := v.keys.VerifySignature(ctx, jws)
+	if errors.Is(err, ErrKeysUnavailable) {
+		return Claims{}, err
+	}
 	if err != nil {
-		return Claims{}, keyError(err)
+		return Claims{}, invalid("its signature is not the issuer's")
 	}
 	var claims Claims
 	if err := json.Unmarshal(payload, &claims); err != nil {
@@ -100,21 +105,17 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	return claims, v.check(claims, time.Now())
 }
 
-// checkType refuses other kinds of JWT that the issuer may sign: https://www.rfc-editor.org/rfc/rfc9068#section-4.
-func checkType(header jose.Header) error {
+// checkHeader refuses other kinds of JWT that the issuer may sign, https://www.rfc-editor.org/rfc/rfc9068#section-4, and
+// what must be understood to be accepted, https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11: nothing is here.
+func checkHeader(header jose.Header) error {
+	if _, ok := header.ExtraHeaders["crit"]; ok {
+		return invalid("it has a critical header")
+	}
 	typ, _ := header.ExtraHeaders[jose.HeaderType].(string)
 	if typ = strings.ToLower(typ); typ != "at+jwt" && typ != "application/at+jwt" {
 		return invalid("its type is not at+jwt")
 	}
 	return nil
-}
-
-// keyError distinguishes a wrong signature from keys that could not be read.
-func keyError(err error) error {
-	if errors.Is(err, jose.ErrCryptoFailure) || errors.Is(err, oidc.ErrKeyNone) || errors.Is(err, oidc.ErrKeyMultiple) {
-		return invalid("its signature is not the issuer's")
-	}
-	return fmt.Errorf("%w: %w", ErrKeysUnavailable, err)
 }
 
 func (v *Verifier) check(claims Claims, now time.Time) error {

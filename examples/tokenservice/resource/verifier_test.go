@@ -6,6 +6,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -37,8 +38,11 @@ func (k oneKey) VerifySignature(_ context.Context, jws *jose.JSONWebSignature) (
 }
 
 func (k oneKey) sign(t *testing.T, typ string, payload []byte) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: k.private},
-		(&jose.SignerOptions{}).WithType(jose.ContentType(typ)))
+	return k.signWith(t, (&jose.SignerOptions{}).WithType(jose.ContentType(typ)), payload)
+}
+
+func (k oneKey) signWith(t *testing.T, options *jose.SignerOptions, payload []byte) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: k.private}, options)
 	require.NoError(t, err)
 	signed, err := signer.Sign(payload)
 	require.NoError(t, err)
@@ -115,10 +119,21 @@ func TestVerify(t *testing.T) {
 		_, err := verifier.Verify(context.Background(), key.sign(t, "at+jwt", []byte("null")))
 		assert.ErrorIs(t, err, ErrInvalidToken)
 	})
+	t.Run("a critical header", func(t *testing.T) {
+		payload, err := json.Marshal(good)
+		require.NoError(t, err)
+		token := key.signWith(t, (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("x", true).WithCritical("x"), payload)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		w := httptest.NewRecorder()
+		verifier.Authenticated(http.NotFoundHandler()).ServeHTTP(w, r)
+		assert.Equal(t, http.StatusUnauthorized, w.Code)
+		assert.Contains(t, w.Body.String(), "critical header")
+	})
 	t.Run("keys that cannot be had", func(t *testing.T) {
 		payload, err := json.Marshal(good)
 		require.NoError(t, err)
-		_, err = NewVerifier(issuer, audience, oneKey{err: errors.New("connection refused")}).Verify(context.Background(),
+		_, err = NewVerifier(issuer, audience, oneKey{err: fmt.Errorf("%w: connection refused", ErrKeysUnavailable)}).Verify(context.Background(),
 			key.sign(t, "at+jwt", payload))
 		assert.ErrorIs(t, err, ErrKeysUnavailable)
 		assert.NotErrorIs(t, err, ErrInvalidToken)

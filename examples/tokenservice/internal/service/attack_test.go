@@ -2,17 +2,22 @@ package service_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/http2"
@@ -20,6 +25,7 @@ import (
 	"github.com/aadpool/aadpool/examples/internal/latency"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
+	"github.com/aadpool/aadpool/examples/tokenservice/resource"
 )
 
 const (
@@ -115,7 +121,7 @@ func pauseFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// TestAttack measures the logins of clients that behave, while others attack. It takes minutes and depends on the
+// TestAttack measures what clients that behave get, while others attack. It takes minutes and depends on the
 // machine, so that it runs on demand: make attack.
 func TestAttack(t *testing.T) {
 	each, err := time.ParseDuration(os.Getenv("TOKENSERVICE_ATTACK"))
@@ -125,12 +131,13 @@ func TestAttack(t *testing.T) {
 	e := setupLogging(t, slog.New(slog.DiscardHandler), nil, realHashes)
 	orders := e.register("orders")
 	e.measure(orders, time.Second) // warms up
-	fmt.Printf("%-42s %8s %8s %8s %8s %8s %8s\n", "", "logins", "failed", "p50 ms", "p99 ms", "max ms", "of quiet")
-	show := func(name string, l logins, quiet time.Duration) {
-		fmt.Printf("%-42s %8d %8d %8.1f %8.1f %8.1f %8.2f\n", name, l.took.Count(), l.failed,
-			milliseconds(l.took.Percentile(50)),
-			milliseconds(l.took.Percentile(99)), milliseconds(l.took.Max()), float64(l.took.Percentile(99))/float64(quiet))
+	fmt.Printf("%-42s %8s %8s %8s %8s %8s %8s\n", "", "requests", "failed", "p50 ms", "p99 ms", "max ms", "of quiet")
+	show := func(name string, r requests, quiet time.Duration) {
+		fmt.Printf("%-42s %8d %8d %8.1f %8.1f %8.1f %8.2f\n", name, r.took.Count(), r.failed,
+			milliseconds(r.took.Percentile(50)),
+			milliseconds(r.took.Percentile(99)), milliseconds(r.took.Max()), float64(r.took.Percentile(99))/float64(quiet))
 	}
+	e.attackResource(orders, each, show)
 	for _, a := range attacks {
 		quiet := e.measure(orders, each)
 		show("quiet", quiet, quiet.took.Percentile(99))
@@ -161,30 +168,98 @@ func (e *environment) keepAttacking(ctx context.Context, from string,
 			ended()
 			conn.Close()
 		}
-		pauseFor(ctx, time.Second/2+rand.N(time.Second))
+		pauseFor(ctx, time.Second/2+mathrand.N(time.Second))
 	}
 }
 
-type logins struct {
+// attackResource measures a service that accepts the tokens, by package resource, while strangers send it forged ones
+// whose keys are unknown, each another.
+func (e *environment) attackResource(as localservice.Registration, each time.Duration,
+	show func(string, requests, time.Duration)) {
+	verifier, err := resource.Discover(context.Background(), e.client, e.Config.OAuth.Issuer(), ordersAPI)
+	require.NoError(e.t, err)
+	server := httptest.NewServer(verifier.Authenticated(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})))
+	e.t.Cleanup(server.Close)
+	good := e.logIn(as, "scope", ordersAPI+"/.default").AccessToken
+	ask := func() *http.Request { return bearerRequest(server.URL, good) }
+
+	quiet := measure(e.t, each, func() *http.Client { return &http.Client{Transport: &http.Transport{}} }, ask)
+	show("quiet, a service that accepts tokens", quiet, quiet.took.Percentile(99))
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(e.t, err)
+	attacking, stop := context.WithCancel(context.Background())
+	var done sync.WaitGroup
+	var forged, answered503 atomic.Int64
+	for range fewConns {
+		done.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for attacking.Err() == nil {
+				response, err := client.Do(bearerRequest(server.URL, forge(e.t, key)).WithContext(attacking))
+				if err == nil {
+					response.Body.Close()
+					forged.Add(1)
+					if response.StatusCode == http.StatusServiceUnavailable {
+						answered503.Add(1)
+					}
+				}
+				pauseFor(attacking, resetPause)
+			}
+		})
+	}
+	attacked := measure(e.t, each, func() *http.Client { return &http.Client{Transport: &http.Transport{}} }, ask)
+	stop()
+	done.Wait()
+	show(fmt.Sprintf("%d forged tokens with unknown keys", forged.Load()), attacked, quiet.took.Percentile(99))
+	require.Zero(e.t, attacked.failed)
+	require.Zero(e.t, answered503.Load(), "a forged token is refused, and the keys were always available")
+}
+
+func bearerRequest(url, token string) *http.Request {
+	r := newRequest(http.MethodGet, url, "", "")
+	r.Header.Set("Authorization", "Bearer "+token)
+	return r
+}
+
+// forge makes an access token in the name of a key that does not exist.
+func forge(t testing.TB, key *rsa.PrivateKey) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: key},
+		(&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", uuid.NewString()))
+	require.NoError(t, err)
+	signed, err := signer.Sign([]byte(`{}`))
+	require.NoError(t, err)
+	token, err := signed.CompactSerialize()
+	require.NoError(t, err)
+	return token
+}
+
+type requests struct {
 	took   latency.Histogram
 	failed int
 }
 
-// measure logs in again and again: two clients on connections that they keep, and two with a new one for each login.
-func (e *environment) measure(as localservice.Registration, d time.Duration) logins {
+// measure logs in again and again.
+func (e *environment) measure(as localservice.Registration, d time.Duration) requests {
+	return measure(e.t, d, e.Client, func() *http.Request {
+		return tokenRequest(e.replica, as, "grant_type", "client_credentials")
+	})
+}
+
+// measure makes requests again and again: two clients on connections that they keep, and two with a new one for each.
+func measure(t testing.TB, d time.Duration, newClient func() *http.Client, request func() *http.Request) requests {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
 	var mu sync.Mutex
-	var all logins
+	var all requests
 	var working sync.WaitGroup
 	for n := range 4 {
-		client := e.Client()
+		client := newClient()
 		client.Transport.(*http.Transport).DisableKeepAlives = n%2 == 0
 		working.Go(func() {
 			defer client.CloseIdleConnections()
 			for ctx.Err() == nil {
 				start := time.Now()
-				ok := logsIn(client, tokenRequest(e.replica, as, "grant_type", "client_credentials"))
+				ok := isServed(client, request())
 				took := time.Since(start)
 				mu.Lock()
 				all.took.Add(took)
@@ -192,16 +267,16 @@ func (e *environment) measure(as localservice.Registration, d time.Duration) log
 					all.failed++
 				}
 				mu.Unlock()
-				pauseFor(ctx, rand.N(200*time.Millisecond))
+				pauseFor(ctx, mathrand.N(200*time.Millisecond))
 			}
 		})
 	}
 	working.Wait()
-	require.Positive(e.t, all.took.Count())
+	require.Positive(t, all.took.Count())
 	return all
 }
 
-func logsIn(client *http.Client, r *http.Request) bool {
+func isServed(client *http.Client, r *http.Request) bool {
 	response, err := client.Do(r)
 	if err != nil {
 		return false
