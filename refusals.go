@@ -170,7 +170,7 @@ func (h *Hook) loginRefused(config *pgconn.Config, addr net.Addr, t *accessToken
 
 	said, principal, audience := err.Message, t.claims.Principal(), t.claims.Audience()
 	size := len(t.secret())
-	advice := refusal.Advice(refusal.Facts{Reason: reason, Role: config.User, Claims: t.claims, Size: size})
+	advice := refusal.Advice(refusal.Facts{Reason: reason, Role: config.User, Claims: t.claims, Size: size, Err: err})
 	ends := t.expires.Format(time.RFC3339)
 	details := fmt.Sprintf("the token is for %s, audience %s, and ends at %s", principal, audience, ends)
 	if t.claims.Err() != nil {

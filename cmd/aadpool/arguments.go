@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // flagName is the one thing that an error about an argument may repeat: the rest may be a part of a password.
@@ -58,4 +60,4 @@ func firstWord(args []string) string {
 }
 
 // oneLine is text without its line breaks: other people's errors quote what programs have printed.
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+func oneLine(text string) string { return token.OneLine(text) }

@@ -66,8 +66,8 @@ func Reason(text string) string {
 	if found := entraError.FindStringSubmatch(text); found != nil {
 		return found[1]
 	}
-	text = ruler.ReplaceAllString(advertised.ReplaceAllString(oneLine(text), ""), "")
-	text = oneLine(strings.TrimPrefix(text, "ERROR: "))
+	text = ruler.ReplaceAllString(advertised.ReplaceAllString(token.OneLine(text), ""), "")
+	text = token.OneLine(strings.TrimPrefix(text, "ERROR: "))
 	if len(text) > maxReason {
 		text = fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:maxReason], ""), len(text)-maxReason)
 	}
@@ -90,5 +90,3 @@ func Brief(err error) string {
 	}
 	return "no credential of the chain has a token: " + strings.Join(reasons, "; ")
 }
-
-func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }

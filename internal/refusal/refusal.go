@@ -7,6 +7,7 @@ package refusal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -35,47 +36,33 @@ const (
 	Unrecognised Reason = "other"          // SQLSTATE class 28, in words that are not known here
 )
 
-// words lists what is looked for in a message, first match first.
-var words = []struct {
-	part   string
-	reason Reason
-}{
-	{"password authentication failed", Role}, // PgBouncer says so with SQLSTATE 08P01
-	{"role  does not exist", Role},           // so says a PgBouncer whose own login to the server was refused
-	{"aad_auth_tokentype", Kind},
-	{"token has expired", Expired},
-	{"audience claim", Audience},
-	{"token has invalid format", Format},
-	{"oauth", OAuth},
-	{"validating the access token", Invalid},
-	{"access token", Invalid},
-	{"no encryption", Plaintext},
-	{"pg_hba.conf", NotAllowed},
-	{"too many failed", LockedOut},
-}
-
 // poolerMax is the longest password, in bytes, that PgBouncer takes before 1.26. What it says of a longer one, seen of
 // 1.18 and 1.24: "client sent partial pkt in startup phase", or just "password authentication failed".
 const poolerMax = 2047
 
-// Of tells what the server means by an error during start-up: by its words, whatever their SQLSTATE, or by SQLSTATE
-// class 28 (invalid authorization): https://www.postgresql.org/docs/current/errcodes-appendix.html. size is that of
-// the token that it was sent, in bytes.
-func Of(e *pgconn.PgError, size int) Reason {
-	said := strings.ToLower(withoutNames(Words(e)))
-	if e.Code == "08P01" && size > poolerMax &&
-		(strings.Contains(said, "partial pkt") || said == "password authentication failed") {
-		return TooLong
-	}
-	for _, w := range words {
-		if strings.Contains(said, w.part) {
-			return w.reason
+// Of tells what the server means by an error during start-up. size is that of the token that it was sent.
+func Of(e *pgconn.PgError, size int) Reason { return Find(e, size).Reason }
+
+// Find returns the row for an error during start-up: by its words, or else by its SQLSTATE. The last row fits all.
+func Find(e *pgconn.PgError, size int) Row {
+	said := strings.ToLower(token.OneLine(withoutNames(Words(e))))
+	for _, row := range Rows {
+		if row.fits(e.Code, said, size) {
+			return row
 		}
 	}
-	if strings.HasPrefix(e.Code, "28") {
-		return Unrecognised
+	return Row{}
+}
+
+func (r Row) fits(code, said string, size int) bool {
+	switch {
+	case !strings.HasPrefix(code, r.Code), r.Longer && size <= poolerMax:
+		return false
+	case r.Whole:
+		return slices.Contains(r.Parts, said)
 	}
-	return None
+	isSaid := func(part string) bool { return strings.Contains(said, part) }
+	return len(r.Parts) == 0 || slices.ContainsFunc(r.Parts, isSaid)
 }
 
 // withoutNames takes out of a message what the server quotes: the name of a role can be a word of another refusal. A
@@ -96,10 +83,16 @@ type Facts struct {
 	Role   string       // that the login was for
 	Claims token.Claims // of the token that it was tried with
 	Size   int          // of the token, in bytes
+	Err    *pgconn.PgError
 }
 
 // Advice is the likely fix.
 func Advice(f Facts) string {
+	if f.Err != nil {
+		if row := Find(f.Err, f.Size); row.Reason == f.Reason && row.Do != "" {
+			return row.advice(f)
+		}
+	}
 	switch f.Reason {
 	case TooLong:
 		return fmt.Sprintf("a PgBouncer before 1.26 takes no password over %d bytes and this token has %d; connect to port "+
@@ -133,22 +126,50 @@ func Advice(f Facts) string {
 	return roleAdvice(f)
 }
 
+// advice is Do with what is known of the login in the place of {role}, {oid} and {create}.
+func (r Row) advice(f Facts) string {
+	return strings.NewReplacer("{role}", token.Printable(f.Role), "{oid}", token.Printable(f.Claims.Text("oid")),
+		"{create}", createByID(f)).Replace(r.Do)
+}
+
+// createByID is the SQL that makes the role for the object id in the token.
+func createByID(f Facts) string {
+	kind := "service"
+	if f.Claims.Kind() == token.User {
+		kind = "user"
+	}
+	return fmt.Sprintf("select * from pgaadauth_create_principal_with_oid('%s', '%s', '%s', false, false)",
+		literal(f.Role), literal(f.Claims.Text("oid")), kind)
+}
+
+// literal is what stands between the quotes of a string of SQL.
+func literal(text string) string { return strings.ReplaceAll(token.Printable(text), "'", "''") }
+
 // roleAdvice is for a server that took the token but not for this role, or that says no more than that it failed.
 func roleAdvice(f Facts) string {
 	if f.Role == dsn.OSUser() {
 		return fmt.Sprintf("put user= into the DSN if it names none: pgx then takes the operating system's user, %s; "+
-			"otherwise %s", f.Role, roleMismatch(f))
+			"otherwise %s", token.Printable(f.Role), roleMismatch(f))
 	}
 	return roleMismatch(f)
 }
 
 func roleMismatch(f Facts) string {
+	role := token.Printable(f.Role)
 	create := fmt.Sprintf("as an Entra administrator of the server, in the database postgres: "+
-		"select * from pgaadauth_create_principal('%s', false, false)", strings.ReplaceAll(f.Role, "'", "''"))
-	name, err := f.Claims.UserName()
-	if err == nil && name != f.Role {
+		"select * from pgaadauth_create_principal('%s', false, false)", literal(f.Role))
+	if f.Claims.IsFor(f.Role) {
+		return "the role is missing, or not made for Microsoft Entra, or another principal's: create it, " + create
+	}
+	if guest := f.Claims.Guest(); guest != "" {
+		return fmt.Sprintf("the token is for the guest %s but the role is %q: a guest's role is named as "+
+			"az ad signed-in-user show --query userPrincipalName prints it (…#EXT#@<tenant>.onmicrosoft.com): set user= to "+
+			"that, unless the role is a group of which the guest is a member", token.Printable(guest), role)
+	}
+	if name, err := f.Claims.UserName(); err == nil {
 		return fmt.Sprintf("the token is for %q but the role is %q: set user=%s (role names are case-sensitive), unless the "+
-			"role is a group of which it is a member; if the role is missing, create it, %s", name, f.Role, name, create)
+			"role is a group of which it is a member; if the role is missing, create it, %s",
+			token.Printable(name), role, token.Printable(name), create)
 	}
 	return "the role is missing, or not made for Microsoft Entra, or another principal's: create it, " + create
 }

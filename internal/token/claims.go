@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -43,36 +44,104 @@ func (c Claims) Err() error { return c.err }
 // UserName is the database role that the token's principal has by Azure's rules: a user's is the UPN, a managed
 // identity's is its name, a service principal's is its display name. The error says what to do when there is none.
 func (c Claims) UserName() (string, error) {
-	for _, name := range []string{"upn", "preferred_username", "unique_name"} {
-		if s := c.Text(name); s != "" {
-			return s, nil
-		}
-	}
-	// The identity's resource id: …/userAssignedIdentities/{name}, or …/virtualMachines/{name} for a system-assigned
-	// one.
-	id := strings.TrimRight(c.Text("xms_mirid"), "/")
-	if name := id[strings.LastIndex(id, "/")+1:]; name != "" {
+	if name := c.roleName(); name != "" {
 		return name, nil
 	}
-	if s := c.Text("app_displayname"); s != "" {
-		return s, nil
-	}
-	err := c.err
-	if err == nil {
-		err = fmt.Errorf("its claims are: %s", strings.Join(slices.Sorted(maps.Keys(c.values)), ", "))
-	}
 	const advice = "put user= into the DSN and leave out WithUserFromToken"
-	return "", fmt.Errorf("the access token names no user (%w); %s", err, advice)
+	switch {
+	case c.err != nil:
+		return "", fmt.Errorf("the access token names no user (%w); %s", c.err, advice)
+	case c.Guest() != "":
+		return "", fmt.Errorf("the access token names no user of this tenant: it is for the guest %s, whose role is named "+
+			"like %s<tenant>.onmicrosoft.com, as az ad signed-in-user show --query userPrincipalName prints it; %s",
+			Printable(c.Guest()), Printable(c.guestPrefix()), advice)
+	case c.Kind() != User && uuid.MatchString(c.Text("oid")):
+		return "", fmt.Errorf("the access token names no user (it is for a %s with object id %s, whose role is named as "+
+			"az ad sp show --id %[2]s --query displayName prints it); %s", c.Kind(), c.Text("oid"), advice)
+	}
+	return "", fmt.Errorf("the access token names no user (its claims are: %s); %s",
+		Printable(strings.Join(slices.Sorted(maps.Keys(c.values)), ", ")), advice)
+}
+
+// roleName is empty where the claims do not tell it.
+func (c Claims) roleName() string {
+	if upn := c.Text("upn"); upn != "" {
+		return upn
+	}
+	if c.Guest() != "" {
+		return ""
+	}
+	for _, name := range []string{"preferred_username", "unique_name"} {
+		if s := c.Text(name); s != "" {
+			return s
+		}
+	}
+	if c.Kind() == User {
+		return "" // app_displayname is that of the program, such as the Azure CLI
+	}
+	if name := resourceName(c.Text("xms_mirid")); name != "" {
+		return name
+	}
+	return c.Text("app_displayname")
+}
+
+// resourceName is the name of an identity by its resource id, in which it stands behind the type:
+//
+//	…/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME
+//	…/providers/Microsoft.Compute/virtualMachines/NAME        of a system-assigned one
+//	…/providers/Microsoft.Web/sites/NAME/slots/SLOT           is called NAME/slots/SLOT
+func resourceName(id string) string {
+	const providers = "/providers/"
+	id = strings.TrimRight(id, "/")
+	at := strings.LastIndex(strings.ToLower(id), providers)
+	if at < 0 || len(id) != len(strings.ToLower(id)) {
+		return id[strings.LastIndex(id, "/")+1:]
+	}
+	parts := strings.SplitN(id[at+len(providers):], "/", 3)
+	return parts[len(parts)-1]
+}
+
+// Guest is the address of a user whose home is another tenant, or no tenant; empty for everybody else. The token of a
+// guest has that address, and not the name that the guest has in this tenant:
+// https://learn.microsoft.com/entra/external-id/user-properties
+func (c Claims) Guest() string {
+	idp := c.Text("idp")
+	tenant := c.Text("tid")
+	if c.Text("upn") != "" || idp == "" || (tenant != "" && strings.Contains(idp, tenant)) {
+		return ""
+	}
+	for _, name := range []string{"unique_name", "preferred_username", "email"} {
+		if address := c.Text(name); address != "" {
+			return address[strings.LastIndex(address, "#")+1:] // live.com#ada@outlook.com
+		}
+	}
+	return ""
+}
+
+// guestPrefix is what a guest's name in this tenant begins with.
+func (c Claims) guestPrefix() string { return strings.ReplaceAll(c.Guest(), "@", "_") + "#EXT#@" }
+
+// IsFor reports whether role is the name that the token's principal has, as far as the token tells it.
+func (c Claims) IsFor(role string) bool {
+	if c.Guest() != "" {
+		prefix := c.guestPrefix()
+		return len(role) > len(prefix) && strings.EqualFold(role[:len(prefix)], prefix)
+	}
+	name := c.roleName()
+	return name != "" && name == role
 }
 
 // Principal names the token's principal for a person: the best name there is, else its application or object id.
 func (c Claims) Principal() string {
-	if name, err := c.UserName(); err == nil {
-		return name
+	if name := c.roleName(); name != "" {
+		return Printable(name)
+	}
+	if guest := c.Guest(); guest != "" {
+		return Printable(guest) + ", a guest"
 	}
 	for _, name := range []string{"appid", "azp", "oid", "sub"} {
 		if s := c.Text(name); s != "" {
-			return name + " " + s
+			return name + " " + Printable(s)
 		}
 	}
 	return "unknown"
@@ -102,14 +171,16 @@ func (c Claims) Kind() Kind {
 	return UnknownKind
 }
 
+var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
 // Audience is the resource that the token is for. RFC 7519 allows one string or a list of them.
 func (c Claims) Audience() string {
 	if s := c.Text("aud"); s != "" {
-		return s
+		return Printable(s)
 	}
 	var list []string
 	_ = json.Unmarshal(c.values["aud"], &list)
-	return strings.Join(list, " ")
+	return Printable(strings.Join(list, " "))
 }
 
 // Issued is when the token was issued; zero where the claims do not say.

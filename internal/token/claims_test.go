@@ -51,7 +51,7 @@ func TestTokenThatNamesNoUser(t *testing.T) {
 	c := ReadClaims(azuretest.JWT(readFile(t, "testdata/claims", "unnamed.json")))
 	require.NoError(t, c.Err())
 	_, err := c.UserName()
-	require.ErrorContains(t, err, "its claims are: appid, aud, exp, iat, idtyp, oid, ver")
+	require.ErrorContains(t, err, "az ad sp show --id 3c5e7a90-1b2d-4f6a-8c9e-0a1b2c3d4e5f --query displayName")
 	require.ErrorContains(t, err, "put user= into the DSN")
 	assert.Equal(t, ServicePrincipal, c.Kind(), "as far as one can tell")
 	assert.Equal(t, "appid d2a1f0c9-0b7e-4e4c-b6a8-7f9e5c3b1a02", c.Principal())
@@ -135,4 +135,60 @@ func TestTimesInClaims(t *testing.T) {
 			assert.Equal(t, row.life, c.Life())
 		})
 	}
+}
+
+// What a token says of its principal, and what it leaves out.
+func TestRoleOfAToken(t *testing.T) {
+	const idp, tid = `"idp":"https://sts.windows.net/8d2b5c3e-1a6f-4e2f-8c0b-5b8f9f6c7d22/"`, `"tid":"6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11"`
+	mirid := func(id string) string {
+		return `{"idtyp":"app","xms_mirid":"/subscriptions/s/resourcegroups/rg` + id + `"}`
+	}
+	for _, row := range []struct {
+		name, claims string
+		role         string // that WithUserFromToken takes; empty: none, for the reason of why
+		why          string
+		is, isNot    string
+	}{
+		{"a guest from another tenant", `{"scp":"x",` + idp + `,` + tid + `,"unique_name":"ada@fabrikam.com"}`, "",
+			"the guest ada@fabrikam.com, whose role is named like ada_fabrikam.com#EXT#@<tenant>.onmicrosoft.com, as az ad signed-in-user show --query userPrincipalName",
+			"ada_fabrikam.com#EXT#@contoso.onmicrosoft.com", "ada@fabrikam.com"},
+		{"a guest with a token of version 2", `{"scp":"x",` + idp + `,` + tid + `,"preferred_username":"ada@fabrikam.com"}`, "",
+			"ada_fabrikam.com#EXT#@", "ada_fabrikam.com#EXT#@contoso.onmicrosoft.com", "bo_fabrikam.com#EXT#@contoso.onmicrosoft.com"},
+		{"a guest with a Microsoft account", `{"scp":"x","idp":"live.com",` + tid + `,"unique_name":"live.com#ada@outlook.com"}`, "",
+			"ada_outlook.com#EXT#@", "ada_outlook.com#EXT#@contoso.onmicrosoft.com", "live.com#ada@outlook.com"},
+		{"a guest of Google", `{"scp":"x","idp":"google.com","email":"ada@gmail.com"}`, "", "ada_gmail.com#EXT#@", "ada_gmail.com#EXT#@x.onmicrosoft.com", "ada@gmail.com"},
+		{"a guest whose token has the UPN", `{"scp":"x",` + idp + `,` + tid + `,"unique_name":"ada@fabrikam.com","upn":"ada_fabrikam.com#EXT#@c.example"}`,
+			"ada_fabrikam.com#EXT#@c.example", "", "ada_fabrikam.com#EXT#@c.example", "ada@fabrikam.com"},
+		{"a member whose token names the own tenant", `{"scp":"x","idp":"https://sts.windows.net/6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11/",` + tid + `,"unique_name":"ada@contoso.com"}`,
+			"ada@contoso.com", "", "ada@contoso.com", "Ada@contoso.com"},
+		{"a user without a name, in a program", `{"scp":"x","app_displayname":"Microsoft Azure CLI","oid":"o"}`, "", "its claims are: app_displayname, oid, scp", "", "Microsoft Azure CLI"},
+		{"a deployment slot", mirid("/providers/Microsoft.Web/sites/shop/slots/staging"), "shop/slots/staging", "", "shop/slots/staging", "staging"},
+		{"a web app", mirid("/providers/Microsoft.Web/sites/shop"), "shop", "", "shop", "sites/shop"},
+		{"an endpoint in a workspace", mirid("/providers/Microsoft.MachineLearningServices/workspaces/ws/onlineEndpoints/ep"), "ws/onlineEndpoints/ep", "", "ws/onlineEndpoints/ep", "ep"},
+		{"an extension of a cluster", mirid("/providers/Microsoft.Kubernetes/connectedClusters/c/PROVIDERS/Microsoft.KubernetesConfiguration/extensions/flux"), "flux", "", "flux", "c"},
+		{"a user-assigned identity", mirid("/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders/"), "id-orders", "", "id-orders", "userAssignedIdentities/id-orders"},
+		{"a resource id of another form", `{"idtyp":"app","xms_mirid":"/x/y/vm"}`, "vm", "", "vm", "y"},
+		{"nobody", `{"aud":"x"}`, "", "its claims are: aud", "", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c := ReadClaims(azuretest.JWT(row.claims))
+			role, err := c.UserName()
+			assert.Equal(t, row.role, role)
+			if row.role == "" {
+				require.ErrorContains(t, err, row.why)
+				assert.Equal(t, Redact(err.Error()), err.Error())
+			}
+			assert.Equal(t, row.is != "", c.IsFor(row.is))
+			assert.False(t, c.IsFor(row.isNot))
+		})
+	}
+}
+
+func TestHostileNamesInATokenAreQuoted(t *testing.T) {
+	c := ReadClaims(azuretest.JWT(`{"app_displayname":"a\nlevel=ERROR \u001b[2J","aud":"x\u202ey","idtyp":"app"}`))
+	assert.Equal(t, `"a\nlevel=ERROR \x1b[2J"`, c.Principal())
+	assert.Equal(t, `"x\u202ey"`, c.Audience())
+	guest := ReadClaims(azuretest.JWT(`{"scp":"x","idp":"live.com","unique_name":"a\nb@c"}`))
+	_, err := guest.UserName()
+	assert.NotContains(t, err.Error(), "\n")
 }

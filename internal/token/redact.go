@@ -12,16 +12,72 @@ import (
 // Redacted stands where a secret was.
 const Redacted = "[redacted]"
 
-// secrets finds what must not be repeated from other people's texts: a JWT, whole or cut short, and the values of the
-// OAuth parameters that are secret. MSAL, for one, puts an answer that it cannot decode into its error.
-var secrets = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*` +
-	`|(?i)((?:access_token|refresh_token|id_token|client_secret|client_assertion|assertion|password)\\?["']?` +
-	`\s*[:=]\s*\\?["']?)[^\s"'\\&,}]+`)
+// jwt finds an access token in a text of somebody else's, whole or cut short.
+var jwt = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*`)
 
-// Redact takes out of text what has the form of a token or of a secret OAuth parameter.
+// named finds what stands behind the name of a secret: in JSON, also escaped, in a form, in a DSN, in a header, in XML.
+// MSAL, for one, puts an answer that it cannot decode into its error. The groups: name with separator, the value.
+var named = regexp.MustCompile(`(?i)((?:(?:access|refresh|id|auth|saml)[_-]?token|token|client[_-]?assertion|` +
+	`assertion|client[_-]?secret|secret|password|passwd|passphrase|pwd|identity[_-]header|api[_-]?key)` +
+	`\\?["']?\s*[:=>]\s*|(?:proxy-)?authorization\s*[:=]\s*\[?(?:\w+ )?|\bbearer )` +
+	`(\\".*?(?:\\"|$)|"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$)|[^\s"'\\&;<}]+)`)
+
+// userinfo finds the password of a URL.
+var userinfo = regexp.MustCompile(`(://[^\s:/?#@"']*:)[^\s/?#@"']+@`)
+
+// Redact takes out of text what has the form of a token or of a secret with its name before it. Words that explain a
+// setting, and placeholders such as $(az …) in a command to type, stay.
 func Redact(text string) string {
-	return secrets.ReplaceAllString(text, "${1}"+Redacted)
+	text = jwt.ReplaceAllString(text, Redacted)
+	text = userinfo.ReplaceAllString(text, "${1}"+Redacted+"@")
+	return replaceSubmatch(named, text, redactValue)
 }
+
+// replaceSubmatch is ReplaceAllStringFunc with both groups at hand.
+func replaceSubmatch(pattern *regexp.Regexp, text string, replace func(name, value string) string) string {
+	var b strings.Builder
+	end := 0
+	for _, at := range pattern.FindAllStringSubmatchIndex(text, -1) {
+		name, value := text[at[2]:at[3]], text[at[4]:at[5]]
+		b.WriteString(text[end:at[3]] + replace(name, value))
+		end = at[1]
+	}
+	return b.String() + text[end:]
+}
+
+// redactValue is what stands for the value that is behind name, with the quotes that were around it.
+func redactValue(name, value string) string {
+	quote := ""
+	for _, q := range []string{`\"`, `"`, `'`} {
+		if strings.HasPrefix(value, q) {
+			quote = q
+			break
+		}
+	}
+	inner := strings.TrimPrefix(value, quote)
+	closing := ""
+	if quote != "" && strings.HasSuffix(inner, quote) {
+		inner, closing = strings.TrimSuffix(inner, quote), quote
+	}
+	if quote == "" {
+		trimmed := strings.TrimRight(inner, ",.)]")
+		inner, closing = trimmed, inner[len(trimmed):]
+	}
+	if inner == "" || isPlaceholder(inner) || (quote == "" && !strings.HasSuffix(name, "=") && isProse(inner)) {
+		return value
+	}
+	return quote + Redacted + closing
+}
+
+// placeholder is what stands for a value in a text that people are to type from.
+var placeholder = regexp.MustCompile(`^(…|\.\.\.|\$\(.*|\$\{?[A-Za-z_]+\}?|<[^>]+>|%[sqdv]|\[redacted\]?)$`)
+
+func isPlaceholder(value string) bool { return placeholder.MatchString(value) }
+
+// prose is a word of a sentence, or the name of an environment variable: "AZURE_CLIENT_SECRET: they are …".
+var prose = regexp.MustCompile(`^([A-Za-z]?[a-z]+(['’-][a-z]+)*|[A-Z]+(_[A-Z]+)*|--[a-z-]+|[a-z_]+=)[:!?]?$`)
+
+func isProse(value string) bool { return prose.MatchString(value) }
 
 const (
 	// maxText bounds a text of a server that has just been sent a token: PostgreSQL's own are far shorter.
@@ -37,7 +93,7 @@ var longRun = regexp.MustCompile(`(\S{8})\S{93,}`)
 // Scrub takes secret out of a text by somebody who was sent it: as it is, and as base64, hex, in another case, in parts
 // or with spaces put in. A text with such a form in it is dropped whole, a long run without a space is cut.
 func Scrub(text, secret string) string {
-	text = Redact(strings.ReplaceAll(cut(text), secret, Redacted))
+	text = Redact(strings.ReplaceAll(legible(cut(text)), secret, Redacted))
 	if Carries(text, secret) {
 		return Redacted
 	}

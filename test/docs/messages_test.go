@@ -33,6 +33,7 @@ var (
 	errRefused = errors.New("AADSTS7000215: Invalid client secret provided")
 	good       = issuing(`{"upn":"ada@contoso.com"}`, time.Hour)
 	nameless   = issuing(`{"sub":"x"}`, time.Hour)
+	guest      = issuing(`{"scp":"x","idp":"live.com","unique_name":"ada@fabrikam.com"}`, time.Hour)
 	expired    = issuing(`{"upn":"ada@contoso.com"}`, -time.Minute)
 	refused    = &azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 		return azcore.AccessToken{}, errRefused
@@ -120,6 +121,7 @@ var produced = map[string]func(t *testing.T) error{
 	"no answer within the token timeout of …: …":                                               with(heeding, aadpool.WithTokenTimeout(10*time.Millisecond)),
 	"the credential did not return, though its context had ended":                              hang,
 	"aadpool: no access token for …: stopped waiting for it: …":                                stopWaiting,
+	"aadpool: the access token names no user of this tenant: it is for the guest …; …":         with(guest, aadpool.WithUserFromToken()),
 	"aadpool: the access token names no user (…); …":                                           with(nameless, aadpool.WithUserFromToken()),
 	"… takes tokens for …, but … for …; use a pool for each, …":                                parse("host=a.postgres.database.azure.com,b.postgres.database.usgovcloudapi.net user=orders-api"),
 	"… takes tokens for …, but this Hook's are for …; …":                                       twoClouds,

@@ -1,0 +1,340 @@
+package refusal
+
+// A Row is something that a server says when it ends a login. To add what is seen in the field, add a row and a line to
+// the table's test.
+type Row struct {
+	Code    string   // the SQLSTATE, or what it begins with; empty: any
+	Parts   []string // looked for, in lower case, in the message without the names that it quotes; any of them will do
+	Longer  bool     // only with a token that is longer than PgBouncer took before 1.26
+	Whole   bool     // the message is one of Parts, and has no more to it
+	Reason  Reason   // None: the login was not refused as such
+	Cause   string   // in one word or two, as aadpool check has it
+	Means   string   // one sentence
+	Do      string   // what to do: a sentence of its own; empty where Advice knows more
+	Example string   // the message, and
+	State   string   // its SQLSTATE
+	Seen    string   // where: an issue, or documentation
+}
+
+// Rows are in the order in which they are looked for: the first that fits counts. Azure documents neither its messages
+// nor their SQLSTATEs, and changes the words; so short parts of them are looked for.
+var Rows = append(append(append([]Row{}, azureRows...), poolerRows...), postgresRows...)
+
+// azureRows are about the token and its role.
+var azureRows = []Row{
+	{
+		Code: "08P01", Parts: []string{"partial pkt"}, Longer: true, Reason: TooLong, Cause: "token-too-long",
+		Means:   "PgBouncer before 1.26 takes no password over 2,047 bytes.",
+		Example: "client sent partial pkt in startup phase",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#827",
+	},
+	{
+		Code: "08P01", Parts: []string{"password authentication failed"}, Whole: true, Longer: true,
+		Reason: TooLong, Cause: "token-too-long",
+		Means:   "The same, in the words of newer releases.",
+		Example: "password authentication failed",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#827",
+	},
+	{
+		Parts: []string{"password too long"}, Reason: TooLong, Cause: "token-too-long",
+		Means:   "The same, where the process was taken over by a newer one.",
+		Example: "password too long",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/client.c",
+	},
+	{
+		Parts: []string{"oid mismatch for role"}, Reason: Role, Cause: "role-of-another-object",
+		Means: "The role is there, for a principal of the same name with another object id: the principal was " +
+			"made anew, or the role was made for the object id of the app registration in place of the " +
+			"enterprise application's.",
+		Do:      "drop the role and make it anew for the object id that is in the token ({oid}): {create}",
+		Example: "Service Principal oid mismatch for role[orders-api]",
+		State:   "28000",
+		Seen:    "cyrilgdn/terraform-provider-postgresql#423",
+	},
+	{
+		Parts: []string{"is neither an aad_auth_tokentype"}, Reason: Kind, Cause: "role-of-another-kind",
+		Means: "The role is a user's or a group's, and the token is that of an application or a managed " +
+			"identity.",
+		Example: "Azure AD user token for role[AzureAdmin] is neither an AAD_AUTH_TOKENTYPE_APP_USER or an " +
+			"AAD_AUTH_TOKENTYPE_APP_OBO token.",
+		State: "28000",
+		Seen:  "https://learn.microsoft.com/azure/developer/java/spring-framework/deploy-passwordless-spring-database-app",
+	},
+	{
+		Parts: []string{"aad_auth_tokentype"}, Reason: Kind, Cause: "role-of-another-kind",
+		Means:   "The role was made for another kind of principal (user, group, service) than the token's.",
+		Example: "Service Principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role[orders-api]",
+		State:   "28000",
+		Seen:    "MicrosoftDocs/azure-docs#120133",
+	},
+	{
+		Parts: []string{"valid oid claim"}, Reason: Invalid, Cause: "token-without-object-id",
+		Means: "The token has no object id: it is an ID token, or that of an application without a service " +
+			"principal in the tenant, or of a personal account.",
+		Do: "make the application's service principal in the server's tenant (az ad sp create --id <client " +
+			"id>), and take an access token, not an ID token",
+		Example: "The access token doesn't have a valid oid claim. Please acquire a new token and retry.",
+		State:   "28000",
+		Seen:    "Azure/login#501, of the same lack",
+	},
+	{
+		Parts: []string{"token has expired", "token is expired"}, Reason: Expired, Cause: "clock",
+		Means:   "The server's clock and this machine's differ.",
+		Example: "The access token has expired. Acquire a new token and try again.",
+		State:   "28000",
+		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
+	},
+	{
+		Parts: []string{"audience claim"}, Reason: Audience, Cause: "wrong-scope",
+		Means: "The token is for another resource or cloud.",
+		Example: "The access token does not have a valid audience claim. Please acquire a new token for the " +
+			"resource \"https://ossrdbms-aad.database.windows.net\".",
+		State: "28000",
+		Seen:  "microsoft/azuredatastudio#25671",
+	},
+	{
+		Parts: []string{"token has invalid format"}, Reason: Format, Cause: "token-format",
+		Means:   "Another cloud's scope, or something on the way changes or shortens passwords.",
+		Example: "The access token has invalid format. Please acquire a new token and retry.",
+		State:   "28000",
+		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
+	},
+	{
+		Parts: []string{"oauth"}, Reason: OAuth, Cause: "oauth-validator",
+		Means:   "PostgreSQL's own validator of OAUTHBEARER refused the token.",
+		Example: "OAuth bearer authentication failed for user \"orders-api\"",
+		State:   "28000",
+		Seen:    "https://www.postgresql.org/docs/18/auth-oauth.html",
+	},
+	{
+		Parts: []string{"validating the access token", "access token"}, Reason: Invalid, Cause: "wrong-tenant",
+		Means:   "A token of another tenant, or one that is not valid yet.",
+		Example: "An error occurred while validating the access token. Please acquire a new token and retry",
+		State:   "28000",
+		Seen:    "cyrilgdn/terraform-provider-postgresql#60",
+	},
+	{
+		Parts: []string{"empty password"}, Reason: Format, Cause: "token-lost",
+		Means: "The server got no password at all: what stands between (a pooler that logs in by itself, a " +
+			"proxy) did not pass the token on.",
+		Do: "go to the server itself, or have what stands between pass passwords on: a PgBouncer does not, " +
+			"with auth_query or with a user of its own",
+		Example: "empty password returned by client",
+		State:   "28P01",
+		Seen:    "pgbouncer/pgbouncer#560",
+	},
+	{
+		Parts: []string{"invalid username specified"}, Reason: Role, Cause: "single-server-name",
+		Means: "A Single Server, which wants the name as user@server.",
+		Do: "move to a flexible server: Single Server has ended; until then set user= to <name>@<server's " +
+			"short name>",
+		Example: "Invalid Username specified. Please check the Username and retry connection.",
+		State:   "28000",
+		Seen:    "btcpayserver/btcpayserver#1101",
+	},
+	{
+		Parts:  []string{"ssl connection is required", "ssl required", "no encryption", ", ssl off"},
+		Reason: Plaintext, Cause: "plaintext",
+		Means:   "The server takes no connection without TLS.",
+		Example: "no pg_hba.conf entry for host \"10.0.0.4\", user \"u\", database \"d\", no encryption",
+		State:   "28000",
+		Seen:    "HeidiSQL/HeidiSQL#2067",
+	},
+	{
+		Parts: []string{"pg_hba.conf entry", "pg_hba.conf rejects"}, Reason: NotAllowed, Cause: "not-allowed",
+		Means:   "A firewall rule, the database's name, or Entra authentication is off.",
+		Example: "no pg_hba.conf entry for host \"10.0.0.4\", user \"u\", database \"d\", SSL encryption",
+		State:   "28000",
+		Seen:    "microsoft/azuredatastudio-postgresql#257",
+	},
+	{
+		Parts:  []string{"authentication is not enabled", "authentication is disabled", "login rejected"},
+		Reason: NotAllowed, Cause: "not-allowed",
+		Means:   "The server takes no logins of this kind.",
+		Example: "Microsoft Entra authentication is not enabled on this server",
+		State:   "28000",
+		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
+	},
+	{
+		Code: "28",
+		Parts: []string{"ldap authentication", "peer authentication", "ident authentication", "gssapi authentication",
+			"sspi authentication", "radius authentication", "pam authentication",
+			"certificate authentication", "trust authentication"},
+		Reason: NotAllowed, Cause: "not-allowed",
+		Means: "The server wants another kind of login for this role from here: it is not Azure's, or " +
+			"pg_hba.conf says so.",
+		Example: "Peer authentication failed for user \"orders-api\"",
+		State:   "28000",
+		Seen:    "https://www.postgresql.org/docs/current/client-authentication-problems.html",
+	},
+	{
+		Parts: []string{"too many failed"}, Reason: LockedOut, Cause: "locked-out",
+		Means:   "The server has locked the role out for a while.",
+		Example: "too many failed login attempts",
+		State:   "28000",
+		Seen:    "Azure Database for PostgreSQL, in the field",
+	},
+	{
+		Parts: []string{"not permitted to log in"}, Reason: Role, Cause: "role-without-login",
+		Means:   "The role is there, and has no right to log in.",
+		Do:      "as an administrator: alter role {role} login",
+		Example: "role \"readers\" is not permitted to log in",
+		State:   "28000",
+		Seen:    "pgbouncer/pgbouncer#423",
+	},
+	{
+		Parts: []string{"password authentication failed"}, Reason: Role, Cause: "role-missing",
+		Means:   "The role is missing, is another principal's, or was made with a password.",
+		Example: "password authentication failed for user \"orders-api\"",
+		State:   "28P01",
+		Seen:    "microsoft/azuredatastudio#12896",
+	},
+}
+
+// poolerRows are PgBouncer's own words, of all releases from 1.5 on. It has SQLSTATE 08P01 for nearly all of them:
+// https://github.com/pgbouncer/pgbouncer/blob/master/src/client.c
+var poolerRows = []Row{
+	{
+		Parts: []string{"no such database"}, Cause: "no-such-database",
+		Means:   "What answers is a PgBouncer, and it has no database of this name.",
+		Do:      "add it in pgbouncer.ini under [databases]; on its console: show databases",
+		Example: "no such database: orders",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#46",
+	},
+	{
+		Parts:   []string{"database does not allow connections", "database is disabled", "database is disabled"},
+		Cause:   "pooler-paused",
+		Means:   "An administrator of the PgBouncer has disabled the database.",
+		Do:      "on its console: enable <database>",
+		Example: "database does not allow connections: orders",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/client.c",
+	},
+	{
+		Code: "08P01", Parts: []string{"role does not exist"}, Reason: Role, Cause: "role-missing",
+		Means:   "PgBouncer took the token, but the server behind it has no such role.",
+		Example: "role \"orders-api\" does not exist",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#221",
+	},
+	{
+		Code: "08P01", Parts: []string{"no such user", "auth failed", "authentication failed", "failed auth"},
+		Reason: Role, Cause: "pooler-user",
+		Means: "PgBouncer refuses the user by itself, before the server is asked: it has no such user, or " +
+			"compares with a password of its own, which a token is never.",
+		Do: "have it pass logins on to the server: auth_type = plain and no password of its own, or go to the " +
+			"server itself (port 5432)",
+		Example: "no such user: orders-api",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#649",
+	},
+	{
+		Parts: []string{"unsupported startup parameter", "unsupported options startup", "invalid options startup"},
+		Cause: "startup-parameter",
+		Means: "PgBouncer takes no such setting with a login.",
+		Do: "take the setting out of the DSN and give it to the role (alter role … set …), or name it in " +
+			"ignore_startup_parameters of pgbouncer.ini, which drops it",
+		Example: "unsupported startup parameter: search_path",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#674",
+	},
+	{
+		Parts: []string{"client connections allowed", "connections allowed", "client connections exceeded",
+			"max_client_conn", "max_db_client_connections", "max_user_client_connections"},
+		Cause:   "too-many-connections",
+		Means:   "The PgBouncer has as many clients as it may have.",
+		Do:      "raise max_client_conn in pgbouncer.ini, and give each instance a smaller pool_max_conns",
+		Example: "no more connections allowed (max_client_conn)",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#1094",
+	},
+	{
+		Parts: []string{"server login has been failing", "server login failed", "cannot connect to server",
+			"server_login_retry"},
+		Cause: "pooler-server",
+		Means: "PgBouncer cannot log in to the server behind it; it says why in its own log, and waits for a " +
+			"while after each failure (server_login_retry).",
+		Do:      "look into PgBouncer's log, and check the server itself without it: aadpool check with port=5432",
+		Example: "server login has been failing, try again later (server_login_retry)",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#1094",
+	},
+	{
+		Parts: []string{"query_wait_timeout"}, Cause: "pooler-busy",
+		Means: "PgBouncer had no server connection to give for as long as query_wait_timeout: its pool is used " +
+			"up, or the server does not answer.",
+		Do:      "raise default_pool_size, and end transactions that are left open; on its console: show pools",
+		Example: "query_wait_timeout",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#649",
+	},
+	{
+		Parts:   []string{"client_login_timeout", "server_connect_timeout", "connect timeout"},
+		Cause:   "pooler-busy",
+		Means:   "The login took longer than client_login_timeout of the PgBouncer: it waits for the server.",
+		Do:      "look into PgBouncer's log for what its own login waits for",
+		Example: "client_login_timeout (server down)",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#1355",
+	},
+	{
+		Parts:   []string{"bouncer config error", "auth_query", "login query", "unexpected response from login"},
+		Cause:   "pooler-configuration",
+		Means:   "The configuration of the PgBouncer is at fault: its auth_query, auth_user or PAM.",
+		Do:      "look into PgBouncer's log; for access tokens it needs no auth_query, as the server checks them",
+		Example: "bouncer config error",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#649",
+	},
+	{
+		Parts: []string{"shutting down", "is shut down", "pooler is shut"}, Code: "08P01",
+		Cause:   "starting-or-stopping",
+		Means:   "The PgBouncer is being shut down.",
+		Do:      "wait a moment, and try again",
+		Example: "The pooler is shut down now",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/main.c",
+	},
+	{
+		Parts: []string{"server conn crashed", "server closed", "server shutting", "server_idle", "server_lifetime"},
+		Code:  "08P01", Cause: "pooler-server",
+		Means:   "PgBouncer's connection to the server broke during the login.",
+		Do:      "try again; if it lasts, check the server itself without the PgBouncer",
+		Example: "server conn crashed?",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer#1355",
+	},
+	{
+		Parts: []string{"database removed", "user removed", "database configuration changed"}, Code: "08P01",
+		Cause:   "pooler-configuration",
+		Means:   "The PgBouncer has just been given another configuration.",
+		Do:      "try again",
+		Example: "database configuration changed",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/janitor.c",
+	},
+	{
+		Parts: []string{"username too long", "no username supplied", "bad packet", "bad startup packet",
+			"broken startup", "partial pkt", "old v2 protocol", "unencrypted data"},
+		Code: "08P01", Cause: "protocol",
+		Means: "PgBouncer does not understand the start-up: what is between here and there changes it, or it " +
+			"is very old.",
+		Do:      "check without what stands between, and with PgBouncer 1.21 or newer",
+		Example: "bad packet header: '5052492a'",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/client.c",
+	},
+	{
+		Parts: []string{"no memory", "out of memory", "resources exhaustion"}, Code: "08P01",
+		Cause:   "server-resources",
+		Means:   "The PgBouncer has no memory left.",
+		Do:      "give it more, or fewer clients",
+		Example: "no memory for pool",
+		State:   "08P01",
+		Seen:    "pgbouncer/pgbouncer src/client.c",
+	},
+}
