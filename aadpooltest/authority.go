@@ -72,6 +72,7 @@ type Authority struct {
 	refreshIn      time.Duration
 	latency        time.Duration
 	failure        Failure
+	signIns        signIns
 }
 
 // NewAuthority starts an authority of a new tenant on a free port of 127.0.0.1. Its certificate and its signing key
@@ -95,6 +96,7 @@ func NewAuthority() (*Authority, error) {
 		servers:        map[*Server]struct{}{},
 		machineSecrets: map[string]string{},
 		tokenLife:      defaultTokenLife,
+		signIns:        newSignIns(),
 	}
 	if a.entra, err = newHTTPServer(a.entraHandler()); err != nil {
 		return nil, err

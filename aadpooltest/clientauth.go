@@ -25,7 +25,7 @@ var clientAuthMethods = []string{"client_secret_post", "private_key_jwt", "clien
 
 // authenticateClient returns the principal that a request at a token endpoint proves to come from.
 func (a *Authority) authenticateClient(r *http.Request) (Principal, *entraError) {
-	if tenant := r.PathValue("tenant"); !strings.EqualFold(tenant, a.tenantID) {
+	if tenant := r.PathValue("tenant"); !a.isTenant(tenant) {
 		return Principal{}, errTenantNotFound(tenant)
 	}
 	switch grant := r.PostForm.Get("grant_type"); grant {
@@ -104,10 +104,14 @@ func (a *Authority) checkFederatedAssertion(
 	if len(unverified.Audience) != 1 || unverified.Audience[0] != assertionAudience {
 		return errAssertionAudience(strings.Join(unverified.Audience, " "))
 	}
+	subjects := map[string]string{a.federatedIssuer(): federatedSubject(p), gitHubIssuer: gitHubSubject(p)}
+	subject, ok := subjects[unverified.Issuer]
+	if !ok {
+		return errAssertionIssuer(unverified.Issuer)
+	}
 	_, err := jwt.Parse(assertion, func(*jwt.Token) (any, error) { return a.key.Public(), nil },
 		jwt.WithValidMethods([]string{jwt.SigningMethodRS256.Alg()}),
-		jwt.WithIssuer(a.federatedIssuer()),
-		jwt.WithSubject(federatedSubject(p)),
+		jwt.WithSubject(subject),
 		jwt.WithExpirationRequired(),
 	)
 	return assertionRefusal(err, errAssertionSubject(unverified.Subject))
@@ -136,23 +140,30 @@ func federatedSubject(p Principal) string {
 // token of a workload identity. It is what the callback of azidentity's ClientAssertionCredential returns, for a
 // [ServicePrincipal] or a [ManagedIdentity].
 func (a *Authority) FederatedToken(p Principal) (string, error) {
-	return a.signFederated(p, a.federatedIssuer(), time.Now())
+	return a.signFederated(assertion{a.federatedIssuer(), federatedSubject(p), assertionAudience, federatedTokenLife},
+		time.Now())
 }
 
-func (a *Authority) signFederated(p Principal, issuer string, issuedAt time.Time) (string, error) {
+// assertion is what a platform says of a program that runs on it.
+type assertion struct {
+	issuer, subject, audience string
+	life                      time.Duration
+}
+
+func (a *Authority) signFederated(as assertion, issuedAt time.Time) (string, error) {
 	token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.RegisteredClaims{
-		Issuer:    issuer,
-		Subject:   federatedSubject(p),
-		Audience:  jwt.ClaimStrings{assertionAudience},
+		Issuer:    as.issuer,
+		Subject:   as.subject,
+		Audience:  jwt.ClaimStrings{as.audience},
 		IssuedAt:  jwt.NewNumericDate(issuedAt),
 		NotBefore: jwt.NewNumericDate(issuedAt),
-		ExpiresAt: jwt.NewNumericDate(issuedAt.Add(federatedTokenLife)),
+		ExpiresAt: jwt.NewNumericDate(issuedAt.Add(as.life)),
 		ID:        newUUID(),
 	})
 	token.Header["kid"] = a.keyID
 	signed, err := token.SignedString(a.key)
 	if err != nil {
-		return "", fmt.Errorf("aadpooltest: sign a federated token for %q: %w", p.Name, err)
+		return "", fmt.Errorf("aadpooltest: sign a federated token for %q: %w", as.subject, err)
 	}
 	return signed, nil
 }

@@ -19,14 +19,18 @@
 //	credential                      principal                        also needed
 //	ClientSecretCredential          ServicePrincipal                 its ClientID and Secret
 //	ClientCertificateCredential     ServicePrincipal                 its Certificate
-//	ClientAssertionCredential       ServicePrincipal or              Authority.FederatedToken
-//	                                ManagedIdentity
+//	ClientAssertionCredential       ServicePrincipal or              Authority.FederatedToken,
+//	                                ManagedIdentity                  or Authority.GitHubActionsEnv
 //	WorkloadIdentityCredential      ServicePrincipal or              Authority.WorkloadIdentityEnv
 //	                                ManagedIdentity
 //	EnvironmentCredential           ServicePrincipal                 Authority.ClientSecretEnv
 //	ManagedIdentityCredential       ManagedIdentity                  nothing on a virtual machine (IMDS),
 //	                                                                 Authority.AppServiceEnv on App Service
 //	AzureCLICredential              User                             Authority.InstallAzureCLI
+//	AzureDeveloperCLICredential     User                             Authority.InstallAzureDeveloperCLI
+//	AzurePowerShellCredential       User                             Authority.InstallAzurePowerShell
+//	InteractiveBrowserCredential    User                             Authority.InstallBrowser, or a real browser
+//	DeviceCodeCredential            User                             Authority.EnterDeviceCode, or a real browser
 //	DefaultAzureCredential          any of these                     as for the one that is to answer
 //
 // # Other processes
@@ -39,8 +43,9 @@
 // # Failures
 //
 // Token life and age, latency, failures and revocation can be set while the authority serves: see
-// [Authority.SetTokenLife], [Authority.SetTokenAge], [Authority.SetLatency], [Authority.SetFailure] and
-// [Authority.Revoke]. [Authority.Requests] tells how often a token was asked for.
+// [Authority.SetTokenLife], [Authority.SetTokenAge], [Authority.SetLatency], [Authority.SetFailure],
+// [Authority.RefuseSignIns] and [Authority.Revoke]. [Authority.Requests] tells how often a token was asked for,
+// [Authority.SignIns] how often a user was.
 //
 // azidentity caches tokens that have more than five minutes left, in each credential; those of managed identities for
 // the whole process, see [Authority.SetSystemAssigned].

@@ -22,7 +22,8 @@ func (a *Authority) entraHandler() http.Handler {
 	mux.HandleFunc("GET /common/discovery/instance", a.serveInstanceDiscovery)
 	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", a.ofTenant(a.serveOpenIDConfiguration))
 	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", a.ofTenant(a.serveKeys))
-	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", a.tokenEndpoint(a.clientCredentials))
+	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", a.tokenEndpoint(a.token))
+	a.handleSignIns(mux)
 	// The v1.0 endpoints: https://learn.microsoft.com/entra/identity-platform/access-tokens#token-formats
 	mux.HandleFunc("GET /{tenant}/.well-known/openid-configuration", a.ofTenant(a.serveOpenIDConfigurationV1))
 	mux.HandleFunc("GET /{tenant}/discovery/keys", a.ofTenant(a.serveKeys))
@@ -34,7 +35,7 @@ func (a *Authority) entraHandler() http.Handler {
 // ofTenant refuses requests for another tenant than the authority's.
 func (a *Authority) ofTenant(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if tenant := r.PathValue("tenant"); !strings.EqualFold(tenant, a.tenantID) {
+		if tenant := r.PathValue("tenant"); !a.isTenant(tenant) && !isAnyTenant(tenant) {
 			refusal := errTenantNotFound(tenant)
 			refusal.code = "invalid_tenant" // at discovery; the token endpoint says invalid_request
 			refusal.answer(r).writeTo(w)
@@ -65,15 +66,27 @@ func (a *Authority) serveInstanceDiscovery(w http.ResponseWriter, r *http.Reques
 	}).writeTo(w)
 }
 
+// isTenant reports whether a request is for the authority's one tenant.
+func (a *Authority) isTenant(tenant string) bool { return strings.EqualFold(tenant, a.tenantID) }
+
+// isAnyTenant reports whether a request leaves the tenant to the user who signs in:
+// https://learn.microsoft.com/entra/identity-platform/v2-protocols#endpoints
+func isAnyTenant(tenant string) bool { return tenant == "organizations" || tenant == "common" }
+
 // serveOpenIDConfiguration answers per https://openid.net/specs/openid-connect-discovery-1_0.html#ProviderMetadata.
-func (a *Authority) serveOpenIDConfiguration(w http.ResponseWriter, _ *http.Request) {
+func (a *Authority) serveOpenIDConfiguration(w http.ResponseWriter, r *http.Request) {
 	base := a.URL() + a.tenantID
+	if tenant := r.PathValue("tenant"); isAnyTenant(tenant) {
+		base = a.URL() + tenant
+	}
 	jsonAnswer(http.StatusOK, map[string]any{
-		"issuer":                                base + "/v2.0",
+		"issuer":                                a.issuerV2(),
 		"authorization_endpoint":                base + "/oauth2/v2.0/authorize",
-		"token_endpoint":                        a.tokenURL(),
+		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
+		"token_endpoint":                        base + "/oauth2/v2.0/token",
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
 		"response_types_supported":              []string{"code", "id_token", "code id_token", "id_token token"},
+		"response_modes_supported":              []string{responseQuery, responseFormPost},
 		"subject_types_supported":               []string{"pairwise"},
 		"id_token_signing_alg_values_supported": []string{jwt.SigningMethodRS256.Alg()},
 		"token_endpoint_auth_methods_supported": clientAuthMethods,
@@ -95,9 +108,20 @@ func (a *Authority) serveOpenIDConfigurationV1(w http.ResponseWriter, _ *http.Re
 	}).writeTo(w)
 }
 
+// issuerV2 is the iss of ID tokens.
+func (a *Authority) issuerV2() string { return a.URL() + a.tenantID + "/v2.0" }
+
 func (a *Authority) tokenURL() string { return a.URL() + a.tenantID + "/oauth2/v2.0/token" }
 
 func (a *Authority) tokenURLV1() string { return a.URL() + a.tenantID + "/oauth2/token" }
+
+// token answers each grant of the v2.0 endpoint.
+func (a *Authority) token(r *http.Request) answer {
+	if grant, ok := userGrants[r.PostForm.Get("grant_type")]; ok {
+		return a.userToken(r, grant)
+	}
+	return a.clientCredentials(r)
+}
 
 // clientCredentials answers the client credentials grant, by secret or assertion:
 // https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow.
@@ -118,16 +142,21 @@ func (a *Authority) clientCredentials(r *http.Request) answer {
 	if refused != nil {
 		return refused.answer(r)
 	}
+	return jsonAnswer(http.StatusOK, token.body())
+}
+
+// body is the answer of the v2.0 endpoint.
+func (i issued) body() map[string]any {
 	body := map[string]any{
 		"token_type":     "Bearer",
-		"expires_in":     token.expiresIn(),
-		"ext_expires_in": token.expiresIn(),
-		"access_token":   token.token,
+		"expires_in":     i.expiresIn(),
+		"ext_expires_in": i.expiresIn(),
+		"access_token":   i.token,
 	}
-	if token.refreshIn > 0 {
-		body["refresh_in"] = int64(token.refreshIn / time.Second)
+	if i.refreshIn > 0 {
+		body["refresh_in"] = int64(i.refreshIn / time.Second)
 	}
-	return jsonAnswer(http.StatusOK, body)
+	return body
 }
 
 // clientCredentialsV1 answers the same grant at the v1.0 endpoint: the request names a resource in place of a scope,

@@ -104,14 +104,14 @@ func TestEntraRefusesCredentials(t *testing.T) {
 		{
 			name: "a federated token of another issuer",
 			cred: assertion(func(a *Authority, p Principal) (string, error) {
-				return a.signFederated(p, "https://another.example/", time.Now())
+				return a.signFederated(federated(p, "https://another.example/"), time.Now())
 			}),
-			want: "AADSTS700213",
+			want: "AADSTS700211",
 		},
 		{
 			name: "a federated token that has expired",
 			cred: assertion(func(a *Authority, p Principal) (string, error) {
-				return a.signFederated(p, a.federatedIssuer(), time.Now().Add(-2*federatedTokenLife))
+				return a.signFederated(federated(p, a.federatedIssuer()), time.Now().Add(-2*federatedTokenLife))
 			}),
 			want: "AADSTS700024",
 		},
@@ -123,7 +123,7 @@ func TestEntraRefusesCredentials(t *testing.T) {
 					return "", err
 				}
 				defer other.Close()
-				return other.signFederated(p, a.federatedIssuer(), time.Now())
+				return other.signFederated(federated(p, a.federatedIssuer()), time.Now())
 			}),
 			want: "AADSTS700027",
 		},
@@ -138,6 +138,11 @@ func TestEntraRefusesCredentials(t *testing.T) {
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
+}
+
+// federated is what an issuer says of p's pod.
+func federated(p Principal, issuer string) assertion {
+	return assertion{issuer, federatedSubject(p), assertionAudience, federatedTokenLife}
 }
 
 func TestEntraRefusesRequests(t *testing.T) {

@@ -77,6 +77,11 @@ func errAssertionTime() *entraError {
 		"Client assertion is not within its valid time range."}
 }
 
+func errAssertionIssuer(issuer string) *entraError {
+	return &entraError{http.StatusUnauthorized, "invalid_client", 700211,
+		fmt.Sprintf("No matching federated identity record found for presented assertion issuer '%s'.", issuer)}
+}
+
 func errAssertionAudience(audience string) *entraError {
 	return &entraError{http.StatusUnauthorized, "invalid_client", 700212,
 		fmt.Sprintf("No matching federated identity record found for presented assertion audience '%s'.", audience)}
@@ -85,6 +90,56 @@ func errAssertionAudience(audience string) *entraError {
 func errAssertionSubject(subject string) *entraError {
 	return &entraError{http.StatusUnauthorized, "invalid_client", 700213,
 		fmt.Sprintf("No matching federated identity record found for presented assertion subject '%s'.", subject)}
+}
+
+// noSuchUser is the number of errUserNotFound.
+const noSuchUser = 50034
+
+func errUserNotFound(user, tenant string) *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_grant", noSuchUser,
+		fmt.Sprintf("The user account %s does not exist in the %s directory.", user, tenant)}
+}
+
+func errAuthorizationPending() *entraError {
+	return &entraError{http.StatusBadRequest, "authorization_pending", 70016,
+		"OAuth 2.0 device flow error. Authorization is pending. Continue polling."}
+}
+
+// errSlowDown has a code that RFC 8628 defines, and no number of Entra's.
+func errSlowDown() *entraError {
+	return &entraError{http.StatusBadRequest, "slow_down", 70016,
+		"OAuth 2.0 device flow error. Authorization is pending. Poll more slowly."}
+}
+
+func errDeviceCodeExpired() *entraError {
+	return &entraError{http.StatusBadRequest, "expired_token", 70019,
+		"Verification code expired. Have the user retry the sign-in."}
+}
+
+func errDeclined() *entraError {
+	return &entraError{http.StatusBadRequest, "authorization_declined", 65004,
+		"User declined to consent to access the app."}
+}
+
+func errInvalidGrant(what string) *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_grant", 70000, "The provided value for the input parameter '" +
+		what + "' or scope is not valid."}
+}
+
+func errCodeVerifier() *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_grant", 501481,
+		"The Code_Verifier does not match the code_challenge supplied in the authorization request."}
+}
+
+func errRedirectURI(uri, clientID string) *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_request", 50011,
+		fmt.Sprintf("The redirect URI '%s' specified in the request does not match the redirect URIs configured for the "+
+			"application '%s'.", uri, clientID)}
+}
+
+func errRefreshTokenRevoked() *entraError {
+	return &entraError{http.StatusBadRequest, "invalid_grant", 50173,
+		"The provided grant has expired due to it being revoked, a fresh auth token is needed."}
 }
 
 // description is the text that people see: the AADSTS number, the reason, and the IDs that support asks for. Up to 2023

@@ -1,6 +1,7 @@
 package aadpooltest
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -58,6 +59,7 @@ type tokenRequest struct {
 	issuedAt time.Time
 	life     time.Duration
 	size     int
+	client   string // of a user: the application that asks
 }
 
 // WithAudience makes the token for another resource than [DefaultAudience].
@@ -161,12 +163,12 @@ func (a *Authority) claims(p Principal, r tokenRequest) jwt.MapClaims {
 		"uti": randomID(16),
 		"ver": "1.0",
 	}
-	maps.Copy(claims, a.kindClaims(p))
+	maps.Copy(claims, a.kindClaims(p, r))
 	return claims
 }
 
 // kindClaims are those that the token of a principal has for its kind.
-func (a *Authority) kindClaims(p Principal) jwt.MapClaims {
+func (a *Authority) kindClaims(p Principal, r tokenRequest) jwt.MapClaims {
 	switch p.Kind {
 	case ManagedIdentity:
 		return jwt.MapClaims{
@@ -181,7 +183,7 @@ func (a *Authority) kindClaims(p Principal) jwt.MapClaims {
 		return jwt.MapClaims{
 			"acr":         "1",
 			"amr":         []string{"pwd", "mfa"},
-			"appid":       azureCLIClientID,
+			"appid":       cmp.Or(r.client, azureCLIClientID),
 			"appidacr":    "0",
 			"ipaddr":      "127.0.0.1",
 			"name":        name,

@@ -13,7 +13,6 @@ import (
 const (
 	imdsPath       = "/metadata/identity/oauth2/token"
 	appServicePath = "/msi/token"
-	azureCLIPath   = "/az/"
 )
 
 // machineHandler serves what Azure gives a machine at addresses that only it can reach, without TLS.
@@ -21,7 +20,8 @@ func (a *Authority) machineHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+imdsPath, a.serveIMDS)
 	mux.HandleFunc("GET "+appServicePath, a.tokenEndpoint(a.appService))
-	mux.HandleFunc("GET "+azureCLIPath+"{secret}", a.tokenEndpoint(a.azureCLI))
+	mux.HandleFunc("GET "+gitHubPath+"idtoken", a.tokenEndpoint(a.gitHubToken))
+	a.handleTools(mux)
 	return a.proxied(mux)
 }
 

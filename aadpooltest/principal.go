@@ -21,7 +21,7 @@ const (
 	// or uses a federated assertion (AKS workload identity). Its token carries no display name: xms_mirid, its Azure
 	// resource ID, ends in its name.
 	ManagedIdentity
-	// User is a person, signed in to the Azure CLI. Name is the user principal name (UPN), which the token carries in
+	// User is a person, who signs in at a browser or with a device code, or is signed in to the Azure CLI. Name is the user principal name (UPN), which the token carries in
 	// upn and unique_name.
 	User
 )
@@ -45,8 +45,8 @@ type Principal struct {
 	Kind Kind
 	// Name is the display name, the UPN of a [User], or a managed identity's name: what the database role is called.
 	Name string
-	// ClientID is the application's ID. Default: a random UUID. For a [User] it is not used: the token's appid is the
-	// Azure CLI's.
+	// ClientID is the application's ID. Default: a random UUID. For a [User] it is not used: the token's appid is that
+	// of the application in which the user has signed in.
 	ClientID string
 	// ObjectID is the principal's ID in the directory. Default: a random UUID.
 	ObjectID string
@@ -114,6 +114,7 @@ func (a *Authority) Revoke(name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.revoked[name] = true
+	a.signIns.forget(name)
 }
 
 // find returns the first principal registered for which match is true.

@@ -85,10 +85,16 @@ type issued struct {
 
 // issue makes the token that p gets from any endpoint, or says why it gets none.
 func (a *Authority) issue(p Principal, resource string) (issued, *entraError) {
+	return a.issueTo("", p, resource)
+}
+
+// issueTo is issue, for a user of the application client.
+func (a *Authority) issueTo(client string, p Principal, resource string) (issued, *entraError) {
 	if a.isRevoked(p) {
 		return issued{}, errDisabled(p)
 	}
 	request := a.tokenRequest(resource)
+	request.client = client
 	token, err := a.sign(p, request)
 	if err != nil {
 		return issued{}, &entraError{http.StatusInternalServerError, "server_error", 90033, err.Error()}

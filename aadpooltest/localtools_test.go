@@ -32,7 +32,7 @@ func TestAzureCLI(t *testing.T) {
 		{name: "--subscription, which may have spaces", arguments: getAccessToken("--subscription", "Pay as you go", "--resource", DefaultAudience), audience: DefaultAudience},
 		{name: "no resource", arguments: getAccessToken(), audience: "https://management.core.windows.net/"},
 		{name: "another tenant", arguments: getAccessToken("--tenant", "contoso.example"), fails: "AADSTS90002"},
-		{name: "a resource that would end the request's line", arguments: getAccessToken("--resource", "x y"), fails: "invalid value of --resource"},
+		{name: "a resource that would end the request's line", arguments: getAccessToken("--resource", "x\r\ny"), fails: "line break"},
 		{name: "an unknown argument", arguments: getAccessToken("--debug"), fails: "unrecognized argument: --debug"},
 		{name: "another command", arguments: []string{"login"}, fails: "az account get-access-token"},
 	} {
