@@ -58,7 +58,7 @@ func TestBadDSNsAreErrorsAtOpen(t *testing.T) {
 		{"empty", "", "the DSN is empty"},
 		{"no DSN", "hunter2 hunter2", "parsing the DSN: failed to parse as keyword/value"},
 
-		{"a credential that is misspelled", azureDSN + "?credential=workload", "credential=: there is no credential of this name: did you mean workload-identity? (the credentials are default, cli, managed-identity, workload-identity, environment, pipelines)"},
+		{"a credential that is misspelled", azureDSN + "?credential=workload", "credential=: there is no credential of this name: did you mean workload-identity? (the credentials are default, cli, azd, powershell, browser, device-code, managed-identity, "},
 		{"a credential that there is not", azureDSN + "?credential=hunter2hunter2", "credential=: there is no credential of this name: the credentials are default, cli"},
 		{"an empty credential", azureDSN + "?credential=", "there is no credential of this name"},
 		{"a parameter that is misspelled", azureDSN + "?credentail=cli", "credentail= is no parameter: did you mean credential=?"},

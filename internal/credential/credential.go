@@ -3,12 +3,15 @@
 package credential
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/aadpool/aadpool/internal/spelling"
@@ -16,16 +19,51 @@ import (
 
 // The names.
 const (
-	Default          = "default" // the chain of DefaultAzureCredential
-	CLI              = "cli"
-	ManagedIdentity  = "managed-identity"
-	WorkloadIdentity = "workload-identity"
-	Environment      = "environment" // a service principal with a secret or a certificate
-	Pipelines        = "pipelines"   // a service connection of Azure Pipelines
+	Default           = "default" // the chain of DefaultAzureCredential
+	CLI               = "cli"
+	AzureDeveloperCLI = "azd"
+	PowerShell        = "powershell"
+	Browser           = "browser"
+	DeviceCode        = "device-code"
+	ManagedIdentity   = "managed-identity"
+	WorkloadIdentity  = "workload-identity"
+	Environment       = "environment" // a service principal with a secret or a certificate
+	ClientCertificate = "client-certificate"
+	GitHubActions     = "github-actions"
+	OIDCFile          = "oidc-file" // the token file of any platform that the app registration trusts
+	Pipelines         = "pipelines" // a service connection of Azure Pipelines
 )
 
-// Names are all of them, in the order in which they are documented.
-var Names = []string{Default, CLI, ManagedIdentity, WorkloadIdentity, Environment, Pipelines}
+// makers are all the credentials, in the order in which they are documented.
+var makers = []struct {
+	name string
+	make func(Settings) (azcore.TokenCredential, error)
+}{
+	{Default, Settings.newDefault},
+	{CLI, Settings.newCLI},
+	{AzureDeveloperCLI, Settings.newAzureDeveloperCLI},
+	{PowerShell, Settings.newPowerShell},
+	{Browser, Settings.newBrowser},
+	{DeviceCode, Settings.newDeviceCode},
+	{ManagedIdentity, Settings.newManagedIdentity},
+	{WorkloadIdentity, Settings.newWorkloadIdentity},
+	{Environment, Settings.newEnvironment},
+	{ClientCertificate, Settings.newClientCertificate},
+	{GitHubActions, Settings.newGitHubActions},
+	{OIDCFile, Settings.newOIDCFile},
+	{Pipelines, Settings.newPipelines},
+}
+
+// Names are all of them.
+var Names = names()
+
+func names() []string {
+	var all []string
+	for _, m := range makers {
+		all = append(all, m.name)
+	}
+	return all
+}
 
 // The variables that azidentity reads:
 // https://learn.microsoft.com/azure/developer/go/sdk/authentication/credential-chains
@@ -40,9 +78,18 @@ const (
 
 // Settings say which credential is meant.
 type Settings struct {
-	Name     string // one of Names
-	ClientID string // of a user-assigned identity or service principal; empty: what the environment says
-	TenantID string // empty: what the environment says
+	// Name is one of Names, or several with commas between: a chain, which takes the first that has a token.
+	Name string
+
+	ClientID  string // of a user-assigned identity, service principal or application; empty: what the environment says
+	TenantID  string // empty: what the environment says
+	LoginHint string // the user whom the browser is to offer; empty: whoever is signed in there
+	TokenFile string // of OIDCFile; empty: what AZURE_FEDERATED_TOKEN_FILE says
+	// CertificateFile is of ClientCertificate; empty: what AZURE_CLIENT_CERTIFICATE_PATH says. The file's password comes
+	// from AZURE_CLIENT_CERTIFICATE_PASSWORD alone.
+	CertificateFile string
+
+	SignIn SignIn // of Browser and DeviceCode
 
 	// DisableInstanceDiscovery is azidentity's: no public endpoint is asked whether the authority is a known one.
 	DisableInstanceDiscovery bool
@@ -52,36 +99,85 @@ type Settings struct {
 // New makes the credential. It asks nothing of the network. An error names each setting that is missing, the
 // environment variable to put it into, and holds no value of one.
 func New(s Settings) (azcore.TokenCredential, error) {
-	switch s.Name {
-	case Default:
-		return s.newDefault()
-	case CLI:
-		return s.newCLI()
-	case ManagedIdentity:
-		return s.newManagedIdentity()
-	case WorkloadIdentity:
-		return s.newWorkloadIdentity()
-	case Environment:
-		return s.newEnvironment()
-	case Pipelines:
-		return s.newPipelines()
+	if strings.Contains(s.Name, ",") {
+		return s.newChain()
+	}
+	for _, m := range makers {
+		if m.name == s.Name {
+			return m.make(s)
+		}
 	}
 	return nil, errors.New(CheckName(s.Name))
 }
 
-// CheckName says what is wrong with the name of a credential, and which one is nearest; "" if nothing is. It does not
-// repeat the name, which may be anything that was put into the wrong place.
+// CheckName says what is wrong with the name of a credential, or of one in a chain, and which one is nearest; "" if
+// nothing is. It does not repeat the name, which may be anything that was put into the wrong place.
 func CheckName(name string) string {
-	for _, known := range Names {
-		if name == known {
-			return ""
+	if chain := strings.Split(name, ","); len(chain) > 1 {
+		for i, link := range chain {
+			if slices.Contains(chain[:i], link) {
+				return "a credential stands in the chain twice"
+			}
+			if wrong := CheckName(link); wrong != "" {
+				return wrong
+			}
 		}
+		return ""
+	}
+	if slices.Contains(Names, name) {
+		return ""
 	}
 	all := "the credentials are " + strings.Join(Names, ", ")
 	if nearest := spelling.Nearest(name, Names); nearest != "" {
 		return fmt.Sprintf("there is no credential of this name: did you mean %s? (%s)", nearest, all)
 	}
 	return "there is no credential of this name: " + all
+}
+
+// newChain is azidentity's ChainedTokenCredential. A link whose settings are missing has no token, and says why: as in
+// DefaultAzureCredential the next one is asked.
+func (s Settings) newChain() (azcore.TokenCredential, error) {
+	if wrong := CheckName(s.Name); wrong != "" {
+		return nil, errors.New(wrong)
+	}
+	var links []azcore.TokenCredential
+	var missing []error
+	for name := range strings.SplitSeq(s.Name, ",") {
+		link := s
+		link.Name = name
+		made, err := New(link)
+		if err != nil {
+			missing = append(missing, err)
+			made = unavailable{err}
+		}
+		if _, ok := made.(*azidentity.ManagedIdentityCredential); !ok { // which in a chain asks briefly whether there is one
+			made = passOver{made}
+		}
+		links = append(links, made)
+	}
+	if len(missing) == len(links) {
+		return nil, errors.Join(missing...)
+	}
+	return azidentity.NewChainedTokenCredential(links, nil)
+}
+
+// unavailable is a link of a chain that could not be made.
+type unavailable struct{ why error }
+
+func (u unavailable) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, u.why
+}
+
+// passOver is a link after which the next one is asked whatever went wrong, as after those of DefaultAzureCredential
+// that developers sign in with.
+type passOver struct{ azcore.TokenCredential }
+
+func (p passOver) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, err := p.TokenCredential.GetToken(ctx, options)
+	if err != nil && ctx.Err() == nil {
+		err = azidentity.NewCredentialUnavailableError(err.Error())
+	}
+	return token, err
 }
 
 func (s Settings) newDefault() (azcore.TokenCredential, error) {
@@ -99,6 +195,23 @@ func (s Settings) newCLI() (azcore.TokenCredential, error) {
 			"logged in", CLI)
 	}
 	return azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: s.TenantID})
+}
+
+func (s Settings) newAzureDeveloperCLI() (azcore.TokenCredential, error) {
+	if s.ClientID != "" {
+		return nil, fmt.Errorf("the client id has no place in the credential %s, which is whoever azd auth login has "+
+			"logged in", AzureDeveloperCLI)
+	}
+	return azidentity.NewAzureDeveloperCLICredential(
+		&azidentity.AzureDeveloperCLICredentialOptions{TenantID: s.TenantID})
+}
+
+func (s Settings) newPowerShell() (azcore.TokenCredential, error) {
+	if s.ClientID != "" {
+		return nil, fmt.Errorf("the client id has no place in the credential %s, which is whoever Connect-AzAccount has "+
+			"logged in", PowerShell)
+	}
+	return azidentity.NewAzurePowerShellCredential(&azidentity.AzurePowerShellCredentialOptions{TenantID: s.TenantID})
 }
 
 func (s Settings) newManagedIdentity() (azcore.TokenCredential, error) {
@@ -123,7 +236,10 @@ func (s Settings) newWorkloadIdentity() (azcore.TokenCredential, error) {
 	}
 	return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
 		ClientOptions: s.ClientOptions, ClientID: s.ClientID, TenantID: s.TenantID,
-		DisableInstanceDiscovery: s.DisableInstanceDiscovery})
+		DisableInstanceDiscovery: s.DisableInstanceDiscovery,
+		// The identity bindings of AKS, whose variables its webhook sets where they are in use:
+		// https://learn.microsoft.com/azure/aks/identity-bindings-concepts
+		EnableAzureProxy: true})
 }
 
 // newPipelines takes the settings that the tasks AzureCLI@2 and AzurePowerShell@5 give to their script:

@@ -34,7 +34,7 @@ const (
 // newAuthority is a stand-in for Entra on a machine whose environment says nothing of Azure.
 func newAuthority(t *testing.T) *aadpooltest.Authority {
 	azuretest.SetAzureEnv(t, nil)
-	azuretest.Unsetenv(t, "SYSTEM_", "AZURESUBSCRIPTION_")
+	azuretest.Unsetenv(t, "SYSTEM_", "AZURESUBSCRIPTION_", "ACTIONS_")
 	a, err := aadpooltest.NewAuthority()
 	require.NoError(t, err)
 	t.Cleanup(a.Close)
@@ -77,6 +77,18 @@ func TestSettingsMissing(t *testing.T) {
 		{"workload identity: one", map[string]string{tenantEnv: "t"}, Settings{Name: WorkloadIdentity, ClientID: id}, "lacks AZURE_FEDERATED_TOKEN_FILE: "},
 		{"pipelines: the token", map[string]string{"AZURESUBSCRIPTION_TENANT_ID": "t", "AZURESUBSCRIPTION_CLIENT_ID": id,
 			"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": id, "SYSTEM_OIDCREQUESTURI": "https://x"}, Settings{Name: Pipelines}, "lacks SYSTEM_ACCESSTOKEN: "},
+		{"GitHub Actions: the permission", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: GitHubActions}, "lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: GitHub sets them for a job, or a workflow, that has permissions: id-token: write"},
+		{"GitHub Actions: the ids", map[string]string{gitHubURLEnv: "https://x", gitHubTokenEnv: "hunter2"}, Settings{Name: GitHubActions}, "lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: they are the client id and the tenant of the app registration, or of the managed identity, that trusts the repository"},
+		{"OIDC file: the file", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: OIDCFile}, "lacks AZURE_FEDERATED_TOKEN_FILE: "},
+		{"OIDC file: the ids", nil, Settings{Name: OIDCFile, TokenFile: "/run/token"}, "lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: "},
+		{"client certificate: all", nil, Settings{Name: ClientCertificate}, "lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_CERTIFICATE_PATH: "},
+		{"client certificate: no such file", nil, Settings{Name: ClientCertificate, TenantID: "t", ClientID: id, CertificateFile: "/nowhere.pem"}, "reading the certificate's file: open /nowhere.pem"},
+		{"azd: a client id", nil, Settings{Name: AzureDeveloperCLI, ClientID: id}, "the client id has no place in the credential azd"},
+		{"PowerShell: a client id", nil, Settings{Name: PowerShell, ClientID: id}, "the client id has no place in the credential powershell"},
+		{"a chain of which nothing can be made", nil, Settings{Name: "workload-identity,oidc-file"}, "the credential oidc-file lacks"},
+		{"a chain with a misspelled name", nil, Settings{Name: "cli,brwoser"}, "did you mean browser?"},
+		{"a chain with a name twice", nil, Settings{Name: "cli,azd,cli"}, "stands in the chain twice"},
+		{"a chain with an empty name", nil, Settings{Name: "cli,"}, "there is no credential of this name: "},
 		{"no name", nil, Settings{}, "there is no credential of this name: the credentials are default, cli, "},
 		{"a misspelled name", nil, Settings{Name: "managed_identity"}, "did you mean managed-identity?"},
 	} {

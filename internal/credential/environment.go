@@ -25,7 +25,18 @@ func (s Settings) newEnvironment() (azcore.TokenCredential, error) {
 			os.Getenv(secretEnv), &azidentity.ClientSecretCredentialOptions{
 				ClientOptions: s.ClientOptions, DisableInstanceDiscovery: s.DisableInstanceDiscovery})
 	}
-	return s.newCertificate()
+	return s.certificateIn(os.Getenv(certificateEnv), "the file that "+certificateEnv+" names")
+}
+
+// newClientCertificate is a service principal whose certificate is in a file, in PEM or PKCS12.
+func (s Settings) newClientCertificate() (azcore.TokenCredential, error) {
+	err := missing(ClientCertificate, "they are the tenant and the client id of an app registration, and the file of a "+
+		"certificate of its, with the key",
+		setting{tenantEnv, s.TenantID}, setting{clientEnv, s.ClientID}, setting{certificateEnv, s.CertificateFile})
+	if err != nil {
+		return nil, err
+	}
+	return s.certificateIn(or(s.CertificateFile, certificateEnv), "the certificate's file")
 }
 
 func (s Settings) checkEnvironment() error {
@@ -45,14 +56,15 @@ func (s Settings) checkEnvironment() error {
 	return missing(Environment, where, append(settings, setting{proof, ""})...)
 }
 
-func (s Settings) newCertificate() (azcore.TokenCredential, error) {
-	pem, err := os.ReadFile(os.Getenv(certificateEnv))
+// certificateIn is that of a file, which an error calls by its description.
+func (s Settings) certificateIn(file, description string) (azcore.TokenCredential, error) {
+	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("reading the file that %s names: %w", certificateEnv, err)
+		return nil, fmt.Errorf("reading %s: %w", description, err)
 	}
 	certificates, key, err := azidentity.ParseCertificates(pem, []byte(os.Getenv("AZURE_CLIENT_CERTIFICATE_PASSWORD")))
 	if err != nil { // which may quote what it has read
-		return nil, errors.New("the file that " + certificateEnv + " names is no certificate with its key, in PEM or " +
+		return nil, errors.New(description + " is no certificate with its key, in PEM or " +
 			"PKCS12, or its password is not that of AZURE_CLIENT_CERTIFICATE_PASSWORD")
 	}
 	return azidentity.NewClientCertificateCredential(or(s.TenantID, tenantEnv), or(s.ClientID, clientEnv),
