@@ -120,6 +120,22 @@ func hostAnd(t *testing.T, a azure, hosts, ports string) string {
 	return fmt.Sprintf("host=%s127.0.0.1 port=%s%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", hosts, ports, a.port(), a.rootFile(t))
 }
 
+// One that takes connections and says nothing, as a server that fails over, leaves time for the others.
+func TestCheckWhileTheFirstHostIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer silent.Close()
+	a := newAzure(t)
+	a.useSecret(t)
+	_, port, err := net.SplitHostPort(silent.Addr().String())
+	require.NoError(t, err)
+	got := runCommand(t, a.outside(), "check", hostAnd(t, a, "127.0.0.1,", port+","), "--timeout=6s")
+	assert.Equal(t, exitOK, got.status, got.stdout)
+	for _, want := range []string{"! TLS", "✓ TLS", "✓ login", "All is well"} {
+		assert.Contains(t, got.stdout, want)
+	}
+}
+
 func TestCheckOnOtherDSNs(t *testing.T) {
 	for _, row := range []struct {
 		name   string

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -114,6 +115,7 @@ func (c *check) diagnoseBrokenLogin(ctx context.Context, err error) *diagnosis {
 func (c *check) answersAShortPassword(ctx context.Context) bool {
 	config := c.target.secured.ConnConfig.Copy()
 	config.Password = "not a token"
+	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err == nil {
 		_ = conn.Close(ctx)

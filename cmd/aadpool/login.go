@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/internal/refusal"
 )
 
@@ -60,6 +61,7 @@ func (c *check) connect(ctx context.Context, role, database string) (*pgx.Conn, 
 	if err := c.hook.BeforeConnect(ctx, config); err != nil {
 		return nil, err
 	}
+	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
 	return pgx.ConnectConfig(ctx, config)
 }
 

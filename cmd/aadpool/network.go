@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 )
 
 // reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes on
@@ -87,10 +89,13 @@ func (c *check) resolve(ctx context.Context, h host) ([]string, *diagnosis) {
 func (c *check) dial(ctx context.Context, h host, network string, addresses []string) (conn net.Conn, d *diagnosis) {
 	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (step, *diagnosis) {
 		var errs []error
-		for _, address := range addresses {
+		for i, address := range addresses {
+			share, cancel := reach.Share(ctx, len(addresses)-i) // one that is silent leaves time for the others
 			var dialer net.Dialer
 			var err error
-			if conn, err = dialer.DialContext(ctx, network, address); err == nil {
+			conn, err = dialer.DialContext(share, network, address)
+			cancel()
+			if err == nil {
 				return step{Text: "connected to " + address, Details: map[string]any{"address": address}}, nil
 			}
 			errs = append(errs, fmt.Errorf("%s: %s", address, shortNetworkError(err)))

@@ -101,6 +101,8 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("--drain must not be negative")
 	case (cmd.TLSCert == "") != (cmd.TLSKey == ""):
 		return usageError("--tls-cert and --tls-key go together")
+	case in.passed != nil && (len(in.passed) == 0 || in.passed[0] == ""):
+		return usageError("there is no command after --: without -- the proxy serves until it is told to end")
 	case len(in.passed) > 0 && cmd.PasswordFile != "":
 		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
 	case len(cmd.AllowUser) > 0 && !proxy.CanCheckPeers:

@@ -106,6 +106,8 @@ func TestProxyBadInput(t *testing.T) {
 		{"time that runs backwards", []string{dsn, "--drain=-1s"}, exitUsage, "--drain must not be negative"},
 		{"a log of another kind", []string{dsn, "--log-format=xml"}, exitUsage, "--log-format must be one of"},
 		{"a command that is not there", []string{dsn, "--", "no-such-command"}, exitNoProgram, "no-such-command cannot be run: executable file not found in $PATH"},
+		{"a command that is an empty variable", []string{dsn, "--"}, exitUsage, "there is no command after --"},
+		{"one in quotes", []string{dsn, "--", ""}, exitUsage, "there is no command after --"},
 		{"a credential without its settings", []string{dsn, "--socket-dir=" + shortDir(t), "--credential=workload-identity"}, exitCredential, "the credential workload-identity lacks AZURE_FEDERATED_TOKEN_FILE"},
 		{"a scope that is none", []string{dsn, "--scope=x"}, exitUsage, "a scope looks like"},
 	} {

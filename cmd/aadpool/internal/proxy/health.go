@@ -5,15 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
@@ -91,11 +90,10 @@ func (p *Proxy) ready(ctx context.Context) error {
 	if err := p.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: config}); err != nil {
 		return err
 	}
-	first := &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
-	hosts := append([]*pgconn.FallbackConfig{first}, config.Fallbacks...)
-	var errs []error
-	for i, h := range hosts {
-		err := reachWithin(ctx, len(hosts)-i, &config.Config, h)
+	addresses, err := reach.Addresses(ctx, &config.Config)
+	errs := []error{err}
+	for _, a := range addresses {
+		err := probe(ctx, &config.Config, a)
 		if err == nil {
 			return nil
 		}
@@ -104,52 +102,16 @@ func (p *Proxy) ready(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// reachWithin is reach within the share of ctx's time of one of n hosts, and within config's ConnectTimeout: one that is
-// silent must not take the time of the others.
-func reachWithin(ctx context.Context, n int, config *pgconn.Config, h *pgconn.FallbackConfig) error {
-	timeout := cmp.Or(config.ConnectTimeout, readyWithin)
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)/time.Duration(n))
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// probe connects to an address of config and hangs up.
+func probe(ctx context.Context, config *pgconn.Config, a reach.Address) error {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(config.ConnectTimeout, readyWithin))
 	defer cancel()
-	return reach(ctx, config, h)
-}
-
-// reach connects to a host of config and hangs up.
-func reach(ctx context.Context, config *pgconn.Config, h *pgconn.FallbackConfig) error {
-	network, address := pgconn.NetworkAddress(h.Host, h.Port)
-	addresses := []string{address}
-	if network == "tcp" {
-		found, err := config.LookupFunc(ctx, h.Host)
-		if err != nil {
-			return fmt.Errorf("looking up %s: %w", h.Host, err)
-		}
-		addresses = addressesOf(found, h.Port)
+	server := pgwire.Server{
+		Network: a.Network, Address: a.Address, TLS: a.TLS, Direct: config.SSLNegotiation == "direct", Dial: config.DialFunc,
 	}
-	var errs []error
-	for _, a := range slices.Compact(addresses) {
-		server := pgwire.Server{
-			Network: network, Address: a, TLS: h.TLSConfig, Direct: config.SSLNegotiation == "direct", Dial: config.DialFunc,
-		}
-		conn, err := server.Connect(ctx)
-		if err == nil {
-			return conn.Close()
-		}
-		errs = append(errs, fmt.Errorf("connecting to %s (%s): %w", h.Host, a, err))
+	conn, err := server.Connect(ctx)
+	if err != nil {
+		return fmt.Errorf("connecting to %s (%s): %w", a.Host, a.Address, err)
 	}
-	return errors.Join(errs...)
-}
-
-// addressesOf puts the port to what a lookup has found, which may have one already.
-func addressesOf(found []string, port uint16) []string {
-	addresses := make([]string, len(found))
-	for i, ip := range found {
-		if _, _, err := net.SplitHostPort(ip); err == nil {
-			addresses[i] = ip
-			continue
-		}
-		addresses[i] = net.JoinHostPort(ip, fmt.Sprint(cmp.Or(port, 5432)))
-	}
-	return addresses
+	return conn.Close()
 }

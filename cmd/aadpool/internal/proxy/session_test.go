@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,50 @@ func TestSeveralHosts(t *testing.T) {
 		}
 	})
 	assert.Greater(t, second.Stats().Connections, before)
+}
+
+// What accepts connections and says nothing, as a server that fails over, has no more than its share of the time.
+func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = silent.Close() })
+	a := newAzure(t)
+	for _, row := range []struct {
+		name   string
+		hosts  []string
+		lookup pgconn.LookupFunc
+	}{
+		{"the first of two hosts", []string{"silent.example", "good.example"}, func(_ context.Context, host string) ([]string, error) {
+			return []string{map[string]string{"silent.example": silent.Addr().String(), "good.example": a.server.Addr()}[host]}, nil
+		}},
+		{"the first of a host's addresses", []string{"good.example"}, func(context.Context, string) ([]string, error) {
+			return []string{silent.Addr().String(), a.server.Addr()}, nil
+		}},
+		{"the first of two hosts' resolver", []string{"silent.example", "good.example"}, func(ctx context.Context, host string) ([]string, error) {
+			if host == "good.example" {
+				return []string{a.server.Addr()}, nil
+			}
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			config := a.config(t, a.credential(t))
+			config.StartupTimeout = 8 * time.Second
+			upstream := config.Upstream
+			upstream.LookupFunc, upstream.Host = row.lookup, row.hosts[0]
+			for _, host := range row.hosts[1:] {
+				upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432, TLSConfig: upstream.TLSConfig})
+			}
+			p, _ := startProxy(t, config)
+			conn := connectTo(t, p.socketDSN())
+			assert.Equal(t, 1, ask[int](t, conn, "select 1"))
+			ctx, cancel := context.WithTimeout(t.Context(), config.StartupTimeout)
+			defer cancel()
+			assert.NoError(t, p.ready(ctx), "and readiness says so, too")
+		})
+	}
 }
 
 func TestTargetSessionAttributesOfTheDSN(t *testing.T) {

@@ -38,12 +38,15 @@ func checkSocketDir(dir string, mode os.FileMode) error {
 	return checkOwner(dir, info)
 }
 
-// makeDir makes dir with this mode, whatever the umask is, unless it is there.
+// makeDir makes dir, and what is missing on the way to it, with this mode, whatever the umask is.
 func makeDir(dir string, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(dir), mode); err != nil {
-		return err
-	}
 	err := os.Mkdir(dir, mode)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDir(filepath.Dir(dir), mode); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, mode)
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}

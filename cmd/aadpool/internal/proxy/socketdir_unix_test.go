@@ -23,18 +23,21 @@ func TestSocketDirectoryHasItsMode(t *testing.T) {
 		mode        os.FileMode
 	}{{"for this user alone", false, 0o700}, {"for others too", true, 0o755}} {
 		t.Run(row.name, func(t *testing.T) {
-			dir := filepath.Join(socketDir(t), "s")
+			first := filepath.Join(socketDir(t), "f")
+			dir := filepath.Join(first, "m", "s")
 			l, err := listenUnix(dir, row.checksPeers)
 			require.NoError(t, err)
-			info, err := os.Stat(dir)
-			require.NoError(t, err)
-			assert.Equal(t, row.mode, info.Mode().Perm())
+			for made := dir; made != filepath.Dir(first); made = filepath.Dir(made) {
+				info, err := os.Stat(made)
+				require.NoError(t, err)
+				assert.Equal(t, row.mode, info.Mode().Perm(), made)
+			}
 			require.NoError(t, l.Close())
 
 			require.NoError(t, os.Chmod(dir, 0o711))
 			l, err = listenUnix(dir, row.checksPeers)
 			require.NoError(t, err)
-			info, err = os.Stat(dir)
+			info, err := os.Stat(dir)
 			require.NoError(t, err)
 			assert.Equal(t, os.FileMode(0o711), info.Mode().Perm(), "that of one that was there is its owner's")
 			require.NoError(t, l.Close())

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
@@ -47,6 +48,7 @@ func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*u
 	if err := p.config.Hook.BeforeConnect(ctx, config); err != nil {
 		return nil, refuseToken(err)
 	}
+	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
 	hijacked, err := connect(ctx, &config.Config)
 	if err != nil {
 		return nil, refuseConnect(err, startup, dsnDatabase)
