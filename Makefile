@@ -1,6 +1,7 @@
 # make demo   a pool under load through several token rotations and an outage of Entra, on a local PostgreSQL
 # make try    the aadpool command without Azure: aadpool check against the stand-ins, and a shell; FAULT=role-missing for a fault
 # make test   every test, with the race detector, on a real PostgreSQL
+# make test-times  the 30 slowest tests, and how much of that each waits and computes (a quarter of an hour)
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults
 # make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up, for FUZZ each (10m by default)
@@ -16,12 +17,11 @@
 #             prometheus
 # make mutants  which changes of the code no test notices, in the packages of MUTANTS (the ones about tokens, TLS and log-in)
 
-STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-ACTIONLINT = github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
-GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+# Their versions are in tools/go.mod. Go builds each once and caches it.
+TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
 # The modules of their own, which keep what they depend on out of the package's.
-MODULES = $(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod))
+MODULES = $(filter-out tools,$(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod)))
 
 # What programs import: api/*.txt lists its names, and its functions are short.
 LIBRARY = . $(wildcard aadpoolsql) otelaadpool
@@ -30,7 +30,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo try test test-times soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -46,6 +46,10 @@ test: postgresql
 	go test -race -timeout 15m ./...
 	@# Four packages at a time: they mostly wait.
 	@$(call in,$(MODULES),go test -race -timeout 15m -p 4 ./...)
+
+# One package after the other, nothing beside it: what is computed is the test's.
+test-times: postgresql
+	go run ./scripts/testtimes . $(MODULES)
 
 soak: postgresql
 	AADPOOL_SOAK=$(or $(SOAK),10m) AADPOOL_SOAK_SEED=$(SEED) go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./test/soak
@@ -77,13 +81,15 @@ mutants: postgresql
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@$(call in,. $(MODULES),go vet ./... && GOOS=windows go vet ./... && go run $(STATICCHECK) ./... && go mod tidy -diff)
-	@# macOS differs less from Linux, and the benchmarks and examples have much to compile: make build vets them there.
-	@$(call in,$(LIBRARY) cmd/aadpool,GOOS=darwin go vet ./...)
+	@$(call in,. $(MODULES),go vet ./... && $(TOOL) staticcheck ./... && go mod tidy -diff)
+	cd tools && go vet ./... && go mod tidy -diff
+	@# For other systems what differs there; make build vets all of it on them.
+	GOOS=windows go vet ./aadpooltest ./internal/dsn .
+	cd cmd/aadpool && GOOS=windows go vet ./... && GOOS=darwin go vet ./internal/proxy
 	go run ./scripts/length -lines 40 -columns 120 $(LIBRARY) $(wildcard internal/*)
 	go run ./scripts/length -lines 40 cmd/aadpool $(sort $(dir $(wildcard scripts/*/*.go)))
 	go run ./scripts/apilist $(PUBLIC)
-	go run $(ACTIONLINT) $(wildcard .github/workflows/*.yml)
+	$(TOOL) actionlint $(wildcard .github/workflows/*.yml)
 
 api:
 	go run ./scripts/apilist -add $(PUBLIC)
@@ -96,7 +102,7 @@ build:
 	@$(call in,. $(MODULES),go build ./... && go vet ./...)
 
 vuln:
-	@$(call in,. $(MODULES),go run $(GOVULNCHECK) ./...)
+	@$(call in,. $(MODULES),$(TOOL) govulncheck ./...)
 
 # PostgreSQL's server programs, installed where that can be done.
 postgresql:
