@@ -11,7 +11,7 @@ import (
 const (
 	gitHubIssuer = "https://token.actions.githubusercontent.com"
 	gitHubPath   = "/github/"
-	// gitHubTokenLife is measured, see azure-sdk-for-go#22629: the assertion cannot be kept for a day of renewals.
+	// gitHubTokenLife is short: whoever renews an access token needs a new assertion for it.
 	gitHubTokenLife = 5 * time.Minute
 )
 

@@ -1,0 +1,10 @@
+//go:build !linux && !windows && !(darwin && cgo)
+
+package signin
+
+import "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+// Keyring has none: the keychain of macOS takes cgo, which this program was built without.
+func Keyring() (azidentity.Cache, error) { return azidentity.Cache{}, ErrNoKeyring }
+
+func forgetKeyring() (found bool, err error) { return false, nil }

@@ -1,0 +1,127 @@
+// Package signin keeps what a user's sign-in leaves for later commands: a record of who it was, in a file, and what
+// renews tokens, in the system's keyring. The record is no secret. What is in the keyring is written and read by
+// azidentity's own cache: https://aka.ms/azsdk/go/identity/caching
+package signin
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+)
+
+// A SignIn is one that lasts until Forget, or until Entra ends it.
+type SignIn struct {
+	// Credential is the name of the one that signed in: browser or device-code.
+	Credential string `json:"credential"`
+	// Record is azidentity's.
+	Record azidentity.AuthenticationRecord `json:"record"`
+}
+
+// ErrNoKeyring is the cause where a sign-in cannot be kept.
+var ErrNoKeyring = errors.New("this system has no keyring that could keep the sign-in, as in most containers and in WSL")
+
+// file is where the record is: in the user's configuration directory.
+func file() (string, error) {
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("looking for the configuration directory: %w", err)
+	}
+	return filepath.Join(dir, "aadpool", "signin.json"), nil
+}
+
+// cacheName is that of the cache in the keyring: the command's own, so that signing out ends nobody else's sign-in, and
+// one for each configuration directory.
+func cacheName() string {
+	name, _ := file() // without a directory there is no record either
+	sum := sha256.Sum256([]byte(name))
+	return "aadpool-" + hex.EncodeToString(sum[:4])
+}
+
+// cacheNames are what azidentity makes of it: the second is for clients that take Continuous Access Evaluation.
+func cacheNames() []string { return []string{cacheName(), cacheName() + ".cae"} }
+
+// Load returns the sign-in that was kept, and whether there is one.
+func Load() (s SignIn, ok bool, err error) {
+	name, err := file()
+	if err != nil { // no home, no sign-in: a daemon of the system
+		return SignIn{}, false, nil
+	}
+	content, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return SignIn{}, false, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(content, &s)
+	}
+	if err != nil {
+		return SignIn{}, false, fmt.Errorf("reading the sign-in that was kept: %w; aadpool logout removes it", err)
+	}
+	return s, true, nil
+}
+
+// Save keeps the sign-in for the user alone.
+func (s SignIn) Save() error {
+	name, err := file()
+	if err != nil {
+		return err
+	}
+	content, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
+		return fmt.Errorf("keeping the sign-in: %w", err)
+	}
+	temporary, err := os.CreateTemp(filepath.Dir(name), ".signin-*") // mode 0600
+	if err != nil {
+		return fmt.Errorf("keeping the sign-in: %w", err)
+	}
+	_, err = temporary.Write(append(content, '\n'))
+	err = errors.Join(err, temporary.Close())
+	if err == nil {
+		err = os.Rename(temporary.Name(), name)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+		return fmt.Errorf("keeping the sign-in: %w", err)
+	}
+	return nil
+}
+
+// Forget removes what was kept: the record, and what renews tokens. It reports whether there was anything.
+func Forget() (found bool, err error) {
+	name, err := file()
+	if err != nil {
+		return false, nil
+	}
+	found, err = remove(name)
+	forgotten, keyringErr := forgetKeyring()
+	return found || forgotten, errors.Join(err, keyringErr)
+}
+
+// remove removes a file, and reports whether it was there.
+func remove(name string) (found bool, err error) {
+	err = os.Remove(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// removeCache removes the files of the cache in dir, and their locks.
+func removeCache(dir string) (found bool, err error) {
+	for _, name := range cacheNames() {
+		path := filepath.Join(dir, ".IdentityService", name)
+		there, removeErr := remove(path)
+		_, lockErr := remove(path + ".lockfile")
+		found, err = found || there, errors.Join(err, removeErr, lockErr)
+	}
+	return found, err
+}
