@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,31 +12,64 @@ import (
 	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/credential"
+	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // defaultTimeout bounds each step of a check, and the fetch of a token.
 const defaultTimeout = 30 * time.Second
 
-// credentialNames are the values of --credential, as a kong enum.
-var credentialNames = strings.Join(credential.Names, ",")
-
 // credentialFlags are the flags about the access token that several commands have.
 type credentialFlags struct {
-	Credential               string        `enum:"${credentials}" default:"default" placeholder:"NAME" help:"The credential: default (the chain of DefaultAzureCredential), cli, managed-identity, workload-identity, environment or pipelines."`
-	Scope                    string        `placeholder:"SCOPE" help:"The scope of the access token, as in WithScope (default: by the server's name)."`
-	DisableInstanceDiscovery bool          `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
-	Timeout                  time.Duration `default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default})."`
+	Credential        string        `env:"AADPOOL_CREDENTIAL" default:"default" placeholder:"NAME" help:"The credential: default (the sign-in of aadpool login, if there is one, or the chain of DefaultAzureCredential), ${credentials}. Several with commas between are a chain."`
+	ClientID          string        `name:"client-id" env:"AADPOOL_CLIENT_ID" placeholder:"UUID" help:"The client id of a user-assigned identity, service principal or application (default: AZURE_CLIENT_ID)."`
+	TenantID          string        `name:"tenant-id" env:"AADPOOL_TENANT_ID" placeholder:"UUID" help:"The tenant (default: AZURE_TENANT_ID)."`
+	LoginHint         string        `env:"AADPOOL_LOGIN_HINT" placeholder:"USER" help:"The user whom the browser is to offer."`
+	OIDCTokenFile     string        `name:"oidc-token-file" env:"AADPOOL_OIDC_TOKEN_FILE" placeholder:"FILE" help:"The platform's token, for oidc-file (default: AZURE_FEDERATED_TOKEN_FILE)."`
+	ClientCertificate string        `env:"AADPOOL_CLIENT_CERTIFICATE" placeholder:"FILE" help:"A certificate with its key, for client-certificate (default: AZURE_CLIENT_CERTIFICATE_PATH)."`
+	Scope             string        `env:"AADPOOL_SCOPE" placeholder:"SCOPE" help:"The scope of the access token, as in WithScope (default: by the server's name)."`
+	Timeout           time.Duration `env:"AADPOOL_TIMEOUT" default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default}; a person who signs in has 15m)."`
+
+	DisableInstanceDiscovery bool `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
 }
 
-func (f credentialFlags) check() error {
+// credentialNames are the values of --credential but the default, for help.
+var credentialNames = strings.Join(credential.Names[1:], ", ")
+
+func (f *credentialFlags) check() error {
 	if f.Timeout <= 0 {
 		return usageError("--timeout must be more than 0, such as 5s")
 	}
+	if wrong := credential.CheckName(f.Credential); wrong != "" {
+		return usageError("--credential: " + wrong)
+	}
+	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
+		f.Timeout = signInTimeout
+	}
 	return nil
+}
+
+// settings are the credential's, as the flags say.
+func (f credentialFlags) settings(options azcore.ClientOptions) credential.Settings {
+	return credential.Settings{Name: f.Credential, ClientID: f.ClientID, TenantID: f.TenantID, LoginHint: f.LoginHint,
+		TokenFile: f.OIDCTokenFile, CertificateFile: f.ClientCertificate,
+		ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery}
+}
+
+// scope is that of a token for the server that PGHOST names, or for Azure's public cloud.
+func (f credentialFlags) scope() string {
+	if f.Scope != "" {
+		return f.Scope
+	}
+	scope, err := dsn.Scope(&serverOnly(os.Getenv("PGHOST")).Config)
+	if err != nil { // several: the first one's
+		scope, _ = dsn.Scope(&pgconn.Config{Host: serverOnly(os.Getenv("PGHOST")).Host})
+	}
+	return scope
 }
 
 // newHook makes the credential and a Hook on it.
@@ -62,8 +96,15 @@ func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aa
 
 // newCredential makes the one that the flags name.
 func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
-	return credential.New(credential.Settings{
-		Name: f.Credential, ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery})
+	settings, err := withSignIn(f.settings(options))
+	if err != nil {
+		return nil, err
+	}
+	made, err := credential.New(settings)
+	if err != nil {
+		return nil, err
+	}
+	return keptSignIn{made}, nil
 }
 
 // A watchedCredential makes the credential of the flags when it is first asked, remembers the token that it has given, and

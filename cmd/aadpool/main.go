@@ -3,6 +3,7 @@
 //
 //	aadpool check [DSN]            goes the whole way to a query, step by step, and says what to type at the first fault
 //	aadpool proxy [DSN] [-- cmd]   lets every program that speaks PostgreSQL log in with access tokens
+//	aadpool login                  signs a person in once, for the other commands; logout ends it, whoami says who it is
 //	aadpool token                  prints an access token, for PGPASSWORD
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
 //	aadpool role NAME [DSN]        makes the database role of a principal and gives it rights, or prints the SQL for it
@@ -74,8 +75,12 @@ type invocation struct {
 type commands struct {
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 
-	Check checkCommand `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
-	Proxy proxyCommand `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
+	Check  checkCommand  `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
+	Proxy  proxyCommand  `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
+	Login  loginCommand  `cmd:"" help:"Sign in once, by browser or device code, for the other commands."`
+	Logout logoutCommand `cmd:"" help:"Remove what login has kept."`
+	Whoami whoamiCommand `cmd:"" help:"Print whose token the other commands get, and the role that it logs in as."`
+
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
 	Role  roleCommand  `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/pkg/browser"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
+	"github.com/aadpool/aadpool/internal/credential"
+	"github.com/aadpool/aadpool/internal/entra"
+)
+
+// signInTimeout is how long a person may take: as long as Entra lets a device code stand,
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#device-authorization-response
+const signInTimeout = 15 * time.Minute
+
+// What a browser prints must not come between a token and whoever reads it.
+func init() { browser.Stdout = os.Stderr }
+
+// loginCommand is aadpool login.
+type loginCommand struct{ credentialFlags }
+
+// Help is shown by aadpool login --help.
+func (loginCommand) Help() string {
+	return `Signs you in once, by the browser, or by a code to enter in a browser elsewhere where there is none here. Until
+aadpool logout, or until Entra wants to see you again, the other commands log in as you without asking:
+
+    aadpool login
+    aadpool psql postgres://ada%40example.com@orders.postgres.database.azure.com/orders
+
+What renews your tokens is kept in the system's keyring: the Keychain of macOS, DPAPI on Windows, the kernel's keyring on
+Linux, which forgets when the machine restarts. A file in your configuration directory says who you are, and is no secret.`
+}
+
+func (cmd *loginCommand) run(in invocation) error {
+	if cmd.Credential == credential.Default {
+		cmd.Credential = credential.DeviceCode
+		if hasBrowser() {
+			cmd.Credential = credential.Browser
+		}
+	}
+	if cmd.Credential != credential.Browser && cmd.Credential != credential.DeviceCode {
+		return usageError("aadpool login signs a person in: --credential browser, or device-code")
+	}
+	if err := cmd.check(); err != nil {
+		return err
+	}
+	keyring, err := signin.Keyring()
+	if err != nil {
+		return exitError{status: exitCredential, text: err.Error() + ". Without one: az login, which the default " +
+			"credential finds; or --credential device-code with each command"}
+	}
+	settings := cmd.settings(in.outside.clientOptions)
+	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: showDeviceCode(in)}
+	record, err := cmd.signIn(in.ctx, settings)
+	if err != nil {
+		return exitError{status: exitCredential, text: "signing in: " + entra.Brief(err)}
+	}
+	if err := (signin.SignIn{Credential: cmd.Credential, Record: record}).Save(); err != nil {
+		return err
+	}
+	fmt.Fprintf(in.stdout, "Signed in as %s, tenant %s.\n", record.Username, record.TenantID)
+	return nil
+}
+
+func (cmd *loginCommand) signIn(ctx context.Context, s credential.Settings) (azidentity.AuthenticationRecord, error) {
+	made, err := credential.New(s)
+	if err != nil {
+		return azidentity.AuthenticationRecord{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout)
+	defer cancel()
+	return made.(credential.SignInCredential).Authenticate(ctx, &policy.TokenRequestOptions{Scopes: []string{cmd.scope()}})
+}
+
+// hasBrowser reports whether a browser can show a page to whoever runs this: on Linux that takes a display.
+func hasBrowser() bool {
+	return runtime.GOOS != "linux" || os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != ""
+}
+
+// showDeviceCode prints the message, on a terminal with the page as a link.
+func showDeviceCode(in invocation) func(context.Context, azidentity.DeviceCodeMessage) error {
+	return func(_ context.Context, m azidentity.DeviceCodeMessage) error {
+		page := m.VerificationURL
+		if in.outside.screen(in.stderr).width > 0 {
+			page = "\033]8;;" + page + "\033\\" + page + "\033]8;;\033\\" // https://github.com/Alhadis/OSC8-Adoption
+		}
+		_, err := fmt.Fprintf(in.stderr, "To sign in, open %s in a browser and enter the code %s\n", page, m.UserCode)
+		return err
+	}
+}
+
+// logoutCommand is aadpool logout.
+type logoutCommand struct{}
+
+// Help is shown by aadpool logout --help.
+func (logoutCommand) Help() string {
+	return `Removes what aadpool login has kept on this machine. It ends no session of the browser's, and no token that has been given out.`
+}
+
+func (logoutCommand) run(in invocation) error {
+	found, err := signin.Forget()
+	if err != nil {
+		return fmt.Errorf("removing what aadpool login has kept: %w", err)
+	}
+	if !found {
+		fmt.Fprintln(in.stderr, "aadpool: nobody was signed in")
+	}
+	return nil
+}
+
+// whoamiCommand is aadpool whoami.
+type whoamiCommand struct {
+	credentialFlags
+	JSON bool `name:"json" help:"Print a JSON object."`
+}
+
+// Help is shown by aadpool whoami --help.
+func (whoamiCommand) Help() string {
+	return `Gets a token as the other commands would, and prints whose it is and the role that it logs in as.`
+}
+
+// identity is what --json prints.
+type identity struct {
+	Credential string    `json:"credential"`
+	Kind       string    `json:"kind,omitempty"`
+	Role       string    `json:"role,omitempty"` // empty: the token does not name it
+	TenantID   string    `json:"tenant_id,omitempty"`
+	ObjectID   string    `json:"object_id,omitempty"`
+	Scope      string    `json:"scope"`
+	ExpiresOn  time.Time `json:"expires_on"`
+}
+
+func (cmd *whoamiCommand) run(in invocation) error {
+	if err := cmd.check(); err != nil {
+		return err
+	}
+	source, err := cmd.tokenSource(in.outside)
+	if err != nil {
+		return err
+	}
+	if _, _, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST"))); err != nil {
+		return err
+	}
+	given, scope := source.credential.given()
+	facts := readToken(given, scope, time.Now())
+	who := identity{cmd.describeCredential(), string(facts.kind), facts.name, facts.tenant, facts.objectID, scope,
+		given.ExpiresOn.UTC().Truncate(time.Second)}
+	if cmd.JSON {
+		return json.NewEncoder(in.stdout).Encode(who)
+	}
+	return who.print(in.stdout)
+}
+
+func (who identity) print(w io.Writer) error {
+	role := who.Role
+	if role == "" {
+		role = "the token does not name it: see docs/identity.md"
+	}
+	_, err := fmt.Fprintf(w, "role        %s\nkind        %s\ntenant      %s\nobject id   %s\ncredential  %s\ntoken ends  %s\n",
+		role, who.Kind, who.TenantID, who.ObjectID, who.Credential, who.ExpiresOn.Local().Format("15:04:05"))
+	return err
+}
+
+// describeCredential is where tokens come from.
+func (f credentialFlags) describeCredential() string {
+	if f.Credential == credential.Default {
+		if _, ok, err := signin.Load(); err == nil && ok {
+			return "aadpool login"
+		}
+	}
+	return f.Credential
+}
+
+// withSignIn has the settings use the sign-in that aadpool login has kept: in place of the default chain without asking
+// anybody, and where the credential is one that signs in.
+func withSignIn(s credential.Settings) (credential.Settings, error) {
+	isDefault := s.Name == credential.Default && s.ClientID == ""
+	if !isDefault && !credential.IsSignIn(s.Name) {
+		return s, nil
+	}
+	kept, ok, err := signin.Load()
+	if err != nil || !ok {
+		return s, err
+	}
+	keyring, err := signin.Keyring()
+	if err != nil {
+		return s, err
+	}
+	if isDefault {
+		s.Name, s.ClientID, s.TenantID = kept.Credential, kept.Record.ClientID, kept.Record.TenantID
+	}
+	s.SignIn.Record, s.SignIn.Cache, s.SignIn.Silent = kept.Record, keyring, isDefault
+	return s, nil
+}
+
+// A keptSignIn says what to do where the sign-in has ended.
+type keptSignIn struct{ azcore.TokenCredential }
+
+func (k keptSignIn) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, err := k.TokenCredential.GetToken(ctx, options)
+	if _, ok := errors.AsType[*azidentity.AuthenticationRequiredError](err); ok {
+		err = fmt.Errorf("the sign-in has ended, or a policy wants to see you again: aadpool login (or aadpool logout, "+
+			"for the default chain): %w", err)
+	}
+	return token, err
+}
