@@ -6,7 +6,10 @@ import (
 	"path/filepath"
 
 	"github.com/alecthomas/kong"
+	posener "github.com/posener/complete"
 	"github.com/willabides/kongplete"
+
+	"github.com/aadpool/aadpool/internal/credential"
 )
 
 // completionCommand is aadpool completion.
@@ -53,6 +56,7 @@ func (cmd *completionCommand) run(in invocation) error {
 
 // complete answers a shell that asks for completions, and reports whether one has.
 func complete(parser *kong.Kong) (done bool) {
-	kongplete.Complete(parser, kongplete.WithExitFunc(func(int) { done = true }))
+	kongplete.Complete(parser, kongplete.WithExitFunc(func(int) { done = true }),
+		kongplete.WithPredictor("credential", posener.PredictSet(credential.Names...)))
 	return done
 }

@@ -25,7 +25,7 @@ const defaultTimeout = 30 * time.Second
 
 // credentialFlags are the flags about the access token that several commands have.
 type credentialFlags struct {
-	Credential        string        `env:"AADPOOL_CREDENTIAL" default:"default" placeholder:"NAME" help:"The credential: default (the sign-in of aadpool login, if there is one, or the chain of DefaultAzureCredential), ${credentials}. Several with commas between are a chain."`
+	Credential        string        `env:"AADPOOL_CREDENTIAL" predictor:"credential" default:"default" placeholder:"NAME" help:"The credential: default (the sign-in of aadpool login, if there is one, or the chain of DefaultAzureCredential), ${credentials}. Several with commas between are a chain."`
 	ClientID          string        `name:"client-id" env:"AADPOOL_CLIENT_ID" placeholder:"UUID" help:"The client id of a user-assigned identity, service principal or application (default: AZURE_CLIENT_ID)."`
 	TenantID          string        `name:"tenant-id" env:"AADPOOL_TENANT_ID" placeholder:"UUID" help:"The tenant (default: AZURE_TENANT_ID)."`
 	LoginHint         string        `env:"AADPOOL_LOGIN_HINT" placeholder:"USER" help:"The user whom the browser is to offer."`
