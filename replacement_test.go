@@ -65,6 +65,18 @@ func open(t *testing.T, pool *pgxpool.Pool, n int) {
 	}
 }
 
+// openUntil acquires up to n connections, one after the other as the background comes to rest, until enough reports true.
+// A request that came while the idle connections are held would open another.
+func openUntil(t *testing.T, pool *pgxpool.Pool, n int, enough func() bool) {
+	t.Helper()
+	for i := 0; i < n && !enough(); i++ {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		defer conn.Release()
+		synctest.Wait()
+	}
+}
+
 func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 	for _, row := range []struct {
 		name   string
@@ -181,9 +193,10 @@ func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
 		config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=50")
 		require.NoError(t, err)
 		config.ConnConfig.DialFunc = server.dial
-		var hanging atomic.Bool
+		var hanging, begun atomic.Bool
 		config.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error {
 			if hanging.Load() {
+				begun.Store(true)
 				<-ctx.Done()
 			}
 			return ctx.Err()
@@ -191,12 +204,10 @@ func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
 		pool, err := hook.NewPoolWithConfig(t.Context(), config)
 		require.NoError(t, err)
 		open(t, pool, 4)
-		time.Sleep(58 * time.Second)
-		open(t, pool, 1) // renews the token
-		synctest.Wait()
+		time.Sleep(59*time.Second + 250*time.Millisecond) // all four are due
 		hanging.Store(true)
-		open(t, pool, 4) // a replacement begins, and hangs
-		synctest.Wait()
+		openUntil(t, pool, 4, begun.Load) // the first renews the token
+		require.True(t, begun.Load(), "a replacement hangs")
 		start := time.Now()
 		pool.Close()
 		assert.Zero(t, time.Since(start))
