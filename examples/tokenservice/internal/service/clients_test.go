@@ -129,6 +129,6 @@ func TestOAuth2PackageLogsInAndRefreshes(t *testing.T) {
 				first = token
 			}
 			return token != first
-		}, 10*time.Second, 50*time.Millisecond)
+		}, eventually, 50*time.Millisecond)
 	})
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
-	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
 
@@ -28,7 +27,7 @@ func TestDatabaseTokenRotationInTheMiddleOfRequests(t *testing.T) {
 	e := setupWith(t, func(c *pgxpool.Config) { c.MaxConns = 4 })
 	e.azure.Authority.SetTokenLife(4 * time.Second)
 	replicas := []*localservice.Replica{e.start(nil), e.start(nil)}
-	deadline, cancel := context.WithTimeout(ctx, 30*time.Second)
+	deadline, cancel := context.WithTimeout(ctx, 2*eventually)
 	defer cancel()
 	rotated := func() bool {
 		for _, r := range replicas {
@@ -74,40 +73,43 @@ func TestDatabaseAwayAndBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const timeout = time.Second
-			e := setup(t, func(c *service.Config) { c.RequestTimeout = timeout })
+			e := setup(t)
 			boss := e.register("boss", "principals:admin")
 			before := e.logIn(boss)
+			e.Config.RequestTimeout = time.Second
+			impatient := e.start(nil)
 
 			e.azure.Server.SetFault(fault)
 			e.azure.Server.CloseConnections()
-			start := time.Now()
 			requests := map[string]*http.Request{
-				"login": tokenRequest(e.replica, boss, "grant_type", "client_credentials"),
-				"refresh": tokenRequest(e.replica, boss, "grant_type", "refresh_token", "refresh_token",
+				"login": tokenRequest(impatient, boss, "grant_type", "client_credentials"),
+				"refresh": tokenRequest(impatient, boss, "grant_type", "refresh_token", "refresh_token",
 					before.RefreshToken),
-				"administration": newRequest(http.MethodGet, e.replica.URL+"/v1/principals", "", ""),
-				"readiness":      newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""),
+				"administration": newRequest(http.MethodGet, impatient.URL+"/v1/principals", "", ""),
+				"readiness":      newRequest(http.MethodGet, impatient.URL+"/readyz", "", ""),
 			}
 			requests["administration"].Header.Set("Authorization", "Bearer "+before.AccessToken)
+			waiting, giveUp := context.WithTimeout(context.Background(), eventually)
+			defer giveUp()
 			for name, request := range requests {
-				a := e.do(request)
+				a := e.do(request.WithContext(waiting)) // each is answered, and none hangs
 				assert.Equal(t, http.StatusServiceUnavailable, a.status, "%s: %s", name, a.body)
 				assert.NotEmpty(t, a.header.Get("Retry-After"), name)
 				if name != "readiness" {
 					assert.Equal(t, "temporarily_unavailable", a.Error, name)
 				}
 			}
-			assert.Less(t, time.Since(start), time.Duration(len(requests))*timeout+2*time.Second, "none hangs")
-			assert.Equal(t, 200, e.call(e.replica, before.AccessToken, "GET", "/v1/me", "").status, "access tokens go on")
-			assert.Equal(t, 204, e.do(newRequest("GET", e.replica.URL+"/healthz", "", "")).status, "the process is well")
-			assert.Error(t, e.replica.Service.Maintain(context.Background()))
+			assert.Equal(t, 200, e.call(impatient, before.AccessToken, "GET", "/v1/me", "").status, "access tokens go on")
+			assert.Equal(t, 204, e.do(newRequest("GET", impatient.URL+"/healthz", "", "")).status, "the process is well")
+			assert.Error(t, impatient.Service.Maintain(context.Background()))
 
 			e.azure.Server.SetFault(aadpooltest.Fault{})
-			require.Eventually(t, func() bool {
-				a, err := e.send(newRequest(http.MethodGet, e.replica.URL+"/readyz", "", ""))
-				return err == nil && a.status == 204
-			}, 20*time.Second, 50*time.Millisecond, "it comes back by itself")
+			for _, replica := range []*localservice.Replica{impatient, e.replica} {
+				require.Eventually(t, func() bool {
+					a, err := e.send(newRequest(http.MethodGet, replica.URL+"/readyz", "", ""))
+					return err == nil && a.status == 204
+				}, eventually, 50*time.Millisecond, "it comes back by itself")
+			}
 			assert.Equal(t, 200, e.refresh(e.replica, boss, before.RefreshToken).status,
 				"nothing is lost: the token was not used up")
 			assert.Equal(t, 200, e.do(tokenRequest(e.replica, boss, "grant_type", "client_credentials")).status)
@@ -146,11 +148,11 @@ func TestConnectionsCutUnderLoad(t *testing.T) {
 		})
 	}
 	for cuts, done := 0, int64(0); cuts < 5; cuts++ {
-		require.Eventually(t, func() bool { return answered.Load() >= done+10 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return answered.Load() >= done+10 }, eventually, time.Millisecond)
 		done = answered.Load()
 		e.azure.Server.CloseConnections()
 	}
-	require.Eventually(t, func() bool { return answered.Load() > 60 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return answered.Load() > 60 }, eventually, time.Millisecond)
 	close(stop)
 	working.Wait()
 	t.Logf("%d answered, %d refused with 503", answered.Load(), refused.Load())

@@ -29,6 +29,7 @@ import (
 type Config struct {
 	OAuth    oauth.Config
 	Argon2id secret.Argon2id // of new secrets
+	Hashes   int             // that are computed at once, and each keep a core busy; without any nobody can log in
 	Keys     keyring.Schedule
 	Sealer   *keyring.Sealer
 
@@ -47,6 +48,7 @@ func DefaultConfig() Config {
 	return Config{
 		OAuth:    oauth.DefaultConfig(),
 		Argon2id: secret.DefaultArgon2id,
+		Hashes:   runtime.GOMAXPROCS(0), // more would only make all of them late
 		// The lead is longer than the maintenance interval and the five minutes that others may keep the published keys.
 		Keys:                keyring.Schedule{Rotation: 24 * time.Hour, Lead: 10 * time.Minute},
 		Connections:         connections.Limits{Total: 1024, PerAddress: 128},
@@ -64,6 +66,8 @@ func (c Config) check() error {
 		return errors.New("there must be an audience, and none may be empty")
 	case c.Connections.Total < 1 || c.Connections.PerAddress < 1:
 		return errors.New("there must be room for a connection of each address, and in all")
+	case c.Hashes < 0:
+		return errors.New("there cannot be less than no hashes at once")
 	case c.Sealer == nil:
 		return errors.New("there must be a key-encryption key")
 	}
@@ -106,8 +110,7 @@ func New(ctx context.Context, pool *pgxpool.Pool, config Config, log *slog.Logge
 	if err := s.keys.Maintain(ctx); err != nil {
 		return nil, fmt.Errorf("%w (if its tables are missing: tokenservice migrate)", err)
 	}
-	// A hash keeps a core busy. More of them at once would only make all of them late.
-	hasher := secret.NewHasher(config.Argon2id, runtime.GOMAXPROCS(0))
+	hasher := secret.NewHasher(config.Argon2id, config.Hashes)
 	mux := http.NewServeMux()
 	s.oauth = oauth.NewServer(config.OAuth, s.store, hasher, s.keys, log)
 	s.oauth.Register(mux)
