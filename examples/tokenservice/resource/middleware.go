@@ -20,6 +20,10 @@ func FromContext(ctx context.Context) (Claims, bool) {
 // others as https://www.rfc-editor.org/rfc/rfc6750#section-3 says.
 func (v *Verifier) Authenticated(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Header.Values("Authorization")) > 1 {
+			refuse(w, http.StatusBadRequest, "invalid_request", "there is more than one Authorization header")
+			return
+		}
 		token, ok := bearerToken(r)
 		if !ok {
 			refuse(w, http.StatusUnauthorized, "", "")
@@ -53,11 +57,7 @@ func (v *Verifier) Require(permission string, next http.Handler) http.Handler {
 // bearerToken takes a token from the Authorization header only. In a URL it would be logged by everyone on the way:
 // https://www.rfc-editor.org/rfc/rfc9700#section-4.3.2.
 func bearerToken(r *http.Request) (string, bool) {
-	values := r.Header.Values("Authorization")
-	if len(values) != 1 {
-		return "", false
-	}
-	scheme, token, ok := strings.Cut(values[0], " ")
+	scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " ")
 	return token, ok && strings.EqualFold(scheme, "Bearer") && token != ""
 }
 

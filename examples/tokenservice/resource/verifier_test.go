@@ -147,7 +147,6 @@ func TestAuthorizationHeader(t *testing.T) {
 		"another scheme": {"Basic eDp5"},
 		"no token":       {"Bearer "},
 		"no space":       {"Bearer"},
-		"two":            {"Bearer a.b.c", "Bearer a.b.c"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -159,4 +158,12 @@ func TestAuthorizationHeader(t *testing.T) {
 			assert.True(t, strings.HasPrefix(w.Body.String(), `{"error":"unauthorized"`))
 		})
 	}
+	t.Run("two headers", func(t *testing.T) {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Authorization"] = []string{"Bearer a.b.c", "Bearer a.b.c"}
+		w := httptest.NewRecorder()
+		verifier.Require("orders:read", http.NotFoundHandler()).ServeHTTP(w, r)
+		assert.Equal(t, http.StatusBadRequest, w.Code)
+		assert.Contains(t, w.Header().Get("WWW-Authenticate"), `Bearer error="invalid_request"`)
+	})
 }

@@ -3,9 +3,13 @@
 //
 // A key has three phases. It is published before it signs, so that everyone who verifies knows it by then. It signs
 // until a newer one does. It stays published until the last token that it signed has expired.
+//
+// Whoever can write to the database makes no key: one counts that is sealed with the key-encryption key, and its public
+// key follows from what is sealed. And no machine's clock decides when keys are made and sign, but the database's.
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -31,8 +35,8 @@ const rsaBits = 2048 // https://www.rfc-editor.org/rfc/rfc7518#section-3.3
 
 // Store is where the keys are. [store.Store] is one.
 type Store interface {
-	SigningKeys(context.Context) ([]store.SigningKey, error)
-	AddSigningKey(context.Context, store.Actor, func([]store.SigningKey) (*store.SigningKey, error)) error
+	SigningKeys(context.Context) (keys []store.SigningKey, now time.Time, err error)
+	AddSigningKey(context.Context, store.Actor, func(keys []store.SigningKey, now time.Time) (*store.SigningKey, error)) error
 }
 
 // Schedule is when keys are made and used.
@@ -58,7 +62,7 @@ var _ oidc.KeySet = (*Keyring)(nil)
 type key struct {
 	store.SigningKey
 	public jose.JSONWebKey
-	signer jose.Signer // nil if another key-encryption key sealed it
+	signer jose.Signer
 }
 
 // New returns a Keyring without keys: [Keyring.Maintain] comes first.
@@ -68,18 +72,19 @@ func New(store Store, sealer *Sealer, schedule Schedule) *Keyring {
 
 // Maintain makes a key if one is due, and loads all keys. Call it regularly.
 func (k *Keyring) Maintain(ctx context.Context) error {
-	if err := k.Load(ctx); err != nil {
+	now, err := k.load(ctx)
+	if err != nil {
 		return err
 	}
-	if due, _ := k.due(*k.loaded.Load(), time.Now()); !due {
+	if due, _ := k.due(*k.loaded.Load(), now); !due {
 		return nil
 	}
-	err := k.store.AddSigningKey(ctx, actor, func(existing []store.SigningKey) (*store.SigningKey, error) {
+	err = k.store.AddSigningKey(ctx, actor, func(existing []store.SigningKey, now time.Time) (*store.SigningKey, error) {
 		keys, err := k.open(existing)
 		if err != nil {
 			return nil, err
 		}
-		due, signsFrom := k.due(keys, time.Now())
+		due, signsFrom := k.due(keys, now)
 		if !due { // another replica was faster
 			return nil, nil
 		}
@@ -95,34 +100,32 @@ var actor = store.Actor{Name: "tokenservice"}
 
 // Rotate makes a key now. It signs once everyone knows it.
 func (k *Keyring) Rotate(ctx context.Context, by store.Actor) (signsFrom time.Time, err error) {
-	signsFrom = time.Now().Add(k.schedule.Lead)
-	return signsFrom, k.store.AddSigningKey(ctx, by, func([]store.SigningKey) (*store.SigningKey, error) {
+	err = k.store.AddSigningKey(ctx, by, func(_ []store.SigningKey, now time.Time) (*store.SigningKey, error) {
+		signsFrom = now.Add(k.schedule.Lead)
 		return k.generate(signsFrom)
 	})
+	return signsFrom, err
 }
 
-// due reports whether a new key is needed, and from when it signs: at once if no other can.
+// due reports whether a new key is needed, and from when it signs: at once if no other can. One that signs later than a
+// key that is made now does not count. It may have been made by a wrong clock, and signs when the others have ended.
 func (k *Keyring) due(keys []key, now time.Time) (bool, time.Time) {
-	newest := time.Time{}
+	next, newest := now.Add(k.schedule.Lead), time.Time{}
 	for _, key := range keys {
-		if key.signer != nil {
+		if !key.SignsFrom.After(next) {
 			newest = key.SignsFrom
 		}
 	}
 	if newest.IsZero() {
 		return true, now
 	}
-	return now.Add(k.schedule.Lead).After(newest.Add(k.schedule.Rotation)), now.Add(k.schedule.Lead)
+	return next.After(newest.Add(k.schedule.Rotation)), next
 }
 
 func (k *Keyring) generate(signsFrom time.Time) (*store.SigningKey, error) {
 	private, err := rsa.GenerateKey(rand.Reader, rsaBits)
 	if err != nil {
 		return nil, fmt.Errorf("generating an RSA key: %w", err)
-	}
-	public, err := x509.MarshalPKIXPublicKey(private.Public())
-	if err != nil {
-		return nil, err
 	}
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
@@ -133,7 +136,6 @@ func (k *Keyring) generate(signsFrom time.Time) (*store.SigningKey, error) {
 	keyID := base64.RawURLEncoding.EncodeToString(id)
 	return &store.SigningKey{
 		ID:            keyID,
-		Public:        public,
 		SealedPrivate: k.sealer.seal(der, keyID),
 		SignsFrom:     signsFrom,
 		ExpiresAt:     signsFrom.Add(2 * k.schedule.Rotation),
@@ -142,26 +144,38 @@ func (k *Keyring) generate(signsFrom time.Time) (*store.SigningKey, error) {
 
 // Load reads the keys.
 func (k *Keyring) Load(ctx context.Context) error {
-	stored, err := k.store.SigningKeys(ctx)
+	_, err := k.load(ctx)
+	return err
+}
+
+func (k *Keyring) load(ctx context.Context) (now time.Time, err error) {
+	stored, now, err := k.store.SigningKeys(ctx)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	keys, err := k.open(stored)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
 	k.loaded.Store(&keys)
-	return nil
+	return now, nil
 }
 
+// open leaves out keys that another key-encryption key has sealed, or nobody who has one.
 func (k *Keyring) open(stored []store.SigningKey) ([]key, error) {
 	known := k.known()
 	keys := make([]key, 0, len(stored))
 	for _, s := range stored {
 		opened, ok := known[s.ID]
-		if !ok {
+		if ok && bytes.Equal(opened.SealedPrivate, s.SealedPrivate) {
+			opened.SigningKey = s // its times may have been changed
+		} else {
 			var err error
-			if opened, err = k.openOne(s); err != nil {
+			opened, err = k.openOne(s)
+			if errors.Is(err, errOtherKey) {
+				continue
+			}
+			if err != nil {
 				return nil, fmt.Errorf("reading signing key %s: %w", s.ID, err)
 			}
 		}
@@ -181,27 +195,23 @@ func (k *Keyring) known() map[string]key {
 }
 
 func (k *Keyring) openOne(s store.SigningKey) (key, error) {
-	public, err := x509.ParsePKIXPublicKey(s.Public)
-	if err != nil {
-		return key{}, err
-	}
-	opened := key{SigningKey: s, public: jose.JSONWebKey{Key: public, KeyID: s.ID, Algorithm: string(Algorithm),
-		Use: oidc.KeyUseSignature}}
 	der, err := k.sealer.open(s.SealedPrivate, s.ID)
-	if errors.Is(err, errOtherKey) {
-		return opened, nil // good to verify with
-	}
 	if err != nil {
 		return key{}, err
 	}
-	private, err := x509.ParsePKCS8PrivateKey(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return key{}, err
+	}
+	private, ok := parsed.(*rsa.PrivateKey)
+	if !ok {
+		return key{}, errors.New("it is no RSA key")
 	}
 	// https://www.rfc-editor.org/rfc/rfc9068#section-2.1
 	options := (&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", s.ID)
-	opened.signer, err = jose.NewSigner(jose.SigningKey{Algorithm: Algorithm, Key: private}, options)
-	return opened, err
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: Algorithm, Key: private}, options)
+	public := jose.JSONWebKey{Key: private.Public(), KeyID: s.ID, Algorithm: string(Algorithm), Use: oidc.KeyUseSignature}
+	return key{s, public, signer}, err
 }
 
 // ErrNoKey is why nothing can be signed: the database has been away for longer than keys are good.
@@ -229,7 +239,7 @@ func (k *Keyring) signer(now time.Time, life time.Duration) jose.Signer {
 	var newest jose.Signer
 	if loaded := k.loaded.Load(); loaded != nil {
 		for _, key := range *loaded {
-			if key.signer != nil && !now.Before(key.SignsFrom) && now.Add(life).Before(key.ExpiresAt) {
+			if !now.Before(key.SignsFrom) && now.Add(life).Before(key.ExpiresAt) {
 				newest = key.signer
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"slices"
 	"sync"
@@ -20,21 +21,31 @@ import (
 
 // memory is a database for keys.
 type memory struct {
-	mu   sync.Mutex
-	keys []store.SigningKey
+	mu    sync.Mutex
+	keys  []store.SigningKey
+	ahead time.Duration // how far its clock is ahead of this process's
 }
 
-func (m *memory) SigningKeys(context.Context) ([]store.SigningKey, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.keys), nil
+// stored are the keys that have not expired, oldest first.
+func (m *memory) stored() ([]store.SigningKey, time.Time) {
+	now := time.Now().Add(m.ahead)
+	keys := slices.DeleteFunc(slices.Clone(m.keys), func(k store.SigningKey) bool { return !k.ExpiresAt.After(now) })
+	slices.SortFunc(keys, func(a, b store.SigningKey) int { return a.SignsFrom.Compare(b.SignsFrom) })
+	return keys, now
 }
 
-func (m *memory) AddSigningKey(_ context.Context, _ store.Actor, need func([]store.SigningKey) (*store.SigningKey,
-	error)) error {
+func (m *memory) SigningKeys(context.Context) ([]store.SigningKey, time.Time, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key, err := need(m.keys)
+	keys, now := m.stored()
+	return keys, now, nil
+}
+
+func (m *memory) AddSigningKey(_ context.Context, _ store.Actor, need func([]store.SigningKey,
+	time.Time) (*store.SigningKey, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key, err := need(m.stored())
 	if key != nil {
 		m.keys = append(m.keys, *key)
 	}
@@ -133,13 +144,15 @@ func TestPrivateKeysAreSealed(t *testing.T) {
 	jws := sign(t, ring)
 	_, err := ring.sealer.open(db.keys[0].SealedPrivate, "another id")
 	assert.ErrorIs(t, err, errOtherKey, "a sealed key is bound to its id")
-	assert.False(t, bytes.Contains(db.keys[0].SealedPrivate, db.keys[0].Public[30:60]), "its modulus is not in the clear")
+	modulus := ring.PublicKeys().Keys[0].Key.(*rsa.PublicKey).N.Bytes()
+	assert.False(t, bytes.Contains(db.keys[0].SealedPrivate, modulus[30:60]), "its modulus is not in the clear")
 
 	t.Run("with another key-encryption key there is another signing key", func(t *testing.T) {
 		other := newRing(t, db, newKEK())
 		assert.NotEqual(t, keyOf(jws), keyOf(sign(t, other)))
 		_, err := other.VerifySignature(context.Background(), jws)
-		assert.NoError(t, err, "which does not end the tokens of the other")
+		assert.ErrorIs(t, err, oidc.ErrKeyNone, "and the first may be anybody's")
+		assert.Len(t, other.PublicKeys().Keys, 1, "which nobody is told to trust")
 	})
 	t.Run("a second one still opens what it has sealed", func(t *testing.T) {
 		both := newRing(t, &memory{keys: db.keys[:1]}, newKEK()+","+kek)
@@ -162,4 +175,40 @@ func TestVerifySignatureOfAForeignKey(t *testing.T) {
 	ours, theirs := newRing(t, &memory{}, kek), newRing(t, &memory{}, kek)
 	_, err := ours.VerifySignature(context.Background(), sign(t, theirs))
 	assert.ErrorIs(t, err, oidc.ErrKeyNone)
+}
+
+// One machine whose clock is a year ahead, before it was noticed.
+func TestAKeyForNextYearEndsNothing(t *testing.T) {
+	db, kek := &memory{}, newKEK()
+	ring := newRing(t, db, kek)
+	future, err := ring.generate(time.Now().Add(365 * 24 * time.Hour))
+	require.NoError(t, err)
+	db.keys = append(db.keys, *future)
+	for range 5 { // as many days
+		db.age(schedule.Rotation - schedule.Lead + time.Second)
+		ring = newRing(t, db, kek)
+		db.age(schedule.Lead)
+		require.NoError(t, ring.Maintain(context.Background()))
+		sign(t, ring)
+	}
+}
+
+// Keys are made by the database's clock: there is one, and all replicas have it.
+func TestTheDatabasesClockDecides(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"a machine's clock that is ahead": -365 * 24 * time.Hour,
+		"a machine's clock that is behind": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			db := &memory{ahead: ahead}
+			ring := newRing(t, db, newKEK())
+			_, err := ring.Rotate(context.Background(), store.Actor{})
+			require.NoError(t, err)
+			require.Len(t, db.keys, 2)
+			for _, key := range db.keys {
+				assert.WithinDuration(t, time.Now().Add(ahead), key.SignsFrom, schedule.Lead+time.Minute)
+			}
+			db.age(schedule.Rotation)
+			require.NoError(t, ring.Maintain(context.Background()))
+			assert.Len(t, db.keys, 3, "it notices by the database's clock that one is due")
+		})
+	}
 }

@@ -17,7 +17,8 @@ const keySize = 32
 type Sealer struct{ ciphers []cipher.AEAD }
 
 // ParseSealer takes one or more key-encryption keys, each 32 bytes in base64, separated by commas. The first seals; all
-// open, so that the key can be replaced by another: put the new one in front, and drop the old one two rotations later.
+// open, so that the key can be replaced by another: give all replicas the new one behind the old, then put it in front,
+// and drop the old one two rotations later.
 func ParseSealer(keys string) (*Sealer, error) {
 	s := &Sealer{}
 	for i, text := range strings.Split(keys, ",") {

@@ -103,6 +103,8 @@ func invalidRequest(description string) error {
 func checkCredentials(w http.ResponseWriter, r *http.Request) error {
 	formID, formSecret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	switch {
+	case len(r.Header.Values("Authorization")) > 1: // https://www.rfc-editor.org/rfc/rfc9110#section-5.3
+		return invalidRequest("there is more than one Authorization header")
 	case r.PostForm.Get("client_assertion") != "":
 		return unauthorized(w.Header())
 	case r.Header.Get("Authorization") == "" && formID != "" && formSecret != "":

@@ -70,11 +70,13 @@ func (c *oneClient) RevokeToken(context.Context, store.Actor, uuid.UUID, secret.
 	return nil
 }
 
-func (c *oneClient) SigningKeys(context.Context) ([]store.SigningKey, error) { return c.keys, nil }
+func (c *oneClient) SigningKeys(context.Context) ([]store.SigningKey, time.Time, error) {
+	return c.keys, time.Now(), nil
+}
 
 func (c *oneClient) AddSigningKey(_ context.Context, _ store.Actor,
-	need func([]store.SigningKey) (*store.SigningKey, error)) error {
-	key, err := need(c.keys)
+	need func([]store.SigningKey, time.Time) (*store.SigningKey, error)) error {
+	key, err := need(c.keys, time.Now())
 	if key != nil {
 		c.keys = append(c.keys, *key)
 	}

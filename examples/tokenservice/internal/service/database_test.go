@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
@@ -179,39 +180,116 @@ func TestAuditLogIsAppendOnly(t *testing.T) {
 	}
 	require.Len(t, e.events(), 3)
 
-	t.Run("a role that owns nothing cannot switch that off", func(t *testing.T) {
-		service := e.azure.Authority.Register(aadpooltest.Principal{Name: "tokenservice-runtime"})
-		require.NoError(t, postgres.EnsureRole(ctx, service.Name))
-		require.NoError(t, store.GrantTo(ctx, e.replica.Pool, service.Name))
-		dsn, err := e.DSN(service.Name)
-		require.NoError(t, err)
-		azure := *e.azure
-		azure.App = service
-		cred, err := azure.Credential()
-		require.NoError(t, err)
-		pool, err := aadpool.New(ctx, dsn, cred)
-		require.NoError(t, err)
-		defer pool.Close()
-
+	t.Run("a role that owns nothing", func(t *testing.T) {
+		// As a database of PostgreSQL 14 has it, and one of any version where somebody was generous.
+		for _, sql := range []string{"grant create on schema public to public", "grant all on audit_log to public"} {
+			_, err := e.replica.Pool.Exec(ctx, sql)
+			require.NoError(t, err)
+		}
+		pool := e.runtimePool(t)
 		config := e.Config
 		config.OAuth.PublicURL = "https://localhost"
-		_, err = newService(ctx, pool, config)
+		_, err := newService(ctx, pool, config)
 		require.NoError(t, err, "it can do what the service does")
 		require.NoError(t, store.New(pool).Disable(ctx, admin, e.register("billing").ClientID))
-		for _, statement := range []string{
-			"delete from audit_log",
-			"drop trigger audit_log_is_append_only on audit_log",
-			"alter table audit_log disable trigger all",
-			"drop table audit_log",
-			"set session_replication_role = replica",
+		for name, statement := range map[string]string{
+			"deletes":              "delete from audit_log",
+			"takes the trigger":    "drop trigger audit_log_is_append_only on audit_log",
+			"disables the trigger": "alter table audit_log disable trigger all",
+			"takes the table":      "drop table audit_log",
+			"is a replica":         "set session_replication_role = replica",
+			"backdates":            "insert into audit_log (at, event, actor) values ('2020-01-01', 'login.succeeded', 'x')",
+			"chooses ids": "insert into audit_log (id, event, actor) overriding system value " +
+				"values (9223372036854775807, 'login.succeeded', 'x')",
+			"ends the ids":  "select setval('audit_log_id_seq', 9223372036854775807)",
+			"hides the log": "create temporary table audit_log (like public.audit_log)",
+			"makes another": "create table public.audit_log_2 ()",
 		} {
 			_, err := pool.Exec(ctx, statement)
 			var refused *pgconn.PgError
-			require.ErrorAs(t, err, &refused, statement)
-			assert.Equal(t, "42501", refused.Code, statement)
+			if assert.ErrorAs(t, err, &refused, name) {
+				assert.Equal(t, "42501", refused.Code, name)
+			}
 		}
 	})
 }
+
+// runtimePool is a pool of a role that has been granted what the service needs.
+func (e *environment) runtimePool(t *testing.T) *pgxpool.Pool {
+	ctx := context.Background()
+	service := e.azure.Authority.Register(aadpooltest.Principal{Name: "tokenservice-runtime"})
+	require.NoError(t, postgres.EnsureRole(ctx, service.Name))
+	require.NoError(t, store.GrantTo(ctx, e.replica.Pool, service.Name))
+	dsn, err := e.DSN(service.Name)
+	require.NoError(t, err)
+	azure := *e.azure
+	azure.App = service
+	cred, err := azure.Credential()
+	require.NoError(t, err)
+	pool, err := aadpool.New(ctx, dsn, cred)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// What a database's owner has not allowed to be taken away is said, not passed over.
+func TestGrantToSaysWhatStaysOpen(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	superuser, err := pgx.Connect(ctx, postgres.DSN())
+	require.NoError(t, err)
+	defer superuser.Close(ctx)
+	var database string
+	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select current_database()").Scan(&database))
+	_, err = superuser.Exec(ctx, "alter database "+pgx.Identifier{database}.Sanitize()+" owner to postgres")
+	require.NoError(t, err)
+	require.NoError(t, postgres.EnsureRole(ctx, "tokenservice-runtime"))
+	err = store.GrantTo(ctx, e.replica.Pool, "tokenservice-runtime")
+	require.ErrorContains(t, err, "revoke temporary on database")
+}
+
+// A table of the same name in the session's own schema takes nothing from those of the service, nor adds to them.
+func TestTemporaryTablesHideNothing(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setupWith(t, func(c *pgxpool.Config) {
+		c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+			for _, table := range tables {
+				if _, err := conn.Exec(ctx, "create temporary table "+table+" (like public."+table+" including all)"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	})
+	boss, orders := e.register("boss", "principals:admin"), e.register("orders", "orders:read")
+	tokens := e.logIn(orders)
+	tokens = e.refresh(e.replica, orders, tokens.RefreshToken)
+	require.Equal(t, 200, tokens.status, "%s", tokens.body)
+	admin := e.logIn(boss).AccessToken
+	path := "/v1/principals/" + orders.ClientID.String()
+	assert.Equal(t, 204, e.call(e.replica, admin, "PUT", path+"/permissions/orders:write", "").status)
+	assert.Equal(t, 204, e.call(e.replica, admin, "DELETE", path+"/permissions/orders:write", "").status)
+	assert.Equal(t, 201, e.call(e.replica, admin, "POST", path+"/secrets", "").status)
+	assert.Equal(t, 401, e.do(tokenRequest(e.replica, localservice.Registration{ClientID: orders.ClientID},
+		"grant_type", "client_credentials")).status)
+	assert.Equal(t, 204, e.call(e.replica, admin, "POST", path+"/disable", "").status)
+	require.NoError(t, e.replica.Service.Maintain(ctx))
+	assert.Equal(t, 204, e.call(e.replica, admin, "DELETE", path, "").status)
+	for _, conn := range e.replica.Pool.AcquireAllIdle(ctx) {
+		for _, table := range tables {
+			var hidden int
+			require.NoError(t, conn.QueryRow(ctx, "select count(*) from pg_temp."+table).Scan(&hidden))
+			assert.Zero(t, hidden, table)
+		}
+		conn.Release()
+	}
+}
+
+// tables are those of the service.
+var tables = []string{"principals", "principal_permissions", "client_secrets", "refresh_families", "refresh_tokens",
+	"signing_keys", "audit_log", "failed_logins"}
 
 func TestSecretsAreHashedAtRest(t *testing.T) {
 	t.Parallel()
@@ -220,8 +298,7 @@ func TestSecretsAreHashedAtRest(t *testing.T) {
 	orders := e.register("orders")
 	tokens := e.logIn(orders)
 	e.refresh(e.replica, orders, tokens.RefreshToken)
-	for _, table := range []string{"principals", "client_secrets", "refresh_families", "refresh_tokens", "signing_keys",
-		"audit_log", "failed_logins"} {
+	for _, table := range tables {
 		var all string
 		require.NoError(t, e.replica.Pool.QueryRow(ctx,
 			"select coalesce(string_agg(t::text, ' '), '') from "+table+" t").Scan(&all))

@@ -38,6 +38,10 @@ func TestTokenEndpoint(t *testing.T) {
 	post := func(body string) *http.Request {
 		return newRequest(http.MethodPost, tokenURL(e.replica), form, body)
 	}
+	twice := func(r *http.Request, name string) *http.Request {
+		r.Header[name] = append(r.Header[name], r.Header[name]...)
+		return r
+	}
 	with := func(r *http.Request, name, value string) *http.Request {
 		r.Header.Set(name, value)
 		return r
@@ -75,6 +79,7 @@ func TestTokenEndpoint(t *testing.T) {
 		{"an empty secret", basic(id, "", grant), 401, "invalid_client"},
 		{"Basic that is not base64", with(post(grant), "Authorization", "Basic ???"), 401, "invalid_client"},
 		{"Basic with a broken escape", basic(id, "%zz", grant), 401, "invalid_client"},
+		{"two Authorization headers", twice(basic(id, password, grant), "Authorization"), 400, "invalid_request"},
 		{"another scheme", with(post(grant+"&"+credentials), "Authorization", "Bearer "+password), 401, "invalid_client"},
 		{"a client assertion",
 			post(grant + "&client_id=" + id + "&client_assertion=x&client_assertion_type=" +

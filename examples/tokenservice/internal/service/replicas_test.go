@@ -2,11 +2,16 @@ package service_test
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -93,7 +98,49 @@ func TestReplicasThatStartTogetherMakeOneKey(t *testing.T) {
 	for range cap(done) {
 		require.NoError(t, <-done)
 	}
-	keys, err := e.store().SigningKeys(context.Background())
+	keys, _, err := e.store().SigningKeys(context.Background())
 	require.NoError(t, err)
 	assert.Len(t, keys, 1)
+}
+
+// Whoever can write to the database, but has no key-encryption key, makes no key that verifies.
+func TestAKeyOfSomebodyElseVerifiesNothing(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	e := setup(t)
+	forged, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	good := e.logIn(e.register("orders"))
+	_, claims := decodeJWT(t, good.AccessToken)
+	der, err := x509.MarshalPKCS8PrivateKey(forged)
+	require.NoError(t, err)
+	for name, sql := range map[string]string{
+		"sealed as another is": `insert into signing_keys (key_id, sealed_private_key, signs_from, expires_at)
+			select 'forged', sealed_private_key, signs_from - interval '1 h', expires_at from signing_keys where $1 <> ''::bytea`,
+		"not sealed": `insert into signing_keys (key_id, sealed_private_key, signs_from, expires_at)
+			values ('forged', $1, now(), now() + interval '1 day')`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := e.replica.Pool.Exec(ctx, sql, der)
+			require.NoError(t, err)
+			defer func() {
+				_, err := e.replica.Pool.Exec(ctx, "delete from signing_keys where key_id = 'forged'")
+				require.NoError(t, err)
+			}()
+			replica := e.start(nil)
+			signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.RS256, Key: forged},
+				(&jose.SignerOptions{}).WithType("at+jwt").WithHeader("kid", "forged"))
+			require.NoError(t, err)
+			payload, err := json.Marshal(claims)
+			require.NoError(t, err)
+			signed, err := signer.Sign(payload)
+			require.NoError(t, err)
+			token, err := signed.CompactSerialize()
+			require.NoError(t, err)
+			assert.Equal(t, 401, e.call(replica, token, "GET", "/v1/me", "").status)
+			assert.Equal(t, 200, e.call(replica, good.AccessToken, "GET", "/v1/me", "").status)
+			keys := e.do(newRequest(http.MethodGet, replica.URL+"/tokenservice/discovery/v2.0/keys", "", ""))
+			assert.NotContains(t, string(keys.body), "forged")
+		})
+	}
 }

@@ -31,7 +31,7 @@ const (
 	SigningKeyCreated  Event = "key.created"
 )
 
-const insertAudit = `insert into audit_log (event, actor, client_id, address, detail) values ($1, $2, $3, $4, $5)`
+const insertAudit = `insert into public.audit_log (event, actor, client_id, address, detail) values ($1, $2, $3, $4, $5)`
 
 // queueAudit adds a record to a batch, and so to what is committed with it. detail never holds what a request said: a
 // client may have put its secret anywhere.
@@ -56,7 +56,7 @@ type Record struct {
 // AuditLog returns the latest records, newest first.
 func (s *Store) AuditLog(ctx context.Context, limit int) ([]Record, error) {
 	rows, err := s.pool.Query(ctx,
-		`select at, event, actor, client_id, address, detail from audit_log order by id desc limit $1`, limit)
+		`select at, event, actor, client_id, address, detail from public.audit_log order by id desc limit $1`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("reading the audit log: %w", err)
 	}
@@ -71,7 +71,7 @@ func (s *Store) AuditLog(ctx context.Context, limit int) ([]Record, error) {
 // Such a role can disable the trigger that keeps records from being changed.
 func (s *Store) OwnsAuditLog(ctx context.Context) (owns bool, role string, err error) {
 	err = s.pool.QueryRow(ctx, `select pg_has_role(session_user, relowner, 'member'), session_user
-		from pg_class where oid = 'audit_log'::regclass`).Scan(&owns, &role)
+		from pg_catalog.pg_class where oid = 'public.audit_log'::pg_catalog.regclass`).Scan(&owns, &role)
 	if err != nil {
 		return false, "", fmt.Errorf("asking who owns the audit log: %w", err)
 	}

@@ -46,19 +46,19 @@ const (
 			coalesce(extract(epoch from max(window_ends) filter (where key = $1 and failures >= $2) - now()), 0),
 			coalesce(extract(epoch from max(window_ends) filter (where key = $3 and failures >= $4) - now()), 0),
 			count(*) filter (where key = $1) > 0
-		from failed_logins where window_ends > now() and key in ($1, $3)`
+		from public.failed_logins where window_ends > now() and key in ($1, $3)`
 
 	selectLogin = `select p.client_id, p.name, p.disabled_at,
-		array(select permission from principal_permissions g where g.client_id = p.client_id order by 1),
+		array(select permission from public.principal_permissions g where g.client_id = p.client_id order by 1),
 		s.salt, s.hash, s.memory_kib, s.iterations, s.parallelism
-		from principals p left join client_secrets s on s.client_id = p.client_id and s.secret_id = $2
+		from public.principals p left join public.client_secrets s on s.client_id = p.client_id and s.secret_id = $2
 			and (s.expires_at is null or s.expires_at > now())
 		where p.client_id = $1`
 
 	// The failures of concurrent logins are counted one after the other, as each locks the rows that it changes. All
 	// lock the address first, so that none waits for another that waits for it.
 	countFailure = `with counted as (
-			insert into failed_logins as f (key, failures, window_ends)
+			insert into public.failed_logins as f (key, failures, window_ends)
 				values ($3, 1, now() + $5), ($1, 1, now() + $5)
 			on conflict (key) do update set
 				failures = case when f.window_ends > now() then f.failures + 1 else 1 end,
@@ -135,7 +135,7 @@ func (s *Store) LoginFailed(ctx context.Context, clientID uuid.UUID, address net
 // address stay: with one secret of its own an attacker could otherwise guess at others without end.
 func (s *Store) ClearFailures(ctx context.Context, clientID uuid.UUID, address netip.Addr) error {
 	key, _ := throttleKeys(clientID, address)
-	if _, err := s.pool.Exec(ctx, `delete from failed_logins where key = $1`, key); err != nil {
+	if _, err := s.pool.Exec(ctx, `delete from public.failed_logins where key = $1`, key); err != nil {
 		return fmt.Errorf("clearing failed logins: %w", err)
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
 )
@@ -43,7 +44,8 @@ const (
 // CreatePrincipal registers an application with its first secret.
 func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, permissions []string, id string,
 	hash secret.Hash) (uuid.UUID, error) {
-	if err := checkName(name); err != nil {
+	name, err := normalName(name)
+	if err != nil {
 		return uuid.Nil, err
 	}
 	for _, permission := range permissions {
@@ -53,7 +55,7 @@ func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, perm
 	}
 	clientID := uuid.New()
 	batch := &pgx.Batch{} // one implicit transaction
-	batch.Queue(`insert into principals (client_id, name) values ($1, $2)`, clientID, name)
+	batch.Queue(`insert into public.principals (client_id, name) values ($1, $2)`, clientID, name)
 	for _, permission := range slices.Compact(slices.Sorted(slices.Values(permissions))) {
 		queueGrant(batch, clientID, permission)
 	}
@@ -62,14 +64,20 @@ func (s *Store) CreatePrincipal(ctx context.Context, by Actor, name string, perm
 	return clientID, named(s.pool.SendBatch(ctx, batch).Close(), "creating the principal")
 }
 
-// checkName keeps out what would not be stored, or not be shown as it is.
-func checkName(name string) error {
-	if name == "" || utf8.RuneCountInString(name) > 100 || !utf8.ValidString(name) || strings.ContainsFunc(name,
-		unicode.IsControl) {
-		return fmt.Errorf("%w: a name has 1 to 100 characters, and no control characters", ErrInvalid)
+// normalName returns the one spelling of a name, or an error for what would not be stored, or not be shown as it is.
+// Names that look the same because they differ in the form of a letter only, or in spaces, are the same:
+// https://unicode.org/reports/tr15/#Norm_Forms. unicode.IsPrint refuses controls, marks of direction and letters of no
+// width.
+func normalName(name string) (string, error) {
+	normal := strings.Join(strings.Fields(norm.NFKC.String(name)), " ")
+	if normal == "" || utf8.RuneCountInString(normal) > 100 || !utf8.ValidString(name) ||
+		strings.ContainsFunc(name, isHidden) {
+		return "", fmt.Errorf("%w: a name has 1 to 100 characters that are printed, and no others", ErrInvalid)
 	}
-	return nil
+	return normal, nil
 }
+
+func isHidden(r rune) bool { return !unicode.IsPrint(r) && !unicode.Is(unicode.Zs, r) }
 
 // permissionPattern is also the table's.
 var permissionPattern = regexp.MustCompile(`^[a-z][a-z0-9.-]{0,62}:[a-z][a-z0-9.-]{0,62}$`)
@@ -93,24 +101,24 @@ func named(err error, doing string) error {
 }
 
 func queueGrant(batch *pgx.Batch, clientID uuid.UUID, permission string) {
-	batch.Queue(`insert into principal_permissions (client_id, permission) values ($1, $2) on conflict do nothing`,
+	batch.Queue(`insert into public.principal_permissions (client_id, permission) values ($1, $2) on conflict do nothing`,
 		clientID, permission)
 }
 
 func queueSecret(batch *pgx.Batch, clientID uuid.UUID, id string, hash secret.Hash) {
-	batch.Queue(`insert into client_secrets (secret_id, client_id, salt, hash, memory_kib, iterations, parallelism)
+	batch.Queue(`insert into public.client_secrets (secret_id, client_id, salt, hash, memory_kib, iterations, parallelism)
 		values ($1, $2, $3, $4, $5, $6, $7)`,
 		id, clientID, hash.Salt, hash.Sum, hash.MemoryKiB, hash.Iterations, hash.Parallelism)
 }
 
 const selectPrincipals = `select client_id, name, created_at, disabled_at,
-	array(select permission from principal_permissions p
+	array(select permission from public.principal_permissions p
 		where p.client_id = principals.client_id order by 1) as permissions,
 	coalesce((select json_agg(json_build_object('id', secret_id, 'created_at', created_at, 'expires_at', expires_at)
 			order by created_at)
-		from client_secrets s where s.client_id = principals.client_id
+		from public.client_secrets s where s.client_id = principals.client_id
 			and (expires_at is null or expires_at > now())), '[]') as secrets
-	from principals `
+	from public.principals `
 
 // Principals returns them all, by name.
 func (s *Store) Principals(ctx context.Context) ([]Principal, error) {
@@ -143,7 +151,11 @@ func (s *Store) principals(ctx context.Context, query string, args ...any) ([]Pr
 
 // FindByName returns the principal of that name, or ErrNotFound.
 func (s *Store) FindByName(ctx context.Context, name string) (Principal, error) {
-	found, err := s.principals(ctx, selectPrincipals+`where name = $1`, name)
+	normal, err := normalName(name)
+	if err != nil {
+		return Principal{}, err
+	}
+	found, err := s.principals(ctx, selectPrincipals+`where name = $1`, normal)
 	if err != nil {
 		return Principal{}, err
 	}
@@ -161,9 +173,9 @@ func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, 
 		return fmt.Errorf("%w: the overlap of two secrets cannot be negative", ErrInvalid)
 	}
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
-		batch.Queue(`delete from client_secrets where client_id = $1 and secret_id not in
-			(select secret_id from client_secrets where client_id = $1 order by created_at desc limit 1)`, clientID)
-		batch.Queue(`update client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID,
+		batch.Queue(`delete from public.client_secrets where client_id = $1 and secret_id not in
+			(select secret_id from public.client_secrets where client_id = $1 order by created_at desc limit 1)`, clientID)
+		batch.Queue(`update public.client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID,
 			overlap)
 		queueSecret(batch, clientID, id, hash)
 		queueAudit(batch, SecretRotated, by, clientID, "the old one ends in "+overlap.String())
@@ -174,8 +186,8 @@ func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, 
 // Disable ends the principal's logins and refresh tokens. What access tokens it has end by themselves.
 func (s *Store) Disable(ctx context.Context, by Actor, clientID uuid.UUID) error {
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
-		batch.Queue(`update principals set disabled_at = coalesce(disabled_at, now()) where client_id = $1`, clientID)
-		batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = 'disabled'
+		batch.Queue(`update public.principals set disabled_at = coalesce(disabled_at, now()) where client_id = $1`, clientID)
+		batch.Queue(`update public.refresh_families set revoked_at = now(), revoked_reason = 'disabled'
 			where client_id = $1 and revoked_at is null`, clientID)
 		queueAudit(batch, PrincipalDisabled, by, clientID, "")
 	})
@@ -200,7 +212,7 @@ func (s *Store) Revoke(ctx context.Context, by Actor, clientID uuid.UUID, permis
 		return err
 	}
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
-		batch.Queue(`delete from principal_permissions where client_id = $1 and permission = $2`, clientID, permission)
+		batch.Queue(`delete from public.principal_permissions where client_id = $1 and permission = $2`, clientID, permission)
 		queueAudit(batch, PermissionRevoked, by, clientID, permission)
 	})
 	return named(err, "revoking the permission")
@@ -209,7 +221,7 @@ func (s *Store) Revoke(ctx context.Context, by Actor, clientID uuid.UUID, permis
 // Delete removes the principal with all that belongs to it but its audit records.
 func (s *Store) Delete(ctx context.Context, by Actor, clientID uuid.UUID) error {
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
-		batch.Queue(`delete from principals where client_id = $1`, clientID)
+		batch.Queue(`delete from public.principals where client_id = $1`, clientID)
 		queueAudit(batch, PrincipalDeleted, by, clientID, "")
 	})
 	return named(err, "deleting the principal")
@@ -218,7 +230,7 @@ func (s *Store) Delete(ctx context.Context, by Actor, clientID uuid.UUID) error 
 // change makes changes to a principal, one caller at a time.
 func (s *Store) change(ctx context.Context, clientID uuid.UUID, queue func(*pgx.Batch)) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `select from principals where client_id = $1 for update`, clientID).Scan()
+		err := tx.QueryRow(ctx, `select from public.principals where client_id = $1 for update`, clientID).Scan()
 		if errors.Is(err, pgx.ErrNoRows) {
 			return ErrNotFound
 		}
@@ -234,9 +246,9 @@ func (s *Store) change(ctx context.Context, clientID uuid.UUID, queue func(*pgx.
 // CheckActive returns nil if the principal is there, is not disabled and has the permission now.
 func (s *Store) CheckActive(ctx context.Context, clientID uuid.UUID, permission string) error {
 	var active bool
-	err := s.pool.QueryRow(ctx, `select disabled_at is null and exists (select from principal_permissions p
+	err := s.pool.QueryRow(ctx, `select disabled_at is null and exists (select from public.principal_permissions p
 		where p.client_id = principals.client_id and permission = $2)
-		from principals where client_id = $1`, clientID, permission).Scan(&active)
+		from public.principals where client_id = $1`, clientID, permission).Scan(&active)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrNotFound

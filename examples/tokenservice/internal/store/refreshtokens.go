@@ -33,8 +33,8 @@ func (s *Store) StartFamily(ctx context.Context, by Actor, clientID uuid.UUID, a
 	token secret.RefreshToken, lives Lifetimes) error {
 	family := uuid.New()
 	batch := &pgx.Batch{} // one implicit transaction
-	batch.Queue(`insert into refresh_families (family_id, client_id, audience, expires_at)
-		select $1, client_id, $3, now() + $4 from principals where client_id = $2 and disabled_at is null for share`,
+	batch.Queue(`insert into public.refresh_families (family_id, client_id, audience, expires_at)
+		select $1, client_id, $3, now() + $4 from public.principals where client_id = $2 and disabled_at is null for share`,
 		family, clientID, audience, lives.Family)
 	queueToken(batch, family, token, lives)
 	queueAudit(batch, LoginSucceeded, by, clientID, audience)
@@ -49,7 +49,7 @@ func (s *Store) StartFamily(ctx context.Context, by Actor, clientID uuid.UUID, a
 }
 
 func queueToken(batch *pgx.Batch, family uuid.UUID, token secret.RefreshToken, lives Lifetimes) {
-	batch.Queue(`insert into refresh_tokens (token_hash, family_id, expires_at)
+	batch.Queue(`insert into public.refresh_tokens (token_hash, family_id, expires_at)
 		values ($1, $2, now() + $3)`, token.Hash(), family, lives.Token)
 }
 
@@ -120,9 +120,9 @@ func (s *Store) Refresh(ctx context.Context, by Actor, exchange Exchange, lives 
 // queueExchange makes the token a used one, and the next one the only one that its family can go on with: what leads to
 // one of the tokens before is deleted.
 func queueExchange(batch *pgx.Batch, family uuid.UUID, exchange Exchange, lives Lifetimes) {
-	batch.Queue(`update refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`,
+	batch.Queue(`update public.refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`,
 		family)
-	batch.Queue(`update refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 where token_hash = $1`,
+	batch.Queue(`update public.refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 where token_hash = $1`,
 		exchange.Token.Hash(), exchange.Token.SealSuccessor(exchange.Next))
 	queueToken(batch, family, exchange.Next, lives)
 }
@@ -166,7 +166,7 @@ func (s refreshState) decide(exchange Exchange, grace time.Duration) (event Even
 // principal is locked before its family, as where it is disabled.
 func lockFamily(ctx context.Context, tx pgx.Tx, token secret.RefreshToken) (refreshState, error) {
 	var state refreshState
-	err := tx.QueryRow(ctx, `select family_id, client_id from refresh_tokens join refresh_families using (family_id)
+	err := tx.QueryRow(ctx, `select family_id, client_id from public.refresh_tokens join public.refresh_families using (family_id)
 		where token_hash = $1`, token.Hash()).Scan(&state.family, &state.owner)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return refreshState{}, nil
@@ -175,14 +175,14 @@ func lockFamily(ctx context.Context, tx pgx.Tx, token secret.RefreshToken) (refr
 		return refreshState{}, err
 	}
 	batch := &pgx.Batch{}
-	batch.Queue(`select from principals where client_id = $1 for share`, state.owner)
-	batch.Queue(`select from refresh_families where family_id = $1 for update`, state.family)
+	batch.Queue(`select from public.principals where client_id = $1 for share`, state.owner)
+	batch.Queue(`select from public.refresh_families where family_id = $1 for update`, state.family)
 	// A statement of its own, because it must see what was committed while the locks were waited for. For the same reason
 	// it reads the clock: now() is when the transaction began, which may be before the token was used.
 	batch.Queue(`select f.audience, t.used_at is not null, least(t.expires_at, f.expires_at) <= now(),
 		f.revoked_at is not null, p.disabled_at is not null,
 		coalesce(extract(epoch from clock_timestamp() - t.used_at), 0), t.sealed_successor
-		from refresh_tokens t join refresh_families f using (family_id) join principals p using (client_id)
+		from public.refresh_tokens t join public.refresh_families f using (family_id) join public.principals p using (client_id)
 		where t.token_hash = $1`, token.Hash()).QueryRow(func(row pgx.Row) error {
 		return row.Scan(&state.audience, &state.used, &state.expired, &state.revoked, &state.disabled,
 			(*seconds)(&state.sinceUse), &state.successor)
@@ -195,7 +195,7 @@ func lockFamily(ctx context.Context, tx pgx.Tx, token secret.RefreshToken) (refr
 }
 
 func queueRevocation(batch *pgx.Batch, family uuid.UUID, reason string) {
-	batch.Queue(`update refresh_families set revoked_at = now(), revoked_reason = $2
+	batch.Queue(`update public.refresh_families set revoked_at = now(), revoked_reason = $2
 		where family_id = $1 and revoked_at is null`, family, reason)
 }
 
@@ -224,12 +224,12 @@ func (s *Store) RevokeToken(ctx context.Context, by Actor, clientID uuid.UUID, t
 // DeleteExpired removes what has ended: it is of no use to anyone but the audit log, which has it.
 func (s *Store) DeleteExpired(ctx context.Context, lives Lifetimes) error {
 	batch := &pgx.Batch{}
-	batch.Queue(`delete from refresh_families where expires_at < now()`)
-	batch.Queue(`update refresh_tokens set sealed_successor = null
+	batch.Queue(`delete from public.refresh_families where expires_at < now()`)
+	batch.Queue(`update public.refresh_tokens set sealed_successor = null
 		where sealed_successor is not null and used_at < now() - $1::interval`, lives.Grace)
-	batch.Queue(`delete from client_secrets where expires_at < now()`)
-	batch.Queue(`delete from failed_logins where window_ends < now()`)
-	batch.Queue(`delete from signing_keys where expires_at < now()`)
+	batch.Queue(`delete from public.client_secrets where expires_at < now()`)
+	batch.Queue(`delete from public.failed_logins where window_ends < now()`)
+	batch.Queue(`delete from public.signing_keys where expires_at < now()`)
 	if err := s.pool.SendBatch(ctx, batch).Close(); err != nil {
 		return fmt.Errorf("deleting what has expired: %w", err)
 	}
