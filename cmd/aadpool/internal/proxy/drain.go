@@ -2,62 +2,160 @@ package proxy
 
 import (
 	"context"
+	"errors"
+	"os"
+	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
-// drainPoll is how often a proxy that is ending looks whether its sessions have ended.
-const drainPoll = 20 * time.Millisecond
+// A phase is how far the end of a proxy has come.
+type phase int32
 
-// errTerminated is PostgreSQL's own for sessions that end with the server.
+const (
+	running  phase = iota
+	draining       // sessions end when they are idle outside a transaction
+	ending         // sessions end when it is known what has become of what they have asked for
+)
+
+// How sessions end.
+const (
+	drainPoll = 20 * time.Millisecond // how often a proxy that is ending looks whether they have
+
+	// settleTimeout is how long the server may take to answer, when what it does has been cancelled.
+	settleTimeout = 5 * time.Second
+
+	// A cancel request that comes before the server has begun is lost, and so it is repeated.
+	cancelAgain   = 250 * time.Millisecond
+	cancelTimeout = 2 * time.Second
+	cancelsAtOnce = 16
+)
+
+// errTerminated is PostgreSQL's own for sessions that end with the server. It says that nothing of what was not answered
+// has come about.
 var errTerminated = pgwire.Fatal("57P01", "terminating connection due to administrator command")
 
-// drain stops accepting, lets sessions end, and ends those that are left.
+// errUnresolved is for sessions of which that is not known: the server has not answered.
+var errUnresolved = pgwire.Fatal("08007", "the proxy is shutting down, and the server has not said in time whether the "+
+	"last statement took effect")
+
+func (p *Proxy) phase() phase { return phase(p.currentPhase.Load()) }
+
+// drain ends sessions when they are idle, ends those that are left when its time has run out, and stops listening: until
+// then there are cancel requests to serve.
 func (p *Proxy) drain() {
-	p.mu.Lock()
-	p.draining = true
-	p.mu.Unlock()
-	p.Close()
+	p.currentPhase.Store(int32(draining))
+	p.endLogins()
+	for _, s := range p.snapshot() {
+		s.wake()
+	}
 	if n := p.sessionCount(); n > 0 {
 		p.logger.Info("shutting down when the sessions have ended", "sessions", n, "at_most", p.config.Drain)
 	}
 	for end := time.Now().Add(p.config.Drain); p.sessionCount() > 0 && time.Now().Before(end); {
 		time.Sleep(drainPoll)
 	}
+	p.endSessions()
+	p.Close()
 	p.close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := len(p.sessions); n > 0 {
+}
+
+// endSessions ends the sessions that are left: those that have nothing under way at once, the others with the answer to
+// what they had asked for, which is cancelled.
+func (p *Proxy) endSessions() {
+	if n := p.sessionCount(); n > 0 {
 		p.logger.Info("ending the sessions that are left", "sessions", n)
 	}
-	for s := range p.sessions {
-		s.ending.Store(true)
-		s.terminate()
+	p.currentPhase.Store(int32(ending))
+	for _, s := range p.snapshot() {
+		s.wake()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	defer cancel()
+	for next := time.Now(); p.sessionCount() > 0 && ctx.Err() == nil; time.Sleep(drainPoll) {
+		if !time.Now().Before(next) {
+			p.cancelBusy(ctx)
+			next = time.Now().Add(cancelAgain)
+		}
 	}
 }
 
-// terminate has toClient stop waiting: for the server to say more, or the client to take what was said.
-func (s *session) terminate() {
+// cancelBusy cancels what sessions have under way.
+func (p *Proxy) cancelBusy(ctx context.Context) {
+	var cancelling sync.WaitGroup
+	defer cancelling.Wait()
+	places := make(chan struct{}, cancelsAtOnce)
+	for _, s := range p.snapshot() {
+		if !s.isReady() || !s.exchange.isBusy() {
+			continue
+		}
+		places <- struct{}{}
+		cancelling.Go(func() {
+			defer func() { <-places }()
+			if s.exchange.isBusy() {
+				s.cancelQuery(ctx)
+			}
+		})
+	}
+}
+
+// cancelQuery cancels what the session has under way.
+func (s *session) cancelQuery(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cancelTimeout)
+	defer cancel()
+	_ = s.target.Cancel(ctx, &pgproto3.CancelRequest{ProcessID: s.pid, SecretKey: s.secretKey})
+}
+
+// wake has a session heed the phase. One that can end stops waiting for the server. One that must, and cannot yet, gets
+// a little time.
+func (s *session) wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ready {
-		return // run will see that it is ending
+		return // open or run will see the phase
 	}
-	_ = s.server.accepted.SetReadDeadline(time.Now())
-	_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
+	phase, patience := s.proxy.phase(), lingering
+	over := s.exchange.stop(phase)
+	if s.exchange.isBusy() {
+		patience = settleTimeout
+	}
+	if phase == ending { // before that, a client may take its time with what it is owed
+		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(patience))
+		_ = s.server.accepted.SetDeadline(time.Now().Add(patience))
+	}
+	if over {
+		_ = s.server.accepted.SetReadDeadline(time.Now())
+	}
 }
 
-// cancelTimeout is how long the cancelling of a session's query may take.
-const cancelTimeout = 5 * time.Second
-
-// cancelQuery cancels the query that the session may run: the server would notice only at its end that nobody is there.
-// Whether one runs is not known here, where what the client asks is passed on unread; where none does, the server does
-// nothing.
-func (s *session) cancelQuery() {
-	ctx, cancel := context.WithTimeout(context.Background(), cancelTimeout)
-	defer cancel()
-	_ = s.target.Cancel(ctx, &pgproto3.CancelRequest{ProcessID: s.pid, SecretKey: s.secretKey})
+// lastWord is what the client is told last, when all that the server has said has been passed on to it, the end of which
+// is err. It returns ended if the session ends, with or without a word.
+func (s *session) lastWord(err error) (word *pgconn.PgError, ended bool) {
+	phase := s.proxy.phase()
+	if phase == running {
+		return nil, err != nil
+	}
+	timeout := errors.Is(err, os.ErrDeadlineExceeded)
+	switch {
+	case err != nil && !timeout: // the server has had the last word
+		return nil, true
+	case s.exchange.stop(phase):
+		return errTerminated, true
+	case !timeout:
+		return nil, false
+	case s.exchange.isBusy():
+		if s.exchange.isBetween() {
+			return errUnresolved, true
+		}
+		return nil, true
+	case s.lingered: // in the middle of a message
+		return nil, true
+	}
+	s.lingered = true
+	_ = s.server.accepted.SetReadDeadline(time.Now().Add(lingering))
+	return nil, false
 }

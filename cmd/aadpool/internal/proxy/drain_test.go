@@ -4,11 +4,8 @@ import (
 	"context"
 	"io"
 	"net"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -74,7 +71,7 @@ func listenTo(conn net.Conn) *listened {
 	var l listened
 	for buffer := make([]byte, 64<<10); ; {
 		n, err := conn.Read(buffer)
-		l.boundary.Next(buffer[:n])
+		l.boundary.Next(buffer[:n], new(pgwire.Kinds))
 		l.last = append(l.last[max(0, len(l.last)-1000):], buffer[:n]...)
 		if err != nil {
 			if err != io.EOF {
@@ -85,74 +82,86 @@ func listenTo(conn net.Conn) *listened {
 	}
 }
 
-// A server that pauses in the middle of a message gets a little time to finish it.
-func TestDrainInTheMiddleOfAMessage(t *testing.T) {
-	row, err := (&pgproto3.DataRow{Values: [][]byte{[]byte("some value")}}).Encode(nil)
-	require.NoError(t, err)
-	for _, test := range []struct {
-		name string
-		rest []byte
-		want string // after the row
-	}{
-		{"the rest comes", row[5:], "57P01"},
-		{"the rest comes with the next message", append(row[5:len(row):len(row)], row...), "57P01"},
-		{"the rest does not come", nil, ""},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := &Proxy{sessions: map[*session]struct{}{}}
-				p.metrics = newMetrics(p)
-				server, fromServer := net.Pipe()
-				client, toClient := net.Pipe()
-				s := &session{proxy: p, client: newPeer(toClient, toClient, nil), server: newPeer(fromServer, fromServer, nil), ready: true}
-				s.target = &pgwire.Server{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, net.ErrClosed }}
-				go s.run()
-				heard := make(chan *listened, 1)
-				go func() { heard <- listenTo(client); _ = client.Close() }()
-				_, err := server.Write(row[:5])
-				require.NoError(t, err)
-				synctest.Wait()
-
-				began := time.Now()
-				s.ending.Store(true)
-				s.terminate()
-				time.Sleep(lingering / 2)
-				_, _ = server.Write(test.rest) // it ends when the session does
-				got := <-heard
-				if test.want == "" {
-					assert.Equal(t, string(row[:5]), string(got.last))
-					assert.LessOrEqual(t, time.Since(began), 2*lingering)
-					return
-				}
-				last, isRow := strings.CutPrefix(string(got.last), string(row))
-				assert.True(t, isRow)
-				assert.Contains(t, last, test.want)
-				assert.NotContains(t, last, string(row))
-			})
-		})
-	}
-}
-
-func TestDrainLetsSessionsEnd(t *testing.T) {
+func TestDrainLetsTransactionsEnd(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Drain = 30 * time.Second
+	config.Drain = time.Minute
 	p, stop := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN())
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
 	var stopping sync.WaitGroup
 	stopping.Go(stop)
-	eventually(t, "no client is accepted any more", func() bool {
-		other, err := net.Dial("unix", filepath.Join(config.SocketDir, SocketName))
-		if err == nil {
-			_ = other.Close()
-		}
-		return err != nil
+	eventually(t, "no session is opened any more", func() bool {
+		_, err := pgx.Connect(t.Context(), p.socketDSN())
+		return err != nil && assert.Equal(t, "57P03", refusedBy(t, err).Code)
 	})
-	assert.Equal(t, 1, ask[int](t, conn, "select 1"), "the session goes on")
-	require.NoError(t, conn.Close(t.Context()))
+	for n := range 3 {
+		assert.Equal(t, n, ask[int](t, tx.Conn(), "select $1::int", n), "the transaction goes on")
+	}
+	require.NoError(t, tx.Commit(t.Context()))
+	_, err = conn.Exec(t.Context(), "select 1")
+	assert.Equal(t, "57P01", refusedBy(t, err).Code)
 	began := time.Now()
 	stopping.Wait()
-	assert.Less(t, time.Since(began), 10*time.Second, "the proxy ends with its last session")
+	assert.Less(t, time.Since(began), 30*time.Second, "the proxy ends with its last transaction")
+}
+
+// Idle sessions end at once, in PostgreSQL's words, and their server is asked for nothing.
+func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Drain = time.Minute
+	p, stop := startProxy(t, config)
+	var idle []*pgx.Conn
+	for range 10 {
+		idle = append(idle, connectTo(t, p.socketDSN()))
+	}
+	assert.Equal(t, 1, ask[int](t, idle[1], "select 1"))
+	connections := a.server.Stats().Connections
+	began := time.Now()
+	var stopping sync.WaitGroup
+	stopping.Go(stop)
+	eventually(t, "the proxy shuts down", func() bool { return p.phase() != running })
+	for _, conn := range idle {
+		_, err := conn.Exec(t.Context(), "select 1")
+		assert.Equal(t, "57P01", refusedBy(t, err).Code)
+	}
+	stopping.Wait()
+	assert.Less(t, time.Since(began), config.Drain/2)
+	assert.Equal(t, connections, a.server.Stats().Connections, "no cancel request")
+}
+
+// A person at psql who cannot wait for the end of a query can still cancel it.
+func TestDrainServesCancelRequests(t *testing.T) {
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	config.Drain, config.Listen = time.Minute, []string{"127.0.0.1:0"}
+	p, stop := startProxy(t, config)
+	conns := []*pgx.Conn{connectTo(t, p.socketDSN()), connectTo(t, p.tcpDSN("sslmode=disable"))}
+	for _, conn := range conns {
+		_, err := conn.Exec(t.Context(), "begin")
+		require.NoError(t, err)
+	}
+	go stop()
+	eventually(t, "the proxy shuts down", func() bool { return p.phase() != running })
+	for _, conn := range conns {
+		cancelled := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(context.Background(), "select pg_sleep(60)")
+			cancelled <- err
+		}()
+		eventually(t, "the query is cancelled", func() bool {
+			assert.NoError(t, conn.PgConn().CancelRequest(t.Context()))
+			select {
+			case err := <-cancelled:
+				return assert.Equal(t, "57014", refusedBy(t, err).Code)
+			case <-time.After(50 * time.Millisecond):
+				return false
+			}
+		})
+		require.NoError(t, conn.Close(t.Context()))
+	}
 }
 
 // A client that takes nothing does not keep the proxy, nor does one in the middle of a long answer.

@@ -61,7 +61,7 @@ type readiness struct {
 func (r *readiness) check(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.proxy.isDraining() {
+	if r.proxy.phase() != running {
 		return errShuttingDown
 	}
 	if time.Now().Before(r.until) {
@@ -74,12 +74,6 @@ func (r *readiness) check(ctx context.Context) error {
 		r.until = time.Now().Add(notReadyFor)
 	}
 	return r.err
-}
-
-func (p *Proxy) isDraining() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.draining
 }
 
 // ready returns an error unless there is a valid token and a server that answers.

@@ -2,8 +2,8 @@
 // in with a Microsoft Entra access token that the client never sees.
 //
 // A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it
-// may, upstream.go logs in to the server, session.go and source_unix.go pass the session on, drain.go ends it.
-// cancel.go forwards cancel requests; refusal.go has the words for a client that gets no session.
+// may, upstream.go logs in to the server, session.go and source_unix.go pass the session on, exchange.go knows what of it
+// is under way, drain.go ends it. cancel.go forwards cancel requests; refusal.go has the words for a client that gets no session.
 package proxy
 
 import (
@@ -12,8 +12,11 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -80,13 +83,16 @@ type Proxy struct {
 	cancels   cancels
 	tidier    tidier
 
-	serving sync.WaitGroup  // accept loops and clients
-	closing context.Context // ends when no client may start up any more
-	close   context.CancelFunc
+	serving   sync.WaitGroup  // accept loops and clients
+	loggingIn context.Context // ends when no session may begin any more
+	endLogins context.CancelFunc
+	closing   context.Context // ends when no client may want anything any more
+	close     context.CancelFunc
+
+	currentPhase atomic.Int32
 
 	mu       sync.Mutex // guards what follows
-	draining bool
-	starting int // clients that have no session yet
+	starting int        // clients that have no session yet
 	sessions map[*session]struct{}
 }
 
@@ -111,6 +117,7 @@ func New(config Config) (*Proxy, error) {
 	}
 	p := &Proxy{config: config, logger: logger, listeners: listeners, sessions: map[*session]struct{}{}}
 	p.closing, p.close = context.WithCancel(context.Background())
+	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
 	p.metrics = newMetrics(p)
 	return p, nil
 }
@@ -159,10 +166,7 @@ const spareStarts = 100
 func (p *Proxy) admit() *pgconn.PgError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.draining:
-		return errShuttingDown
-	case p.starting >= p.config.MaxSessions+spareStarts:
+	if p.starting >= p.config.MaxSessions+spareStarts {
 		return errTooManyStarts(p.starting)
 	}
 	p.starting++
@@ -180,10 +184,7 @@ func (p *Proxy) started() {
 func (p *Proxy) reserve(s *session) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.draining:
-		return errShuttingDown
-	case len(p.sessions) >= p.config.MaxSessions:
+	if len(p.sessions) >= p.config.MaxSessions {
 		return errTooMany(p.config.MaxSessions)
 	}
 	p.sessions[s] = struct{}{}
@@ -194,6 +195,13 @@ func (p *Proxy) release(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.sessions, s)
+}
+
+// snapshot are the sessions that there are now, and the logins under way.
+func (p *Proxy) snapshot() []*session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.sessions))
 }
 
 // openCount is how many sessions there are, without the logins under way.

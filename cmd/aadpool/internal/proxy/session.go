@@ -1,12 +1,11 @@
 package proxy
 
 import (
-	"errors"
 	"net"
-	"os"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
@@ -25,9 +24,10 @@ type session struct {
 	secretKey []byte
 	target    *pgwire.Server // of cancel requests
 
-	ending atomic.Bool // the proxy ends the session
+	exchange exchange
+	lingered bool // toClient's: the server has had more time to end a message
 
-	mu    sync.Mutex // guards ready, for who ends the session before it runs
+	mu    sync.Mutex // guards ready, for who wakes the session before it runs
 	ready bool
 }
 
@@ -74,8 +74,8 @@ func (s *session) end() {
 func (s *session) run() {
 	defer s.end()
 	_ = s.client.conn.SetDeadline(time.Time{})
-	if s.ending.Load() { // the proxy has run out of time just now
-		s.terminate()
+	if s.proxy.phase() != running { // since just now
+		s.wake()
 	}
 	var toServer sync.WaitGroup
 	toServer.Go(s.toServer)
@@ -88,9 +88,9 @@ func (s *session) run() {
 func (s *session) toServer() {
 	for {
 		piece, err := s.client.source.next()
-		if len(piece) > 0 {
-			s.proxy.metrics.toServer.Add(int64(len(piece)))
-			if _, err := s.server.conn.Write(piece); err != nil {
+		if n := s.exchange.ask(piece); n > 0 {
+			s.proxy.metrics.toServer.Add(int64(n))
+			if _, err := s.server.conn.Write(piece[:n]); err != nil {
 				s.client.source.release()
 				s.discard()
 				return
@@ -116,42 +116,41 @@ func (s *session) discard() {
 	}
 }
 
-// toClient passes on what the server says, to the end, or to that of a message when the proxy ends the session.
+// toClient passes on what the server says, until one of the three ends the session.
 func (s *session) toClient() {
-	var boundary pgwire.Boundary
-	lingered := false
 	for {
 		piece, err := s.server.source.next()
-		ending := s.ending.Load()
-		if ending {
-			piece = piece[:boundary.Rest(piece)]
-		}
-		s.proxy.metrics.toClient.Add(int64(len(piece)))
-		s.proxy.metrics.answers.Add(int64(boundary.Next(piece)))
-		if _, failed := s.client.conn.Write(piece); failed != nil {
-			s.server.source.release()
-			break
-		}
+		failed := s.passToClient(piece)
 		s.server.source.release()
-		if ending && boundary.Between() {
-			_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(errTerminated))
+		if failed != nil {
 			break
 		}
-		if errors.Is(err, os.ErrDeadlineExceeded) && !lingered { // by terminate, in the middle of a message
-			lingered = true
-			_ = s.server.accepted.SetReadDeadline(time.Now().Add(lingering))
-			continue
-		}
-		if err != nil {
+		if word, ended := s.lastWord(err); ended {
+			s.tell(word)
 			break
 		}
 	}
 	closeWrite(s.client.conn, s.client.accepted)
 	_ = s.client.accepted.SetReadDeadline(time.Now().Add(lingering))
-	if s.ending.Load() {
-		s.cancelQuery()
-	}
 	_ = s.server.accepted.Close()
+}
+
+func (s *session) passToClient(piece []byte) error {
+	if len(piece) == 0 { // since a time has run out, the client's perhaps, too
+		return nil
+	}
+	s.proxy.metrics.toClient.Add(int64(len(piece)))
+	s.proxy.metrics.answers.Add(int64(s.exchange.answer(piece)))
+	_, err := s.client.conn.Write(piece)
+	return err
+}
+
+// tell sends the last word, if there is one.
+func (s *session) tell(word *pgconn.PgError) {
+	if word != nil {
+		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
+		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(word))
+	}
 }
 
 // innermost is the connection that conn runs on.

@@ -95,6 +95,9 @@ func (c *client) authenticate() error {
 // open logs in to the server for the client, and tells it that it is in.
 func (c *client) open(ctx context.Context, s *session) error {
 	var up *upstream
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.proxy.loggingIn, cancel)()
 	gone, err := c.unlessGone(ctx, func(ctx context.Context) (err error) {
 		up, err = c.proxy.logIn(ctx, c.startup)
 		return err
@@ -107,6 +110,10 @@ func (c *client) open(ctx context.Context, s *session) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.proxy.loggingIn.Err() != nil { // a moment later run sees to it
+		_ = up.conn.Close()
+		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
 	s.begin(c, up)
 	if err := pgwire.Send(c.conn, up.welcome(c.startup)...); err != nil {
@@ -149,6 +156,8 @@ func mayUse(uid uint32, own int, allowed []uint32) bool {
 // checkStartup refuses what can be refused before a login.
 func (c *client) checkStartup() error {
 	switch {
+	case c.proxy.loggingIn.Err() != nil:
+		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	case c.startup.Parameters["user"] == "":
 		return refuse(reasonProtocol, "28000", "no PostgreSQL user name specified in startup packet", "")
 	case !c.listener.unix && c.proxy.config.TLS != nil && !c.conn.Secure():
@@ -192,7 +201,7 @@ const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 func (c *client) refuse(err error) {
 	r := &refusal{reason: reasonProtocol, err: err}
 	errors.As(err, &r)
-	if c.proxy.closing.Err() != nil {
+	if c.proxy.loggingIn.Err() != nil {
 		r = &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
 	c.proxy.metrics.refused(r.reason)
