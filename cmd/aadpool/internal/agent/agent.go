@@ -1,0 +1,137 @@
+// Package agent serves access tokens to other processes of the same user and the same identity, so that a program that
+// runs aadpool token for each connection costs no request to Entra each time. Tokens are in memory alone.
+//
+// The server and its clients meet at a Unix socket that is named by the identity: by what decides whose token it is. A
+// client whose flags or environment say something else finds no socket, and asks Entra itself.
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Token is what an agent gives.
+type Token struct {
+	Token     string    `json:"token"`
+	ExpiresOn time.Time `json:"expires_on"`
+}
+
+// Identity names whose tokens are meant, by the settings of the command line and by what azidentity reads of the
+// environment. Secrets do not go into it, but whether there are any.
+func Identity(settings ...string) string {
+	sum := sha256.New()
+	for _, s := range append(slices.Clone(settings), environment()...) {
+		fmt.Fprintf(sum, "%q\n", s)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:8])
+}
+
+// environment is what decides which credential azidentity takes, sorted.
+func environment() (variables []string) {
+	for _, variable := range os.Environ() {
+		name, _, _ := strings.Cut(variable, "=")
+		switch {
+		case !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "IDENTITY_") &&
+			!strings.HasPrefix(name, "MSI_") && !strings.HasPrefix(name, "IMDS_"):
+		case isSecret(name):
+			variables = append(variables, name)
+		default:
+			variables = append(variables, variable)
+		}
+	}
+	slices.Sort(variables)
+	return variables
+}
+
+func isSecret(name string) bool {
+	for _, word := range []string{"SECRET", "PASSWORD", "HEADER"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
+// SocketName is that of an identity's socket.
+func SocketName(identity string) string { return "token-" + identity + ".sock" }
+
+// clientTimeouts bound what a client of the same user can hold: it has nothing to say but the scope.
+const (
+	readTimeout = 10 * time.Second
+	maxHeader   = 16 << 10
+)
+
+// Serve answers at l until ctx ends. get returns a token for a scope. An answer that fails repeats get's error, which
+// must hold no secret.
+func Serve(ctx context.Context, l net.Listener, get func(ctx context.Context, scope string) (Token, error)) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
+		token, err := get(r.Context(), r.URL.Query().Get("scope"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		_ = json.NewEncoder(w).Encode(token) // the client has gone: nobody is left to tell
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: readTimeout,
+		MaxHeaderBytes: maxHeader}
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
+	defer stop()
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("serving tokens: %w", err)
+	}
+	return nil
+}
+
+// ErrNoAgent is the cause where there is none to ask.
+var ErrNoAgent = errors.New("no agent serves this identity")
+
+// maxAnswer is far more than any token: the largest are seven kilobytes.
+const maxAnswer = 64 << 10
+
+// Ask asks the agent that dial reaches for a token. Where nobody listens, the error is ErrNoAgent; any other is the
+// agent's own.
+func Ask(ctx context.Context, scope string, dial func(context.Context) (net.Conn, error)) (Token, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return Token{}, ErrNoAgent
+	}
+	defer conn.Close()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
+	address := "http://agent/token?scope=" + url.QueryEscape(scope)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return Token{}, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return Token{}, fmt.Errorf("asking the agent for a token: %w", err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if err != nil {
+		return Token{}, fmt.Errorf("asking the agent for a token: %w", err)
+	}
+	if response.StatusCode != http.StatusOK {
+		return Token{}, errors.New(strings.TrimSpace(string(body)))
+	}
+	var token Token
+	if err := json.Unmarshal(body, &token); err != nil || token.Token == "" {
+		return Token{}, errors.New("asking the agent for a token: there is none in its answer")
+	}
+	return token, nil
+}

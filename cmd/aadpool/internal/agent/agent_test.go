@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestIdentity(t *testing.T) {
+	for _, row := range []struct {
+		name              string
+		before, after     map[string]string
+		settings, changed []string
+		same              bool
+	}{
+		{name: "the same", before: map[string]string{"AZURE_CLIENT_ID": "a"}, after: map[string]string{"AZURE_CLIENT_ID": "a"}, same: true},
+		{name: "another client", before: map[string]string{"AZURE_CLIENT_ID": "a"}, after: map[string]string{"AZURE_CLIENT_ID": "b"}},
+		{name: "another authority", after: map[string]string{"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us"}},
+		{name: "a secret where there was none", after: map[string]string{"AZURE_CLIENT_SECRET": "x"}},
+		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"}, after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
+		{name: "another machine's identity", after: map[string]string{"IDENTITY_ENDPOINT": "http://x"}},
+		{name: "what azidentity does not read", after: map[string]string{"PGHOST": "x"}, same: true},
+		{name: "another flag", settings: []string{"cli"}, changed: []string{"azd"}},
+		{name: "flags that would join to the same", settings: []string{"a", "b"}, changed: []string{"ab", ""}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			set := func(variables map[string]string) {
+				azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "MSI_", "IMDS_")
+				for name, value := range variables {
+					t.Setenv(name, value)
+				}
+			}
+			set(row.before)
+			before := Identity(row.settings...)
+			set(row.after)
+			changed := row.changed
+			if changed == nil {
+				changed = row.settings
+			}
+			assert.Equal(t, row.same, before == Identity(changed...))
+		})
+	}
+}
+
+// newAgent serves at a socket, and returns how to reach it.
+func newAgent(t *testing.T, get func(context.Context, string) (Token, error)) func(context.Context) (net.Conn, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error)
+	go func() { served <- Serve(ctx, l, get) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, <-served)
+	})
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	}
+}
+
+func TestAgentGivesTokens(t *testing.T) {
+	expires := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	dial := newAgent(t, func(_ context.Context, scope string) (Token, error) {
+		if scope == "" {
+			return Token{}, errors.New("no scope")
+		}
+		return Token{"for " + scope, expires}, nil
+	})
+	got, err := Ask(t.Context(), "https://x/.default?&=", dial)
+	require.NoError(t, err)
+	assert.Equal(t, Token{"for https://x/.default?&=", expires}, got)
+	_, err = Ask(t.Context(), "", dial)
+	require.EqualError(t, err, "no scope")
+}
+
+func TestAskFails(t *testing.T) {
+	t.Run("nobody listens", func(t *testing.T) {
+		_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return nil, os.ErrNotExist })
+		require.ErrorIs(t, err, ErrNoAgent)
+	})
+	for _, row := range []struct{ name, answer, want string }{
+		{"another program", "SSH-2.0-OpenSSH\r\n", "malformed HTTP"},
+		{"no token", "HTTP/1.0 200 OK\r\n\r\n{}", "there is none in its answer"},
+		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 2*maxAnswer), "there is none in its answer"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			client, server := net.Pipe()
+			go func() {
+				defer server.Close()
+				_, _ = server.Read(make([]byte, 4096))
+				_, _ = server.Write([]byte(row.answer))
+			}()
+			_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return client, nil })
+			require.ErrorContains(t, err, row.want)
+		})
+	}
+	t.Run("the caller gives up", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		dial := newAgent(t, func(asking context.Context, _ string) (Token, error) {
+			cancel()
+			<-asking.Done()
+			return Token{}, asking.Err()
+		})
+		_, err := Ask(ctx, "x", dial)
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
