@@ -19,7 +19,7 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		want string
 	}{
 		{"flags without a command", []string{"--json"}, "unknown flag --json"},
-		{"a mistyped command", []string{"chekc"}, "the first argument must be a command: check, proxy, login, logout, whoami, token, psql, role, completion, man, help, version; did you mean check?"},
+		{"a mistyped command", []string{"chekc"}, "the first argument must be a command: check, proxy, login, logout, whoami, token, psql, role, install, completion, man, help, version; did you mean check?"},
 		{"help for a mistyped command", []string{"help", "rol"}, "did you mean role?"},
 		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
 		{"an unknown flag", []string{"check", "--pasword=hunter2"}, "unknown flag --pasword; try --help"},
@@ -31,6 +31,8 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		{"a DSN that is not quoted", []string{"check", "host=h", "user=u", "password=hunter2"}, "quote a DSN that has spaces"},
 		{"two DSNs", []string{"psql", "host=a", "postgres://u:hunter2@h"}, "there is an argument too many"},
 		{"an unknown credential", []string{"token", "--credential=hunter2"}, "--credential: there is no credential of this name"},
+		{"an unknown format", []string{"token", "--format=hunter2"}, "--format must be one of"},
+		{"two formats", []string{"token", "--format=env", "--json"}, "--json"},
 		{"a timeout that is none", []string{"token", "--timeout=hunter2"}, "--timeout wants a time with its unit"},
 		{"a timeout of nothing", []string{"check", "--timeout=0s", "host=h"}, "--timeout must be more than 0"},
 		{"a negative timeout", []string{"psql", "--timeout=-1s", "host=h"}, "--timeout must be more than 0"},

@@ -7,6 +7,7 @@
 //	aadpool token                  prints an access token, for PGPASSWORD
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
 //	aadpool role NAME [DSN]        makes the database role of a principal and gives it rights, or prints the SQL for it
+//	aadpool install DIR            copies this program into a directory, for an init container
 //	aadpool completion SHELL       prints what has bash, zsh or fish complete this program's arguments
 //	aadpool man                    prints the manual page
 //
@@ -85,6 +86,7 @@ type commands struct {
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
 	Role  roleCommand  `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`
 
+	Install    installCommand    `cmd:"" help:"Copy this program into a directory, for an init container."`
 	Completion completionCommand `cmd:"" help:"Print what has bash, zsh or fish complete this program's arguments."`
 	Man        manCommand        `cmd:"" help:"Print the manual page."`
 	Help       helpCommand       `cmd:"" help:"Show help, of a command too: aadpool help check."`

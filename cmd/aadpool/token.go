@@ -21,30 +21,26 @@ import (
 // tokenCommand is aadpool token.
 type tokenCommand struct {
 	credentialFlags
-	JSON bool `name:"json" help:"Print a JSON object with the token and when it expires, for callers that keep it."`
-}
-
-// tokenOutput is what --json prints.
-type tokenOutput struct {
-	Token     string    `json:"token"`
-	ExpiresOn time.Time `json:"expires_on"`
-	// ExpiresIn is in seconds, for those who would rather not parse a time.
-	ExpiresIn int64 `json:"expires_in"`
+	Format string `enum:"bare,json,pgpass,env,exec-credential," default:"" env:"AADPOOL_FORMAT" placeholder:"FORMAT" help:"bare (default), json, pgpass (a line of a password file), env (an assignment for a shell) or exec-credential (Kubernetes')."`
+	JSON   bool   `name:"json" help:"The same as --format json."`
 }
 
 // Help is shown by aadpool token --help.
 func (tokenCommand) Help() string {
-	return `For tools that want a password:
+	return `For tools that want a password, or that run a command for one:
 
     PGPASSWORD=$(aadpool token) psql 'host=… user=… dbname=… sslmode=verify-full'
 
-Without --scope it is for the server that PGHOST names, or for Azure's public cloud. A token is a secret: who has it can
-log in with it until it ends.`
+Without --scope it is for the server that PGHOST names, or for Azure's public cloud. A token is a secret: whoever has it
+can log in with it until it ends.`
 }
 
 func (cmd *tokenCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
+	}
+	if cmd.JSON && cmd.Format != "" && cmd.Format != "json" {
+		return usageError("--json and --format " + cmd.Format + " cannot be used together")
 	}
 	source, err := cmd.tokenSource(in.outside)
 	if err != nil {
@@ -59,13 +55,48 @@ func (cmd *tokenCommand) run(in invocation) error {
 		shown = in.outside.isTerminal
 	}
 	if shown(in.stdout) {
-		fmt.Fprintln(in.stderr, "aadpool: this is a secret, and it is on the screen now: who has it can log in with it until it ends")
+		fmt.Fprintln(in.stderr, "aadpool: this is a secret, and it is on the screen now: whoever has it can log in with it until it ends")
 	}
 	if cmd.JSON {
-		return json.NewEncoder(in.stdout).Encode(tokenOutput{token, expires.UTC().Truncate(time.Second), int64(time.Until(expires).Seconds())})
+		cmd.Format = "json"
 	}
-	_, err = io.WriteString(in.stdout, token+"\n")
+	text, err := tokenFormats[cmd.Format](token, expires.UTC().Truncate(time.Second))
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(in.stdout, text+"\n")
 	return err
+}
+
+// tokenFormats are what consumers of tokens read.
+var tokenFormats = map[string]func(token string, expires time.Time) (string, error){
+	"bare": bareToken, "": bareToken,
+	"json": func(token string, expires time.Time) (string, error) {
+		return asJSON(struct {
+			Token     string    `json:"token"`
+			ExpiresOn time.Time `json:"expires_on"`
+			ExpiresIn int64     `json:"expires_in"` // in seconds, for those who would rather not parse a time
+		}{token, expires, int64(time.Until(expires).Seconds())})
+	},
+	// https://www.postgresql.org/docs/current/libpq-pgpass.html
+	"pgpass": func(token string, _ time.Time) (string, error) {
+		return "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(token), nil
+	},
+	"env": func(token string, _ time.Time) (string, error) { return "export PGPASSWORD=" + shellQuote(token), nil },
+	// https://kubernetes.io/docs/reference/config-api/client-authentication.v1/
+	"exec-credential": func(token string, expires time.Time) (string, error) {
+		return asJSON(map[string]any{
+			"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+			"status": map[string]any{"token": token, "expirationTimestamp": expires},
+		})
+	},
+}
+
+func bareToken(token string, _ time.Time) (string, error) { return token, nil }
+
+func asJSON(value any) (string, error) {
+	encoded, err := json.Marshal(value)
+	return string(encoded), err
 }
 
 // serverOnly is a config that says which server the token is for, and no more: host may be a list.

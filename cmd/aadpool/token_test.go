@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,28 @@ func TestTokenAsJSON(t *testing.T) {
 	require.NoError(t, err)
 	assert.WithinDuration(t, claims.ExpiresAt, token.ExpiresOn, 5*time.Second)
 	assert.InDelta(t, 70*60, token.ExpiresIn, 30)
+}
+
+func TestTokenFormats(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	for _, row := range []struct{ format, want string }{
+		{"bare", `^(eyJ\S+)\n$`},
+		{"pgpass", `^\*:\*:\*:\*:(eyJ\S+)\n$`},
+		{"env", `^export PGPASSWORD='?(eyJ[^'\s]+)'?\n$`},
+		{"json", `^\{"token":"(eyJ[^"]+)","expires_on":"[-0-9]+T[:0-9]+Z","expires_in":\d+\}\n$`},
+		{"exec-credential", `^\{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential",` +
+			`"status":\{"expirationTimestamp":"[-0-9]+T[:0-9]+Z","token":"(eyJ[^"]+)"\}\}\n$`},
+	} {
+		t.Run(row.format, func(t *testing.T) {
+			got := runUnchecked(t.Context(), a.outside(), "token", "--format", row.format)
+			require.Equal(t, exitOK, got.status, got.stderr)
+			found := regexp.MustCompile(row.want).FindStringSubmatch(got.stdout)
+			require.NotNil(t, found)
+			_, err := a.Verify(found[1], aadpooltest.DefaultAudience)
+			require.NoError(t, err)
+		})
+	}
 }
 
 func TestTokenOnATerminalWarns(t *testing.T) {
