@@ -1,6 +1,6 @@
 #!/bin/sh
 # Puts the clients that make clients has go through the proxy into the directory $1: Django's own tests and PostgreSQL's
-# regression tests, from Debian's sources, and node-postgres, from npm. As root it also installs what runs them. For Debian
+# regression tests, from Debian's sources, and node-postgres, postgres.js and Sequelize, from npm. As root it also installs what runs them. For Debian
 # and Ubuntu.
 set -eu
 
@@ -9,7 +9,7 @@ mkdir -p "$dir/lists/partial"
 cd "$dir"
 
 if [ "$(id -u)" -eq 0 ]; then
-	apt-get install --yes --no-install-recommends python3-django python3-psycopg2 postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
+	apt-get install --yes --no-install-recommends python3-django python3-dj-database-url python3-sqlalchemy python3-psycopg2 postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
 fi
 
 # The sources of this suite, from the archive that this machine uses already, without a change to its own list.
@@ -24,4 +24,4 @@ $apt update
 	source=$(pg_config --version | sed 's/^PostgreSQL \([0-9]*\).*/postgresql-\1/')
 	$apt source --download-only "$source" && mkdir postgresql && tar xf postgresql-*.orig.tar.* -C postgresql --strip-components 1
 }
-[ -d node_modules/pg ] || npm install --no-audit --no-fund --ignore-scripts pg@8
+[ -d node_modules/postgres ] || npm install --no-audit --no-fund --ignore-scripts pg@8 postgres@3 sequelize@6

@@ -29,6 +29,7 @@ type proxyCommand struct {
 	credentialFlags
 	SocketDir    string   `placeholder:"DIR" env:"AADPOOL_SOCKET_DIR" help:"The directory of the Unix socket, made with mode 0700 (default, without --listen: ${socket_dir})."`
 	Listen       []string `placeholder:"HOST:PORT" env:"AADPOOL_LISTEN" help:"Listen on TCP, 127.0.0.1:5432 for example. Beyond loopback that takes TLS and a password."`
+	TCP          bool     `name:"tcp" env:"AADPOOL_TCP" help:"Listen on 127.0.0.1 and ask for a password, in the place of the Unix socket: for programs that cannot use one. On Windows the default."`
 	AllowUser    []string `placeholder:"USER" env:"AADPOOL_ALLOW_USER" help:"Who else may connect to the Unix socket, by name or id. Linux only."`
 	TLSCert      string   `name:"tls-cert" placeholder:"FILE" env:"AADPOOL_TLS_CERT" help:"The proxy's certificate chain, in PEM. With it, TCP clients must use TLS."`
 	TLSKey       string   `name:"tls-key" placeholder:"FILE" env:"AADPOOL_TLS_KEY" help:"The certificate's key, in PEM."`
@@ -40,6 +41,8 @@ type proxyCommand struct {
 	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
+
+	password string // that a command's proxy asks for, if it does
 }
 
 // proxyDefaults are what the flags' help says.
@@ -105,6 +108,10 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("there is no command after --: without -- the proxy serves until it is told to end")
 	case len(in.passed) > 0 && cmd.PasswordFile != "":
 		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
+	case cmd.TCP && (cmd.SocketDir != "" || len(cmd.Listen) > 0):
+		return usageError("--tcp takes the place of --socket-dir and --listen")
+	case cmd.SocketDir != "" && !proxy.CanKeepSocketDir:
+		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: use --tcp")
 	case len(cmd.AllowUser) > 0 && !proxy.CanCheckPeers:
 		return usageError("--allow-user works on Linux only")
 	case len(cmd.AllowUser) > 0 && cmd.SocketDir == "":
@@ -136,9 +143,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		OldProtocol:    newSettings(cmd.DSN).get("max_protocol_version") == "3.0",
 		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
 	}
-	if c.SocketDir == "" && len(c.Listen) == 0 && len(in.passed) == 0 {
-		c.SocketDir = proxy.DefaultSocketDir()
-	}
+	cmd.chooseListener(&c, len(in.passed) > 0)
 	if c.SocketDir != "" { // libpq takes for a directory only what begins with a slash
 		if c.SocketDir, err = filepath.Abs(c.SocketDir); err != nil {
 			return c, t, err
@@ -146,6 +151,11 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	}
 	if err := cmd.secure(&c); err != nil {
 		return c, t, err
+	}
+	if cmd.TCP && c.Password == nil {
+		if err := cmd.setPassword(&c, len(in.passed) > 0, logger); err != nil {
+			return c, t, err
+		}
 	}
 	c.Hook, err = cmd.newHook(in.outside, aadpool.WithLogger(logger))
 	return c, t, err
@@ -157,8 +167,8 @@ func (cmd *proxyCommand) secure(c *proxy.Config) (err error) {
 		return err
 	}
 	if cmd.PasswordFile != "" {
-		if c.Password, err = proxy.ReadPassword(cmd.PasswordFile); err != nil {
-			return usageError(err.Error())
+		if c.Password, err = readPassword(cmd.PasswordFile); err != nil {
+			return err
 		}
 	}
 	if cmd.TLSCert == "" {

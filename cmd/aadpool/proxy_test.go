@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,11 @@ func TestProxyRunsACommand(t *testing.T) {
 		{"by DATABASE_URL", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`, nil, 0, "orders-api\n"},
 		{"by DATABASE_URL, over TCP", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`,
 			[]string{"--listen=127.0.0.1:0"}, 0, "orders-api\n"},
+		{"by DATABASE_URL, over TCP with a password", "", `unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD; ` + psql + ` -w "$DATABASE_URL" -XAtc "select session_user"`,
+			[]string{"--tcp"}, 0, "orders-api\n"},
+		{"by libpq's variables, over TCP with a password", "", psql + ` -wXAtc "select session_user"`, []string{"--tcp"}, 0, "orders-api\n"},
+		{"over TCP nobody who does not know the password", "", `PGPASSWORD=hunter2 ` + psql + ` -wXAtc "select 1"`, []string{"--tcp"}, 2, ""},
+		{"under its own name", "", psql + ` -XAtc "select current_setting('application_name')"`, nil, 0, "nightly\n"},
 		{"with a relative --socket-dir, from another directory", "", `cd /; ` + psql + ` -XAtc "select session_user"; unset PGHOST; ` +
 			psql + ` "$DATABASE_URL" -XAtc "select session_user"`, []string{"--socket-dir=made"}, 0, "orders-api\norders-api\n"},
 		{"without what leads elsewhere", "", `echo "$PGSSLMODE/$PGPASSWORD/$PGSERVICE/$PGHOSTADDR"`, nil, 0, "disable///\n"},
@@ -57,7 +63,7 @@ func TestProxyRunsACommand(t *testing.T) {
 			a.useSecret(t)
 			t.Chdir(shortDir(t))
 			setenv(t, map[string]string{"PGPASSWORD": "hunter2hunter2", "PGHOSTADDR": "192.0.2.1", "TMPDIR": shortDir(t),
-				"PG_POOL_SIZE": "10", "PGBOSS_SCHEMA": "boss", "PGTZ": "UTC", "PGREQUIREAUTH": "password", "PGCHANNELBINDING": "prefer"})
+				"PGAPPNAME": "nightly", "PG_POOL_SIZE": "10", "PGBOSS_SCHEMA": "boss", "PGTZ": "UTC", "PGREQUIREAUTH": "password", "PGCHANNELBINDING": "prefer"})
 			args := append([]string{"proxy", a.server.DSN("orders-api")}, row.flags...)
 			got := runCommand(t, a.outside(), append(args, "--", "/bin/sh", "-c", row.script)...)
 			assert.Equal(t, row.status, got.status, got.stderr)
@@ -108,6 +114,7 @@ func TestProxyBadInput(t *testing.T) {
 		{"a command that is not there", []string{dsn, "--", "no-such-command"}, exitNoProgram, "no-such-command cannot be run: executable file not found in $PATH"},
 		{"a command that is an empty variable", []string{dsn, "--"}, exitUsage, "there is no command after --"},
 		{"one in quotes", []string{dsn, "--", ""}, exitUsage, "there is no command after --"},
+		{"TCP twice", []string{dsn, "--tcp", "--listen=127.0.0.1:0"}, exitUsage, "--tcp takes the place of --socket-dir and --listen"},
 		{"a credential without its settings", []string{dsn, "--socket-dir=" + shortDir(t), "--credential=workload-identity"}, exitCredential, "the credential workload-identity lacks AZURE_FEDERATED_TOKEN_FILE"},
 		{"a scope that is none", []string{dsn, "--scope=x"}, exitUsage, "a scope looks like"},
 	} {
@@ -206,6 +213,45 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 		assert.True(t, json.Valid([]byte(line)), line)
 	}
 	assert.NotRegexp(t, anyJWT, r.stderr.String())
+}
+
+// The default on Windows, and --tcp elsewhere: whoever can connect is asked for what only this user can read.
+func TestProxyOverTCPAsksForAPasswordOfTheUsers(t *testing.T) {
+	if free, err := net.Listen("tcp", tcpAddress); err != nil {
+		t.Skipf("%s is in use", tcpAddress)
+	} else {
+		require.NoError(t, free.Close())
+	}
+	a := newAzure(t)
+	a.useSecret(t)
+	home := t.TempDir()
+	setenv(t, map[string]string{"XDG_CONFIG_HOME": home, "HOME": home, "AppData": home})
+	var passwords []string
+	for range 2 { // the second time it is there
+		r := startProxy(t, a, a.server.DSN("orders-api"), "--tcp")
+		file := r.logged(t, `clients must know the password" file=(\S+)`)
+		r.logged(t, `msg=listening`)
+		password, err := os.ReadFile(file)
+		require.NoError(t, err)
+		passwords = append(passwords, strings.TrimSpace(string(password)))
+		info, err := os.Stat(file)
+		require.NoError(t, err)
+		if runtime.GOOS != "windows" {
+			assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		}
+		assert.NotContains(t, r.stderr.String(), passwords[0])
+
+		dsn := "postgresql://orders-api:%s@" + tcpAddress + "/postgres"
+		conn, err := pgx.Connect(t.Context(), fmt.Sprintf(dsn, passwords[0]))
+		require.NoError(t, err)
+		require.NoError(t, conn.Close(t.Context()))
+		_, err = pgx.Connect(t.Context(), fmt.Sprintf(dsn, "hunter2"))
+		assert.ErrorContains(t, err, "password authentication failed")
+		r.end()
+		assert.Equal(t, exitOK, <-r.status)
+	}
+	assert.Len(t, passwords[0], 26, "130 random bits")
+	assert.Equal(t, passwords[0], passwords[1])
 }
 
 func TestProxyReadiness(t *testing.T) {

@@ -45,7 +45,7 @@ func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t target) e
 	defer end()
 
 	child := exec.Command(path, in.passed[1:]...)
-	child.Env = replaceSettings(os.Environ(), clientEnvironment(p.Addrs()[0], config, t), isAboutTheServer)
+	child.Env = replaceSettings(os.Environ(), clientEnvironment(p.Addrs()[0], config, t, cmd.password), isAboutTheServer)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, in.stdout, in.stderr
 	return runChild(in, child)
 }
@@ -59,7 +59,8 @@ func lookFailure(err error) string {
 }
 
 // clientEnvironment are libpq's variables, and the one that other programs read, for a client of the proxy at addr.
-func clientEnvironment(addr net.Addr, config proxy.Config, t target) map[string]string {
+// password is empty where the proxy asks for none.
+func clientEnvironment(addr net.Addr, config proxy.Config, t target, password string) map[string]string {
 	host, port, mode := config.SocketDir, "5432", "disable"
 	if addr.Network() != "unix" {
 		host, port, _ = net.SplitHostPort(addr.String())
@@ -68,7 +69,7 @@ func clientEnvironment(addr net.Addr, config proxy.Config, t target) map[string]
 		}
 	}
 	set := map[string]string{
-		"PGHOST": host, "PGPORT": port, "PGSSLMODE": mode, "PGGSSENCMODE": "disable",
+		"PGHOST": host, "PGPORT": port, "PGSSLMODE": mode, "PGGSSENCMODE": "disable", "PGPASSWORD": password,
 		"PGDATABASE": t.config.ConnConfig.Database, "PGUSER": t.config.ConnConfig.User,
 	}
 	if config.AnyUser {
@@ -78,19 +79,25 @@ func clientEnvironment(addr net.Addr, config proxy.Config, t target) map[string]
 	return set
 }
 
-// databaseURL is a URL that libpq, pgx, psycopg, node-postgres and JDBC's relatives read.
+// databaseURL is what programs read that are not built on libpq. SQLAlchemy takes no scheme postgres, and asyncpg's
+// dialect of it no sslmode: the proxy's TCP listener without TLS says by itself that it has none. No form for a Unix
+// socket is read by all: this one is by libpq, pgx, SQLAlchemy, Django and node-postgres, and is no URL to postgres.js,
+// Prisma, Ruby and PHP.
 func databaseURL(set map[string]string) string {
-	u := url.URL{Scheme: "postgres", Path: "/" + set["PGDATABASE"]}
-	if set["PGUSER"] != "" {
-		u.User = url.User(set["PGUSER"])
+	u := url.URL{Scheme: "postgresql", Path: "/" + set["PGDATABASE"]}
+	switch user, password := set["PGUSER"], set["PGPASSWORD"]; {
+	case password != "":
+		u.User = url.UserPassword(user, password)
+	case user != "":
+		u.User = url.User(user)
 	}
-	query := url.Values{"sslmode": {set["PGSSLMODE"]}}
 	if strings.HasPrefix(set["PGHOST"], "/") {
-		query.Set("host", set["PGHOST"])
-		query.Set("port", set["PGPORT"])
-	} else {
-		u.Host = net.JoinHostPort(set["PGHOST"], set["PGPORT"])
+		u.RawQuery = url.Values{"host": {set["PGHOST"]}}.Encode()
+		return u.String()
 	}
-	u.RawQuery = query.Encode()
+	u.Host = net.JoinHostPort(set["PGHOST"], set["PGPORT"])
+	if mode := set["PGSSLMODE"]; mode != "disable" {
+		u.RawQuery = url.Values{"sslmode": {mode}}.Encode()
+	}
 	return u.String()
 }

@@ -22,7 +22,7 @@ type test struct {
 	name     string   // of what is tested
 	on       string   // the program and version that it runs on
 	dir      string   // the module, from the repository's root
-	packages string   // as go test takes them
+	packages string   // as go test takes them, separated by spaces
 	run      string   // which tests; if empty, all
 	path     string   // a directory that goes before PATH
 	env      []string // more of the environment
@@ -54,7 +54,8 @@ const testTimeout = 10 * time.Minute
 func goTest(ctx context.Context, t test) result {
 	fmt.Printf("%s on %s … ", t.name, t.on)
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, "go", "test", "-json", "-count=1", "-timeout", testTimeout.String(), "-run", t.run, t.packages)
+	args := []string{"test", "-json", "-count=1", "-timeout", testTimeout.String(), "-run", t.run}
+	cmd := exec.CommandContext(ctx, "go", append(args, strings.Fields(t.packages)...)...)
 	cmd.Dir = t.dir
 	cmd.Env = environment(t)
 	var stderr strings.Builder

@@ -150,7 +150,8 @@ func runClients(ctx context.Context, programs library) ([]result, error) {
 			name: "with aadpooltest", packages: "./aadpooltest/...", run: "TestClientsOfOtherLanguages", env: []string{"AADPOOL_CLIENTS=1"},
 		}),
 		goTest(ctx, test{
-			name: "through aadpool proxy", dir: "cmd/aadpool", packages: "./internal/proxy", run: "^Test(Django|NodePostgres|PostgresRegressionTests|RealClients)$",
+			name: "through aadpool proxy", dir: "cmd/aadpool", packages: ". ./internal/proxy",
+			run: "^Test(Django|NodePostgres|PostgresRegressionTests|RealClients|DatabaseURLServesOtherClients)$",
 			env: []string{"AADPOOL_PROXY_CLIENTS=" + dir},
 		}),
 	}, nil

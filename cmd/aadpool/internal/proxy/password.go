@@ -57,10 +57,11 @@ func ReadPassword(path string) (*Password, error) {
 		}
 		return &Password{stored: stored}, nil
 	}
-	return newPassword(password)
+	return NewPassword(password)
 }
 
-func newPassword(password string) (*Password, error) {
+// NewPassword makes one of its text.
+func NewPassword(password string) (*Password, error) {
 	client, err := scram.SHA256.NewClient("", password, "")
 	if err != nil { // it is no text that SASLprep takes; PostgreSQL takes its bytes then
 		client, err = scram.SHA256.NewClientUnprepped("", password, "")

@@ -31,11 +31,7 @@ func checkSocketDir(dir string, mode os.FileMode) error {
 	if !info.IsDir() {
 		return configErrorf("%s, which is to hold the socket, is no directory", dir)
 	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		return configErrorf("others can write to %s (mode %04o), and could put their socket in the proxy's place: "+
-			"chmod go-w it, or choose another directory", dir, mode)
-	}
-	return checkOwner(dir, info)
+	return checkAccess(dir, info)
 }
 
 // makeDir makes dir, and what is missing on the way to it, with this mode, whatever the umask is.
