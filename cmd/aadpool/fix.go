@@ -23,7 +23,7 @@ type fix struct {
 // fixByRole makes a role that is missing.
 func fixByRole(role *roleCommand) *fix {
 	return &fix{role.create(), func(ctx context.Context, f *fixer, rehearsal bool) error {
-		return transact(ctx, f.conn, rehearsal, func(ctx context.Context, tx pgx.Tx) error {
+		return transact(ctx, f.conn, rehearsal, defaultLockTimeout, func(ctx context.Context, tx pgx.Tx) error {
 			work := &roleApply{role: role, check: f.check, admin: f.conn}
 			isNew, err := work.ensureRole(ctx, tx)
 			if err == nil && !isNew {
@@ -36,13 +36,13 @@ func fixByRole(role *roleCommand) *fix {
 
 // fixByConnect gives a role the right to connect. PostgreSQL only warns where it grants nothing.
 func fixByConnect(role, database string) *fix {
-	sql := grantConnect(role, database)
+	sql := grantConnect(role, database) + ";"
 	return &fix{sql, func(ctx context.Context, f *fixer, rehearsal bool) error {
 		if rehearsal {
 			return f.requires(ctx, fmt.Sprintf("%q may not give the right to connect to the database %q", f.role, database),
 				"select has_database_privilege(current_user, $1, 'CONNECT WITH GRANT OPTION')", database)
 		}
-		return transact(ctx, f.conn, false, func(ctx context.Context, tx pgx.Tx) error {
+		return transact(ctx, f.conn, false, defaultLockTimeout, func(ctx context.Context, tx pgx.Tx) error {
 			if _, err := tx.Exec(ctx, sql); err != nil {
 				return err
 			}

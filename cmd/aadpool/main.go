@@ -158,7 +158,7 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Exit(exit),
 		kong.Help(showHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"default_timeout": defaultTimeout.String(), "credentials": credentialNames, "version": version()},
+		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": defaultLockTimeout.String(), "credentials": credentialNames, "version": version()},
 		proxyDefaults(),
 	)
 	if err != nil {

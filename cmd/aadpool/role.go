@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -27,9 +28,12 @@ type roleCommand struct {
 	Database string `placeholder:"NAME" help:"The database for --grant."`
 	Schema   string `default:"public" placeholder:"NAME" help:"The schema for --grant (default: ${default})."`
 
-	Apply  bool `help:"Log in as the administrator and do it, in the place of printing SQL. What is there is left alone."`
-	DryRun bool `name:"dry-run" help:"With --apply: do it, tell what came of it, and undo it."`
-	JSON   bool `name:"json" help:"With --apply: print one JSON object in the place of lines."`
+	TakeFrom []string `name:"take-from" sep:"none" placeholder:"ROLE" help:"With --grant owner: a role whose tables may change hands; one flag for each. It becomes a member of the new owner, and so may do with them what it could."`
+
+	Apply       bool          `help:"Log in as the administrator and do it, in the place of printing SQL. What is there is left alone."`
+	DryRun      bool          `name:"dry-run" help:"With --apply: tell what would be done, and do nothing."`
+	LockTimeout time.Duration `name:"lock-timeout" default:"${lock_timeout}" help:"With --apply: how long to wait for something that others use, while others wait behind (default: ${default})."`
+	JSON        bool          `name:"json" help:"With --apply: print one JSON object in the place of lines."`
 	credentialFlags
 }
 
@@ -41,15 +45,15 @@ func (roleCommand) Help() string {
 
 With --grant the grants come after a \connect to --database, which psql understands.
 
-With --apply it does it, in a transaction for each database that is rehearsed first, and prints a line for each right:
-what was there, what was made. At a failure it says what to type. Running it again does what is left to do, and else
-nothing.
+With --apply it does it, after it has found out that it can, and prints a line for each right: what was there, what was
+made. At a failure nothing is changed, and it says what to type. Running it again does what is left to do, and else nothing.
 
     aadpool role id-orders-api 'host=… user=admin@contoso.com' --apply --grant readwrite --database orders
 
 read is SELECT on the tables and views; readwrite also INSERT, UPDATE and DELETE, and the use of sequences; owner makes
 the schema if it is missing, the role the owner of all in it, and lets it make more: for migrations. All are for what is
-there and for what the administrator, the schema's owner and the owners of what is in it make later.`
+there and for what the administrator, the schema's owner and the owners of what is in it make later. Nobody loses a right:
+what others own changes hands only if --take-from names them, and they become members of the new owner.`
 }
 
 func (r *roleCommand) run(in invocation) error {
@@ -126,6 +130,10 @@ func (r *roleCommand) check() error {
 		return usageError("a DSN, --dry-run and --json need --apply")
 	case r.Apply && r.Timeout <= 0:
 		return usageError("--timeout must be more than 0")
+	case r.Apply && r.LockTimeout < time.Millisecond: // 0 would be without end
+		return usageError("--lock-timeout must be at least 1ms")
+	case len(r.TakeFrom) > 0 && r.Grant != grantOwner:
+		return usageError("--take-from needs --grant owner")
 	}
 	return r.checkGrant()
 }

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // principalsDatabase is the one that has the functions for Microsoft Entra principals.
 const principalsDatabase = "postgres"
 
-// lockWait bounds the wait for a table that others use, so that they do not queue up behind it.
-const lockWait = 10 * time.Second
+// defaultLockTimeout bounds the wait for a lock that others hold: meanwhile all who want it next wait behind it.
+const defaultLockTimeout = time.Second
 
 // A roleApply is one run of aadpool role --apply.
 type roleApply struct {
@@ -23,7 +24,7 @@ type roleApply struct {
 
 	admin   *pgx.Conn // in principalsDatabase
 	granted *pgx.Conn // in the database of --grant, if there is one
-	lines   []step    // of the transaction that is open
+	lines   []step    // whose end is not known yet
 }
 
 func (r *roleCommand) apply(in invocation) error {
@@ -57,21 +58,21 @@ func (a *roleApply) close(ctx context.Context) {
 	}
 }
 
-// run goes to the server, and then over the work twice: a rehearsal that is undone, so that what fails fails before
-// anything is changed, and the real thing.
+// run goes to the server, finds out what is to be done, so that what fails fails before anything is changed, and does it.
 func (a *roleApply) run(ctx context.Context) *diagnosis {
 	for _, do := range []func(context.Context) *diagnosis{
-		a.check.readDSN, a.usePrincipalsDatabase, a.check.getToken, a.logIn,
+		a.check.readDSN, a.usePrincipalsDatabase, a.check.getToken, a.logIn, a.preview,
 	} {
 		if d := do(ctx); d != nil {
 			return d
 		}
 	}
-	d := a.pass(ctx, true)
-	if d != nil || a.role.DryRun {
-		return d
+	if a.role.DryRun {
+		a.report(changeWould)
+		return nil
 	}
-	return a.pass(ctx, false)
+	a.lines = nil
+	return a.carryOut(ctx)
 }
 
 func (a *roleApply) usePrincipalsDatabase(context.Context) *diagnosis {
@@ -107,51 +108,144 @@ func (a *roleApply) connect(ctx context.Context, database string) (conn *pgx.Con
 	return conn, d
 }
 
-// pass does the work, and undoes it if it is a rehearsal.
-func (a *roleApply) pass(ctx context.Context, rehearsal bool) *diagnosis {
-	isNew := false
-	d := a.transact(ctx, a.admin, rehearsal, func(ctx context.Context, tx pgx.Tx) (err error) {
-		if isNew, err = a.ensureRole(ctx, tx); err != nil || a.role.Grant == "" || a.grantsElsewhere() {
+// preview finds out what is to be done. It makes a missing role in a transaction that is undone at once, since only the
+// server knows whether there is such a principal; all else it reads from the catalogs.
+func (a *roleApply) preview(ctx context.Context) *diagnosis {
+	return a.attempt(ctx, true, func(ctx context.Context) error {
+		err := transact(ctx, a.admin, true, a.role.LockTimeout, func(ctx context.Context, tx pgx.Tx) error {
+			_, err := a.ensureRole(ctx, tx)
+			return err
+		})
+		if err != nil || a.role.Grant == "" {
 			return err
 		}
-		return a.grant(ctx, tx)
-	})
-	if d != nil || !a.grantsElsewhere() {
-		return d
-	}
-	return a.transact(ctx, a.granted, rehearsal, func(ctx context.Context, tx pgx.Tx) error {
-		if isNew && rehearsal { // the role is undone by now: another takes its part
-			if _, err := tx.Exec(ctx, "create role "+identifier(a.role.Name)); err != nil {
-				return fmt.Errorf("making a role to rehearse with: %w", err)
-			}
+		conn := a.admin
+		if a.grantsElsewhere() {
+			conn = a.granted
 		}
-		return a.grant(ctx, tx)
+		readOnly := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
+		return pgx.BeginTxFunc(ctx, conn, readOnly, func(tx pgx.Tx) error { return a.previewRights(ctx, tx) })
 	})
 }
 
-// transact runs do in a transaction, and reports its lines when it is known what has become of them.
-func (a *roleApply) transact(ctx context.Context, conn *pgx.Conn, rehearsal bool,
-	do func(context.Context, pgx.Tx) error) *diagnosis {
-	ctx, cancel := context.WithTimeout(ctx, a.role.Timeout)
-	defer cancel()
-	a.lines = nil
+func (a *roleApply) previewRights(ctx context.Context, tx pgx.Tx) error {
+	planner, err := newRightsPlanner(ctx, a.role, tx)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
-	switch err := transact(ctx, conn, rehearsal, do); {
-	case err != nil:
-		a.report(changeUndone)
-		return a.fail(time.Since(start), err, rehearsal)
-	case !rehearsal:
-		a.report(changeMade)
-	case a.role.DryRun:
-		a.report(changeWould)
+	plan, err := planner.plan(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range plan.rights {
+		a.line(r, start)
+	}
+	if len(plan.taken) > 0 {
+		a.check.reporter.step(step{Name: "objects", Outcome: warned, Took: milliseconds(time.Since(start)),
+			Text:  fmt.Sprintf("to change hands, to %q: %s", a.role.Name, ownersOf(plan.taken)),
+			Notes: describeTaken(plan.taken)})
 	}
 	return nil
 }
 
+// carryOut makes the role and gives it its rights, each in the database where that is done. If the rights cannot be given,
+// a role that is new goes again.
+func (a *roleApply) carryOut(ctx context.Context) *diagnosis {
+	d := a.attempt(ctx, false, func(ctx context.Context) error {
+		isNew := false
+		err := transact(ctx, a.admin, false, a.role.LockTimeout, func(ctx context.Context, tx pgx.Tx) (err error) {
+			if isNew, err = a.ensureRole(ctx, tx); err != nil || a.role.Grant == "" || a.grantsElsewhere() {
+				return err
+			}
+			return a.give(ctx, tx)
+		})
+		if err != nil || !a.grantsElsewhere() {
+			return err
+		}
+		if err = transact(ctx, a.granted, false, a.role.LockTimeout, a.give); err != nil && isNew {
+			a.dropNewRole(ctx)
+		}
+		return err
+	})
+	if d == nil {
+		a.report(changeMade)
+	}
+	return d
+}
+
+// dropNewRole undoes the making of the role. PostgreSQL drops no role that has rights somewhere: if they have been given
+// after all, and only the answer to that was lost, it stays.
+func (a *roleApply) dropNewRole(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.role.Timeout)
+	defer cancel()
+	if _, err := a.admin.Exec(ctx, "drop role "+identifier(a.role.Name)); err != nil {
+		a.lines[0].Details["change"] = changeStays
+	}
+}
+
+// give gives the rights, in the transaction tx.
+func (a *roleApply) give(ctx context.Context, tx pgx.Tx) error {
+	planner, err := newRightsPlanner(ctx, a.role, tx)
+	if err != nil {
+		return err
+	}
+	memberships := &temporaryMemberships{tx: tx}
+	if err := memberships.actFor(ctx, planner.creators); err != nil {
+		return err
+	}
+	plan, err := planner.plan(ctx)
+	if err != nil {
+		return err
+	}
+	if a.role.Grant == grantOwner {
+		if err := memberships.actForOwner(ctx, planner, plan); err != nil {
+			return err
+		}
+	}
+	for _, r := range plan.rights {
+		start := time.Now()
+		for _, s := range r.statements {
+			if _, err := tx.Exec(ctx, s.sql); err != nil {
+				return &workError{step: r.step, on: s.on, err: err}
+			}
+		}
+		a.line(r, start)
+	}
+	if err := planner.verify(ctx, plan); err != nil {
+		return err
+	}
+	return memberships.end(ctx)
+}
+
+// attempt does something, and reports and explains its failure.
+func (a *roleApply) attempt(ctx context.Context, isPreview bool, do func(context.Context) error) *diagnosis {
+	ctx, cancel := context.WithTimeout(ctx, a.role.Timeout)
+	defer cancel()
+	start := time.Now()
+	err := do(ctx)
+	if err == nil {
+		return nil
+	}
+	d := a.diagnose(err)
+	_, isAnswer := errors.AsType[*pgconn.PgError](err)
+	_, isKnown := errors.AsType[*workError](err)
+	switch {
+	case len(a.lines) > 0 && a.lines[0].Details["change"] == changeStays:
+		d.Meaning += " The role has been made, and could not be dropped again."
+	case isPreview || isAnswer || isKnown:
+		d.Meaning += " Nothing has been changed."
+	}
+	a.report(changeUndone)
+	a.reportFailure(err, time.Since(start))
+	return d
+}
+
 // transact runs do in a transaction, which is undone if it is a rehearsal.
-func transact(ctx context.Context, conn *pgx.Conn, rehearsal bool, do func(context.Context, pgx.Tx) error) error {
+func transact(ctx context.Context, conn *pgx.Conn, rehearsal bool, lockTimeout time.Duration,
+	do func(context.Context, pgx.Tx) error) error {
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout = %d", lockWait.Milliseconds()))
+		_, err := tx.Exec(ctx, fmt.Sprintf("set local lock_timeout = %d", lockTimeout.Milliseconds()))
 		if err == nil {
 			err = do(ctx, tx)
 		}
@@ -177,16 +271,17 @@ const (
 	changeMade   change = "made"
 	changeWould  change = "would be made"
 	changeUndone change = "undone"
+	changeStays  change = "made, and not undone"
 )
 
-// line remembers a line about something that was there before, or is new.
-func (a *roleApply) line(name string, start time.Time, isNew bool, text string, notes ...string) {
-	s := step{Name: name, Took: milliseconds(time.Since(start)), Text: text, Notes: notes, Outcome: passed,
+// line remembers a line about a right that was there before, or is new.
+func (a *roleApply) line(r right, start time.Time) {
+	s := step{Name: r.step, Took: milliseconds(time.Since(start)), Text: r.text, Notes: r.notes, Outcome: passed,
 		Details: map[string]any{"change": changeNone}}
-	if isNew {
+	if len(r.statements) > 0 {
 		s.Details["change"] = changeMade
 	}
-	if len(notes) > 0 {
+	if r.isWarning {
 		s.Outcome = warned
 	}
 	a.lines = append(a.lines, s)
@@ -209,24 +304,24 @@ func (a *roleApply) report(made change) {
 	a.lines = nil
 }
 
-// fail reports the line that failed, and returns what to do about it.
-func (a *roleApply) fail(took time.Duration, err error, rehearsal bool) *diagnosis {
-	name := "role"
-	if failed, ok := errors.AsType[*workError](err); ok {
-		name = failed.step
+// reportFailure reports the line that failed.
+func (a *roleApply) reportFailure(err error, took time.Duration) {
+	s := step{Name: "role", Outcome: failed, Took: milliseconds(took), Text: loginError(err)}
+	if what, ok := errors.AsType[*workError](err); ok {
+		s.Name, s.Notes = what.step, what.notes
+		if what.on != "" {
+			s.Text = what.on + ": " + s.Text
+		}
 	}
-	d := a.diagnose(err)
-	if rehearsal {
-		d.Meaning += " Nothing has been changed."
-	}
-	a.check.reporter.step(step{Name: name, Outcome: failed, Took: milliseconds(took), Text: loginError(err)})
-	return d
+	a.check.reporter.step(s)
 }
 
 // A workError is an error of a step, with what is to be said about it if that is known already.
 type workError struct {
 	step      string
+	on        string // what was to be changed, if the server said no to that
 	err       error
+	notes     []string
 	diagnosis *diagnosis
 }
 
@@ -268,7 +363,11 @@ func (a *roleApply) ensureRole(ctx context.Context, tx pgx.Tx) (isNew bool, err 
 	if p.administrator {
 		text += ", a Microsoft Entra administrator"
 	}
-	a.line("role", start, isNew, text)
+	r := right{step: "role", text: text}
+	if isNew {
+		r.statements = []statement{{a.role.create(), text}}
+	}
+	a.line(r, start)
 	return isNew, nil
 }
 

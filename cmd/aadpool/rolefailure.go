@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,6 +23,8 @@ const (
 	causeNoSchema         cause = "no-such-schema"
 	causeRights           cause = "no-right-to-grant"
 	causeLocked           cause = "locked"
+	causeOwned            cause = "owned-by-another"
+	causeNotKept          cause = "owner-would-lose-rights"
 )
 
 // compare checks that a role that was there is the principal's that is meant.
@@ -30,7 +33,7 @@ func (a *roleApply) compare(p principal) error {
 	want := objectTypes[role.Kind]
 	fail := func(d diagnosis, format string, args ...any) error {
 		d.status = exitRole
-		return &workError{"role", fmt.Errorf(format, args...), &d}
+		return &workError{step: "role", err: fmt.Errorf(format, args...), diagnosis: &d}
 	}
 	again := []string{"-- if nothing is owned by it or granted to it any more:", "drop role " + quoted + ";",
 		"# and run this again"}
@@ -98,11 +101,8 @@ func (a *roleApply) diagnose(err error) *diagnosis {
 				"or it is not Azure Database for PostgreSQL.",
 			Fix: []string{"az postgres flexible-server update " + serverFlags(a.host(), "--name") +
 				" --microsoft-entra-auth Enabled"}}
-	case refused.Code == "55P03":
-		return &diagnosis{Cause: causeLocked, status: exitDatabase,
-			Meaning: fmt.Sprintf("Others kept what was to be changed locked for %s.", lockWait),
-			Fix: []string{"select pid, usename, state, query from pg_stat_activity where state <> 'idle';",
-				"# and run this again when they are done"}}
+	case refused.Code == "55P03" || refused.Code == "40P01" || strings.Contains(refused.Message, "concurrently"):
+		return a.inUse(err)
 	case refused.Code == "42501":
 		return a.noRight(err, refused)
 	}
@@ -161,6 +161,102 @@ func (a *roleApply) noRight(err error, refused *pgconn.PgError) *diagnosis {
 			"# or make this one an administrator:",
 			"az postgres flexible-server microsoft-entra-admin create " + serverFlags(a.host(), "--server-name") +
 				" --display-name " + shellQuote(user) + " --object-id " + a.ownObjectID()}}
+}
+
+// inUse is for what others kept locked.
+func (a *roleApply) inUse(err error) *diagnosis {
+	what, who := "what was to be changed", "state <> 'idle'"
+	if failed, ok := errors.AsType[*workError](err); ok && failed.on != "" {
+		what = failed.on
+		if kind, name, _ := strings.Cut(what, " "); slices.Contains([]string{"table", "view", "sequence"}, kind) {
+			who = "pid in (select pid from pg_locks where relation = " + literal(name) + "::regclass)"
+		}
+	}
+	return &diagnosis{Cause: causeLocked, status: exitDatabase,
+		Meaning: fmt.Sprintf("Others use %s: it could not be locked within %s.", what, a.role.LockTimeout),
+		Fix: []string{"-- in the database " + a.role.Database + ", who it is:",
+			"select pid, usename, application_name, state, xact_start, query from pg_stat_activity where " + who + ";",
+			"# and run this again when they are done, or with a longer --lock-timeout; meanwhile others wait behind it"}}
+}
+
+// mayNotGrant is for a right that the administrator may not give.
+func mayNotGrant(step, message string) error {
+	return &workError{step: step, err: &pgconn.PgError{Severity: "ERROR", Code: "42501", Message: message}}
+}
+
+// mayNotGrantOn is for a table whose owner the administrator cannot act for.
+func (p *rightsPlanner) mayNotGrantOn(kind objectKind, object, owner string) error {
+	return &workError{step: kind.name,
+		err: fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner, kind.privileges),
+		diagnosis: &diagnosis{Cause: causeRights, status: exitDatabase,
+			Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
+			Fix:     p.letAct(owner)}}
+}
+
+// letAct says how the administrator may come to act for an owner, whose name is quoted where it has to be.
+func (p *rightsPlanner) letAct(owner string) []string {
+	return []string{"-- as " + owner + ", or as somebody who may grant it:",
+		"grant " + owner + " to " + identifier(p.admin) + ";", "# and run this again"}
+}
+
+// mayNotTake is for what is owned by a role that the administrator cannot act for.
+func (p *rightsPlanner) mayNotTake(o formerOwner, taken []ownedObject) error {
+	return &workError{step: "objects", notes: describeTaken(of(o.name, taken)),
+		err: fmt.Errorf("schema %q has things that are %q's, whom this administrator may not act for", p.role.Schema, o.name),
+		diagnosis: &diagnosis{Cause: causeRights, status: exitDatabase,
+			Meaning: fmt.Sprintf("What %q owns cannot change hands: this administrator may not act for it.", o.name),
+			Fix:     p.letAct(identifier(o.name))}}
+}
+
+// mayNotKeep is for an owner who would lose rights, since it cannot become a member of the new owner.
+func (p *rightsPlanner) mayNotKeep(o formerOwner, taken []ownedObject) error {
+	role, owner := identifier(p.role.Name), identifier(o.name)
+	d := &diagnosis{Cause: causeNotKept, status: exitDatabase}
+	switch {
+	case o.isMadeOf:
+		d.Meaning = fmt.Sprintf("%q is a member of %q, without its rights, and members of each other are impossible.",
+			p.role.Name, o.name)
+		d.Fix = []string{"-- it may do all that an owner may, if its membership has the rights:",
+			"grant " + owner + " to " + role + " with inherit true;"}
+	case o.isRestricted:
+		d.Meaning = fmt.Sprintf("A restrictive policy of row-level security is for %q, and would be for %q as its member.",
+			p.role.Name, o.name)
+		d.Fix = []string{"select * from pg_policies where permissive = 'RESTRICTIVE' and " + literal(p.role.Name) + " = any (roles);"}
+	case o.ignoresItsRoles:
+		d.Meaning = fmt.Sprintf("%q is NOINHERIT: as a member of %q it would have none of its rights.", o.name, p.role.Name)
+		d.Fix = []string{"alter role " + owner + " inherit;"}
+	default:
+		d.Meaning = fmt.Sprintf("This administrator may not make %q a member of %q.", o.name, p.role.Name)
+		d.Fix = []string{"-- as somebody who may:", "grant " + role + " to " + identifier(p.admin) + " with admin option;"}
+	}
+	d.Meaning += fmt.Sprintf(" So %q would lose its rights on what is its own.", o.name)
+	return &workError{step: "objects", notes: describeTaken(of(o.name, taken)), diagnosis: d,
+		err: fmt.Errorf("schema %q has things that are %q's, who would lose its rights on them", p.role.Schema, o.name)}
+}
+
+// ownedByOthers is for what changes hands only if somebody says so.
+func (p *rightsPlanner) ownedByOthers(taken []ownedObject) error {
+	role := identifier(p.role.Name)
+	flags, grants := "", []string(nil)
+	for i, o := range taken {
+		if i == 0 || taken[i-1].owner != o.owner {
+			flags += " --take-from " + shellQuote(o.owner)
+			grants = append(grants, "grant "+identifier(o.owner)+" to "+role+";")
+		}
+	}
+	return &workError{step: "objects", notes: describeTaken(taken),
+		err: fmt.Errorf("schema %q has things that are others': %s", p.role.Schema, ownersOf(taken)),
+		diagnosis: &diagnosis{Cause: causeOwned, status: exitDatabase,
+			Meaning: fmt.Sprintf("To make %q the owner of all in schema %q takes from others what they own.",
+				p.role.Name, p.role.Schema),
+			Fix: append([]string{"# if it is to, this again with the following: they become members of " + role +
+				", may do with it what they could, and all else that " + role + " may", strings.TrimSpace(flags),
+				"-- or leave it to them, and let " + role + " act for them:"}, grants...)}}
+}
+
+// of are those that the role owns.
+func of(owner string, objects []ownedObject) []ownedObject {
+	return slices.DeleteFunc(slices.Clone(objects), func(o ownedObject) bool { return o.owner != owner })
 }
 
 // ownObjectID is that of the principal that is logged in.

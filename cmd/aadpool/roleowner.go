@@ -4,187 +4,264 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// creatorsQuery finds who makes tables in the schema: this administrator, its owner (the database's, where that is
-// pg_database_owner), the owners of what is in it, and who may create there. A superuser's tables are nobody's to
-// grant.
-const creatorsQuery = `
-	with namespace as (select oid, nspowner, nspacl from pg_namespace where nspname = $1),
-	creator as (
-		select oid from pg_roles where rolname = current_user
-		union select case when r.rolname = 'pg_database_owner' then d.datdba else r.oid end
-			from namespace n join pg_roles r on r.oid = n.nspowner, pg_database d where d.datname = current_database()
-		union select c.relowner from pg_class c join namespace n on n.oid = c.relnamespace where ` + notOfAnExtension + `
-		union select acl.grantee from namespace n, aclexplode(n.nspacl) acl where acl.privilege_type = 'CREATE')
-	select r.rolname from creator join pg_roles r on r.oid = creator.oid
-	where r.rolname <> $2 and r.rolname !~ '^pg_' and (r.rolname = current_user or not r.rolsuper) order by 1`
-
-// actForCreators makes the administrator a member of those who make tables, and of the role itself for --grant owner.
-func (g *granting) actForCreators(ctx context.Context) error {
-	rows, err := g.tx.Query(ctx, creatorsQuery, g.role.Schema, g.role.Name)
-	if err == nil {
-		g.creators, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	}
-	if err != nil {
-		return fmt.Errorf("asking who makes tables in the schema: %w", err)
-	}
-	roles := g.creators
-	if g.role.Grant == grantOwner {
-		roles = append(slices.Clone(roles), g.role.Name)
-	}
-	for _, role := range roles {
-		if err := g.actFor(ctx, role); err != nil {
-			return err
-		}
-	}
-	return nil
+// An ownedObject is something in the schema that another role owns.
+type ownedObject struct {
+	kind, name string // the name is quoted where it has to be
+	owner      string
+	stays      string // why it stays its owner's; empty: it is to change hands
 }
 
-// needsMembership tells whether the administrator has to become a member to act for a role, and with what options. Up
-// to PostgreSQL 15 a member may also become it; from 16 on a membership that is there may lack either, and keeps what
-// is not named.
-const needsMembership = `select
-	case when old then not pg_has_role($1, 'MEMBER') else not (pg_has_role($1, 'USAGE') and pg_has_role($1, 'SET')) end,
-	case when old then '' else ' with inherit true, set true' end
-	from (select current_setting('server_version_num')::int < 160000) as server (old)`
+func (o ownedObject) String() string { return o.kind + " " + o.name }
 
-// actFor makes the administrator a member of a role until the transaction ends, where that is needed and may be.
-func (g *granting) actFor(ctx context.Context, role string) error {
-	var needed bool
-	var options string
-	if err := g.tx.QueryRow(ctx, needsMembership, role).Scan(&needed, &options); err != nil || !needed {
-		return err
+func (o ownedObject) giveTo(role string) string {
+	what := o.kind
+	switch what {
+	case "function", "procedure", "aggregate":
+		what = "routine"
 	}
-	before, err := g.memberships(ctx, role)
+	return fmt.Sprintf("alter %s %s owner to %s", what, o.name, identifier(role))
+}
+
+// Why an object stays its owner's. Where a role is a member of the owner, it may do all that an owner may.
+const (
+	staysWithMember  = "member"
+	staysWithDefiner = "definer"
+	staysWithReader  = "reader"
+)
+
+var whyStays = map[string]string{
+	staysWithDefiner: "it runs with its owner's rights",
+	staysWithReader:  "it reads, with its owner's rights, what the new owner may not, or not in the same way",
+}
+
+// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs to
+// an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER routine,
+// and a view or a rule over something that the new owner may not use as the present one may, or that has row-level
+// security, which is another for each owner.
+var notOwnedQuery = `with recursive ` + grantee + `,
+	object as (
+		select 'pg_class'::regclass as catalog, c.oid, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name,
+			case c.relkind when 'c' then 'type' when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence'
+				when 'f' then 'foreign table' else 'table' end as kind, false as definer
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace
+		where n.nspname = $2 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c')
+			and ` + notOfAnExtension("pg_class", "c.oid") + `
+			and not (c.relkind = 'S' and exists (select from pg_depend d where d.classid = 'pg_class'::regclass
+				and d.objid = c.oid and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass))
+		union all
+		select 'pg_proc'::regclass, p.oid, p.proowner, p.oid::regprocedure::text,
+			case p.prokind when 'p' then 'procedure' when 'a' then 'aggregate' else 'function' end, p.prosecdef
+		from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+		where n.nspname = $2 and ` + notOfAnExtension("pg_proc", "p.oid") + `
+		union all
+		select 'pg_type'::regclass, t.oid, t.typowner, format('%I.%I', n.nspname, t.typname), 'type', false
+		from pg_type t join pg_namespace n on n.oid = t.typnamespace
+		where n.nspname = $2 and t.typtype in ('d', 'e', 'r') and ` + notOfAnExtension("pg_type", "t.oid") + `
+			and not exists (select from pg_depend d
+				where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype = 'i')),
+	another as (select o.* from object o, grantee where o.owner is distinct from grantee.oid),
+	reads as (
+		select distinct o.oid as reader, o.owner, d.refobjid as relation
+		from another o join pg_class c on c.oid = o.oid join pg_rewrite r on r.ev_class = o.oid
+			join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid
+				and d.refclassid = 'pg_class'::regclass and d.refobjid <> o.oid
+		where o.catalog = 'pg_class'::regclass
+			and not coalesce(c.reloptions::text ~* 'security_invoker=(true|on|1|yes)', false)),
+	bound (oid) as (
+		select r.reader from reads r join pg_class c on c.oid = r.relation, grantee
+		where c.relforcerowsecurity or not exists (select from another a where a.catalog = 'pg_class'::regclass and a.oid = c.oid)
+			and c.relowner is distinct from grantee.oid
+			and (c.relrowsecurity
+				or has_table_privilege(r.owner, c.oid, 'DELETE') and not has_table_privilege(grantee.name, c.oid, 'DELETE')
+				or exists (select from unnest(array['SELECT', 'INSERT', 'UPDATE']) privilege
+					where has_any_column_privilege(r.owner, c.oid, privilege)
+						and not has_table_privilege(grantee.name, c.oid, privilege)))
+		union select r.reader from reads r join bound b on b.oid = r.relation)
+	select o.kind, o.name, r.rolname,
+		case when grantee.oid is not null and pg_has_role(grantee.oid, o.owner, 'USAGE') then '` + staysWithMember + `'
+			when o.definer then '` + staysWithDefiner + `'
+			when o.catalog = 'pg_class'::regclass and o.oid in (select oid from bound)
+				then '` + staysWithReader + `' else '' end
+	from another o join pg_roles r on r.oid = o.owner, grantee order by r.rolname, o.kind, o.name`
+
+// ownership makes the role the owner of what is there, and gives to others on what it makes later what they have on
+// what is made there today. Whoever owned something becomes a member of the role, and so keeps what it could do.
+func (p *rightsPlanner) ownership(ctx context.Context, plan *rightsPlan) error {
+	objects, err := p.notOwned(ctx)
 	if err != nil {
 		return err
 	}
-	// A savepoint, for a refusal.
-	err = pgx.BeginFunc(ctx, g.tx, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "grant "+identifier(role)+" to current_user"+options)
-		return err
-	})
-	if err != nil {
-		g.refused = append(g.refused, role)
-		return ctx.Err()
-	}
-	after, err := g.memberships(ctx, role)
-	for grantor, statement := range after {
-		switch was, ok := before[grantor]; {
-		case !ok:
-			g.undo = append(g.undo, fmt.Sprintf("revoke %s from current_user granted by %s", identifier(role), identifier(grantor)))
-		case was != statement:
-			g.undo = append(g.undo, was)
+	r := right{step: "objects", text: fmt.Sprintf("owner of all in schema %q", p.role.Schema)}
+	for _, o := range objects {
+		switch o.stays {
+		case "":
+			plan.taken = append(plan.taken, o)
+			r.statements = append(r.statements, statement{o.giveTo(p.role.Name), o.String()})
+		case staysWithMember:
+			r.notes = append(r.notes, fmt.Sprintf("%s stays %q's, of which %q is a member", o, o.owner, p.role.Name))
+		default:
+			r.isWarning = true
+			r.notes = append(r.notes, fmt.Sprintf("%s stays %q's: %s; to give it away all the same: %s;",
+				o, o.owner, whyStays[o.stays], o.giveTo(p.role.Name)))
 		}
 	}
+	if n := len(plan.taken); n > 0 {
+		r.text += fmt.Sprintf(" (%d are another's)", n)
+	}
+	members, err := p.formerOwners(ctx, plan.taken)
+	if err != nil {
+		return err
+	}
+	others, err := p.rightsOfOthers(ctx)
+	plan.rights = append(append(append(plan.rights, r), members...), others)
 	return err
 }
 
-// membershipsQuery returns the grantors of the administrator's memberships of a role, each with the statement that
-// gives its membership the options that it has.
-const membershipsQuery = `select g.rolname, format('grant %I to current_user with inherit %s, set %s granted by %I',
-		$1::text, to_jsonb(m) ->> 'inherit_option', to_jsonb(m) ->> 'set_option', g.rolname)
-	from pg_auth_members m join pg_roles g on g.oid = m.grantor
-	where m.roleid = (select oid from pg_roles where rolname = $1)
-		and m.member = (select oid from pg_roles where rolname = current_user)`
-
-func (g *granting) memberships(ctx context.Context, role string) (byGrantor map[string]string, err error) {
-	rows, err := g.tx.Query(ctx, membershipsQuery, role)
+func (p *rightsPlanner) notOwned(ctx context.Context) ([]ownedObject, error) {
+	rows, err := p.tx.Query(ctx, notOwnedQuery, p.role.Name, p.role.Schema)
 	if err != nil {
 		return nil, err
 	}
-	byGrantor = map[string]string{}
-	var grantor, statement string
-	_, err = pgx.ForEachRow(rows, []any{&grantor, &statement}, func() error {
-		byGrantor[grantor] = statement
-		return nil
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (ownedObject, error) {
+		var o ownedObject
+		err := row.Scan(&o.kind, &o.name, &o.owner, &o.stays)
+		return o, err
 	})
-	return byGrantor, err
 }
 
-// actForNobody makes the administrator's memberships what they were.
-func (g *granting) actForNobody(ctx context.Context) error {
-	for _, statement := range g.undo {
-		if _, err := g.tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("ending a membership (%s): %w", statement, err)
+// A formerOwner is a role that owns something that is to change hands, and what the catalogs say of making it a member of
+// the new owner.
+type formerOwner struct {
+	name            string
+	becomesMember   string // the statement that makes it a member
+	isSuperuser     bool   // who needs no right
+	isMember        bool   // it has the new owner's rights already
+	isMadeOf        bool   // the new owner is a member of it, without its rights: members of each other are impossible
+	isRestricted    bool   // a restrictive policy of row-level security is for the new owner, and would be for its members
+	ignoresItsRoles bool   // NOINHERIT, up to PostgreSQL 15: as a member it would have none of the rights
+	mayBeMember     bool   // this administrator may make it one
+}
+
+var formerOwnersQuery = `with ` + grantee + ` select r.rolname,
+	format('grant %I to %I', $1::name, r.rolname) || ` + membershipOptions + `, r.rolsuper,
+	grantee.oid is not null and pg_has_role(r.oid, grantee.oid, 'USAGE'),
+	grantee.oid is not null and pg_has_role(grantee.oid, r.oid, 'MEMBER'),
+	exists (select from pg_policy where not polpermissive and grantee.oid = any (polroles)), s.old and not r.rolinherit,
+	grantee.oid is null or me.rolsuper or pg_has_role(grantee.oid, 'MEMBER WITH ADMIN OPTION') or s.old and me.rolcreaterole
+	from pg_roles r, grantee, ` + serverFacts + ` where r.rolname = any ($2::name[]) order by 1`
+
+// formerOwners are a line for each: it becomes a member. An error says why something cannot change hands.
+func (p *rightsPlanner) formerOwners(ctx context.Context, taken []ownedObject) (members []right, err error) {
+	var names []string
+	for _, o := range taken {
+		names = append(names, o.owner)
+	}
+	rows, err := p.tx.Query(ctx, formerOwnersQuery, p.role.Name, slices.Compact(names))
+	if err != nil {
+		return nil, err
+	}
+	owners, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (formerOwner, error) {
+		var o formerOwner
+		err := row.Scan(&o.name, &o.becomesMember, &o.isSuperuser, &o.isMember, &o.isMadeOf,
+			&o.isRestricted, &o.ignoresItsRoles, &o.mayBeMember)
+		return o, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := p.mayTake(owners, taken); err != nil {
+		return nil, err
+	}
+	for _, o := range owners {
+		if !o.isMember && !o.isSuperuser {
+			members = append(members, right{step: "member", text: fmt.Sprintf(
+				"%q is a member of %q, and so may do with what was its own what it could", o.name, p.role.Name),
+				statements: []statement{{o.becomesMember, fmt.Sprintf("role %q", p.role.Name)}}})
 		}
 	}
-	return nil
+	return members, nil
 }
 
-// notOwnedQuery returns the statements that make the role the owner of all in the schema. A sequence of a column goes
-// with its table, and what belongs to an extension stays.
-const notOwnedQuery = `
-	select format('alter %s %I.%I owner to %I',
-		case c.relkind when 'c' then 'type' else 'table' end, n.nspname, c.relname, $2::text)
-	from pg_class c join pg_namespace n on n.oid = c.relnamespace
-	where n.nspname = $1 and c.relkind in ('r', 'p', 'v', 'm', 'f', 'S', 'c') and c.relowner <> to_regrole($3)
-		and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid
-			and (d.deptype = 'e' or c.relkind = 'S' and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass))
-	union all
-	select format('alter routine %s owner to %I', p.oid::regprocedure, $2::text)
-	from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-	where n.nspname = $1 and p.proowner <> to_regrole($3)
-		and not exists (select from pg_depend d
-			where d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e')
-	union all
-	select format('alter type %I.%I owner to %I', n.nspname, t.typname, $2::text)
-	from pg_type t join pg_namespace n on n.oid = t.typnamespace
-	where n.nspname = $1 and t.typtype in ('d', 'e', 'r') and t.typowner <> to_regrole($3)
-		and not exists (select from pg_depend d
-			where d.classid = 'pg_type'::regclass and d.objid = t.oid and d.deptype in ('e', 'i'))`
-
-// ownership makes the role the owner of what is there, and gives to others on what it makes later what they have on
-// what is made there today.
-func (g *granting) ownership(ctx context.Context) ([]right, error) {
-	role := g.role.Name
-	rows, err := g.tx.Query(ctx, notOwnedQuery, g.role.Schema, role, identifier(role))
-	if err != nil {
-		return nil, err
+// mayTake says why something cannot change hands, if so: the first that nothing can be done about, or else all that nobody
+// has named.
+func (p *rightsPlanner) mayTake(owners []formerOwner, taken []ownedObject) error {
+	actors := p.actors()
+	unnamed := map[string]bool{}
+	for _, o := range owners {
+		switch {
+		case !slices.Contains(actors, o.name):
+			return p.mayNotTake(o, taken)
+		case o.isSuperuser || o.isMember:
+		case o.isMadeOf || o.isRestricted || o.ignoresItsRoles || !o.mayBeMember:
+			return p.mayNotKeep(o, taken)
+		}
+		if o.name != p.admin && !slices.Contains(p.role.TakeFrom, o.name) {
+			unnamed[o.name] = true
+		}
 	}
-	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
+	if len(unnamed) == 0 {
+		return nil
 	}
-	objects := right{step: "objects", text: fmt.Sprintf("owner of all in schema %q", g.role.Schema),
-		state: ownersState, sql: statements}
-	if len(statements) > 0 {
-		objects.text += fmt.Sprintf(" (%d are another's)", len(statements))
-	}
-	others, err := g.rightsOfOthers(ctx)
-	return []right{objects, others}, err
+	return p.ownedByOthers(slices.DeleteFunc(slices.Clone(taken), func(o ownedObject) bool { return !unnamed[o.owner] }))
 }
 
-// ownersState also changes with the owner of a type or a routine.
-const ownersState = `select md5(concat(
-	(select string_agg(c.oid || ' ' || c.relowner, ',' order by c.oid) from pg_class c where c.relnamespace = n.oid),
-	(select string_agg(p.oid || ' ' || p.proowner, ',' order by p.oid) from pg_proc p where p.pronamespace = n.oid),
-	(select string_agg(t.oid || ' ' || t.typowner, ',' order by t.oid) from pg_type t where t.typnamespace = n.oid)))
-	from pg_namespace n where n.nspname = $1 and $2::text <> ''`
+// rightsOfOthersQuery returns what others are to have on what is made in the schema, by whomever, and whether something
+// of it is missing on what the role makes.
+var rightsOfOthersQuery = `with ` + grantee + `, granted as (
+	select d.defaclrole as by, d.defaclobjtype as kind, a.grantee, a.privilege_type as privilege
+	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a where n.nspname = $2)
+	select format('alter default privileges for role %I in schema %I grant %s on %s to %s', $1::name, $2::text,
+		string_agg(distinct g.privilege, ', '),
+		case g.kind when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' else 'types' end,
+		case g.grantee when 0 then 'public' else g.grantee::regrole::text end),
+		bool_or(not exists (select from granted own where own.by = grantee.oid and own.kind = g.kind
+			and own.grantee = g.grantee and own.privilege = g.privilege))
+	from granted g, grantee where g.grantee is distinct from grantee.oid group by g.kind, g.grantee order by 1`
 
-// rightsOfOthersQuery returns what others are to have on what is made in the schema, by whomever.
-const rightsOfOthersQuery = `
-	select format('alter default privileges for role %I in schema %I grant %s on %s to %s', $2::text, $1::text,
-		string_agg(distinct acl.privilege_type, ', '),
-		case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
-			else 'types' end,
-		case acl.grantee when 0 then 'public' else acl.grantee::regrole::text end)
-	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) acl
-	where n.nspname = $1 and acl.grantee <> to_regrole($3) group by d.defaclobjtype, acl.grantee order by 1`
-
-func (g *granting) rightsOfOthers(ctx context.Context) (right, error) {
-	r := right{step: "future", state: futureState, text: fmt.Sprintf(
-		"for others, on what %q makes, what they have on what is made in schema %q", g.role.Name, g.role.Schema)}
-	rows, err := g.tx.Query(ctx, rightsOfOthersQuery, g.role.Schema, g.role.Name, identifier(g.role.Name))
+func (p *rightsPlanner) rightsOfOthers(ctx context.Context) (right, error) {
+	r := right{step: "future", text: fmt.Sprintf("nothing for others, who have nothing on what is made in schema %q",
+		p.role.Schema)}
+	rows, err := p.tx.Query(ctx, rightsOfOthersQuery, p.role.Name, p.role.Schema)
 	if err != nil {
 		return r, err
 	}
-	r.sql, err = pgx.CollectRows(rows, pgx.RowTo[string])
-	if len(r.sql) == 0 {
-		r.text = fmt.Sprintf("nothing for others, who have nothing on what is made in schema %q", g.role.Schema)
-	}
+	var sql string
+	var missing bool
+	_, err = pgx.ForEachRow(rows, []any{&sql, &missing}, func() error {
+		r.text = fmt.Sprintf("for others, on what %q makes, what they have on what is made in schema %q",
+			p.role.Name, p.role.Schema)
+		if missing {
+			r.statements = append(r.statements, statement{sql, fmt.Sprintf("the default privileges of %q", p.role.Name)})
+		}
+		return nil
+	})
 	return r, err
+}
+
+// describeTaken is a line for each object that changes hands.
+func describeTaken(taken []ownedObject) (lines []string) {
+	for _, o := range taken {
+		lines = append(lines, fmt.Sprintf("%s, of %q", o, o.owner))
+	}
+	return lines
+}
+
+// ownersOf counts what each of them owns, in words.
+func ownersOf(taken []ownedObject) string {
+	count := map[string]int{}
+	var names []string
+	for _, o := range taken {
+		if count[o.owner]++; count[o.owner] == 1 {
+			names = append(names, o.owner)
+		}
+	}
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%d of %q", count[name], name)
+	}
+	return strings.Join(names, ", ")
 }

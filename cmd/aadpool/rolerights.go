@@ -5,249 +5,315 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // A right is something that a role is to have.
 type right struct {
-	step string
-	text string
-	// state is a query that returns a text, which the statements change only if the right was not there. Its arguments are
-	// the schema and the role.
-	state string
-	sql   []string
-	notes []string
+	step       string
+	text       string
+	notes      []string
+	isWarning  bool
+	statements []statement // what is left to do: none if the right is there
 }
 
-// The states that rights change: what is granted to the role itself, and not by way of public.
-const (
-	databaseState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '')
-		from pg_database, aclexplode(datacl)
-		where datname = current_database() and grantee = (select oid from pg_roles where rolname = $2) and $1::text <> ''`
-	schemaState = `select coalesce(string_agg(privilege_type, ',' order by privilege_type), '')
-		from pg_namespace, aclexplode(nspacl)
-		where nspname = $1 and grantee = (select oid from pg_roles where rolname = $2)`
-	objectsState = `select md5(coalesce(string_agg(c.oid || privilege_type, ',' order by c.oid, privilege_type), ''))
-		from pg_class c join pg_namespace n on n.oid = c.relnamespace, aclexplode(c.relacl)
-		where n.nspname = $1 and grantee = (select oid from pg_roles where rolname = $2)`
-	futureState = `
-		select md5(coalesce(string_agg(d.oid || ' ' || coalesce(d.defaclacl::text, ''), ',' order by d.oid), ''))
-		from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace where n.nspname = $1 and $2::text <> ''`
-)
+// A statement is SQL that gives a part of a right.
+type statement struct {
+	sql string
+	on  string // what it changes and so locks, such as: table public.orders
+}
 
-// A granting is the part of a run that gives the rights, in one transaction.
-type granting struct {
-	*roleApply
+// A rightsPlan is what a role is to have in a database, and what is left to do for it.
+type rightsPlan struct {
+	rights []right
+	taken  []ownedObject // what is to change hands
+}
+
+// A rightsPlanner finds out from the catalogs of a database what a role is to have and has not. It writes nothing, and
+// takes no lock that anybody waits for.
+type rightsPlanner struct {
+	role     *roleCommand
 	tx       pgx.Tx
-	creators []string // roles that make tables in the schema, or own some
-	undo     []string // statements that make the administrator's memberships what they were
-	refused  []string // creators that the administrator cannot act for
+	admin    string // who asks
+	creators []creatorRole
 }
 
-// grant gives the role the rights of --grant on the database that tx is in.
-func (a *roleApply) grant(ctx context.Context, tx pgx.Tx) error {
-	g := &granting{roleApply: a, tx: tx}
+// newRightsPlanner has found out who makes tables in the schema.
+func newRightsPlanner(ctx context.Context, role *roleCommand, tx pgx.Tx) (*rightsPlanner, error) {
+	p := &rightsPlanner{role: role, tx: tx}
 	// Names that a query does not qualify are PostgreSQL's own, whatever others have put into this database.
 	if _, err := tx.Exec(ctx, "set local search_path = pg_catalog"); err != nil {
-		return err
+		return nil, err
 	}
-	if err := g.ensureSchema(ctx); err != nil {
-		return err
+	err := tx.QueryRow(ctx, "select current_user").Scan(&p.admin)
+	if err == nil {
+		p.creators, err = p.readCreators(ctx)
 	}
-	if err := g.actForCreators(ctx); err != nil {
-		return err
-	}
-	rights, err := g.rights(ctx)
-	if err != nil {
-		return err
-	}
-	for _, r := range rights {
-		if err := g.give(ctx, r); err != nil {
-			return err
-		}
-	}
-	if err := g.verify(ctx); err != nil {
-		return err
-	}
-	return g.actForNobody(ctx)
+	return p, err
 }
 
-// ensureSchema makes the schema for an owner, and fails for others without one.
-func (g *granting) ensureSchema(ctx context.Context) error {
-	start, schema := time.Now(), g.role.Schema
-	var exists bool
-	err := g.tx.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&exists)
+// actors are the administrator and the creators that it may act for.
+func (p *rightsPlanner) actors() []string {
+	names := []string{p.admin}
+	for _, c := range p.creators {
+		if c.mayActFor() && c.name != p.admin {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+// plan finds out. An error is a *workError if it says what cannot be done.
+func (p *rightsPlanner) plan(ctx context.Context) (plan rightsPlan, err error) {
+	schema, schemaExists, err := p.ensureSchema(ctx)
+	if err != nil {
+		return plan, err
+	}
+	for _, read := range []func(context.Context, *rightsPlan) error{p.onDatabase, p.inSchema(schemaExists)} {
+		if err := read(ctx, &plan); err != nil {
+			return plan, err
+		}
+	}
+	plan.rights = append(schema, plan.rights...)
+	if p.role.Grant == grantOwner {
+		return plan, p.ownership(ctx, &plan)
+	}
+	for _, kind := range objectKinds(p.role.Grant) {
+		objects, err := p.onObjects(ctx, kind)
+		if err != nil {
+			return plan, err
+		}
+		future, err := p.onFuture(ctx, kind)
+		if err != nil {
+			return plan, err
+		}
+		plan.rights = append(plan.rights, objects, future)
+	}
+	return plan, nil
+}
+
+// verify looks at what has come of a plan: PostgreSQL only warns where it grants less than it was told.
+func (p *rightsPlanner) verify(ctx context.Context, plan rightsPlan) error {
+	now, err := p.plan(ctx)
 	if err != nil {
 		return err
 	}
-	switch {
-	case exists:
-		return nil
-	case g.role.Grant != grantOwner:
-		missing := fmt.Errorf("database %q has no schema %q", g.role.Database, schema)
-		return &workError{"schema", missing, &diagnosis{Cause: causeNoSchema,
-			Meaning: fmt.Sprintf("The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the "+
-				"role that is to own what is in it.", g.role.Database, schema),
-			Fix: []string{"create schema " + identifier(schema) + ";"}, status: exitDatabase}}
+	members, err := p.formerOwners(ctx, plan.taken)
+	if err != nil {
+		return err
 	}
-	if _, err := g.tx.Exec(ctx, "create schema "+identifier(schema)); err != nil {
-		return &workError{step: "schema", err: err}
+	now.rights = append(now.rights, members...)
+	for _, r := range now.rights {
+		if len(r.statements) > 0 {
+			return mayNotGrant(r.step, "PostgreSQL has not done what it was told on "+r.statements[0].on)
+		}
 	}
-	g.line("schema", start, true, fmt.Sprintf("schema %q", schema))
 	return nil
 }
 
-// rights are what --grant stands for.
-func (g *granting) rights(ctx context.Context) ([]right, error) {
-	role, schema := identifier(g.role.Name), identifier(g.role.Schema)
-	connect := right{step: "database", text: fmt.Sprintf("connect to database %q", g.role.Database), state: databaseState,
-		sql: []string{"grant connect on database " + identifier(g.role.Database) + " to " + role}}
-	usage, text := "usage", fmt.Sprintf("usage of schema %q", g.role.Schema)
-	if g.role.Grant == grantOwner {
-		usage, text = "usage, create", fmt.Sprintf("usage of schema %q, and to create in it", g.role.Schema)
+// ensureSchema is the schema itself, if it is missing: it is made for an owner.
+func (p *rightsPlanner) ensureSchema(ctx context.Context) (missing []right, exists bool, err error) {
+	schema := p.role.Schema
+	var mayCreate bool
+	err = p.tx.QueryRow(ctx, `select exists (select from pg_namespace where nspname = $1),
+		has_database_privilege(current_database(), 'CREATE')`, schema).Scan(&exists, &mayCreate)
+	switch {
+	case err != nil || exists:
+		return nil, exists, err
+	case p.role.Grant != grantOwner:
+		return nil, false, &workError{step: "schema",
+			err: fmt.Errorf("database %q has no schema %q", p.role.Database, schema),
+			diagnosis: &diagnosis{Cause: causeNoSchema, status: exitDatabase, Meaning: fmt.Sprintf(
+				"The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to "+
+					"own what is in it.", p.role.Database, schema),
+				Fix: []string{createSchema(schema) + ";"}}}
+	case !mayCreate:
+		return nil, false, mayNotGrant("schema", "permission denied for database "+p.role.Database)
 	}
-	inSchema := right{step: "schema", text: text, state: schemaState,
-		sql: []string{"grant " + usage + " on schema " + schema + " to " + role}}
-	if g.role.Grant == grantOwner {
-		owned, err := g.ownership(ctx)
-		return append([]right{connect, inSchema}, owned...), err
-	}
-	rights := []right{connect, inSchema}
-	for _, kind := range g.objectKinds() {
-		names, err := g.names(ctx, kind.relkinds)
-		if err != nil {
-			return nil, err
-		}
-		rights = append(rights, g.onObjects(kind, names), g.onFuture(kind))
-	}
-	return rights, nil
+	name := fmt.Sprintf("schema %q", schema)
+	return []right{{step: "schema", text: name, statements: []statement{{createSchema(schema), name}}}}, false, nil
 }
 
-// objectKind is a kind of object with the privileges on it.
-type objectKind struct{ name, privileges, relkinds string }
+// grantee is a part of queries: the role, or PUBLIC as long as there is none.
+const grantee = `grantee as (select r.oid, coalesce(r.rolname, 'public') as name
+	from (values ($1::name)) as wanted(name) left join pg_roles r on r.rolname = wanted.name)`
 
-func (g *granting) objectKinds() []objectKind {
-	if g.role.Grant == grantRead {
-		return []objectKind{{"tables", tablePrivileges(false), "rpvmf"}}
+// stateOf is a part of queries: whether the grantee is granted all of privileges $2 itself, whether one of the roles $3
+// may grant each, and whether it has them by whatever way. The arguments are an ACL, a has_…_privilege and an object.
+func stateOf(acl, has, object string) string {
+	each := func(condition string) string {
+		return "(select coalesce(bool_and(" + condition + "), false) from unnest($2::text[]) privilege)"
 	}
-	return []objectKind{{"tables", tablePrivileges(true), "rpvmf"}, {"sequences", sequencePrivileges, "S"}}
+	return each(`exists (select from aclexplode(`+acl+`) a
+			where a.grantee = grantee.oid and a.privilege_type = privilege)`) + `,
+		` + each(`exists (select from unnest($3::name[]) actor
+			where `+has+`(actor, `+object+`, privilege || ' WITH GRANT OPTION'))`) + `,
+		` + each(has+`(grantee.name, `+object+`, privilege)`)
+}
+
+var (
+	databaseQuery = `with ` + grantee + ` select ` +
+		stateOf("coalesce(d.datacl, acldefault('d', d.datdba))", "has_database_privilege", "d.oid") + `
+		from pg_database d, grantee where d.datname = current_database()`
+	schemaQuery = `with ` + grantee + ` select ` +
+		stateOf("coalesce(n.nspacl, acldefault('n', n.nspowner))", "has_schema_privilege", "n.oid") + `
+		from pg_namespace n, grantee where n.nspname = $4`
+	tablesQuery    = objectsQuery("r", "has_table_privilege", "c.relkind in ('r', 'p', 'v', 'm', 'f')")
+	sequencesQuery = objectsQuery("s", "has_sequence_privilege", "c.relkind = 'S'")
+)
+
+func objectsQuery(aclKind, has, condition string) string {
+	return `with ` + grantee + ` select format('%I.%I', n.nspname, c.relname), c.relowner::regrole::text, ` +
+		stateOf("coalesce(c.relacl, acldefault('"+aclKind+"', c.relowner))", has, "c.oid") + `
+		from pg_class c join pg_namespace n on n.oid = c.relnamespace, grantee
+		where n.nspname = $4 and ` + condition + ` and ` + notOfAnExtension("pg_class", "c.oid") + ` order by 1`
 }
 
 // notOfAnExtension leaves out what belongs to an extension, such as the views of pg_stat_statements: nobody's to grant.
-const notOfAnExtension = `not exists (select from pg_depend d
-	where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')`
+func notOfAnExtension(catalog, oid string) string {
+	return `not exists (select from pg_depend e
+		where e.classid = '` + catalog + `'::regclass and e.objid = ` + oid + ` and e.deptype = 'e')`
+}
 
-// names are the objects of the kinds in the schema, quoted.
-func (g *granting) names(ctx context.Context, relkinds string) ([]string, error) {
-	rows, err := g.tx.Query(ctx, `select format('%I.%I', n.nspname, c.relname)
-		from pg_class c join pg_namespace n on n.oid = c.relnamespace
-		where n.nspname = $1 and c.relkind::text = any (string_to_array($2, null)) and `+notOfAnExtension+`
-		order by 1`, g.role.Schema, relkinds)
+// privilegeState is what the catalogs say of a role's privileges on an object.
+type privilegeState struct{ granted, grantable, effective bool }
+
+// isThere reports whether nothing is to be granted. PostgreSQL would only warn of what nobody may grant, which does not
+// matter where the role has it in another way, as by PUBLIC.
+func (s privilegeState) isThere() bool { return s.granted || s.effective && !s.grantable }
+
+func upperList(privileges string) []string { return strings.Split(strings.ToUpper(privileges), ", ") }
+
+// onDatabase is the right to connect.
+func (p *rightsPlanner) onDatabase(ctx context.Context, plan *rightsPlan) error {
+	var s privilegeState
+	err := p.tx.QueryRow(ctx, databaseQuery, p.role.Name, []string{"CONNECT"}, p.actors()).
+		Scan(&s.granted, &s.grantable, &s.effective)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	name := fmt.Sprintf("database %q", p.role.Database)
+	r := right{step: "database", text: "connect to " + name}
+	return plan.add(r, s, statement{grantConnect(p.role.Name, p.role.Database), name})
 }
 
-// onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it.
-func (g *granting) onObjects(kind objectKind, names []string) right {
-	r := right{step: kind.name, state: objectsState, text: fmt.Sprintf(
-		"%s on the %d %s in schema %q", kind.privileges, len(names), kind.name, g.role.Schema)}
-	objects := strings.TrimSuffix(kind.name, "s") + " "
-	for some := range slices.Chunk(names, 500) {
-		r.sql = append(r.sql, "grant "+kind.privileges+" on "+objects+strings.Join(some, ", ")+" to "+identifier(g.role.Name))
+// inSchema is the right to use the schema, and for an owner to create in it.
+func (p *rightsPlanner) inSchema(exists bool) func(context.Context, *rightsPlan) error {
+	return func(ctx context.Context, plan *rightsPlan) error {
+		name := fmt.Sprintf("schema %q", p.role.Schema)
+		privileges, text := "usage", "usage of "+name
+		if p.role.Grant == grantOwner {
+			privileges, text = "usage, create", "usage of "+name+", and to create in it"
+		}
+		s := privilegeState{grantable: true} // of a schema that is still to be made
+		if exists {
+			err := p.tx.QueryRow(ctx, schemaQuery, p.role.Name, upperList(privileges), p.actors(), p.role.Schema).
+				Scan(&s.granted, &s.grantable, &s.effective)
+			if err != nil {
+				return err
+			}
+		}
+		return plan.add(right{step: "schema", text: text}, s,
+			statement{grantInSchema(p.role.Name, p.role.Schema, privileges), name})
 	}
-	return r
 }
+
+// add adds a right that one statement gives.
+func (plan *rightsPlan) add(r right, s privilegeState, give statement) error {
+	if !s.isThere() {
+		if !s.grantable {
+			return mayNotGrant(r.step, "permission denied for "+give.on)
+		}
+		r.statements = []statement{give}
+	}
+	plan.rights = append(plan.rights, r)
+	return nil
+}
+
+// objectKind is a kind of object with the privileges on it.
+type objectKind struct{ name, privileges, query, defaultACL string }
+
+func objectKinds(rights string) []objectKind {
+	write := rights == grantReadWrite
+	kinds := []objectKind{{"tables", tablePrivileges(write), tablesQuery, "r"}}
+	if write {
+		kinds = append(kinds, objectKind{"sequences", sequencePrivileges, sequencesQuery, "S"})
+	}
+	return kinds
+}
+
+// onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it, and
+// a failure is to name the one that is in use.
+func (p *rightsPlanner) onObjects(ctx context.Context, kind objectKind) (right, error) {
+	r := right{step: kind.name}
+	rows, err := p.tx.Query(ctx, kind.query, p.role.Name, upperList(kind.privileges), p.actors(), p.role.Schema)
+	if err != nil {
+		return r, err
+	}
+	var name, owner string
+	var s privilegeState
+	count, singular := 0, strings.TrimSuffix(kind.name, "s")
+	var lacking error
+	_, err = pgx.ForEachRow(rows, []any{&name, &owner, &s.granted, &s.grantable, &s.effective}, func() error {
+		count++
+		if s.isThere() {
+			return nil
+		}
+		if !s.grantable && lacking == nil {
+			lacking = p.mayNotGrantOn(kind, name, owner)
+		}
+		r.statements = append(r.statements,
+			statement{grantOn(p.role.Name, kind.privileges, singular+" "+name), singular + " " + name})
+		return nil
+	})
+	r.text = fmt.Sprintf("%s on the %d %s in schema %q", kind.privileges, count, kind.name, p.role.Schema)
+	if err == nil {
+		err = lacking
+	}
+	return r, err
+}
+
+// defaultsQuery tells of creators $3 whether the role gets privileges $2 on what they make.
+const defaultsQuery = `with ` + grantee + ` select creator,
+	(select bool_and(exists (select from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace,
+			aclexplode(d.defaclacl) a
+		where n.nspname = $4 and d.defaclobjtype::text = $5 and a.grantee = grantee.oid and a.privilege_type = privilege
+			and d.defaclrole = (select oid from pg_roles where rolname = creator)))
+		from unnest($2::text[]) privilege)
+	from unnest($3::name[]) creator, grantee order by 1`
 
 // onFuture is the right to what the creators will make: PostgreSQL keeps it for each of them.
-func (g *granting) onFuture(kind objectKind) right {
-	r := right{step: "future", state: futureState}
+func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, error) {
+	r := right{step: "future"}
 	var by []string
-	for _, creator := range g.creators {
-		statement := fmt.Sprintf("alter default privileges for role %s in schema %s grant %s on %s to %s",
-			identifier(creator), identifier(g.role.Schema), kind.privileges, kind.name, identifier(g.role.Name))
-		if slices.Contains(g.refused, creator) {
-			r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; "+
-				"as that role: %s;", creator, statement))
+	for _, c := range p.creators {
+		if c.mayActFor() {
+			by = append(by, fmt.Sprintf("%q", c.name))
 			continue
 		}
-		by = append(by, fmt.Sprintf("%q", creator))
-		r.sql = append(r.sql, statement)
+		r.isWarning = true
+		r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; as that "+
+			"role: %s;", c.name, grantFuture(p.role.Name, c.name, p.role.Schema, kind.privileges, kind.name)))
 	}
 	if by == nil {
 		by = []string{"nobody but itself"}
 	}
 	r.text = fmt.Sprintf("%s on %s that are made later by %s", kind.privileges, kind.name, strings.Join(by, ", "))
-	return r
-}
-
-// give executes the statements of a right, and finds out whether they have changed anything.
-func (g *granting) give(ctx context.Context, r right) error {
-	start := time.Now()
-	before, err := g.state(ctx, r)
+	rows, err := p.tx.Query(ctx, defaultsQuery, p.role.Name, upperList(kind.privileges), p.actors(), p.role.Schema,
+		kind.defaultACL)
 	if err != nil {
-		return err
+		return r, err
 	}
-	for _, statement := range r.sql {
-		if _, err := g.tx.Exec(ctx, statement); err != nil {
-			return &workError{step: r.step, err: err}
+	var creator string
+	var granted bool
+	_, err = pgx.ForEachRow(rows, []any{&creator, &granted}, func() error {
+		if !granted && slices.ContainsFunc(p.creators, func(c creatorRole) bool { return c.name == creator }) {
+			r.statements = append(r.statements, statement{
+				grantFuture(p.role.Name, creator, p.role.Schema, kind.privileges, kind.name),
+				fmt.Sprintf("the default privileges of %q", creator)})
 		}
-	}
-	after, err := g.state(ctx, r)
-	g.line(r.step, start, before != after, r.text, r.notes...)
-	return err
-}
-
-func (g *granting) state(ctx context.Context, r right) (state string, err error) {
-	err = g.tx.QueryRow(ctx, r.state, g.role.Schema, g.role.Name).Scan(&state)
-	return state, err
-}
-
-// lackingQuery finds what the role cannot use after all: PostgreSQL only warns where it grants less than it was told.
-const lackingQuery = `select format('%I.%I', n.nspname, c.relname), c.relowner::regrole::text
-	from pg_class c join pg_namespace n on n.oid = c.relnamespace, unnest(string_to_array($3, ', ')) privilege
-	where n.nspname = $1 and c.relkind::text = any (string_to_array($4, null)) and ` + notOfAnExtension + `
-	and not case when $4 = 'S' then has_sequence_privilege($2::name, c.oid, privilege)
-		else has_table_privilege($2::name, c.oid, privilege) end
-	order by 1 limit 1`
-
-// verify looks at what has come of it.
-func (g *granting) verify(ctx context.Context) error {
-	var connect, usage bool
-	err := g.tx.QueryRow(ctx, `select has_database_privilege($1, current_database(), 'CONNECT'),
-		has_schema_privilege($1, $2, 'USAGE')`, g.role.Name, g.role.Schema).Scan(&connect, &usage)
-	if err != nil {
-		return err
-	}
-	if !connect || !usage {
-		refused := &pgconn.PgError{Message: "PostgreSQL has granted nothing on the database or the schema", Code: "42501"}
-		return &workError{step: "schema", err: refused}
-	}
-	if g.role.Grant == grantOwner {
-		return nil // ALTER … OWNER fails where it does nothing
-	}
-	for _, kind := range g.objectKinds() {
-		var object, owner string
-		row := g.tx.QueryRow(ctx, lackingQuery, g.role.Schema, g.role.Name, kind.privileges, kind.relkinds)
-		err := row.Scan(&object, &owner)
-		if err == pgx.ErrNoRows {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		lacking := fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it",
-			object, owner, kind.privileges)
-		return &workError{kind.name, lacking,
-			&diagnosis{Cause: causeRights, status: exitDatabase,
-				Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
-				Fix: []string{"-- as " + owner + ", or as somebody who may grant it:",
-					"grant " + owner + " to " + identifier(g.admin.Config().User) + ";",
-					"# and run this again"}}}
-	}
-	return nil
+		return nil
+	})
+	return r, err
 }

@@ -39,30 +39,50 @@ func tablePrivileges(write bool) string {
 	return "select"
 }
 
-// grants is the SQL that lets role use the tables of schema, in the database that it is run in.
+// grants is the script that lets role use the tables of schema, in the database that it is run in.
 func grants(role, database, schema string, write bool) []string {
-	tables, sequences := tablePrivileges(write), sequencePrivileges
-	to := " to " + identifier(role) + ";"
 	in := " in schema " + identifier(schema)
-	lines := []string{
-		grantConnect(role, database),
-		"grant usage on schema " + identifier(schema) + to,
-		"grant " + tables + " on all tables" + in + to,
-	}
+	lines := []string{grantConnect(role, database), grantInSchema(role, schema, "usage"),
+		grantOn(role, tablePrivileges(write), "all tables"+in)}
 	if write {
-		lines = append(lines, "grant "+sequences+" on all sequences"+in+to)
+		lines = append(lines, grantOn(role, sequencePrivileges, "all sequences"+in))
 	}
 	lines = append(lines, "-- for tables that the role which runs this creates later",
-		"alter default privileges"+in+" grant "+tables+" on tables"+to)
+		grantFuture(role, "", schema, tablePrivileges(write), "tables"))
 	if write {
-		lines = append(lines, "alter default privileges"+in+" grant "+sequences+" on sequences"+to)
+		lines = append(lines, grantFuture(role, "", schema, sequencePrivileges, "sequences"))
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, "--") {
+			lines[i] = line + ";"
+		}
 	}
 	return lines
 }
 
 func grantConnect(role, database string) string {
-	return "grant connect on database " + identifier(database) + " to " + identifier(role) + ";"
+	return grantOn(role, "connect", "database "+identifier(database))
 }
+
+func grantInSchema(role, schema, privileges string) string {
+	return grantOn(role, privileges, "schema "+identifier(schema))
+}
+
+// grantOn is the statement for objects as GRANT names them.
+func grantOn(role, privileges, objects string) string {
+	return "grant " + privileges + " on " + objects + " to " + identifier(role)
+}
+
+// grantFuture is for what creator makes later, or for what the role that runs it makes, if it is empty.
+func grantFuture(role, creator, schema, privileges, kind string) string {
+	by := ""
+	if creator != "" {
+		by = " for role " + identifier(creator)
+	}
+	return "alter default privileges" + by + " in schema " + identifier(schema) + " " + grantOn(role, privileges, kind)
+}
+
+func createSchema(name string) string { return "create schema " + identifier(name) }
 
 func createDatabase(name string) string { return "create database " + identifier(name) + ";" }
 
