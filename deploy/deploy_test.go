@@ -22,7 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// buildProgram does what the Dockerfile does.
+// buildProgram does what the Dockerfile does, with the files that .dockerignore lets it have.
 var buildProgram = sync.OnceValues(func() (string, error) {
 	text, err := os.ReadFile("Dockerfile")
 	if err != nil {
@@ -39,13 +39,103 @@ var buildProgram = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
+	files, err := buildContext("..")
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(dir, "src")
+	for _, file := range files {
+		if err := copyFile(filepath.Join("..", file), filepath.Join(source, file)); err != nil {
+			return "", err
+		}
+	}
 	build := exec.Command("sh", "-c", fmt.Sprintf("%s -o '%s' .", found[1], filepath.Join(dir, "aadpool")))
-	build.Dir = ".."
+	build.Dir = source
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return dir, nil
+	return dir, os.RemoveAll(source)
 })
+
+// buildContext returns the files that docker build gets of root:
+// https://docs.docker.com/build/concepts/context/#dockerignore-files.
+func buildContext(root string) (files []string, err error) {
+	text, err := os.ReadFile(filepath.Join(root, ".dockerignore"))
+	if err != nil {
+		return nil, err
+	}
+	var patterns []string
+	for line := range strings.Lines(string(text)) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			patterns = append(patterns, line)
+		}
+	}
+	err = filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		name, err := filepath.Rel(root, path)
+		if err == nil && !isIgnored(patterns, name) {
+			files = append(files, name)
+		}
+		return err
+	})
+	return files, err
+}
+
+// isIgnored reports whether the last pattern that matches a file, or a directory that it is in, leaves it out.
+func isIgnored(patterns []string, name string) (ignored bool) {
+	for _, pattern := range patterns {
+		glob, included := strings.CutPrefix(pattern, "!")
+		for part := name; part != "."; part = filepath.Dir(part) {
+			match, _ := filepath.Match(glob, part)
+			if anywhere, ok := strings.CutPrefix(glob, "**/"); ok {
+				match, _ = filepath.Match(anywhere, filepath.Base(part))
+			}
+			if match {
+				ignored = !included
+			}
+		}
+	}
+	return ignored
+}
+
+func copyFile(from, to string) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(to, text, 0o600)
+}
+
+// What lies about in a checkout reaches neither docker's daemon, which may be elsewhere, nor a layer of the build.
+func TestImagesContextIsTheProgramsSource(t *testing.T) {
+	for name, ignored := range map[string]bool{
+		"go.mod": false, "hook.go": false, "internal/token/claims.go": false, "cmd/aadpool/main.go": false,
+		".git/config": true, ".env": true, "server.key": true, "cmd/aadpool/.env": true, "cmd/aadpool/key.pem": true,
+		"examples/tokenservice/main.go": true, "aadpooltest/az.bash": true, "cmd/aadpool/aadpool.test": true,
+	} {
+		files, err := os.ReadFile("../.dockerignore")
+		require.NoError(t, err)
+		assert.Equal(t, ignored, isIgnored(strings.Fields(regexp.MustCompile(`(?m)^#.*$`).ReplaceAllString(string(files), "")), name), name)
+	}
+}
+
+// A tag can be moved to another image; a digest cannot.
+func TestImagesBaseIsPinned(t *testing.T) {
+	text, err := os.ReadFile("Dockerfile")
+	require.NoError(t, err)
+	bases := regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllSubmatch(text, -1)
+	require.NotEmpty(t, bases)
+	for _, base := range bases {
+		if string(base[1]) != "scratch" {
+			assert.Regexp(t, `^golang:1\.\d+\.\d+@sha256:[0-9a-f]{64}$`, string(base[1]))
+		}
+	}
+}
 
 func program(t *testing.T) string {
 	dir, err := buildProgram()
@@ -108,8 +198,8 @@ func TestManifests(t *testing.T) {
 			proxy := pod.InitContainers[0]
 			require.NotNil(t, proxy.RestartPolicy)
 			assert.Equal(t, corev1.ContainerRestartPolicyAlways, *proxy.RestartPolicy, "a native sidecar")
-			assert.True(t, *proxy.SecurityContext.RunAsNonRoot)
 			assert.True(t, *proxy.SecurityContext.ReadOnlyRootFilesystem)
+			assertConfined(t, pod)
 			assert.Equal(t, "/readyz", proxy.StartupProbe.HTTPGet.Path)
 			assert.Equal(t, proxy.Ports[0].Name, proxy.StartupProbe.HTTPGet.Port.String())
 			assert.Contains(t, proxy.Args, fmt.Sprintf("--http=0.0.0.0:%d", proxy.Ports[0].ContainerPort))
@@ -123,6 +213,26 @@ func TestManifests(t *testing.T) {
 	}
 	_, _, accounts := documents(t, "kubernetes/sidecar.yaml")
 	assert.Equal(t, []string{"orders-api"}, accounts)
+}
+
+// assertConfined holds a pod to https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and to
+// images that are named.
+func assertConfined(t *testing.T, pod corev1.PodSpec) {
+	if assert.NotNil(t, pod.AutomountServiceAccountToken, "workload identity brings a token of its own") {
+		assert.False(t, *pod.AutomountServiceAccountToken)
+	}
+	for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
+		assert.Regexp(t, `:[^:/]*\d[^:/]*$`, container.Image, "a version: latest is another image tomorrow")
+		context := container.SecurityContext
+		if !assert.NotNil(t, context, container.Name) {
+			continue
+		}
+		yes, no := true, false
+		assert.Equal(t, &yes, context.RunAsNonRoot, container.Name)
+		assert.Equal(t, &no, context.AllowPrivilegeEscalation, container.Name)
+		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, context.Capabilities, container.Name)
+		assert.Equal(t, &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}, context.SeccompProfile, container.Name)
+	}
 }
 
 func argument(t *testing.T, args []string, prefix string) string {

@@ -12,16 +12,38 @@ set -eu
 LOCATION=${LOCATION:-westeurope}
 IDENTITY=${IDENTITY:-id-orders}
 DATABASE=${DATABASE:-orders}
-HERE=$(cd "$(dirname "$0")" && pwd)
+MY_ADDRESS=${MY_ADDRESS-}
 
-for program in az aadpool curl; do
-	command -v "$program" >/dev/null || { echo "first-login: $program is not on PATH" >&2; exit 127; }
-done
+needs() {
+	command -v "$1" >/dev/null || { echo "first-login: $1 is not on PATH" >&2; exit 127; }
+}
+for program in az aadpool sed cat dirname; do needs "$program"; done
+[ -n "$MY_ADDRESS" ] || needs curl
+
+# is_address takes one address of IPv4, and not 0.0.0.0, which lets all of Azure in.
+is_address() {
+	case $1 in '' | *[!0-9.]* | .* | *. | *..* | 0.*) return 1 ;; esac
+	separators=$IFS IFS=.
+	set -- $1
+	IFS=$separators
+	[ $# -eq 4 ] || return 1
+	for number; do
+		case $number in 0?* | ????*) return 1 ;; esac
+		[ "$number" -le 255 ] || return 1
+	done
+}
+# The firewall is opened for what this says.
+[ -n "$MY_ADDRESS" ] || MY_ADDRESS=$(curl -fsS --proto '=https' --max-time 20 https://api.ipify.org)
+is_address "$MY_ADDRESS" || {
+	echo "first-login: set MY_ADDRESS to the address that this machine has on the internet: it is no single one of IPv4" >&2
+	exit 2
+}
+
+HERE=$(cd "$(dirname "$0")" && pwd)
 
 # Whoever is logged in to az becomes the server's administrator of Entra, and makes the role.
 ADMIN_ID=$(az ad signed-in-user show --query id --output tsv)
 ADMIN_NAME=$(az ad signed-in-user show --query userPrincipalName --output tsv)
-MY_ADDRESS=${MY_ADDRESS:-$(curl -sS https://api.ipify.org)}
 
 az group create --name "$RESOURCE_GROUP" --location "$LOCATION" --output none
 az deployment group create --resource-group "$RESOURCE_GROUP" --template-file "$HERE/server.bicep" --output none --parameters \
@@ -35,7 +57,7 @@ ADMIN_USER=$(printf %s "$ADMIN_NAME" | sed 's/%/%25/g; s/@/%40/g; s/#/%23/g')
 
 # The administrator logs in first, so that a fault shows before anything is made.
 aadpool check --credential cli "postgres://$ADMIN_USER@$HOST/postgres"
-aadpool role "$IDENTITY" --grant write --database "$DATABASE" | aadpool psql --credential cli "postgres://$ADMIN_USER@$HOST/postgres" -- -v ON_ERROR_STOP=1
+aadpool role "$IDENTITY" --apply --grant readwrite --database "$DATABASE" --credential cli "postgres://$ADMIN_USER@$HOST/postgres"
 
 # The identity itself can log in where it is assigned only: on a virtual machine, a container app, a pod.
 CLIENT_ID=$(az identity show --resource-group "$RESOURCE_GROUP" --name "$IDENTITY" --query clientId --output tsv)
