@@ -62,7 +62,7 @@ fuzz: postgresql
 
 clients: postgresql
 	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \
-	AADPOOL_PROXY_CLIENTS="$$dir" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients)$$' -v -timeout 0 . ./internal/proxy
+	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser)$$' -v -timeout 0 . ./internal/proxy
 
 bench: postgresql
 	go test -run '^$$' -bench . .
