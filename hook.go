@@ -86,14 +86,17 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	if config == nil || config.ConnConfig == nil {
 		return errNoConfig
 	}
-	if err := dsn.CheckMeaning(&config.ConnConfig.Config, config.ConnString()); err != nil {
+	if err := dsn.CheckMeaning(config); err != nil {
 		return fmt.Errorf("aadpool: %w", err)
 	}
-	said := dsn.Read(config.ConnString())
-	tlsMode := func() dsn.TLSMode { return said.TLS }
-	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsMode, CausePool)
+	said := dsn.SettingsOf(config.ConnString())
+	tlsPolicy := func() dsn.TLSPolicy { return said.TLS }
+	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, CausePool)
 	if err != nil {
 		return err
+	}
+	for _, note := range said.Notes {
+		h.options.logger.Warn("aadpool: " + note)
 	}
 	matchLifetime(config, said, token.longestLife())
 	if by != nil {
@@ -101,7 +104,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 	}
 	f := &failover{}
 	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
-	config.BeforeConnect = h.beforeConnect(by, tlsMode, config.BeforeConnect)
+	config.BeforeConnect = h.beforeConnect(by, tlsPolicy, config.BeforeConnect)
 	config.AfterConnect = f.afterConnect(config.AfterConnect)
 	//lint:ignore SA1019 what pgxpool still calls is still called
 	config.PrepareConn = h.prepareConn(by, f, config.PrepareConn, config.BeforeAcquire)
@@ -110,11 +113,11 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replac
 
 var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
 
-// prepare makes config ready to log in with the token that it returns. tlsMode returns what the DSN says about TLS, and
+// prepare makes config ready to log in with the token that it returns. tlsPolicy returns what the DSN asks of TLS, and
 // is called only where config does not tell.
-func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode,
+func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
 	cause FetchCause) (*accessToken, error) {
-	token, err := h.token(ctx, config, tlsMode, cause)
+	token, err := h.token(ctx, config, tlsPolicy, cause)
 	if err == nil && h.options.userFromToken {
 		config.User, err = token.claims.UserName()
 	}
@@ -125,15 +128,13 @@ func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsMode func(
 }
 
 // token secures config's transport and returns a token that its hosts take.
-func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode,
+func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
 	cause FetchCause) (*accessToken, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
-	if !dsn.IsVerified(config) { // it is at each connect, once a pool has been configured
-		if err := dsn.Secure(config, tlsMode()); err != nil {
-			return nil, err
-		}
+	if err := dsn.Prepare(config, tlsPolicy); err != nil {
+		return nil, err
 	}
 	if err := dsn.CheckAuth(config); err != nil {
 		return nil, err
@@ -170,7 +171,7 @@ func (h *Hook) cacheOf(scope string) *tokenCache {
 }
 
 // beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
-func (h *Hook) beforeConnect(by *replacer, tlsMode func() dsn.TLSMode, callers beforeConnect) beforeConnect {
+func (h *Hook) beforeConnect(by *replacer, tlsPolicy func() dsn.TLSPolicy, callers beforeConnect) beforeConnect {
 	return func(ctx context.Context, config *pgx.ConnConfig) error {
 		if m := by.workIn(ctx); m != nil {
 			m.begin()
@@ -181,7 +182,7 @@ func (h *Hook) beforeConnect(by *replacer, tlsMode func() dsn.TLSMode, callers b
 				return err
 			}
 		}
-		return h.logIn(ctx, &config.Config, tlsMode)
+		return h.logIn(ctx, &config.Config, tlsPolicy)
 	}
 }
 
@@ -283,12 +284,12 @@ func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error 
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
 	}
-	return h.logIn(ctx, &config.Config, func() dsn.TLSMode { return dsn.Read(config.ConnString()).TLS })
+	return h.logIn(ctx, &config.Config, func() dsn.TLSPolicy { return dsn.PolicyOf(config.ConnString()) })
 }
 
 // logIn prepares config to log in.
-func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsMode func() dsn.TLSMode) error {
-	token, err := h.prepare(ctx, config, tlsMode, CauseConnect)
+func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy) error {
+	token, err := h.prepare(ctx, config, tlsPolicy, CauseConnect)
 	if err != nil {
 		return err
 	}

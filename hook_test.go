@@ -44,7 +44,7 @@ func TestBadInputIsAClearError(t *testing.T) {
 		{"an empty DSN, and no PGHOST", "", good, nil, "the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like postgres://"},
 		{"a DSN of blanks", "  ", good, nil, "the DSN is empty"},
 		{"a DSN that is neither URL nor keywords", "hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value; a DSN looks like"},
-		{"a URL of another kind", "mysql://u:hunter2@db.example/d", good, nil, "parsing the DSN: failed to parse as keyword/value"},
+		{"a URL of another kind", "mysql://u:hunter2@db.example/d", good, nil, "parsing the DSN: this is a URL of another kind of server: a URL begins with postgres://"},
 		{"a password with a blank in it", "host=db.example password=hunter2 hunter2 hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value"},
 		{"a password with a slash in it", "postgres://u:hun/hunter2@db.example/d", good, nil, "parsing the DSN: invalid port"},
 		{"a password with a colon and an at sign", "postgres://u:hun:hunter2@hunter2@db.example:hunter2/d", good, nil, "parsing the DSN: invalid port"},

@@ -51,7 +51,7 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 			if row.change != nil {
 				row.change(config)
 			}
-			matchLifetime(config, dsn.Read(config.ConnString()), row.life)
+			matchLifetime(config, dsn.SettingsOf(config.ConnString()), row.life)
 			assert.Equal(t, row.lifetime, config.MaxConnLifetime, "MaxConnLifetime")
 			assert.Equal(t, row.jitter, config.MaxConnLifetimeJitter, "MaxConnLifetimeJitter")
 			assert.LessOrEqual(t, config.MaxConnLifetime+config.MaxConnLifetimeJitter, row.life)

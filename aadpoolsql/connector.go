@@ -5,12 +5,15 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/credential"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // A Connector makes connections that log in with access tokens, for [database/sql.OpenDB]. They are pgx's: inside
@@ -59,9 +62,10 @@ func WithAfterConnect(do func(context.Context, *pgx.Conn) error) Option {
 // nothing of the network.
 //
 // It returns an error if the DSN cannot be parsed, holds a secret or an unknown parameter, or would send a token in the
-// clear ([aadpool.ErrPlaintext]), and if a setting of its credential is missing. No error repeats a value of the DSN.
-func NewConnector(dsn string, opts ...Option) (*Connector, error) {
-	return newConnector(dsn, theDriver, opts)
+// clear ([aadpool.ErrPlaintext]), and if a setting of its credential is missing. No error repeats a value of the DSN,
+// but the name of a certificate's file.
+func NewConnector(connString string, opts ...Option) (*Connector, error) {
+	return newConnector(connString, theDriver, opts)
 }
 
 func newConnector(text string, d *sqlDriver, opts []Option) (*Connector, error) {
@@ -72,17 +76,18 @@ func newConnector(text string, d *sqlDriver, opts []Option) (*Connector, error) 
 		}
 		opt(&o)
 	}
-	config, p, err := parse(text)
+	target, p, err := parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
 	if err := o.check(p); err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
+	config := target.Config
 	if o.change != nil {
 		o.change(config.ConnConfig)
 	}
-	scope, err := scopeOf(config, p.scope, o.hooked)
+	scope, err := scopeOf(config, p.Scope, o.hooked)
 	if err != nil {
 		return nil, err
 	}
@@ -91,19 +96,22 @@ func newConnector(text string, d *sqlDriver, opts []Option) (*Connector, error) 
 			return nil, fmt.Errorf("aadpool: %w", err)
 		}
 	}
+	for _, note := range target.Notes {
+		slog.Warn("aadpool: " + note)
+	}
 	return &Connector{hook: o.hook, driver: d, inner: stdlib.GetConnector(*config.ConnConfig,
 		stdlib.OptionBeforeConnect(o.hook.BeforeConnect),
 		stdlib.OptionResetSession(o.hook.ResetSession),
 		stdlib.OptionAfterConnect(closingOnError(o.afterConnect)))}, nil
 }
 
-func (o connectorOptions) check(p parameters) error {
+func (o connectorOptions) check(p credential.Parameters) error {
 	switch {
 	case o.hooked && o.hook == nil:
 		return errors.New("WithHook(nil): make one with aadpool.NewHook, and check its error")
-	case o.hooked && p != (parameters{}):
+	case o.hooked && p != (credential.Parameters{}):
 		return errors.New("the DSN names a credential or what its token is to be, which WithHook has decided: leave " +
-			strings.Join(own, ", ") + " out of it")
+			strings.Join(dsn.Own, ", ") + " out of it")
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func TestScopeFollowsTheServersName(t *testing.T) {
 	}
 	var scopes []string
 	for p := range d.hooks.by {
-		scopes = append(scopes, p.scope)
+		scopes = append(scopes, p.Scope)
 	}
 	assert.ElementsMatch(t, []string{"https://ossrdbms-aad.database.windows.net/.default", "https://ossrdbms-aad.database.chinacloudapi.cn/.default"}, scopes)
 }

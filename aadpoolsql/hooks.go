@@ -23,16 +23,16 @@ type hooks struct {
 	clientOptions azcore.ClientOptions // of each credential; tests have stand-ins
 
 	mu sync.Mutex // guards by; held while a credential is made, which asks nothing of the network
-	by map[parameters]*aadpool.Hook
+	by map[credential.Parameters]*aadpool.Hook
 }
 
 var processHooks hooks
 
 // get returns the Hook for the parameters and the scope that their server needs.
-func (h *hooks) get(p parameters, scope string) (*aadpool.Hook, error) {
-	p.scope = scope
-	if p.credential == "" {
-		p.credential = credential.Default
+func (h *hooks) get(p credential.Parameters, scope string) (*aadpool.Hook, error) {
+	p.Scope = scope
+	if p.Credential == "" {
+		p.Credential = credential.Default
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -44,7 +44,7 @@ func (h *hooks) get(p parameters, scope string) (*aadpool.Hook, error) {
 		return nil, err
 	}
 	if h.by == nil {
-		h.by = map[parameters]*aadpool.Hook{}
+		h.by = map[credential.Parameters]*aadpool.Hook{}
 	}
 	h.by[p] = hook
 	return hook, nil
@@ -53,9 +53,9 @@ func (h *hooks) get(p parameters, scope string) (*aadpool.Hook, error) {
 // discoveryEnv is for who has a cloud of his own.
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 
-func (h *hooks) make(p parameters) (*aadpool.Hook, error) {
+func (h *hooks) make(p credential.Parameters) (*aadpool.Hook, error) {
 	settings := credential.Settings{
-		Name: p.credential, ClientID: p.clientID, TenantID: p.tenantID, ClientOptions: h.clientOptions}
+		Name: p.Credential, ClientID: p.ClientID, TenantID: p.TenantID, ClientOptions: h.clientOptions}
 	if value := os.Getenv(discoveryEnv); value != "" {
 		var err error
 		if settings.DisableInstanceDiscovery, err = strconv.ParseBool(value); err != nil {
@@ -66,8 +66,8 @@ func (h *hooks) make(p parameters) (*aadpool.Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the credential: %w", err)
 	}
-	options := []aadpool.Option{aadpool.WithScope(p.scope)}
-	if p.userFromToken {
+	options := []aadpool.Option{aadpool.WithScope(p.Scope)}
+	if p.UserFromToken {
 		options = append(options, aadpool.WithUserFromToken())
 	}
 	return aadpool.NewHook(made, options...)

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // checkCommand is aadpool check.
@@ -58,6 +59,7 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
+	cmd.takeFrom(cmd.DSN)
 	source, err := cmd.tokenSource(in.outside)
 	if err != nil {
 		return err
@@ -162,7 +164,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	d := c.timed(ctx, "DSN", func(context.Context) (step, *diagnosis) {
 		var err error
 		if c.target, policyErr, err = parseTarget(c.command.DSN, c.command.Scope); err != nil {
-			return step{Text: err.Error()}, diagnoseDSN(c.command.DSN)
+			return step{Text: err.Error()}, diagnoseDSN(c.command.DSN, err)
 		}
 		return c.describeDSN(), nil
 	})
@@ -191,7 +193,15 @@ func (c *check) describeDSN() step {
 	if t.secret != "" {
 		s.Notes = append(s.Notes, "there is a password in the DSN, PGPASSWORD or the password file; a pool does not use it")
 	}
-	if !t.namesUser {
+	for _, note := range t.Notes {
+		s.Outcome = warned
+		s.Notes = append(s.Notes, note)
+	}
+	if role, ok := dsn.WithoutServer(t.config.ConnConfig.User, t.config.ConnConfig.Host); ok {
+		s.Outcome = warned
+		s.Notes = append(s.Notes, "Single Server wanted its name behind the role's; a Flexible Server has roles without it: put user="+role+" into the DSN")
+	}
+	if !t.NamesUser && !c.command.userFromToken {
 		s.Outcome = warned
 		s.Notes = append(s.Notes, "the DSN names no user, so pgx takes the operating system's: put user= into it")
 	}
@@ -233,6 +243,9 @@ func (c *check) getToken(ctx context.Context) *diagnosis {
 		return d
 	}
 	c.target.secured = config
+	if c.command.userFromToken {
+		c.target.config.ConnConfig.User = config.ConnConfig.User
+	}
 	return c.timed(ctx, "token", func(context.Context) (step, *diagnosis) {
 		token, scope := c.credential.given()
 		c.reporter.secrets = c.reporter.secrets.with(token.Token)

@@ -35,6 +35,8 @@ type credentialFlags struct {
 	Timeout           time.Duration `env:"AADPOOL_TIMEOUT" default:"${default_timeout}" help:"How long to wait for a token, and for each other step (default: ${default}; a person who signs in has 15m)."`
 
 	DisableInstanceDiscovery bool `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
+
+	userFromToken bool // the DSN says so
 }
 
 // credentialNames are the values of --credential but the default, for help.
@@ -43,6 +45,12 @@ var credentialNames = strings.Join(credential.Names[1:], ", ")
 func (f *credentialFlags) check() error {
 	if f.Timeout <= 0 {
 		return usageError("--timeout must be more than 0, such as 5s")
+	}
+	if fault := credential.CheckClientID(f.ClientID); f.ClientID != "" && fault != "" {
+		return usageError("--client-id " + fault)
+	}
+	if fault := credential.CheckTenantID(f.TenantID); f.TenantID != "" && fault != "" {
+		return usageError("--tenant-id " + fault)
 	}
 	if wrong := credential.CheckName(f.Credential); wrong != "" {
 		return usageError("--credential: " + wrong)
@@ -86,6 +94,9 @@ func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aa
 	options = append(options, aadpool.WithTokenTimeout(f.Timeout))
 	if f.Scope != "" {
 		options = append(options, aadpool.WithScope(f.Scope))
+	}
+	if f.userFromToken {
+		options = append(options, aadpool.WithUserFromToken())
 	}
 	hook, err := aadpool.NewHook(credential, options...)
 	if err != nil {

@@ -129,7 +129,7 @@ func (c *check) answersAShortPassword(ctx context.Context) bool {
 // or that is not the token's.
 func (c *check) wrongRole(role string) *diagnosis {
 	switch {
-	case !c.target.namesUser && c.facts.name != role:
+	case !c.target.NamesUser && c.facts.name != role:
 		return c.noUser(role)
 	case c.facts.name == "" || c.facts.name == role:
 		return c.roleMissing(role)

@@ -12,22 +12,7 @@ import (
 	"time"
 
 	"github.com/aadpool/aadpool"
-	"github.com/aadpool/aadpool/internal/dsn"
 )
-
-func diagnoseDSN(connString string) *diagnosis {
-	d := &diagnosis{
-		Cause:   causeDSN,
-		Meaning: "The DSN cannot be used as it is.",
-		Fix:     []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
-		status:  exitUsage,
-	}
-	if suggestion := dsn.Suggest(connString); suggestion != "" {
-		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool uses none."
-		d.Fix = []string{"aadpool check " + shellQuote(suggestion)}
-	}
-	return d
-}
 
 func diagnosePolicy(t target, err error) *diagnosis {
 	if !errors.Is(err, aadpool.ErrPlaintext) {

@@ -1,17 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -20,39 +22,74 @@ var silent = slog.New(slog.DiscardHandler)
 
 // A target is a DSN as it is understood.
 type target struct {
-	config    *pgxpool.Config // as the DSN, the environment and the service file say
-	secured   *pgxpool.Config // with the TLS policy
-	secret    string          // the password that is given and not used
-	namesUser bool            // the user is said, and not the operating system's for want of one
+	*dsn.Target
+	config  *pgxpool.Config // as the DSN, the environment and the service file say
+	secured *pgxpool.Config // with the TLS policy
+	secret  string          // the password that is given and not used
+	own     credential.Parameters
 }
 
 // parseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send a
 // token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
 func parseTarget(connString, scope string) (t target, policyErr, err error) {
-	config, err := dsn.Parse(connString)
+	read, err := dsn.Read(connString)
 	if err != nil {
 		return target{}, nil, err
 	}
-	t = target{config: config, secured: config.Copy(), secret: config.ConnConfig.Password, namesUser: namesUser(connString)}
+	t = target{Target: read, config: read.Config, secured: read.Config.Copy(), secret: read.Config.ConnConfig.Password}
+	if t.own, err = credential.ReadParameters(read.Own); err != nil {
+		return target{}, nil, err
+	}
 	secured := &t.secured.ConnConfig.Config
-	if policyErr = dsn.Secure(secured, dsn.Read(connString).TLS); policyErr == nil && scope == "" {
+	if err := dsn.CheckAuth(secured); err != nil {
+		return target{}, nil, err
+	}
+	if policyErr = dsn.Secure(secured, read.Policy); policyErr == nil && cmp.Or(scope, t.own.Scope) == "" {
 		_, policyErr = dsn.Scope(secured)
 	}
 	return t, policyErr, nil
 }
 
+// takeFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
+// reported when it is used.
+func (f *credentialFlags) takeFrom(connString string) {
+	t, _, err := parseTarget(connString, f.Scope)
+	if err != nil {
+		return
+	}
+	if f.Credential == credential.Default {
+		f.Credential = cmp.Or(t.own.Credential, f.Credential)
+	}
+	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
+		f.Timeout = signInTimeout
+	}
+	f.ClientID, f.TenantID = cmp.Or(f.ClientID, t.own.ClientID), cmp.Or(f.TenantID, t.own.TenantID)
+	f.Scope, f.userFromToken = cmp.Or(f.Scope, t.own.Scope), t.own.UserFromToken
+}
+
+// diagnoseDSN is for a DSN that parseTarget refuses.
+func diagnoseDSN(connString string, err error) *diagnosis {
+	d := &diagnosis{
+		Cause:   causeDSN,
+		Meaning: "The DSN cannot be used as it is.",
+		Fix:     []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
+		status:  exitUsage,
+	}
+	if errors.Is(err, dsn.ErrFile) {
+		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers need " +
+			"none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
+		d.Fix = []string{"# look at the file: it must be there, readable, and PEM", "# or leave sslrootcert, sslcert and sslkey out:",
+			"env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY aadpool check 'postgres://role@server.postgres.database.azure.com/database'"}
+	}
+	if suggestion := dsn.Suggest(connString); suggestion != "" {
+		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool uses none."
+		d.Fix = []string{"aadpool check " + shellQuote(suggestion)}
+	}
+	return d
+}
+
 // withoutPrefix is the text of an error of package aadpool, which begins with its name.
 func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "aadpool: ") }
-
-// namesUser reports whether the DSN, the service file or the environment say whom to log in as, and not pgx by the
-// operating system's user.
-func namesUser(connString string) bool {
-	if newSettings(connString).get("user") != "" {
-		return true
-	}
-	u, err := url.Parse(connString)
-	return err == nil && dsn.IsURL(connString) && u.User.Username() != ""
-}
 
 // A host is one of the servers that the DSN names, and how it is reached.
 type host struct {

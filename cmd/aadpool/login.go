@@ -17,7 +17,7 @@ import (
 // and only the server knows.
 func (c *check) compareRole(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "role", func(context.Context) (step, *diagnosis) {
-		return describeRole(c.target.config.ConnConfig.User, c.facts, c.target.namesUser), nil
+		return describeRole(c.target.config.ConnConfig.User, c.facts, c.target.NamesUser), nil
 	})
 }
 

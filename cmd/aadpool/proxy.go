@@ -20,7 +20,6 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
-	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // proxyCommand is aadpool proxy.
@@ -122,6 +121,7 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 
 // config is the proxy's, but for where it listens when it runs a command.
 func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t target, err error) {
+	cmd.takeFrom(cmd.DSN)
 	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
 		return c, t, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
@@ -131,16 +131,13 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: text}
 	}
 	upstream := t.secured.ConnConfig
-	if err := dsn.CheckAuth(&upstream.Config); err != nil {
-		return c, t, usageError(err.Error())
-	}
 	upstream.Password = ""
 	if in.outside.lookup != nil {
 		upstream.LookupFunc = in.outside.lookup
 	}
 	c = proxy.Config{
-		Upstream: upstream, AnyUser: !namesUser(cmd.DSN), SocketDir: cmd.SocketDir, Listen: cmd.Listen,
-		OldProtocol:    newSettings(cmd.DSN).get("max_protocol_version") == "3.0",
+		Upstream: upstream, AnyUser: !t.NamesUser && !cmd.userFromToken, SocketDir: cmd.SocketDir, Listen: cmd.Listen,
+		OldProtocol:    t.OnlyProtocol30,
 		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
 	}
 	cmd.chooseListener(&c, len(in.passed) > 0)
@@ -156,6 +153,9 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		if err := cmd.setPassword(&c, len(in.passed) > 0, logger); err != nil {
 			return c, t, err
 		}
+	}
+	for _, note := range t.Notes {
+		logger.Warn(note)
 	}
 	c.Hook, err = cmd.newHook(in.outside, aadpool.WithLogger(logger))
 	return c, t, err

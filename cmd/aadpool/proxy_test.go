@@ -335,14 +335,20 @@ func TestNamesUser(t *testing.T) {
 		{"host=x user=orders-api", "", true},
 		{"host=x dbname=y", "", false},
 		{"host=x dbname=y", "orders-api", true},
-		{"", "", false},
+		{"postgres://admins@a:5432,b/db", "", true},
+		{"postgres://admins@[::1],[::2]/db", "", true},
+		{"postgres://admins@host/db\n", "", true},
+		{"postgres://host/db?us%65r=admins", "", true},
+		{"postgres://:x@host/db", "", false},
 	} {
 		t.Run(row.dsn+" "+row.env, func(t *testing.T) {
 			clearEnvironment(t)
 			if row.env != "" {
 				t.Setenv("PGUSER", row.env)
 			}
-			assert.Equal(t, row.want, namesUser(row.dsn))
+			target, _, err := parseTarget(row.dsn, "")
+			require.NoError(t, err)
+			assert.Equal(t, row.want, target.NamesUser)
 		})
 	}
 }

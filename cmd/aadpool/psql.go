@@ -35,6 +35,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if arg := connectionArgument(in.passed); arg != "" {
 		return usageError(arg + " after -- would have psql connect elsewhere than the DSN says: put it into the DSN")
 	}
+	cmd.takeFrom(cmd.DSN)
 	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
 		return usageError(err.Error())
@@ -50,16 +51,20 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if err != nil {
 		return exitError{status: exitNoProgram, text: "psql is not on PATH: install it (Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
 	}
-	environment, err := psqlEnvironment(t, cmd.DSN, psqlVersion(in.ctx, path))
+	environment, err := psqlEnvironment(t, psqlVersion(in.ctx, path))
 	if err != nil {
 		return err
 	}
-	token, _, err := source.token(in.ctx, t.config.ConnConfig.Copy())
+	config := t.config.ConnConfig.Copy()
+	token, _, err := source.token(in.ctx, config)
 	if err != nil {
 		return err
+	}
+	for _, note := range t.Notes {
+		fmt.Fprintln(in.stderr, "aadpool:", note)
 	}
 	child := exec.Command(path, in.passed...)
-	child.Env = append(environment, "PGPASSWORD="+token)
+	child.Env = append(environment, "PGUSER="+config.User, "PGPASSWORD="+token)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, in.stdout, in.stderr
 	return runChild(in, child)
 }

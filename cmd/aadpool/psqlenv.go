@@ -1,26 +1,18 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"net/url"
 	"os"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgservicefile"
-
-	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // psqlEnvironment is the environment that has psql connect as a pool on the DSN would. psql gets no DSN: a password in
 // it, or in a service file, would come before the token, and pgx's own keywords mean nothing to libpq.
-func psqlEnvironment(t target, connString string, version int) ([]string, error) {
+func psqlEnvironment(t target, version int) ([]string, error) {
 	all := hosts(&t.secured.ConnConfig.Config)
 	config := t.secured.ConnConfig
 	names, ports := make([]string, len(all)), make([]string, len(all))
@@ -31,11 +23,10 @@ func psqlEnvironment(t target, connString string, version int) ([]string, error)
 			mode = sslMode(h.tls) // one for all, but for Unix sockets, to which it does not apply
 		}
 	}
-	settings := newSettings(connString)
 	set := map[string]string{
 		"PGHOST": strings.Join(names, ","), "PGPORT": strings.Join(ports, ","), "PGUSER": config.User, "PGDATABASE": config.Database,
-		"PGSSLMODE": mode, "PGSSLCERT": settings.get("sslcert"), "PGSSLKEY": settings.get("sslkey"),
-		"PGTARGETSESSIONATTRS": settings.get("target_session_attrs"),
+		"PGSSLMODE": mode, "PGSSLCERT": t.Value("sslcert"), "PGSSLKEY": t.Value("sslkey"),
+		"PGTARGETSESSIONATTRS": t.Value("target_session_attrs"),
 		"PGAPPNAME":            config.RuntimeParams["application_name"],
 		"PGOPTIONS":            serverOptions(config.RuntimeParams),
 		"PGGSSENCMODE":         "disable", // it would take the place of TLS
@@ -47,7 +38,7 @@ func psqlEnvironment(t target, connString string, version int) ([]string, error)
 		set["PGSSLNEGOTIATION"] = "direct"
 	}
 	var err error
-	if set["PGSSLROOTCERT"], err = rootCertificates(mode, settings.get("sslrootcert"), version); err != nil {
+	if set["PGSSLROOTCERT"], err = rootCertificates(mode, t.Value("sslrootcert"), version); err != nil {
 		return nil, err
 	}
 	return replaceSettings(os.Environ(), set, leadsPsqlElsewhere), nil
@@ -126,89 +117,4 @@ func rootCertificates(mode, given string, version int) (string, error) {
 	}
 	return "", exitError{status: exitTLS, text: fmt.Sprintf("psql %d cannot take the system's roots by itself (16 and newer can, for verify-full), and there is no file of them here: "+
 		"install ca-certificates, or put sslrootcert=FILE into the DSN", version)}
-}
-
-// settings are those of a DSN's keywords that pgx does not keep as they were given.
-type settings struct{ dsn, service map[string]string }
-
-// variables are the environment's names for them.
-var variables = map[string]string{"sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY", "sslrootcert": "PGSSLROOTCERT",
-	"target_session_attrs": "PGTARGETSESSIONATTRS", "service": "PGSERVICE", "user": "PGUSER", "servicefile": "PGSERVICEFILE"}
-
-// newSettings reads a DSN that pgx has found to be well-formed.
-func newSettings(connString string) settings {
-	s := settings{dsn: keywords(connString)}
-	name := cmp.Or(s.dsn["service"], os.Getenv("PGSERVICE"))
-	if name == "" {
-		return s
-	}
-	file := cmp.Or(s.dsn["servicefile"], os.Getenv("PGSERVICEFILE"), homeFile(".pg_service.conf"))
-	if parsed, err := pgservicefile.ReadServicefile(file); err == nil {
-		if service, err := parsed.GetService(name); err == nil {
-			s.service = service.Settings
-		}
-	}
-	return s
-}
-
-// get follows pgx: the DSN, the service file, the environment, and the files that libpq and pgx look for at home.
-func (s settings) get(key string) string {
-	value := cmp.Or(s.dsn[key], s.service[key], os.Getenv(variables[key]))
-	if value == "" && key == "sslrootcert" && runtime.GOOS != "windows" {
-		if file := homeFile(filepath.Join(".postgresql", "root.crt")); file != "" {
-			if _, err := os.Stat(file); err == nil {
-				return file
-			}
-		}
-	}
-	return value
-}
-
-func homeFile(name string) string {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(home, name)
-}
-
-// keywords takes a well-formed DSN apart: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING.
-// Of a URL it reads the parameters only.
-func keywords(connString string) map[string]string {
-	result := map[string]string{}
-	if dsn.IsURL(connString) {
-		_, query, _ := strings.Cut(connString, "?")
-		values, _ := url.ParseQuery(query)
-		for key, all := range values {
-			result[key] = all[len(all)-1]
-		}
-		return result
-	}
-	for {
-		key, rest, ok := strings.Cut(connString, "=")
-		if !ok {
-			return result
-		}
-		value, rest := keywordValue(strings.TrimSpace(rest))
-		result[strings.TrimSpace(key)] = value
-		connString = rest
-	}
-}
-
-// keywordValue returns the value that text begins with, and what comes after it.
-func keywordValue(text string) (value, rest string) {
-	var b strings.Builder
-	text, quoted := strings.CutPrefix(text, "'")
-	for i := 0; i < len(text); i++ {
-		switch char := text[i]; {
-		case char == '\\' && i+1 < len(text):
-			i++
-			b.WriteByte(text[i])
-		case quoted && char == '\'', !quoted && strings.ContainsRune(" \t\n\r\v\f", rune(char)):
-			return b.String(), text[i+1:]
-		default:
-			b.WriteByte(char)
-		}
-	}
-	return b.String(), ""
 }

@@ -38,7 +38,7 @@ func TestPsqlEnvironment(t *testing.T) {
 			target, policyErr, err := parseTarget(row.dsn, "")
 			require.NoError(t, err)
 			require.NoError(t, policyErr)
-			pairs, err := psqlEnvironment(target, row.dsn, row.version)
+			pairs, err := psqlEnvironment(target, row.version)
 			require.NoError(t, err)
 			got := map[string]string{}
 			for _, pair := range pairs {
@@ -88,24 +88,6 @@ func TestRootCertificates(t *testing.T) {
 			}
 			require.ErrorContains(t, err, row.err)
 		})
-	}
-}
-
-func TestKeywords(t *testing.T) {
-	for _, row := range []struct {
-		name, dsn string
-		want      map[string]string
-	}{
-		{"none", "", map[string]string{}},
-		{"plain", "a=1 b=2", map[string]string{"a": "1", "b": "2"}},
-		{"spaces around", " a = 1  b =2 ", map[string]string{"a": "1", "b": "2"}},
-		{"quoted", `a='x y' b='it\'s' c=''`, map[string]string{"a": "x y", "b": "it's", "c": ""}},
-		{"escaped", `a=x\ y b=\\`, map[string]string{"a": "x y", "b": `\`}},
-		{"the last one counts", "a=1 a=2", map[string]string{"a": "2"}},
-		{"a URL", "postgres://u:p@h/d?a=x%20y&b=2", map[string]string{"a": "x y", "b": "2"}},
-		{"a URL without parameters", "postgresql://u@h", map[string]string{}},
-	} {
-		t.Run(row.name, func(t *testing.T) { assert.Equal(t, row.want, keywords(row.dsn)) })
 	}
 }
 

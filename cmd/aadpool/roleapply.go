@@ -28,6 +28,7 @@ type roleApply struct {
 }
 
 func (r *roleCommand) apply(in invocation) error {
+	r.takeFrom(r.DSN)
 	source, err := r.tokenSource(in.outside)
 	if err != nil {
 		return err

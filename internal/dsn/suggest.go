@@ -8,8 +8,8 @@ import (
 )
 
 var (
-	otherScheme = regexp.MustCompile(`^(jdbc:postgres(ql)?|postgres(ql)?\+\w+)://`)
-	anyScheme   = regexp.MustCompile(`^(jdbc:)?postgres(ql)?(\+\w+)?://`)
+	anyScheme = regexp.MustCompile(`^(?i)((jdbc:|r2dbc:)?postgres(ql)?(\+\w+)?|pgx[45]?|https?)://`)
+	quoted    = regexp.MustCompile("^([\"'`])(.*)[\"'`]$")
 
 	// hostAlone is a name of Azure's: any other word may be a password in a wrong place.
 	hostAlone = regexp.MustCompile(`^[\w-]+(\.[\w-]+)*\.postgres\.[\w.-]+(:\d{1,5})?(/[\w-]*)?$`)
@@ -23,8 +23,11 @@ var (
 // Suggest returns the DSN that the writer of a connString which Parse refuses most likely means, without its
 // password. It is empty where that cannot be told, or where what is not the password cannot be told from it.
 func Suggest(connString string) string {
-	connString = strings.TrimSpace(connString)
+	connString = clean(connString)
 	suggestion := ""
+	if inside := quoted.FindStringSubmatch(connString); inside != nil {
+		connString = inside[2]
+	}
 	switch scheme := anyScheme.FindString(connString); {
 	case scheme != "":
 		suggestion = suggestURL(connString[len(scheme):])
@@ -110,4 +113,15 @@ func suggest(user, host, database string, settings []string) string {
 		u += "?" + strings.Join(slices.Compact(settings), "&")
 	}
 	return u
+}
+
+// WithoutServer returns the role in a user's name that ends in @ and the server's short name, as Azure's Single Server
+// wanted it; ok is false for any other.
+func WithoutServer(user, host string) (role string, ok bool) {
+	server, domain, _ := strings.Cut(host, ".")
+	at := len(user) - len("@"+server)
+	if at <= 0 || domain == "" || !strings.EqualFold(user[at:], "@"+server) {
+		return "", false
+	}
+	return user[:at], true
 }

@@ -2,6 +2,7 @@ package dsn
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -15,10 +16,78 @@ import (
 type TLSMode int
 
 const (
-	TLSOptional TLSMode = iota // nothing, prefer or allow; or it cannot be told
-	TLSDisabled                // disable
-	TLSRequired                // require, verify-ca or verify-full
+	tlsOptional   TLSMode = iota // nothing, prefer or allow; or it cannot be told
+	tlsDisabled                  // disable
+	tlsRequired                  // require
+	tlsVerifyCA                  // verify-ca, or require with a root certificate
+	tlsVerifyFull                // verify-full, or a URL's ssl=true
 )
+
+func (m TLSMode) String() string {
+	return [...]string{"prefer", "disable", "require", "verify-ca", "verify-full"}[m]
+}
+
+// A TLSPolicy is what a DSN asks for, with the environment and the service file. The zero value is for a DSN that says
+// nothing.
+type TLSPolicy struct {
+	mode     TLSMode
+	sslTrue  bool           // the mode is that of ssl=true, of which pgx makes another
+	roots    *x509.CertPool // of sslrootcert; nil: the system's
+	peer     string         // requirepeer: the user that a Unix socket's server is to run as
+	noHostAt string         // the host that pgx takes for want of a name; empty: all have names
+}
+
+// PolicyOf returns the policy of a DSN that has been parsed before. The config that came of it does not tell, and may
+// have been changed since; so the DSN is parsed again: with a host that is no Unix socket, for which pgx ignores
+// sslmode, and with the usual negotiation, since with the direct one it turns prefer into require.
+func PolicyOf(dsn string) TLSPolicy {
+	policy := TLSPolicy{sslTrue: saysSSLTrue(dsn)}
+	if config, err := pgconn.ParseConfig(dsn); err == nil {
+		policy.peer, policy.noHostAt = config.RuntimeParams["requirepeer"], unnamedHost(dsn, config)
+	}
+	config := parseAltered(dsn, pair{"host", "server.invalid"}, pair{"port", "5432"}, pair{"sslnegotiation", "postgres"})
+	if config != nil {
+		policy.mode, policy.roots = modeOf(config)
+	}
+	if policy.sslTrue {
+		policy.mode = tlsVerifyFull
+	}
+	return policy
+}
+
+// modeOf tells the sslmode by what pgx has made of it, since pgx does not keep it.
+func modeOf(config *pgconn.Config) (mode TLSMode, roots *x509.CertPool) {
+	plain := 0
+	for _, entry := range entriesOf(config) {
+		c := entry.TLSConfig
+		switch {
+		case c == nil:
+			plain, mode = plain+1, tlsDisabled
+			continue
+		case isVerified(c):
+			mode = tlsVerifyFull
+		case c.VerifyPeerCertificate != nil:
+			mode = tlsVerifyCA
+		default:
+			mode = tlsRequired
+		}
+		roots = c.RootCAs
+	}
+	if plain > 0 && len(config.Fallbacks) > 0 {
+		mode = tlsOptional
+	}
+	return mode, roots
+}
+
+// saysSSLTrue reports whether a URL has ssl=true, of which pgx makes sslmode=require, whatever sslmode says before it.
+// Other drivers verify the server then.
+func saysSSLTrue(dsn string) bool {
+	if !IsURL(dsn) {
+		return false
+	}
+	key, ok := keyNotAllowed(replace(dsn, strings.NewReplacer("sslmode", "sslmode_")), []string{})
+	return ok && (key == "ssl" || key == "sslmode")
+}
 
 // IsVerified reports whether each connection made from config has TLS and verifies the server.
 func IsVerified(config *pgconn.Config) bool {
@@ -26,32 +95,31 @@ func IsVerified(config *pgconn.Config) bool {
 }
 
 // Secure changes config so that no connection made from it can send a token in the clear off this machine, nor to a
-// server that is not verified unless mode allows it. It returns an error, which is [ErrPlaintext], where only the
+// server that is verified less than policy asks for. It returns an error, which may be [ErrPlaintext], where only the
 // caller can. The rules are in the documentation of package aadpool.
 //
 // It looks at every entry, because pgx makes one for each host and for each way of connecting to it, and tries them in
 // turn. It changes neither a tls.Config nor the Fallbacks slice in place: stdlib passes a shallow copy.
-func Secure(config *pgconn.Config, mode TLSMode) error {
-	isSecure := func(host string, c *tls.Config) bool {
-		return isSecure(host, c, mode, config.SSLNegotiation == "direct")
-	}
-	if all(config, isSecure) {
+func Secure(config *pgconn.Config, policy TLSPolicy) error {
+	direct := config.SSLNegotiation == "direct"
+	secure := func(host string, c *tls.Config) bool { return policy.allows(host, c, direct) }
+	if all(config, secure) {
 		return nil
 	}
 	var kept []*pgconn.FallbackConfig
 	for _, entry := range entriesOf(config) {
 		switch {
-		case isSecure(entry.Host, entry.TLSConfig):
+		case secure(entry.Host, entry.TLSConfig):
 			kept = append(kept, entry)
 		case entry.TLSConfig != nil:
-			kept = append(kept, verifyFull(entry))
-		case mode != TLSOptional:
-			return refusePlaintext(entry.Host, mode)
+			kept = append(kept, policy.verify(entry))
+		case isUnixSocket(entry.Host) || policy.isNoHost(entry.Host) || policy.mode != tlsOptional:
+			return policy.refuse(entry.Host)
 		}
 		// What is left over is the plaintext half of prefer or allow.
 	}
 	if len(kept) == 0 {
-		return refusePlaintext(config.Host, mode)
+		return policy.refuse(config.Host)
 	}
 	config.Host, config.Port, config.TLSConfig = kept[0].Host, kept[0].Port, kept[0].TLSConfig
 	config.Fallbacks = kept[1:]
@@ -83,8 +151,15 @@ var ErrPlaintext = errors.New("aadpool: refusing to send an access token in the 
 // A plaintextError refuses to go on without TLS.
 type plaintextError struct{ host, advice string }
 
-func refusePlaintext(host string, mode TLSMode) error {
-	if mode == TLSDisabled {
+// refuse is for a host that the token would go to in the clear.
+func (p TLSPolicy) refuse(host string) error {
+	switch {
+	case p.isNoHost(host):
+		return errNoHost
+	case isUnixSocket(host):
+		return plaintextError{host, fmt.Sprintf("sslmode=%s asks for TLS, which a Unix socket does not have: name the "+
+			"server's host, or have the socket's owner checked by requirepeer=USER", p.mode)}
+	case p.mode == tlsDisabled:
 		return plaintextError{host, "use sslmode=verify-full, or remove the sslmode=disable that the DSN, PGSSLMODE or the " +
 			"service file says"}
 	}
@@ -101,64 +176,55 @@ func (plaintextError) Is(target error) bool { return target == ErrPlaintext }
 // isVerified reports whether there is TLS, and Go verifies the server.
 func isVerified(c *tls.Config) bool { return c != nil && !c.InsecureSkipVerify }
 
-// isSecure reports whether a token may be sent to a server in this way.
-func isSecure(host string, c *tls.Config, mode TLSMode, direct bool) bool {
-	if c == nil {
-		return isUnixSocket(host) || (mode == TLSDisabled && isLoopback(host))
-	}
-	if isVerified(c) || mode == TLSRequired {
+func (p TLSPolicy) isNoHost(host string) bool { return p.noHostAt != "" && host == p.noHostAt }
+
+// allows reports whether a token may be sent to a server in this way.
+func (p TLSPolicy) allows(host string, c *tls.Config, direct bool) bool {
+	switch {
+	case p.isNoHost(host):
+		return false
+	case c == nil && isUnixSocket(host):
+		return p.mode < tlsVerifyCA || p.peer != ""
+	case c == nil:
+		return p.mode == tlsDisabled && isLoopback(host)
+	case isVerified(c), p.mode == tlsRequired:
 		return true
+	case c.VerifyPeerCertificate != nil && p.mode != tlsVerifyCA && (direct || p.sslTrue):
+		return c.VerifyConnection != nil // pgx itself sets the other, which checks the chain but not the name
 	}
-	// A verification that the caller set stands: it is theirs to judge. With direct negotiation pgx itself sets one,
-	// which checks the chain but not the name.
-	return c.VerifyConnection != nil || (c.VerifyPeerCertificate != nil && !direct)
+	// A verification that the caller set stands: it is theirs to judge.
+	return c.VerifyConnection != nil || c.VerifyPeerCertificate != nil
 }
 
-// verifyFull returns entry as it would be with sslmode=verify-full.
-func verifyFull(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
+// verify returns entry with the verification that the policy asks for.
+func (p TLSPolicy) verify(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
 	verified := *entry
-	verified.TLSConfig = entry.TLSConfig.Clone()
-	verified.TLSConfig.InsecureSkipVerify = false
-	verified.TLSConfig.ServerName = entry.Host
+	c := entry.TLSConfig.Clone()
+	verified.TLSConfig = c
+	if c.RootCAs == nil {
+		c.RootCAs = p.roots
+	}
+	if p.mode == tlsVerifyCA {
+		c.VerifyConnection = verifyChain(c.RootCAs)
+		return &verified
+	}
+	c.InsecureSkipVerify, c.ServerName = false, entry.Host
 	return &verified
 }
 
-// tlsModeOf tells the sslmode that dsn asks for by what pgx has made of it, since pgx does not keep it.
-func tlsModeOf(config *pgconn.Config, dsn string) TLSMode {
-	if config.SSLNegotiation == "direct" { // for which pgx turns prefer into require
-		var err error
-		if config, err = pgconn.ParseConfig(withUsualNegotiation(dsn)); err != nil || config.SSLNegotiation == "direct" {
-			return TLSOptional
+// verifyChain verifies a server's chain, and not its name.
+func verifyChain(roots *x509.CertPool) func(tls.ConnectionState) error {
+	return func(state tls.ConnectionState) error {
+		if len(state.PeerCertificates) == 0 {
+			return errors.New("the server has shown no certificate")
 		}
-	}
-	plain, encrypted := 0, 0
-	for _, entry := range entriesOf(config) {
-		switch {
-		case isUnixSocket(entry.Host): // which has no TLS, whatever the mode
-		case entry.TLSConfig == nil:
-			plain++
-		default:
-			encrypted++
+		options := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+		for _, c := range state.PeerCertificates[1:] {
+			options.Intermediates.AddCert(c)
 		}
+		_, err := state.PeerCertificates[0].Verify(options)
+		return err
 	}
-	switch {
-	case plain > 0 && encrypted == 0:
-		return TLSDisabled
-	case encrypted > 0 && plain == 0:
-		return TLSRequired
-	}
-	return TLSOptional
-}
-
-func withUsualNegotiation(dsn string) string {
-	const usual = "sslnegotiation=postgres"
-	switch {
-	case !IsURL(dsn):
-		return dsn + " " + usual
-	case strings.Contains(dsn, "?"):
-		return dsn + "&" + usual
-	}
-	return dsn + "?" + usual
 }
 
 // isUnixSocket reports whether host is the path of a Unix socket, as [pgconn.NetworkAddress] does, which allocates.

@@ -90,7 +90,7 @@ func secure(config *pgx.ConnConfig) error {
 	if IsVerified(&config.Config) {
 		return nil
 	}
-	return Secure(&config.Config, Read(config.ConnString()).TLS)
+	return Secure(&config.Config, PolicyOf(config.ConnString()))
 }
 
 func entries(config *pgx.ConnConfig) (all []pgconn.FallbackConfig) {

@@ -32,7 +32,7 @@ func way(t *testing.T, entry *pgconn.FallbackConfig) string {
 	case !c.InsecureSkipVerify:
 		assert.Equal(t, entry.Host, c.ServerName, "the name to be verified")
 		return "full " + entry.Host
-	case c.VerifyPeerCertificate != nil:
+	case c.VerifyPeerCertificate != nil, c.VerifyConnection != nil:
 		return "chain " + entry.Host
 	default:
 		return "any " + entry.Host
@@ -56,7 +56,8 @@ func tlsRows(t testing.TB) (rows []tlsRow) {
 	require.NoError(t, os.WriteFile(root, rootCertificate(t), 0o600))
 	service := filepath.Join(dir, "pg_service.conf")
 	require.NoError(t, os.WriteFile(service, []byte(
-		"[plain]\nhost=service.example\nsslmode=disable\n\n[silent]\nhost=service.example\n\n[direct]\nhost=service.example\nsslmode=require\nsslnegotiation=direct\n"), 0o600))
+		"[plain]\nhost=service.example\nsslmode=disable\n\n[silent]\nhost=service.example\n\n[direct]\nhost=service.example\nsslmode=require\nsslnegotiation=direct\n\n"+
+			"[homeless]\nuser=u\n\n[socket]\nhost=/var/run/postgresql\n"), 0o600))
 
 	text, err := os.ReadFile("testdata/tls.txt")
 	require.NoError(t, err)
@@ -98,20 +99,22 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			parsed, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			config := &parsed.ConnConfig.Config
-			err = Secure(config, Read(parsed.ConnString()).TLS)
+			err = Secure(config, PolicyOf(parsed.ConnString()))
 			if want, isError := strings.CutPrefix(row.want, "error: "); isError {
 				require.ErrorContains(t, err, want)
-				assert.ErrorContains(t, err, "use sslmode=verify-full", "what to do")
+				assert.Regexp(t, "use sslmode=verify-full|name the server's host|put host= into the DSN", err.Error(), "what to do")
 				return
 			}
 			require.NoError(t, err)
 			assert.Equal(t, row.want, ways(t, config))
 
-			require.NoError(t, Secure(config, Read(parsed.ConnString()).TLS))
+			require.NoError(t, Secure(config, PolicyOf(parsed.ConnString())))
 			assert.Equal(t, row.want, ways(t, config), "once more, as at each connect")
 		})
 	}
 }
+
+func spoilVerification(c *pgconn.Config) { c.TLSConfig = &tls.Config{InsecureSkipVerify: true} }
 
 // What a caller does to a parsed config does not open what its DSN keeps shut.
 func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
@@ -120,6 +123,8 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 		disabled = "refusing: or remove the sslmode=disable"
 		forgot   = "refusing: Host was set on the config without a TLSConfig"
 	)
+	root := filepath.Join(t.TempDir(), "root.pem")
+	require.NoError(t, os.WriteFile(root, rootCertificate(t), 0o600))
 	for _, row := range []struct {
 		name, dsn string
 		change    func(*pgconn.Config)
@@ -145,12 +150,24 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 		{"verification switched off where the DSN requires no more", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
 			c.TLSConfig = &tls.Config{InsecureSkipVerify: true}
 		}, "any db.example"},
+		{"verification switched off where the DSN asks for all of it", "postgres://u@db.example/d?sslmode=verify-full", spoilVerification, "full db.example"},
+		{"the same, with the system's roots", "postgres://u@db.example/d?sslrootcert=system", spoilVerification, "full db.example"},
+		{"the same, with roots of its own", "postgres://u@db.example/d?sslmode=verify-full&sslrootcert=" + root, spoilVerification, "full db.example"},
+		{"verification switched off where the DSN asks for the chain", "postgres://u@db.example/d?sslmode=verify-ca&sslrootcert=" + root, spoilVerification, "chain db.example"},
+		{"the same, by require with a root", "postgres://u@db.example/d?sslmode=require&sslrootcert=" + root, spoilVerification, "chain db.example"},
+		{"the same, with direct negotiation", "postgres://u@db.example/d?sslmode=verify-full&sslnegotiation=direct", spoilVerification, "full db.example"},
+		{"one host of two", "postgres://u@a.example,b.example/d?sslmode=verify-full", func(c *pgconn.Config) {
+			c.Fallbacks[0].TLSConfig = &tls.Config{InsecureSkipVerify: true}
+		}, "full a.example, full b.example"},
+		{"a Unix socket in the place of a verified host", "postgres://u@db.example/d?sslmode=verify-full", func(c *pgconn.Config) {
+			c.Host, c.TLSConfig = "/run/pg", nil
+		}, "refusing: sslmode=verify-full asks for TLS"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config, err := pgconn.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			row.change(config)
-			err = Secure(config, Read(row.dsn).TLS)
+			err = Secure(config, PolicyOf(row.dsn))
 			if advice, refuses := strings.CutPrefix(row.want, "refusing: "); refuses {
 				require.ErrorIs(t, err, ErrPlaintext)
 				require.ErrorContains(t, err, "refusing to send an access token")
@@ -170,7 +187,7 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{ServerName: "real.example", RootCAs: x509.NewCertPool()}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSOptional))
+		require.NoError(t, Secure(config, TLSPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 		assert.Empty(t, config.Fallbacks)
 	})
@@ -179,19 +196,19 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSOptional))
+		require.NoError(t, Secure(config, TLSPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 
 		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSOptional))
+		require.NoError(t, Secure(config, TLSPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 	})
 	t.Run("neither a tls.Config nor the Fallbacks slice is changed in place", func(t *testing.T) {
 		config, err := pgconn.ParseConfig("postgres://u@a.example,b.example/d")
 		require.NoError(t, err)
 		shallow := *config
-		require.NoError(t, Secure(&shallow, TLSOptional))
+		require.NoError(t, Secure(&shallow, TLSPolicy{}))
 		assert.True(t, config.TLSConfig.InsecureSkipVerify)
 		require.Len(t, config.Fallbacks, 3)
 		assert.Nil(t, config.Fallbacks[0].TLSConfig)
@@ -211,7 +228,7 @@ func TestSecureLeavesASecureConfigAsItIs(t *testing.T) {
 	config, err := pgconn.ParseConfig("host=a.example,b.example user=u sslmode=verify-full")
 	require.NoError(t, err)
 	first := config.Fallbacks[0]
-	assert.Zero(t, testing.AllocsPerRun(10, func() { _ = Secure(config, TLSRequired) }), "it runs at each connect")
+	assert.Zero(t, testing.AllocsPerRun(10, func() { _ = Secure(config, TLSPolicy{mode: tlsVerifyFull}) }), "it runs at each connect")
 	assert.Same(t, first, config.Fallbacks[0])
 }
 

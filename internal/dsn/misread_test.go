@@ -41,7 +41,6 @@ func TestWhatIsNoDSN(t *testing.T) {
 		{"JDBC with a % that escapes nothing", "jdbc:postgresql://100%@db.example/d", "another driver", ""},
 		{"JDBC with a host that is none", "jdbc:postgresql://db!example/d", "another driver", ""},
 		{"JDBC with a database that is none", "jdbc:postgresql://db.example/d!", "another driver", ""},
-		{"a blank before the URL", " postgres://u:hunter2@db.example/d", "there is a blank before the URL", "postgres://u@db.example/d"},
 		{"no sslmode of those there are", "host=db.example user=u sslmode=required",
 			"failed to configure TLS (sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full", ""},
 		{"the same in a URL", "postgres://u@db.example/d?sslmode=required&pool_max_conns=4", "it is one of disable",
