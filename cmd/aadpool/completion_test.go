@@ -21,8 +21,8 @@ func TestCompletionAnswersShells(t *testing.T) {
 	}{
 		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "token", "psql", "role", "install", "completion", "man", "help", "version"}},
 		{"a command", "aadpool ro", []string{"role"}},
-		{"flags", "aadpool role x --gr", []string{"--grant", "--group"}},
-		{"the values of a flag", "aadpool role x --grant ", []string{"read", "readwrite", "owner", "write"}},
+		{"flags", "aadpool role x --gr", []string{"--grant"}},
+		{"the values of a flag", "aadpool role x --grant ", []string{"read", "readwrite", "owner"}},
 		{"values after =", "aadpool check --credential=w", []string{"workload-identity"}},
 		{"an argument", "aadpool completion ", []string{"bash", "zsh", "fish"}},
 		{"a DSN is nobody's to complete", "aadpool check ", nil},

@@ -84,7 +84,7 @@ func (c *check) diagnoseServerError(e *pgconn.PgError) *diagnosis {
 			Fix: []string{"# in its pgbouncer.ini, under [databases]; on its console: show databases;"}, status: exitDatabase}
 	case e.Code == "42501":
 		return &diagnosis{Cause: causeNoConnect, Meaning: fmt.Sprintf("The server takes the token and the role, but %q has no right to connect to the database %q.", role, database),
-			Fix: []string{"-- as the owner of the database:", grantConnect(role, database) + ";"}, status: exitDatabase, automatic: fixByConnect(role, database)}
+			Fix: []string{"-- as the owner of the database:", grantConnect(role, database)}, status: exitDatabase, automatic: fixByConnect(role, database)}
 	case strings.HasPrefix(e.Code, "53"):
 		return &diagnosis{Cause: causeConnections, Meaning: "The server, the database or the role has as many connections as it may have.",
 			Fix: []string{"select usename, state, count(*) from pg_stat_activity group by 1, 2 order by 3 desc;", "# and a smaller pool_max_conns in the DSN of each instance"}, status: exitDatabase}

@@ -36,7 +36,7 @@ func fixByRole(role *roleCommand) *fix {
 
 // fixByConnect gives a role the right to connect. PostgreSQL only warns where it grants nothing.
 func fixByConnect(role, database string) *fix {
-	sql := grantConnect(role, database) + ";"
+	sql := grantConnect(role, database)
 	return &fix{sql, func(ctx context.Context, f *fixer, rehearsal bool) error {
 		if rehearsal {
 			return f.requires(ctx, fmt.Sprintf("%q may not give the right to connect to the database %q", f.role, database),

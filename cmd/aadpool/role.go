@@ -19,12 +19,9 @@ type roleCommand struct {
 	DSN  string `arg:"" optional:"" help:"With --apply: the server, and the Microsoft Entra administrator to log in as (default: the PG* environment variables). Its database does not matter."`
 
 	Kind     string `enum:"user,group,service-principal,managed-identity," default:"" placeholder:"KIND" help:"What the principal is: user, group, service-principal or managed-identity. Needed with --object-id."`
-	User     bool   `xor:"kind" help:"The same as --kind user."`
-	Group    bool   `xor:"kind" help:"The same as --kind group."`
-	Service  bool   `xor:"kind" help:"The same as --kind service-principal, or managed-identity."`
 	ObjectID string `name:"object-id" placeholder:"UUID" help:"The principal's object id, where its name is not unique in the tenant or the role is to have another. A service principal's is that of the enterprise application."`
 
-	Grant    string `enum:"read,readwrite,owner,write," default:"" placeholder:"RIGHTS" help:"Also give rights on what is in --schema of --database: read, readwrite, or owner (with --apply)."`
+	Grant    string `enum:"read,readwrite,owner," default:"" placeholder:"RIGHTS" help:"Also give rights on what is in --schema of --database: read, readwrite, or owner (with --apply)."`
 	Database string `placeholder:"NAME" help:"The database for --grant."`
 	Schema   string `default:"public" placeholder:"NAME" help:"The schema for --grant (default: ${default})."`
 
@@ -57,9 +54,6 @@ what others own changes hands only if --take-from names them, and they become me
 }
 
 func (r *roleCommand) run(in invocation) error {
-	if err := r.takeKind(); err != nil {
-		return err
-	}
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -81,24 +75,6 @@ const (
 	grantReadWrite = "readwrite"
 	grantOwner     = "owner"
 )
-
-// takeKind puts what --user, --group, --service and --grant write are short for in their place.
-func (r *roleCommand) takeKind() error {
-	switch {
-	case r.Kind != "" && (r.User || r.Group || r.Service):
-		return usageError("--kind says what --user, --group and --service say: give one of them")
-	case r.User:
-		r.Kind = "user"
-	case r.Group:
-		r.Kind = "group"
-	case r.Service:
-		r.Kind = "service-principal"
-	}
-	if r.Grant == "write" {
-		r.Grant = grantReadWrite
-	}
-	return nil
-}
 
 // create is the statement that makes the role.
 func (r *roleCommand) create() string {

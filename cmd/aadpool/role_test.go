@@ -36,7 +36,7 @@ grant select on all tables in schema "public" to "api";
 -- for tables that the role which runs this creates later
 alter default privileges in schema "public" grant select on tables to "api";
 `},
-		{"the right to write, with names to quote", []string{`a"pi`, "--grant=write", `--database=or"ders`, "--schema=Sales"}, `select * from pgaadauth_create_principal('a"pi', false, false);
+		{"the right to write, with names to quote", []string{`a"pi`, "--grant=readwrite", `--database=or"ders`, "--schema=Sales"}, `select * from pgaadauth_create_principal('a"pi', false, false);
 
 \connect "or""ders"
 grant connect on database "or""ders" to "a""pi";
@@ -120,7 +120,7 @@ func TestGrantsOfHostileNames(t *testing.T) {
 			superuser(t, a, "drop database "+quoted+" with (force)", "drop role "+quoted)
 		})
 		connectTo(t, a, name, "create schema "+quoted, "create table "+quoted+".orders (id serial)")
-		got := runCommand(t, outside{}, "role", name, "--grant=write", "--database="+name, "--schema="+name)
+		got := runCommand(t, outside{}, "role", name, "--grant=readwrite", "--database="+name, "--schema="+name)
 		require.Equal(t, exitOK, got.status, got.stderr)
 		script := filepath.Join(t.TempDir(), "role.sql")
 		require.NoError(t, os.WriteFile(script, []byte(got.stdout), 0o600))

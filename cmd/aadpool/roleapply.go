@@ -206,7 +206,7 @@ func (a *roleApply) give(ctx context.Context, tx pgx.Tx) error {
 	}
 	for _, r := range plan.rights {
 		start := time.Now()
-		for _, s := range r.statements {
+		for _, s := range r.alterations {
 			if _, err := tx.Exec(ctx, s.sql); err != nil {
 				return &workError{step: r.step, on: s.on, err: err}
 			}
@@ -279,7 +279,7 @@ const (
 func (a *roleApply) line(r right, start time.Time) {
 	s := step{Name: r.step, Took: milliseconds(time.Since(start)), Text: r.text, Notes: r.notes, Outcome: passed,
 		Details: map[string]any{"change": changeNone}}
-	if len(r.statements) > 0 {
+	if len(r.alterations) > 0 {
 		s.Details["change"] = changeMade
 	}
 	if r.isWarning {
@@ -366,7 +366,7 @@ func (a *roleApply) ensureRole(ctx context.Context, tx pgx.Tx) (isNew bool, err 
 	}
 	r := right{step: "role", text: text}
 	if isNew {
-		r.statements = []statement{{a.role.create(), text}}
+		r.alterations = []alteration{{a.role.create(), text}}
 	}
 	a.line(r, start)
 	return isNew, nil

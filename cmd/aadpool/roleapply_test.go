@@ -132,7 +132,7 @@ func TestApplyReadAndWrite(t *testing.T) {
 	_, was, _ := strings.Cut(first, "✓ role made: ")
 	_, is, _ := strings.Cut(second, "✓ role was there: ")
 	assert.Equal(t, strings.ReplaceAll(was, " made: ", " was there: "), is)
-	x.mustApply(t, append(x.grant("read"), "rw reports", "--service")...)
+	x.mustApply(t, append(x.grant("read"), "rw reports", "--kind=service-principal")...)
 
 	must(t, x.as(t, x.admin.Name), "create table after (id serial, name text)")
 	api, reports := x.as(t, "rw-api"), x.as(t, "rw reports")
@@ -241,9 +241,9 @@ func TestDryRunTellsAllAndChangesNothing(t *testing.T) {
 func TestApplyByObjectIDAndJSON(t *testing.T) {
 	x := newTenant(t, "oid", "")
 	p := x.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "oid-dev@contoso.example", Groups: []string{"oid Readers"}})
-	x.mustApply(t, "oid-dev", "--user", "--object-id="+p.ObjectID)
-	x.mustApply(t, "oid readers", "--group", "--object-id="+x.GroupID("oid Readers"))
-	x.mustApply(t, "oid Readers", "--group")
+	x.mustApply(t, "oid-dev", "--kind=user", "--object-id="+p.ObjectID)
+	x.mustApply(t, "oid readers", "--kind=group", "--object-id="+x.GroupID("oid Readers"))
+	x.mustApply(t, "oid Readers", "--kind=group")
 
 	got := x.apply(t, append(x.grant("read"), "oid-dev", "--json")...)
 	require.Equal(t, exitOK, got.status, got.stdout)
@@ -288,13 +288,13 @@ func TestApplyFailures(t *testing.T) {
 	}{
 		{"nobody of the name", []string{"fail-nobody"}, causeNoPrincipal, exitRole, `has no principal "fail-nobody"`, "az ad sp list --display-name 'fail-nobody'"},
 		{"no user of the name", []string{"fail-nobody@contoso.example"}, causeNoPrincipal, exitRole, "has no principal", "az ad user list --upn 'fail-nobody@contoso.example'"},
-		{"no group of the name", []string{"fail-nobody", "--group"}, causeNoPrincipal, exitRole, "has no principal", "az ad group list --display-name 'fail-nobody'"},
-		{"nobody of the object id", []string{"fail-x", "--service", "--object-id=" + someID}, causeNoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
+		{"no group of the name", []string{"fail-nobody", "--kind=group"}, causeNoPrincipal, exitRole, "has no principal", "az ad group list --display-name 'fail-nobody'"},
+		{"nobody of the object id", []string{"fail-x", "--kind=service-principal", "--object-id=" + someID}, causeNoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
 		{"two of the name", []string{"fail-twice"}, causeManyPrincipals, exitRole, "Several principals", "--object-id ID"},
-		{"another kind, by object id", []string{"fail-x", "--user", "--object-id=" + identity.ObjectID}, causePrincipalKind, exitRole, "of another kind", "--kind"},
-		{"another kind, of a role that is there", []string{"fail-id", "--user"}, causePrincipalKind, exitRole, `The role "fail-id" is for a service principal`, "--kind"},
-		{"another object id", []string{"fail-id", "--service", "--object-id=" + someID}, causeObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
-		{"a role with a password", []string{"fail-password", "--service", "--object-id=" + someID}, causePasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
+		{"another kind, by object id", []string{"fail-x", "--kind=user", "--object-id=" + identity.ObjectID}, causePrincipalKind, exitRole, "of another kind", "--kind"},
+		{"another kind, of a role that is there", []string{"fail-id", "--kind=user"}, causePrincipalKind, exitRole, `The role "fail-id" is for a service principal`, "--kind"},
+		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, causeObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
+		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID}, causePasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
 		{"a role that may not log in", []string{"fail-free"}, causeNoLogin, exitRole, "may not log in", `alter role "fail-free" login;`},
 		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, causeNoDatabase, exitDatabase, `has no database "fail-none"`, `create database "fail-none";`},
 		{"no such schema", append(grant, "fail-id", "--schema=none"), causeNoSchema, exitDatabase, `has no schema "none"`, `create schema "none";`},
@@ -331,8 +331,7 @@ func TestRoleArgumentsThatDoNotGoTogether(t *testing.T) {
 		{"--json without --apply", []string{"x", "--json"}, "need --apply"},
 		{"a DSN without --apply", []string{"x", dsn}, "need --apply"},
 		{"owner without --apply", []string{"x", "--grant=owner", "--database=d"}, "--grant owner needs --apply"},
-		{"two kinds", []string{"x", "--kind=user", "--group"}, "give one of them"},
-		{"two kinds in short", []string{"x", "--user", "--group"}, "can't be used together"},
+		{"a kind that is none", []string{"x", "--kind=service"}, "--kind must be one of"},
 		{"an object id without a kind", []string{"x", dsn, "--apply", "--object-id=" + someID}, "--object-id needs --kind"},
 		{"rights without a database", []string{"x", dsn, "--apply", "--grant=read"}, "--grant needs --database"},
 		{"a database without rights", []string{"x", dsn, "--apply", "--database=d"}, "--database needs --grant"},

@@ -55,8 +55,7 @@ func (a *roleApply) compare(p principal) error {
 	case want != "" && !strings.EqualFold(want, p.kind):
 		return fail(diagnosis{Cause: causePrincipalKind,
 			Meaning: fmt.Sprintf("The role %q is for a %s.", role.Name, kindNames[strings.ToLower(p.kind)]),
-			Fix: []string{"# leave --kind, --user, --group and --service out, or give the role another name, " +
-				"with --object-id"},
+			Fix:     []string{"# leave --kind out, or give the role another name, with --object-id"},
 		}, "the role %q is for a %s, not a %s", role.Name, kindNames[strings.ToLower(p.kind)], kindNames[want])
 	case !p.canLogIn:
 		return fail(diagnosis{Cause: causeNoLogin,

@@ -101,7 +101,7 @@ func (p *rightsPlanner) ownership(ctx context.Context, plan *rightsPlan) error {
 		switch o.stays {
 		case "":
 			plan.taken = append(plan.taken, o)
-			r.statements = append(r.statements, statement{o.giveTo(p.role.Name), o.String()})
+			r.alterations = append(r.alterations, alteration{o.giveTo(p.role.Name), o.String()})
 		case staysWithMember:
 			r.notes = append(r.notes, fmt.Sprintf("%s stays %q's, of which %q is a member", o, o.owner, p.role.Name))
 		default:
@@ -181,7 +181,7 @@ func (p *rightsPlanner) formerOwners(ctx context.Context, taken []ownedObject) (
 		if !o.isMember && !o.isSuperuser {
 			members = append(members, right{step: "member", text: fmt.Sprintf(
 				"%q is a member of %q, and so may do with what was its own what it could", o.name, p.role.Name),
-				statements: []statement{{o.becomesMember, fmt.Sprintf("role %q", p.role.Name)}}})
+				alterations: []alteration{{o.becomesMember, fmt.Sprintf("role %q", p.role.Name)}}})
 		}
 	}
 	return members, nil
@@ -236,7 +236,7 @@ func (p *rightsPlanner) rightsOfOthers(ctx context.Context) (right, error) {
 		r.text = fmt.Sprintf("for others, on what %q makes, what they have on what is made in schema %q",
 			p.role.Name, p.role.Schema)
 		if missing {
-			r.statements = append(r.statements, statement{sql, fmt.Sprintf("the default privileges of %q", p.role.Name)})
+			r.alterations = append(r.alterations, alteration{sql, fmt.Sprintf("the default privileges of %q", p.role.Name)})
 		}
 		return nil
 	})

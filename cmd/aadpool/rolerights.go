@@ -11,15 +11,15 @@ import (
 
 // A right is something that a role is to have.
 type right struct {
-	step       string
-	text       string
-	notes      []string
-	isWarning  bool
-	statements []statement // what is left to do: none if the right is there
+	step        string
+	text        string
+	notes       []string
+	isWarning   bool
+	alterations []alteration // what is left to do: none if the right is there
 }
 
-// A statement is SQL that gives a part of a right.
-type statement struct {
+// An alteration is SQL that gives a part of a right.
+type alteration struct {
 	sql string
 	on  string // what it changes and so locks, such as: table public.orders
 }
@@ -105,8 +105,8 @@ func (p *rightsPlanner) verify(ctx context.Context, plan rightsPlan) error {
 	}
 	now.rights = append(now.rights, members...)
 	for _, r := range now.rights {
-		if len(r.statements) > 0 {
-			return mayNotGrant(r.step, "PostgreSQL has not done what it was told on "+r.statements[0].on)
+		if len(r.alterations) > 0 {
+			return mayNotGrant(r.step, "PostgreSQL has not done what it was told on "+r.alterations[0].on)
 		}
 	}
 	return nil
@@ -127,12 +127,12 @@ func (p *rightsPlanner) ensureSchema(ctx context.Context) (missing []right, exis
 			diagnosis: &diagnosis{Cause: causeNoSchema, status: exitDatabase, Meaning: fmt.Sprintf(
 				"The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to "+
 					"own what is in it.", p.role.Database, schema),
-				Fix: []string{createSchema(schema) + ";"}}}
+				Fix: []string{createSchema(schema)}}}
 	case !mayCreate:
 		return nil, false, mayNotGrant("schema", "permission denied for database "+p.role.Database)
 	}
 	name := fmt.Sprintf("schema %q", schema)
-	return []right{{step: "schema", text: name, statements: []statement{{createSchema(schema), name}}}}, false, nil
+	return []right{{step: "schema", text: name, alterations: []alteration{{createSchema(schema), name}}}}, false, nil
 }
 
 // grantee is a part of queries: the role, or PUBLIC as long as there is none.
@@ -195,7 +195,7 @@ func (p *rightsPlanner) onDatabase(ctx context.Context, plan *rightsPlan) error 
 	}
 	name := fmt.Sprintf("database %q", p.role.Database)
 	r := right{step: "database", text: "connect to " + name}
-	return plan.add(r, s, statement{grantConnect(p.role.Name, p.role.Database), name})
+	return plan.add(r, s, alteration{grantConnect(p.role.Name, p.role.Database), name})
 }
 
 // inSchema is the right to use the schema, and for an owner to create in it.
@@ -215,17 +215,17 @@ func (p *rightsPlanner) inSchema(exists bool) func(context.Context, *rightsPlan)
 			}
 		}
 		return plan.add(right{step: "schema", text: text}, s,
-			statement{grantInSchema(p.role.Name, p.role.Schema, privileges), name})
+			alteration{grantOn(p.role.Name, privileges, "schema "+identifier(p.role.Schema)), name})
 	}
 }
 
 // add adds a right that one statement gives.
-func (plan *rightsPlan) add(r right, s privilegeState, give statement) error {
+func (plan *rightsPlan) add(r right, s privilegeState, give alteration) error {
 	if !s.isThere() {
 		if !s.grantable {
 			return mayNotGrant(r.step, "permission denied for "+give.on)
 		}
-		r.statements = []statement{give}
+		r.alterations = []alteration{give}
 	}
 	plan.rights = append(plan.rights, r)
 	return nil
@@ -263,8 +263,8 @@ func (p *rightsPlanner) onObjects(ctx context.Context, kind objectKind) (right, 
 		if !s.grantable && lacking == nil {
 			lacking = p.mayNotGrantOn(kind, name, owner)
 		}
-		r.statements = append(r.statements,
-			statement{grantOn(p.role.Name, kind.privileges, singular+" "+name), singular + " " + name})
+		r.alterations = append(r.alterations,
+			alteration{grantOn(p.role.Name, kind.privileges, singular+" "+name), singular + " " + name})
 		return nil
 	})
 	r.text = fmt.Sprintf("%s on the %d %s in schema %q", kind.privileges, count, kind.name, p.role.Schema)
@@ -294,7 +294,7 @@ func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, e
 		}
 		r.isWarning = true
 		r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; as that "+
-			"role: %s;", c.name, grantFuture(p.role.Name, c.name, p.role.Schema, kind.privileges, kind.name)))
+			"role: %s", c.name, grantFuture(p.role.Name, c.name, p.role.Schema, kind.privileges, kind.name)))
 	}
 	if by == nil {
 		by = []string{"nobody but itself"}
@@ -309,7 +309,7 @@ func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, e
 	var granted bool
 	_, err = pgx.ForEachRow(rows, []any{&creator, &granted}, func() error {
 		if !granted && slices.ContainsFunc(p.creators, func(c creatorRole) bool { return c.name == creator }) {
-			r.statements = append(r.statements, statement{
+			r.alterations = append(r.alterations, alteration{
 				grantFuture(p.role.Name, creator, p.role.Schema, kind.privileges, kind.name),
 				fmt.Sprintf("the default privileges of %q", creator)})
 		}
