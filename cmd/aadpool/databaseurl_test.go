@@ -1,7 +1,6 @@
 package main
 
 import (
-	"crypto/tls"
 	"net"
 	"os"
 	"os/exec"
@@ -28,7 +27,7 @@ func TestDatabaseURL(t *testing.T) {
 			"postgresql://orders-api@/orders?host=%2Ftmp%2Faadpool-1"},
 		{"TCP", "user=orders-api dbname=orders", "", tcp, proxy.Config{}, "postgresql://orders-api@127.0.0.1:4242/orders"},
 		{"TCP with a password", "user=orders-api dbname=orders", "SECRET", tcp, proxy.Config{}, "postgresql://orders-api:SECRET@127.0.0.1:4242/orders"},
-		{"TCP with TLS", "user=orders-api dbname=orders", "", tcp, proxy.Config{TLS: &tls.Config{}},
+		{"TCP with TLS", "user=orders-api dbname=orders", "", tcp, proxy.Config{Certificate: &proxy.Certificate{}},
 			"postgresql://orders-api@127.0.0.1:4242/orders?sslmode=require"},
 		{"a user's role", "user=ada@contoso.example dbname=orders", "", tcp, proxy.Config{}, "postgresql://ada%40contoso.example@127.0.0.1:4242/orders"},
 		{"any role", "dbname=orders", "", tcp, proxy.Config{AnyUser: true}, "postgresql://127.0.0.1:4242/orders"},

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -150,7 +149,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		return c, t, err
 	}
 	if cmd.TCP && c.Password == nil {
-		if err := cmd.setPassword(&c, len(in.passed) > 0, logger); err != nil {
+		if err := cmd.setPassword(&c, len(in.passed) > 0); err != nil {
 			return c, t, err
 		}
 	}
@@ -174,11 +173,9 @@ func (cmd *proxyCommand) secure(c *proxy.Config) (err error) {
 	if cmd.TLSCert == "" {
 		return nil
 	}
-	certificate, err := tls.LoadX509KeyPair(cmd.TLSCert, cmd.TLSKey)
-	if err != nil {
+	if c.Certificate, err = proxy.LoadCertificate(cmd.TLSCert, cmd.TLSKey, c.Logger); err != nil {
 		return usageError("reading --tls-cert and --tls-key: " + err.Error())
 	}
-	c.TLS = proxy.ServerTLS(certificate)
 	return nil
 }
 
@@ -210,6 +207,7 @@ func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger 
 		return err
 	}
 	defer stop()
+	defer cmd.reloadOnHangup(p, config)()
 	if terminal != nil {
 		go terminal.Show(ctx, p)
 	}

@@ -64,7 +64,7 @@ func clientEnvironment(addr net.Addr, config proxy.Config, t target, password st
 	host, port, mode := config.SocketDir, "5432", "disable"
 	if addr.Network() != "unix" {
 		host, port, _ = net.SplitHostPort(addr.String())
-		if config.TLS != nil {
+		if config.Certificate != nil {
 			mode = "require"
 		}
 	}

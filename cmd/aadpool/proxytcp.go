@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -36,18 +35,17 @@ func (cmd *proxyCommand) chooseListener(c *proxy.Config, forCommand bool) {
 
 // setPassword is the password of --tcp where no --password-file gives one: every user of this machine can connect. A
 // command's proxy has one of its own, and the others the one in a file that only this user can read.
-func (cmd *proxyCommand) setPassword(c *proxy.Config, forCommand bool, logger *slog.Logger) (err error) {
+func (cmd *proxyCommand) setPassword(c *proxy.Config, forCommand bool) (err error) {
 	if forCommand {
 		cmd.password = rand.Text()
 		c.Password, err = proxy.NewPassword(cmd.password)
 		return err
 	}
-	path, err := ownPasswordFile()
-	if err != nil {
+	if cmd.PasswordFile, err = ownPasswordFile(); err != nil {
 		return usageError(fmt.Sprintf("there is no place for the password of --tcp: %v: give a --password-file", err))
 	}
-	logger.Info("clients must know the password", "file", path)
-	c.Password, err = readPassword(path)
+	c.Logger.Info("clients must know the password", "file", cmd.PasswordFile)
+	c.Password, err = readPassword(cmd.PasswordFile)
 	return err
 }
 

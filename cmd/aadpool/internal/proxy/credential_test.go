@@ -69,4 +69,7 @@ func testCertificate(t testing.TB) (certificate tls.Certificate, root string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, root
 }
 
+// fixed is a certificate that comes of no file.
+func fixed(certificate tls.Certificate) *Certificate { return &Certificate{loaded: &certificate} }
+
 func inAnHour() time.Time { return time.Now().Add(time.Hour) }

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -66,7 +65,7 @@ func openListeners(c Config) (listeners []*listener, err error) {
 		listeners = append(listeners, l)
 	}
 	for _, address := range c.Listen {
-		l, err := listenTCP(address, c.TLS != nil, c.Password != nil)
+		l, err := listenTCP(address, c.Certificate != nil, c.Password != nil)
 		if err != nil {
 			return listeners, err
 		}
@@ -157,15 +156,6 @@ func removeStaleSocket(path string) error {
 		return fmt.Errorf("removing the socket of a proxy that has ended: %w", err)
 	}
 	return nil
-}
-
-// ServerTLS is the TLS configuration of a proxy with this certificate.
-func ServerTLS(certificate tls.Certificate) *tls.Config {
-	return &tls.Config{
-		Certificates: []tls.Certificate{certificate},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{pgwire.ALPN},
-	}
 }
 
 // listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.

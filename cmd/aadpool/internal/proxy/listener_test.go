@@ -21,7 +21,7 @@ import (
 func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
 	password := testPassword(t, "correct horse")
 	certificate, _ := testCertificate(t)
-	encrypted := ServerTLS(certificate)
+	encrypted := fixed(certificate)
 	for _, row := range []struct {
 		name   string
 		config Config
@@ -32,9 +32,9 @@ func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
 		{"IPv6 loopback by name", Config{Listen: []string{"localhost:0"}}, ""},
 		{"all addresses", Config{Listen: []string{"0.0.0.0:0"}}, "whoever can connect has the identity"},
 		{"no address at all", Config{Listen: []string{":0"}}, "whoever can connect has the identity"},
-		{"all addresses, with TLS alone", Config{Listen: []string{"0.0.0.0:0"}, TLS: encrypted}, "--password-file"},
+		{"all addresses, with TLS alone", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted}, "--password-file"},
 		{"all addresses, with a password alone", Config{Listen: []string{"0.0.0.0:0"}, Password: password}, "--tls-cert"},
-		{"all addresses, with both", Config{Listen: []string{"0.0.0.0:0"}, TLS: encrypted, Password: password}, ""},
+		{"all addresses, with both", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted, Password: password}, ""},
 		{"a name that is somebody's", Config{Listen: []string{"db.example.com:5432"}}, "whoever can connect has the identity"},
 		{"a port alone", Config{Listen: []string{"5432"}}, "it must be host:port"},
 		{"a path that is too long", Config{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))}, "choose a shorter directory"},

@@ -33,8 +33,6 @@ const scramIterations = 4096
 // A Password is what clients of the proxy must know. It holds no more of it than PostgreSQL keeps of one.
 type Password struct {
 	stored scram.StoredCredentials
-	// certificate is the proxy's own, by which a client makes sure that it speaks to the proxy itself. nil: none.
-	certificate *x509.Certificate
 }
 
 // ReadPassword reads a password file: one line, the password itself or a verifier as PostgreSQL keeps it
@@ -92,13 +90,6 @@ func parseVerifier(text string) (stored scram.StoredCredentials, err error) {
 	return stored, errors.Join(err1, err2, err3)
 }
 
-// bind has clients that speak TLS make sure that the certificate they see is this one.
-func (p *Password) bind(c *tls.Config) {
-	if len(c.Certificates) == 1 {
-		p.certificate = c.Certificates[0].Leaf
-	}
-}
-
 // String keeps the keys out of a log.
 func (*Password) String() string { return token.Redacted }
 
@@ -106,10 +97,11 @@ func (*Password) String() string { return token.Redacted }
 func (*Password) GoString() string { return token.Redacted }
 
 // ask asks the client for the password. All but the last word of SASL is said here: AuthenticationOk is the server's.
-func (p *Password) ask(client *pgwire.Conn, user string) error {
+// certificate is the one that a client with TLS has been shown, by which it makes sure that it speaks to the proxy itself.
+func (p *Password) ask(client *pgwire.Conn, user string, certificate *tls.Certificate) error {
 	wrong := refuse(reasonPassword, "28P01", fmt.Sprintf("password authentication failed for user %q", token.Redact(user)),
 		"the password is that of the proxy's --password-file, whatever the user")
-	conversation, mechanisms, err := p.converse(client)
+	conversation, mechanisms, err := p.converse(client, certificate)
 	if err != nil {
 		return err
 	}
@@ -146,17 +138,19 @@ func (p *Password) ask(client *pgwire.Conn, user string) error {
 }
 
 // converse begins a conversation for each mechanism that the client can be offered.
-func (p *Password) converse(client *pgwire.Conn) (map[string]*scram.ServerConversation, []string, error) {
+func (p *Password) converse(client *pgwire.Conn, certificate *tls.Certificate) (
+	map[string]*scram.ServerConversation, []string, error,
+) {
 	server, err := scram.SHA256.NewServer(func(string) (scram.StoredCredentials, error) { return p.stored, nil })
 	if err != nil {
 		told := pgwire.Fatal("58000", "the proxy cannot ask for a password")
 		return nil, nil, &refusal{reason: reasonPassword, told: told, err: err}
 	}
 	plain := map[string]*scram.ServerConversation{scramSHA256: server.NewConversation()}
-	if !client.Secure() || p.certificate == nil {
+	if !client.Secure() {
 		return plain, []string{scramSHA256}, nil
 	}
-	seen := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{p.certificate}} // by the client
+	seen := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{certificate.Leaf}} // by the client
 	binding, err := scram.NewTLSServerEndpointBinding(seen)
 	if err != nil { // a signature of a kind that has no binding
 		return plain, []string{scramSHA256}, nil

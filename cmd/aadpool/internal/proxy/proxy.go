@@ -9,7 +9,6 @@ package proxy
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -49,8 +48,8 @@ type Config struct {
 	Listen []string
 	// AllowUsers are the user ids that may connect to the Unix socket, besides this process's own.
 	AllowUsers []uint32
-	// TLS is offered, and asked for, over TCP. nil: none.
-	TLS *tls.Config
+	// Certificate is that of TLS, which is offered, and asked for, over TCP. nil: none.
+	Certificate *Certificate
 	// Password is what clients must know. nil: none.
 	Password *Password
 
@@ -79,6 +78,7 @@ type Proxy struct {
 	config    Config
 	logger    *slog.Logger
 	listeners []*listener
+	password  atomic.Pointer[Password] // nil: none
 	metrics   *metrics
 	cancels   cancels
 	tidier    tidier
@@ -108,14 +108,12 @@ func New(config Config) (*Proxy, error) {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	if config.Password != nil && config.TLS != nil {
-		config.Password.bind(config.TLS)
-	}
 	listeners, err := openListeners(config)
 	if err != nil {
 		return nil, err
 	}
 	p := &Proxy{config: config, logger: logger, listeners: listeners, sessions: map[*session]struct{}{}}
+	p.password.Store(config.Password)
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
 	p.metrics = newMetrics(p)
@@ -150,6 +148,9 @@ func (p *Proxy) keepToken(ctx context.Context) {
 	_ = p.config.Hook.BeforeConnect(ctx, p.config.Upstream.Copy()) // by which the Hook knows the scope
 	_ = p.config.Hook.KeepFresh(ctx)
 }
+
+// SetPassword puts another password in the place of [Config.Password], for clients that are asked from now on.
+func (p *Proxy) SetPassword(password *Password) { p.password.Store(password) }
 
 // Close closes the listeners of a proxy that does not serve.
 func (p *Proxy) Close() {

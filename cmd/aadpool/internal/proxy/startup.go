@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,12 +21,13 @@ import (
 
 // A client is one from its connection to its session.
 type client struct {
-	proxy    *Proxy
-	listener *listener
-	accepted net.Conn
-	conn     *pgwire.Conn
-	startup  *pgproto3.StartupMessage
-	early    []byte // what it has said too early
+	proxy       *Proxy
+	listener    *listener
+	accepted    net.Conn
+	conn        *pgwire.Conn
+	startup     *pgproto3.StartupMessage
+	certificate *tls.Certificate // the proxy\'s, that the client is shown; nil: none
+	early       []byte           // what it has said too early
 }
 
 // serve is a client's life. It has been admitted.
@@ -86,8 +88,8 @@ func (c *client) start(ctx context.Context) (*session, error) {
 
 // authenticate asks the client for its password, if the proxy has one.
 func (c *client) authenticate() error {
-	if password := c.proxy.config.Password; password != nil {
-		return password.ask(c.conn, c.startup.Parameters["user"])
+	if password := c.proxy.password.Load(); password != nil {
+		return password.ask(c.conn, c.startup.Parameters["user"], c.certificate)
 	}
 	return nil
 }
@@ -124,10 +126,11 @@ func (c *client) open(ctx context.Context, s *session) error {
 }
 
 func (c *client) encryption() pgwire.Encryption {
-	if c.listener.unix {
+	if c.listener.unix || c.proxy.config.Certificate == nil {
 		return pgwire.Encryption{}
 	}
-	return pgwire.Encryption{Config: c.proxy.config.TLS}
+	c.certificate = c.proxy.config.Certificate.current()
+	return pgwire.Encryption{Config: serverTLS(c.certificate)}
 }
 
 // checkPeer refuses a process on a Unix socket whose user is not allowed.
@@ -160,7 +163,7 @@ func (c *client) checkStartup() error {
 		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	case c.startup.Parameters["user"] == "":
 		return refuse(reasonProtocol, "28000", "no PostgreSQL user name specified in startup packet", "")
-	case !c.listener.unix && c.proxy.config.TLS != nil && !c.conn.Secure():
+	case !c.listener.unix && c.proxy.config.Certificate != nil && !c.conn.Secure():
 		return refuse(reasonProtocol, "28000", "the proxy takes no connection without TLS here",
 			"set sslmode=require, or verify-full, for the connection to the proxy")
 	case pgwire.AsksForReplication(c.startup):

@@ -260,7 +260,7 @@ func TestEncryptionRequests(t *testing.T) {
 	a := newAzure(t)
 	certificate, _ := testCertificate(t)
 	config := a.config(t, a.credential(t))
-	config.Listen, config.TLS = []string{"127.0.0.1:0"}, ServerTLS(certificate)
+	config.Listen, config.Certificate = []string{"127.0.0.1:0"}, fixed(certificate)
 	p, _ := startProxy(t, config)
 	for _, row := range []struct {
 		name    string
@@ -291,7 +291,7 @@ func TestTLSAndPasswordOverTCP(t *testing.T) {
 	a := newAzure(t)
 	certificate, root := testCertificate(t)
 	config := a.config(t, a.credential(t))
-	config.Listen, config.TLS, config.Password = []string{"127.0.0.1:0"}, ServerTLS(certificate), testPassword(t, "correct horse")
+	config.Listen, config.Certificate, config.Password = []string{"127.0.0.1:0"}, fixed(certificate), testPassword(t, "correct horse")
 	p, _ := startProxy(t, config)
 	verified := "sslmode=verify-full sslrootcert=" + root
 	for _, row := range []struct {
@@ -438,7 +438,7 @@ func FuzzClientStartup(f *testing.F) {
 	certificate, _ := testCertificate(f)
 	config := a.config(f, fixedCredential(token))
 	config.StartupTimeout = time.Second
-	config.TLS, config.Password, config.Listen = ServerTLS(certificate), testPassword(f, "correct horse"), []string{"127.0.0.1:0"}
+	config.Certificate, config.Password, config.Listen = fixed(certificate), testPassword(f, "correct horse"), []string{"127.0.0.1:0"}
 	behindPassword, _ := startProxy(f, config)
 	open := a.config(f, fixedCredential(token))
 	open.StartupTimeout = time.Second
