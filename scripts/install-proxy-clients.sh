@@ -5,6 +5,8 @@
 set -eu
 
 dir=$1
+here=$(cd "$(dirname "$0")" && pwd)
+"$here/own-directory.sh" "$dir"
 mkdir -p "$dir/lists/partial"
 cd "$dir"
 
@@ -19,9 +21,9 @@ archive=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Or
 echo "deb-src $archive $VERSION_CODENAME main" >sources.list
 apt="apt-get -o Dir::Etc::sourcelist=$dir/sources.list -o Dir::Etc::sourceparts=- -o Dir::State::lists=$dir/lists"
 $apt update
-[ -d django ] || { $apt source --download-only python-django && mkdir django && tar xf python-django_*.orig.tar.* -C django --strip-components 1; }
+[ -d django ] || { $apt source --download-only python-django && mkdir django && tar xf python-django_*.orig.tar.* --no-same-owner -C django --strip-components 1; }
 [ -d postgresql ] || {
 	source=$(pg_config --version | sed 's/^PostgreSQL \([0-9]*\).*/postgresql-\1/')
-	$apt source --download-only "$source" && mkdir postgresql && tar xf postgresql-*.orig.tar.* -C postgresql --strip-components 1
+	$apt source --download-only "$source" && mkdir postgresql && tar xf postgresql-*.orig.tar.* --no-same-owner -C postgresql --strip-components 1
 }
-[ -d node_modules/postgres ] || npm install --no-audit --no-fund --ignore-scripts pg@8 postgres@3 sequelize@6
+[ -d node_modules/postgres ] || { cp "$here"/proxy-clients/package*.json . && npm ci --ignore-scripts --no-audit --no-fund; }

@@ -4,7 +4,7 @@
 //	go run github.com/aadpool/aadpool/aadpooltest/serve > env.sh &    # then: . ./env.sh
 //	go run github.com/aadpool/aadpool/aadpooltest/serve -- python3 manage.py test
 //
-// Without a command it serves until SIGINT or SIGTERM. With one it ends with it, and with its exit status (128 and the
+// Without a command it serves until SIGINT, SIGTERM or SIGHUP. With one it ends with it, and with its exit status (128 and the
 // signal's number, if a signal ended it). Its own failures are status 1, a wrong command line is status 2. Nothing is
 // left of it but what the command made.
 package main
@@ -37,7 +37,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return statusUsage // parseOptions has said what is wrong
 	}
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	status, err := serve(options, signals, stdout, stderr)
 	if err != nil {

@@ -213,13 +213,22 @@ func TestExportLinesAreAShells(t *testing.T) {
 	}
 }
 
-func TestSIGTERMReachesTheCommand(t *testing.T) {
-	signals := make(chan os.Signal, 2)
-	signals <- syscall.SIGINT // the terminal's, not for passing on
-	signals <- syscall.SIGTERM
-	status, err := runCommand([]string{"sh", "-c", "trap 'exit 5' TERM; trap 'exit 6' INT; while :; do sleep 0.1; done"},
-		nil, signals, io.Discard, io.Discard)
-	require.NoError(t, err)
-	// 143 where the signal comes before the trap is set.
-	assert.Contains(t, []int{5, 143}, status)
+// A SIGHUP comes when a terminal is closed; serve ends with its command, and leaves nothing.
+func TestSignalsReachTheCommand(t *testing.T) {
+	for signal, statuses := range map[os.Signal][]int{
+		// 128 and the number where the signal comes before the trap is set.
+		syscall.SIGTERM: {5, 143},
+		syscall.SIGHUP:  {7, 129},
+	} {
+		t.Run(signal.String(), func(t *testing.T) {
+			signals := make(chan os.Signal, 2)
+			signals <- syscall.SIGINT // the terminal's, not for passing on
+			signals <- signal
+			status, err := runCommand([]string{"sh", "-c",
+				"trap 'exit 5' TERM; trap 'exit 6' INT; trap 'exit 7' HUP; while :; do sleep 0.1; done"},
+				nil, signals, io.Discard, io.Discard)
+			require.NoError(t, err)
+			assert.Contains(t, statuses, status)
+		})
+	}
 }
