@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -136,7 +134,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	}
 	c = proxy.Config{
 		Upstream: upstream, AnyUser: !t.NamesUser && !cmd.userFromToken, SocketDir: cmd.SocketDir, Listen: cmd.Listen,
-		OldProtocol:    t.OnlyProtocol30,
+		OldProtocol: t.OnlyProtocol30, HTTP: cmd.HTTP,
 		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
 	}
 	cmd.chooseListener(&c, len(in.passed) > 0)
@@ -201,12 +199,6 @@ func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger 
 	if err != nil {
 		return err
 	}
-	stop, err := cmd.serveHTTP(p, logger)
-	if err != nil {
-		p.Close()
-		return err
-	}
-	defer stop()
 	defer cmd.reloadOnHangup(p, config)()
 	if terminal != nil {
 		go terminal.Show(ctx, p)
@@ -230,25 +222,6 @@ func newProxy(config proxy.Config) (*proxy.Proxy, error) {
 		return nil, usageError(wrong.Error())
 	}
 	return nil, exitError{status: exitOther, text: err.Error()}
-}
-
-// serveHTTP serves health and metrics until the function that it returns is called.
-func (cmd *proxyCommand) serveHTTP(p *proxy.Proxy, logger *slog.Logger) (stop func(), err error) {
-	if cmd.HTTP == "" {
-		return func() {}, nil
-	}
-	listener, err := net.Listen("tcp", cmd.HTTP)
-	if err != nil {
-		return nil, exitError{status: exitOther, text: "listening for --http: " + err.Error()}
-	}
-	server := &http.Server{
-		Handler:           p.Handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
-	}
-	go func() { _ = server.Serve(listener) }()
-	logger.Info("serving health and metrics", "address", listener.Addr().String())
-	return func() { _ = server.Close() }, nil
 }
 
 // statusLine is nil where nobody would see it.

@@ -31,12 +31,6 @@ func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t target) e
 	if err != nil {
 		return err
 	}
-	stop, err := cmd.serveHTTP(p, config.Logger)
-	if err != nil {
-		p.Close()
-		return err
-	}
-	defer stop()
 	// Not in.ctx: a signal is for the command, and the proxy stays until that has ended.
 	ctx, end := context.WithCancel(context.WithoutCancel(in.ctx))
 	var serving sync.WaitGroup

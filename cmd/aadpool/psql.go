@@ -90,6 +90,8 @@ func runChild(in invocation, child *exec.Cmd) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, passedSignals...)
 	defer signal.Stop(signals)
+	childRuns.Store(true)
+	defer childRuns.Store(false)
 	if in.ctx.Err() != nil { // a signal has come before there was a program to pass it on to
 		return exitError{status: exitInterrupted, text: "interrupted"}
 	}

@@ -49,6 +49,10 @@ func (c *cancels) server(key string) *pgwire.Server {
 // client is told nothing, whatever comes of it, as by PostgreSQL; its connection ends when the server has dealt with
 // the request.
 func (p *Proxy) cancel(ctx context.Context, request *pgproto3.CancelRequest) {
+	if asksToLetGo(request) {
+		p.letGo()
+		return
+	}
 	server := p.cancels.server(cancelKey(request.ProcessID, request.SecretKey))
 	if server == nil {
 		p.logger.Debug("a cancel request is for no session of this proxy")

@@ -35,18 +35,18 @@ const (
 	cancelsAtOnce = 16
 )
 
-// errTerminated is PostgreSQL's own for sessions that end with the server. It says that nothing of what was not answered
-// has come about.
+// errTerminated is PostgreSQL's own for sessions that end with the server. It says that nothing has come about of what was
+// not answered.
 var errTerminated = pgwire.Fatal("57P01", "terminating connection due to administrator command")
 
 // errUnresolved is for sessions of which that is not known: the server has not answered.
-var errUnresolved = pgwire.Fatal("08007", "the proxy is shutting down, and the server has not said in time whether the "+
-	"last statement took effect")
+var errUnresolved = pgwire.Fatal("08007",
+	"the proxy is shutting down, and the server has not said in time whether the last statement took effect")
 
 func (p *Proxy) phase() phase { return phase(p.currentPhase.Load()) }
 
-// drain ends sessions when they are idle, ends those that are left when its time has run out, and stops listening: until
-// then there are cancel requests to serve.
+// drain ends sessions when they are idle, ends those that are left when its time has run out, and stops listening:
+// until then there are cancel requests to serve.
 func (p *Proxy) drain() {
 	p.currentPhase.Store(int32(draining))
 	p.endLogins()
@@ -62,6 +62,14 @@ func (p *Proxy) drain() {
 	p.endSessions()
 	p.Close()
 	p.close()
+}
+
+// letGo closes the listeners of a proxy that shuts down, for another one.
+func (p *Proxy) letGo() {
+	if p.phase() != running {
+		p.logger.Info("another proxy takes over")
+		p.Close()
+	}
 }
 
 // endSessions ends the sessions that are left: those that have nothing under way at once, the others with the answer to
@@ -132,8 +140,8 @@ func (s *session) wake() {
 	}
 }
 
-// lastWord is what the client is told last, when all that the server has said has been passed on to it, the end of which
-// is err. It returns ended if the session ends, with or without a word.
+// lastWord is what the client is told last, when all that the server has said has been passed on to it, which has ended
+// with err. It returns ended if the session ends, with or without a word.
 func (s *session) lastWord(err error) (word *pgconn.PgError, ended bool) {
 	phase := s.proxy.phase()
 	if phase == running {

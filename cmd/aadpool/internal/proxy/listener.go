@@ -38,7 +38,7 @@ type listener struct {
 }
 
 func (l *listener) Close() error {
-	err := l.Listener.Close() // which removes the socket
+	err := l.Listener.Close() // which removes the socket, the first time
 	if l.lock != nil {
 		err = errors.Join(err, l.lock.Close())
 	}
@@ -49,9 +49,7 @@ func (l *listener) Close() error {
 func openListeners(c Config) (listeners []*listener, err error) {
 	defer func() {
 		if err != nil {
-			for _, l := range listeners {
-				_ = l.Close()
-			}
+			closeAll(listeners)
 		}
 	}()
 	if c.SocketDir == "" && len(c.Listen) == 0 {
@@ -89,7 +87,7 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory",
 			path, maxSocketPath)
 	}
-	lock, err := lockSocketDir(dir)
+	lock, err := takingOver("unix", path, func() (io.Closer, error) { return lockSocketDir(dir) })
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +107,7 @@ func lockSocketDir(dir string) (io.Closer, error) {
 		return nil, fmt.Errorf("locking %s: %w", path, err)
 	}
 	if !locked {
-		return nil, fmt.Errorf("%s is in use: another proxy listens in it", dir)
+		return nil, errInUse{fmt.Errorf("%s is in use: another proxy listens in it", dir)}
 	}
 	return lock, nil
 }
@@ -168,7 +166,7 @@ func listenTCP(address string, hasTLS, hasPassword bool) (*listener, error) {
 		return nil, configErrorf("--listen %s: whoever can connect has the identity; beyond loopback that takes "+
 			"--tls-cert, --tls-key and --password-file", address)
 	}
-	tcp, err := net.Listen("tcp", address)
+	tcp, err := takingOver("tcp", address, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
 	}

@@ -3,7 +3,8 @@
 //
 // A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it
 // may, upstream.go logs in to the server, session.go and source_unix.go pass the session on, exchange.go knows what of it
-// is under way, drain.go ends it. cancel.go forwards cancel requests; refusal.go has the words for a client that gets no session.
+// is under way, drain.go ends it. cancel.go forwards cancel requests; refusal.go has the words for a client that gets no
+// session. http.go serves health.go and metrics.go, takeover.go lets another proxy have the addresses.
 package proxy
 
 import (
@@ -48,6 +49,8 @@ type Config struct {
 	Listen []string
 	// AllowUsers are the user ids that may connect to the Unix socket, besides this process's own.
 	AllowUsers []uint32
+	// HTTP is the TCP address for health and metrics. Empty: none.
+	HTTP string
 	// Certificate is that of TLS, which is offered, and asked for, over TCP. nil: none.
 	Certificate *Certificate
 	// Password is what clients must know. nil: none.
@@ -78,6 +81,7 @@ type Proxy struct {
 	config    Config
 	logger    *slog.Logger
 	listeners []*listener
+	http      *httpServer              // nil: none
 	password  atomic.Pointer[Password] // nil: none
 	metrics   *metrics
 	cancels   cancels
@@ -112,7 +116,12 @@ func New(config Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{config: config, logger: logger, listeners: listeners, sessions: map[*session]struct{}{}}
+	health, err := listenHTTP(config.HTTP)
+	if err != nil {
+		closeAll(listeners)
+		return nil, err
+	}
+	p := &Proxy{config: config, logger: logger, listeners: listeners, http: health, sessions: map[*session]struct{}{}}
 	p.password.Store(config.Password)
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
@@ -136,6 +145,10 @@ func (p *Proxy) Serve(ctx context.Context) {
 		p.logger.Info("listening", "address", l.Addr().String())
 		p.serving.Go(func() { p.accept(l) })
 	}
+	if p.http != nil {
+		p.serving.Go(func() { p.http.serve(p.Handler(), p.logger) })
+		defer p.http.Server.Close()
+	}
 	p.serving.Go(func() { p.keepToken(ctx) })
 	<-ctx.Done()
 	p.drain()
@@ -152,9 +165,16 @@ func (p *Proxy) keepToken(ctx context.Context) {
 // SetPassword puts another password in the place of [Config.Password], for clients that are asked from now on.
 func (p *Proxy) SetPassword(password *Password) { p.password.Store(password) }
 
-// Close closes the listeners of a proxy that does not serve.
+// Close closes the listeners. A second time it does nothing: the addresses may be another proxy's.
 func (p *Proxy) Close() {
-	for _, l := range p.listeners {
+	if p.http != nil {
+		_ = p.http.listener.Close()
+	}
+	closeAll(p.listeners)
+}
+
+func closeAll(listeners []*listener) {
+	for _, l := range listeners {
 		_ = l.Close()
 	}
 }

@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Whoever can reach --http can open connections to it and say nothing. They take no file that a session needs, and
+// keep no probe out.
+const (
+	maxHTTPConns     = 16
+	httpReadTimeout  = 10 * time.Second
+	httpWriteTimeout = 30 * time.Second
+	httpIdleTimeout  = 30 * time.Second
+)
+
+// An httpServer serves health and metrics.
+type httpServer struct {
+	http.Server
+	listener net.Listener
+}
+
+// listenHTTP opens the listener at address. It returns nil if that is empty.
+func listenHTTP(address string) (*httpServer, error) {
+	if address == "" {
+		return nil, nil
+	}
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("listening for --http: %w", err)
+	}
+	return &httpServer{listener: &boundedListener{Listener: listener}}, nil
+}
+
+// serve serves h until the listener is closed.
+func (s *httpServer) serve(h http.Handler, logger *slog.Logger) {
+	s.Handler, s.ErrorLog = h, slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
+	s.ReadTimeout, s.WriteTimeout, s.IdleTimeout = httpReadTimeout, httpWriteTimeout, httpIdleTimeout
+	logger.Info("serving health and metrics", "address", s.listener.Addr().String())
+	_ = s.Serve(s.listener)
+}
+
+// A boundedListener has at most maxHTTPConns connections. One more takes the place of the oldest.
+type boundedListener struct {
+	net.Listener
+	mu    sync.Mutex   // guards conns
+	conns []*boundConn // the oldest first
+}
+
+type boundConn struct {
+	net.Conn
+	listener *boundedListener
+}
+
+func (l *boundedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	bound := &boundConn{conn, l}
+	l.mu.Lock()
+	var oldest *boundConn
+	if len(l.conns) == maxHTTPConns {
+		oldest = l.conns[0]
+	}
+	l.conns = append(l.conns, bound)
+	l.mu.Unlock()
+	if oldest != nil {
+		_ = oldest.Close()
+	}
+	return bound, nil
+}
+
+func (c *boundConn) Close() error {
+	c.listener.mu.Lock()
+	c.listener.conns = slices.DeleteFunc(c.listener.conns, func(other *boundConn) bool { return other == c })
+	c.listener.mu.Unlock()
+	return c.Conn.Close()
+}
