@@ -48,6 +48,8 @@ type Authority struct {
 	subscriptionID string
 	key            *rsa.PrivateKey
 	keyID          string
+	listening      listening
+	root           tls.Certificate // that clients trust
 	certPool       *x509.CertPool
 
 	entra   *httptest.Server // Entra's own endpoints, by HTTPS
@@ -75,14 +77,15 @@ type Authority struct {
 	signIns        signIns
 }
 
-// NewAuthority starts an authority of a new tenant on a free port of 127.0.0.1. Its certificate and its signing key
-// exist in memory only. The caller ends it with [Authority.Close].
-func NewAuthority() (*Authority, error) {
+// NewAuthority starts an authority of a new tenant, on a free port of 127.0.0.1 unless an option says otherwise. Its
+// certificate and its signing key exist in memory only. The caller ends it with [Authority.Close].
+func NewAuthority(options ...ListenOption) (*Authority, error) {
+	listening := listeningAs(options)
 	key, err := rsa.GenerateKey(rand.Reader, signingKeyBits)
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: make a signing key: %w", err)
 	}
-	certificate, err := newServerCertificate(instanceDiscoveryHost)
+	certificate, err := listening.certificate(instanceDiscoveryHost)
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: %w", err)
 	}
@@ -91,17 +94,19 @@ func NewAuthority() (*Authority, error) {
 		subscriptionID: newUUID(),
 		key:            key,
 		keyID:          randomID(20),
-		certPool:       rootsOf(certificate),
+		listening:      listening,
+		root:           listening.roots(certificate),
+		certPool:       rootsOf(listening.roots(certificate)),
 		revoked:        map[string]bool{},
 		servers:        map[*Server]struct{}{},
 		machineSecrets: map[string]string{},
 		tokenLife:      defaultTokenLife,
 		signIns:        newSignIns(),
 	}
-	if a.entra, err = newHTTPServer(a.entraHandler()); err != nil {
+	if a.entra, err = newHTTPServer(listening.address, a.entraHandler()); err != nil {
 		return nil, err
 	}
-	if a.machine, err = newHTTPServer(a.machineHandler()); err != nil {
+	if a.machine, err = newHTTPServer(listening.machineAddress, a.machineHandler()); err != nil {
 		_ = a.entra.Listener.Close() // nothing is served yet
 		return nil, err
 	}
@@ -118,8 +123,8 @@ func NewAuthority() (*Authority, error) {
 
 // newHTTPServer returns a server that listens but does not serve yet. (httptest.NewUnstartedServer panics where it
 // cannot listen.)
-func newHTTPServer(handler http.Handler) (*httptest.Server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func newHTTPServer(address string, handler http.Handler) (*httptest.Server, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: start an authority: %w", err)
 	}
@@ -148,8 +153,14 @@ func (a *Authority) String() string { return "aadpooltest.Authority(" + a.URL() 
 // GoString is String.
 func (a *Authority) GoString() string { return a.String() }
 
-// URL returns the authority host, "https://127.0.0.1:port/": what AZURE_AUTHORITY_HOST holds.
-func (a *Authority) URL() string { return a.entra.URL + "/" }
+// URL returns the authority host, "https://127.0.0.1:port/" by default: what AZURE_AUTHORITY_HOST holds.
+func (a *Authority) URL() string { return "https://" + a.entraAddress() + "/" }
+
+// entraAddress and machineAddress are host and port, as clients know them.
+func (a *Authority) entraAddress() string   { return a.listening.public(a.entra.Listener) }
+func (a *Authority) machineAddress() string { return a.listening.public(a.machine.Listener) }
+
+func (a *Authority) machineURL() string { return "http://" + a.machineAddress() }
 
 // TenantID returns the ID of the one tenant that the authority has.
 func (a *Authority) TenantID() string { return a.tenantID }
@@ -159,7 +170,7 @@ func (a *Authority) CertPool() *x509.CertPool { return a.certPool.Clone() }
 
 // CertificatePEM returns the certificate that a client of [Authority.URL] has to trust, for programs that want a file:
 // SSL_CERT_FILE, REQUESTS_CA_BUNDLE, NODE_EXTRA_CA_CERTS and others name one. See also [Authority.TrustEnv].
-func (a *Authority) CertificatePEM() []byte { return certificatePEM(a.entra.TLS.Certificates[0]) }
+func (a *Authority) CertificatePEM() []byte { return certificatePEM(a.root) }
 
 func (a *Authority) addServer(s *Server) {
 	a.mu.Lock()
@@ -185,13 +196,11 @@ func (a *Authority) ClientOptions() azcore.ClientOptions {
 }
 
 func (a *Authority) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	entra, machine := a.entra.Listener.Addr().String(), a.machine.Listener.Addr().String()
 	switch address {
-	case entra, machine:
-	case instanceDiscoveryAddress:
-		address = entra
-	case imdsAddress:
-		address = machine
+	case a.entraAddress(), instanceDiscoveryAddress:
+		address = local(a.entra.Listener)
+	case a.machineAddress(), imdsAddress:
+		address = local(a.machine.Listener)
 	default:
 		return nil, fmt.Errorf("aadpooltest: a credential asked %s: "+
 			"the transport of Authority.ClientOptions reaches the authority alone", address)

@@ -19,17 +19,28 @@ import (
 // test's temporary directory.
 const certificateLife = 7 * 24 * time.Hour
 
-// newServerCertificate makes a key and a self-signed certificate for 127.0.0.1, ::1, localhost and the names given.
-// Its Leaf is set: a client trusts the server by having it among its roots.
-func newServerCertificate(names ...string) (tls.Certificate, error) {
-	return newCertificate(&x509.Certificate{
+// newServerCertificate makes a key and a self-signed certificate for 127.0.0.1, ::1 and localhost. Its Leaf is set: a
+// client trusts the server by having it among its roots.
+func newServerCertificate() (tls.Certificate, error) { return newHostCertificate(nil, nil) }
+
+// newHostCertificate is newServerCertificate for other names and IP addresses, too, signed by the issuer if there is one.
+func newHostCertificate(issuer *tls.Certificate, hosts []string) (tls.Certificate, error) {
+	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "localhost", Organization: []string{"aadpooltest"}},
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
-		DNSNames:              append([]string{"localhost"}, names...),
-	}, nil)
+		DNSNames:              []string{"localhost"},
+	}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	return newCertificate(template, issuer)
 }
 
 // newCertificate makes a key, and a certificate as the template says, signed by the issuer or, without one, by itself.

@@ -82,7 +82,7 @@ func (a *Authority) serveDeviceCode(w http.ResponseWriter, r *http.Request) {
 	a.signIns.devices[deviceCode] = &deviceSignIn{userGrantOwner: userGrantOwner{client: client}, userCode: userCode,
 		expires: time.Now().Add(life)}
 	a.mu.Unlock()
-	page := a.entra.URL + deviceLoginPath
+	page := "https://" + a.entraAddress() + deviceLoginPath
 	jsonAnswer(http.StatusOK, map[string]any{
 		"device_code":      deviceCode,
 		"user_code":        userCode,

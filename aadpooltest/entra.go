@@ -50,7 +50,7 @@ func (a *Authority) ofTenant(serve http.HandlerFunc) http.HandlerFunc {
 //
 // It sends a client on to the tenant that it asks for, which may be a wrong one.
 func (a *Authority) serveInstanceDiscovery(w http.ResponseWriter, r *http.Request) {
-	host := a.entra.Listener.Addr().String()
+	host := a.entraAddress()
 	tenant := a.tenantID
 	if endpoint, err := url.Parse(r.URL.Query().Get("authorization_endpoint")); err == nil && endpoint.Path != "" {
 		tenant, _, _ = strings.Cut(strings.TrimPrefix(endpoint.Path, "/"), "/")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // ClientSecretEnv returns the environment that azidentity's EnvironmentCredential, and its kin in other languages,
@@ -65,10 +66,10 @@ func (a *Authority) TrustEnv(dir string) (map[string]string, error) {
 func (a *Authority) ProxyEnv() map[string]string {
 	env := map[string]string{}
 	for _, name := range []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"} {
-		env[name] = a.machine.URL
+		env[name] = a.machineURL()
 	}
 	for _, name := range []string{"NO_PROXY", "no_proxy"} {
-		env[name] = "127.0.0.1,localhost"
+		env[name] = strings.Join(append([]string{"127.0.0.1", "localhost"}, a.listening.hosts...), ",")
 	}
 	return env
 }

@@ -25,7 +25,7 @@ func gitHubSubject(p Principal) string { return "repo:aadpooltest/" + p.Name + "
 func (a *Authority) GitHubActionsEnv(p Principal) map[string]string {
 	secret := a.machineSecret(p)
 	return map[string]string{
-		"ACTIONS_ID_TOKEN_REQUEST_URL":   a.machine.URL + gitHubPath + "idtoken?api-version=2.0",
+		"ACTIONS_ID_TOKEN_REQUEST_URL":   a.machineURL() + gitHubPath + "idtoken?api-version=2.0",
 		"ACTIONS_ID_TOKEN_REQUEST_TOKEN": secret,
 		"AZURE_AUTHORITY_HOST":           a.URL(),
 		"AZURE_CLIENT_ID":                p.ClientID,

@@ -73,7 +73,7 @@ func (a *Authority) installTool(name, path string, p Principal, dir string) erro
 	if err != nil {
 		return fmt.Errorf("aadpooltest: install the %s stand-in: install bash: %w", name, err)
 	}
-	host, port, err := net.SplitHostPort(a.machine.Listener.Addr().String())
+	host, port, err := net.SplitHostPort(a.machineAddress())
 	if err != nil {
 		return fmt.Errorf("aadpooltest: install the %s stand-in: %w", name, err)
 	}

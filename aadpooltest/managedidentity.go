@@ -137,7 +137,7 @@ func identitySelector(form url.Values) func(Principal) bool {
 // IDENTITY_HEADER. A request that names no identity gets p's token.
 func (a *Authority) AppServiceEnv(p Principal) map[string]string {
 	return map[string]string{
-		"IDENTITY_ENDPOINT": a.machine.URL + appServicePath,
+		"IDENTITY_ENDPOINT": a.machineURL() + appServicePath,
 		"IDENTITY_HEADER":   a.machineSecret(p),
 	}
 }

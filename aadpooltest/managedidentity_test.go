@@ -78,7 +78,7 @@ func TestMachineEndpoints(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := a.Requests()
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.machine.URL+tt.path+"?"+tt.query.Encode(), nil)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.machineURL()+tt.path+"?"+tt.query.Encode(), nil)
 			require.NoError(t, err)
 			for name, value := range tt.header {
 				request.Header.Set(name, value)

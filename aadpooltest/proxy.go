@@ -40,7 +40,7 @@ func refuseProxying(w http.ResponseWriter, host string) {
 // serveConnect passes a connection for login.microsoftonline.com on to the authority's own listener, whose certificate
 // has that name: https://www.rfc-editor.org/rfc/rfc9110#section-9.3.6.
 func (a *Authority) serveConnect(w http.ResponseWriter, r *http.Request) {
-	if entra := a.entra.Listener.Addr().String(); r.Host != instanceDiscoveryAddress && r.Host != entra {
+	if entra := a.entraAddress(); r.Host != instanceDiscoveryAddress && r.Host != entra {
 		refuseProxying(w, r.Host)
 		return
 	}

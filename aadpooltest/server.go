@@ -88,6 +88,8 @@ type Server struct {
 	authority *Authority
 	postgres  *Postgres
 	listener  net.Listener
+	listening listening
+	root      tls.Certificate // that clients trust
 	tls       *tls.Config
 	certPool  *x509.CertPool
 	rootFile  string // the certificate, for sslrootcert
@@ -116,18 +118,19 @@ type Server struct {
 	faultChanged chan struct{} // closed when fault is replaced
 }
 
-// NewServer starts a server on a free port of 127.0.0.1, for tokens of the authority, in front of pg. Its certificate
-// is made now. The caller ends it with [Server.Close], before it stops pg.
-func NewServer(a *Authority, pg *Postgres) (*Server, error) {
-	certificate, err := newServerCertificate()
+// NewServer starts a server for tokens of the authority, in front of pg, on a free port of 127.0.0.1 unless an option
+// says otherwise. Its certificate is made now. The caller ends it with [Server.Close], before it stops pg.
+func NewServer(a *Authority, pg *Postgres, options ...ListenOption) (*Server, error) {
+	listening := listeningAs(options)
+	certificate, err := listening.certificate()
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: %w", err)
 	}
-	rootFile, err := writeRootFile(pg.dir, certificatePEM(certificate))
+	rootFile, err := writeRootFile(pg.dir, certificatePEM(listening.roots(certificate)))
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", listening.address)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("aadpooltest: starting a server: %w", err), os.Remove(rootFile))
 	}
@@ -135,12 +138,14 @@ func NewServer(a *Authority, pg *Postgres) (*Server, error) {
 		authority: a,
 		postgres:  pg,
 		listener:  listener,
+		listening: listening,
+		root:      listening.roots(certificate),
 		tls: &tls.Config{
 			Certificates: []tls.Certificate{certificate},
 			MinVersion:   tls.VersionTLS12, // Azure's minimum
 			NextProtos:   []string{pgwire.ALPN},
 		},
-		certPool:     rootsOf(certificate),
+		certPool:     rootsOf(listening.roots(certificate)),
 		rootFile:     rootFile,
 		roles:        map[string]bool{},
 		connections:  map[*connection]struct{}{},
@@ -200,8 +205,8 @@ func (s *Server) CloseConnections() {
 	}
 }
 
-// Addr returns the address that the server listens on, "127.0.0.1:port".
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+// Addr returns the address that clients reach the server at, "127.0.0.1:port" by default.
+func (s *Server) Addr() string { return s.listening.public(s.listener) }
 
 // DSN returns a connection string for role, without a password: verify-full, with the server's certificate in a file
 // that exists until [Server.Close]. The database is postgres.
@@ -393,4 +398,4 @@ func (s *Server) CreateDatabase(ctx context.Context, name, owner string) (dsn st
 // CertificatePEM returns the certificate that a client of the server has to trust, for clients that want a file:
 // libpq's sslrootcert, for example. [Server.DSN] names such a file already, which processes of other users can read
 // too.
-func (s *Server) CertificatePEM() []byte { return certificatePEM(s.tls.Certificates[0]) }
+func (s *Server) CertificatePEM() []byte { return certificatePEM(s.root) }

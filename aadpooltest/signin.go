@@ -263,7 +263,7 @@ func (a *Authority) browse(w http.ResponseWriter, r *http.Request) {
 
 func (a *Authority) signInByBrowser(ctx context.Context, user, address string) error {
 	u, err := url.Parse(address)
-	if err != nil || u.Host != a.entra.Listener.Addr().String() || !strings.HasSuffix(u.Path, "/oauth2/v2.0/authorize") {
+	if err != nil || u.Host != a.entraAddress() || !strings.HasSuffix(u.Path, "/oauth2/v2.0/authorize") {
 		return errors.New("this stand-in for a browser opens the authority's sign-in page only")
 	}
 	a.mu.Lock()
