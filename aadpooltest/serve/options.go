@@ -4,7 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +29,65 @@ type options struct {
 	password      bool
 	json          bool
 	command       []string
+
+	listen                       string
+	hosts                        []string
+	entraPort, machinePort       int
+	postgresPort, controlPort    int // controlPort -1: no control
+	caCertificateFile, caKeyFile string
+}
+
+// environmentPrefix begins the variables that set flags: AADPOOLTEST_TOKEN_LIFE is -token-life.
+const environmentPrefix = "AADPOOLTEST_"
+
+// setFromEnvironment sets flags as the environment says, before the command line is read.
+func setFromEnvironment(flags *flag.FlagSet) (err error) {
+	flags.VisitAll(func(f *flag.Flag) {
+		name := environmentPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || err != nil {
+			return
+		}
+		if setErr := flags.Set(f.Name, value); setErr != nil {
+			err = fmt.Errorf("%s: %w", name, setErr)
+		}
+	})
+	return err
+}
+
+// address is to listen on.
+func (o *options) address(port int) string { return net.JoinHostPort(o.listen, strconv.Itoa(port)) }
+
+// listenFlags are about where the stand-ins listen, for containers.
+func (o *options) listenFlags(flags *flag.FlagSet) {
+	flags.StringVar(&o.listen, "listen", "127.0.0.1", "the `address` to listen on: 0.0.0.0 in a container")
+	flags.Func("host", "a `name` by which others reach this machine; may be given several times, the first is in URLs",
+		func(s string) error {
+			o.hosts = append(o.hosts, s)
+			return nil
+		})
+	flags.IntVar(&o.entraPort, "entra-port", 0, "the `port` of Entra; 0: a free one")
+	flags.IntVar(&o.machinePort, "machine-port", 0, "the `port` of managed identity endpoints and of the proxy for instance discovery")
+	flags.IntVar(&o.postgresPort, "postgres-port", 0, "the `port` of the server")
+	flags.IntVar(&o.controlPort, "control-port", -1, "the `port` of health, /ca.pem and faults, see control.go; -1: none")
+	flags.StringVar(&o.caCertificateFile, "ca-certificate", "", "a `file` with the certificate authority to use (default: a new one)")
+	flags.StringVar(&o.caKeyFile, "ca-key", "", "the `file` with its key")
+}
+
+// certificateAuthority is the one that is given, or a new one.
+func (o *options) certificateAuthority() (*aadpooltest.CertificateAuthority, error) {
+	if o.caCertificateFile == "" && o.caKeyFile == "" {
+		return aadpooltest.NewCertificateAuthority()
+	}
+	certificate, err := os.ReadFile(o.caCertificateFile)
+	if err != nil {
+		return nil, err
+	}
+	key, err := os.ReadFile(o.caKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	return aadpooltest.ParseCertificateAuthority(certificate, key)
 }
 
 // kinds are the values of -kind.
@@ -63,6 +125,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	flags.BoolVar(&o.oauth, "oauthbearer", false, "ask for the token by SASL OAUTHBEARER, as PostgreSQL 18 can")
 	flags.BoolVar(&o.password, "password", false, "set PGPASSWORD to a token, for programs that cannot ask for one")
 	flags.BoolVar(&o.json, "json", false, "print JSON in place of export lines")
+	o.listenFlags(flags)
+	if err := setFromEnvironment(flags); err != nil {
+		fmt.Fprintln(stderr, err)
+		return nil, err
+	}
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}

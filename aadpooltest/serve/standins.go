@@ -18,8 +18,10 @@ type standIns struct {
 	postgres    *aadpooltest.Postgres
 	entra       *aadpooltest.Authority
 	server      *aadpooltest.Server
-	dir         string // of files that the environment names
+	control     *control // nil: none
+	dir         string   // of files that the environment names
 	environment map[string]string
+	createRoles bool // while nothing goes wrong
 }
 
 func start(ctx context.Context, o *options) (s *standIns, err error) {
@@ -39,13 +41,31 @@ func start(ctx context.Context, o *options) (s *standIns, err error) {
 	if s.postgres, err = aadpooltest.StartPostgres(ctx); err != nil {
 		return s, err
 	}
-	if s.entra, err = aadpooltest.NewAuthority(); err != nil {
+	if err := s.listen(o); err != nil {
 		return s, err
 	}
-	if s.server, err = aadpooltest.NewServer(s.entra, s.postgres); err != nil {
+	if err := s.configure(ctx, o); err != nil || o.controlPort < 0 {
 		return s, err
 	}
-	return s, s.configure(ctx, o)
+	s.control, err = startControl(s, o)
+	return s, err
+}
+
+// listen starts Entra and the server.
+func (s *standIns) listen(o *options) error {
+	ca, err := o.certificateAuthority()
+	if err != nil {
+		return err
+	}
+	names := []aadpooltest.ListenOption{aadpooltest.WithHosts(o.hosts...), aadpooltest.WithCertificateAuthority(ca)}
+	s.entra, err = aadpooltest.NewAuthority(append(names, aadpooltest.WithAddress(o.address(o.entraPort)),
+		aadpooltest.WithMachineAddress(o.address(o.machinePort)))...)
+	if err != nil {
+		return err
+	}
+	s.server, err = aadpooltest.NewServer(s.entra, s.postgres,
+		append(names, aadpooltest.WithAddress(o.address(o.postgresPort)))...)
+	return err
 }
 
 // configure makes the stand-ins as the command line says, and the environment.
@@ -64,7 +84,8 @@ func (s *standIns) configure(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	s.server.SetCreateRoles(!o.administrator)
+	s.createRoles = !o.administrator
+	s.server.SetCreateRoles(s.createRoles)
 	for _, part := range []func() (map[string]string, error){
 		func() (map[string]string, error) { return s.credential(p) },
 		func() (map[string]string, error) { return s.entra.TrustEnv(s.dir) },
@@ -129,6 +150,9 @@ func databaseEnvironment(dsn string) (map[string]string, error) {
 // stop ends what has been started.
 func (s *standIns) stop() error {
 	var errs []error
+	if s.control != nil {
+		errs = append(errs, s.control.stop())
+	}
 	if s.server != nil {
 		s.server.Close()
 	}
