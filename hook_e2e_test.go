@@ -3,7 +3,6 @@ package aadpool_test
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -56,28 +55,6 @@ func TestDatabaseSQL(t *testing.T) {
 		assert.Nil(t, config.OAuthTokenProvider, "the shallow copy's Fallbacks and TLS settings are its own")
 		assert.Empty(t, config.Password)
 	})
-}
-
-func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
-	a := azuretest.New(t)
-	a.SetTokenLife(4 * time.Second)
-	hook, err := aadpool.NewHook(a.Credential(t))
-	require.NoError(t, err)
-	config, err := pgx.ParseConfig(a.DSN())
-	require.NoError(t, err)
-	db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
-	defer db.Close()
-
-	var first time.Time
-	require.Eventually(t, func() bool {
-		require.NoError(t, db.PingContext(t.Context()))
-		logins := a.Server.Logins()
-		first = logins[0].TokenExpiresAt
-		return len(logins) == 2
-	}, 10*time.Second, 10*time.Millisecond)
-	assert.True(t, time.Now().Before(first), "replaced before the token's end")
-	assert.EqualValues(t, 1, hook.Stats().RetiredConns)
-	assert.EqualValues(t, 1, hook.Stats().Waits, "and the new token was there by then")
 }
 
 func TestSingleConnection(t *testing.T) {

@@ -1,12 +1,17 @@
 package aadpool
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -213,4 +218,62 @@ func TestRetirementThatIsPutOffIsLookedAtAgain(t *testing.T) {
 	assert.Zero(t, r.calm)
 	assert.Equal(t, r.expires.Add(-600*time.Millisecond), r.last)
 	assert.WithinRange(t, r.at, now, r.last)
+}
+
+func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		const conns = 8
+		var down atomic.Bool
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if down.Load() {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, 5*time.Minute), nil // so short that MaxConnLifetime has no jitter
+		}}
+		server := newMemoryServer(0)
+		hook := newQuietHook(t, cred)
+		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=8")
+		open(t, pool, conns)
+		down.Store(true)
+		ends := hook.Stats().TokenExpires
+		for ; time.Until(ends) > 20*time.Second; time.Sleep(time.Second) {
+			open(t, pool, conns)
+		}
+		assert.EqualValues(t, conns, server.logins.Load(), "a login with the same token again would gain nothing")
+		assert.Zero(t, hook.Stats().RetiredConns)
+
+		down.Store(false)
+		for ; time.Until(ends) > 0; time.Sleep(time.Second) {
+			open(t, pool, conns)
+		}
+		open(t, pool, conns)
+		assert.EqualValues(t, 2*conns, server.logins.Load(), "each connection once, now that there is a newer one")
+		assert.Positive(t, hook.Stats().RetiredConns)
+	})
+}
+
+func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := newMemoryServer(100 * time.Millisecond)
+		hook := newQuietHook(t, azuretest.Issuing(time.Minute, time.Second))
+		config, err := pgx.ParseConfig("host=/tmp user=orders-api")
+		require.NoError(t, err)
+		config.DialFunc = server.dial
+		db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
+		defer db.Close()
+		for start := time.Now(); time.Since(start) < 140*time.Second; time.Sleep(10 * time.Millisecond) {
+			conn, err := db.Conn(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, conn.Raw(func(driverConn any) error {
+				require.True(t, time.Now().Before(retirementOf(driverConn.(*stdlib.Conn).Conn()).expires))
+				return nil
+			}))
+			require.NoError(t, conn.Close())
+		}
+		assert.EqualValues(t, 3, server.logins.Load(), "one for each token")
+		assert.EqualValues(t, 2, hook.Stats().RetiredConns)
+		assert.EqualValues(t, 1, hook.Stats().Waits, "and the new token was there by then")
+	})
 }

@@ -103,7 +103,6 @@ func query(t *testing.T, pool *pgxpool.Pool, n int, enough func() bool) {
 type poolMaker = func(testing.TB, azuretest.Hook, string, func(*pgxpool.Config)) *pgxpool.Pool
 
 func TestRotationsUnderLoad(t *testing.T) {
-	var running sync.WaitGroup // at once, as they mostly wait
 	for _, row := range []struct {
 		name    string
 		newPool poolMaker
@@ -111,13 +110,15 @@ func TestRotationsUnderLoad(t *testing.T) {
 		{"a pool of New", azuretest.NewPool},
 		{"a pool whose config Configure has configured", azuretest.NewPoolOfConfigure},
 	} {
-		running.Go(func() { t.Run(row.name, func(t *testing.T) { testRotationsUnderLoad(t, row.newPool) }) })
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			testRotationsUnderLoad(t, row.newPool)
+		})
 	}
-	running.Wait()
 }
 
 func testRotationsUnderLoad(t *testing.T, newPool poolMaker) {
-	const life, workers, rotations = 12 * time.Second, 16, 3
+	const life, workers, rotations = 6 * time.Second, 16, 3
 	a := azuretest.New(t)
 	a.SetTokenLife(life)
 	a.SetLatency(500 * time.Millisecond)
@@ -140,6 +141,7 @@ func testRotationsUnderLoad(t *testing.T, newPool poolMaker) {
 // TestStockPostgresChecksTheTokenItself has PostgreSQL terminate TLS and compare the password, so that nothing of ours
 // stands between the pool and the server.
 func TestStockPostgresChecksTheTokenItself(t *testing.T) {
+	t.Parallel()
 	a := azuretest.New(t)
 	const role = "stock-api"
 	dsn, err := a.TLSDSN(role)
@@ -157,12 +159,10 @@ func TestStockPostgresChecksTheTokenItself(t *testing.T) {
 	require.NoError(t, pool.QueryRow(t.Context(), "select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&encrypted))
 	assert.True(t, encrypted)
 
-	deadline := time.Now().Add(10 * time.Second)
-	for ticks := time.NewTicker(20 * time.Millisecond); time.Now().Before(deadline); <-ticks.C {
+	require.Eventually(t, func() bool {
 		require.Equal(t, role, azuretest.Whoami(t, pool))
-	}
-	assert.GreaterOrEqual(t, hook.Stats().Fetches, int64(3))
-	assert.Positive(t, hook.Stats().RetiredConns)
+		return hook.Stats().Fetches >= 3 && hook.Stats().RetiredConns > 0
+	}, time.Minute, 20*time.Millisecond)
 
 	t.Run("and refuses what is not the token", func(t *testing.T) {
 		require.NoError(t, a.SetPassword(t.Context(), role, "another token", time.Now().Add(time.Hour)))
@@ -223,9 +223,14 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		{"no answer", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Hanging()) }, "within the token timeout of 2s"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			a := azuretest.New(t)
 			row.prepare(&a)
-			_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(2*time.Second))
+			timeout := time.Minute
+			if row.name == "no answer" {
+				timeout = 2 * time.Second
+			}
+			_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(timeout))
 			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, row.want)
 			assert.Regexp(t, `^aadpool: no access token for https://ossrdbms-aad\.database\.windows\.net/\.default: `, err.Error())
@@ -261,18 +266,20 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 }
 
 func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
+	t.Parallel()
 	a := azuretest.New(t)
 	a.SetTokenLife(20 * time.Second)
 	a.SetRefreshIn(3 * time.Second)
 	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=1", a.Credential(t), nil)
 	require.Eventually(t, func() bool {
 		return pool.Ping(t.Context()) == nil && hook.Stats().Fetches >= 2
-	}, 10*time.Second, 10*time.Millisecond, "acquires alone have the token refreshed")
+	}, time.Minute, 10*time.Millisecond, "acquires alone have the token refreshed")
 	assert.Len(t, a.Server.Logins(), 1)
 	assert.EqualValues(t, 1, hook.Stats().Waits)
 }
 
 func TestOutageOfEntraUnderLoad(t *testing.T) {
+	t.Parallel()
 	a := azuretest.New(t)
 	a.SetTokenLife(6 * time.Second)
 	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
@@ -282,15 +289,13 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 	ends := hook.Stats().TokenExpires
 	ticks := time.NewTicker(10 * time.Millisecond)
 	defer ticks.Stop()
-	for time.Until(ends) > 300*time.Millisecond {
+	var err error
+	for ; err == nil; <-ticks.C {
 		pool.Reset() // each query on a new connection
-		require.NoError(t, pool.Ping(t.Context()), "while the token is valid, with %s left", time.Until(ends))
-		<-ticks.C
+		err = pool.Ping(t.Context())
+		require.True(t, err == nil || time.Now().After(ends), "while the token is valid: %v", err)
+		require.Less(t, time.Since(ends), time.Minute, "connections are made without a token")
 	}
-	for time.Until(ends) > -time.Second {
-		<-ticks.C
-	}
-	err := pool.Ping(t.Context())
 	azuretest.Printed.Value(err)
 	require.ErrorContains(t, err, "aadpool: no access token for ")
 	require.ErrorContains(t, err, "AADSTS90033")
@@ -299,45 +304,12 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 
 	a.SetFailure(aadpooltest.Failure{})
 	back := time.Now()
-	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil }, 10*time.Second, 10*time.Millisecond)
-	t.Logf("back after %s", time.Since(back))
-	assert.Less(t, time.Since(back), 7*time.Second, "the longest back-off, spread, and a connect")
-}
-
-func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
-	const conns = 8
-	a := azuretest.New(t)
-	a.SetTokenLife(6 * time.Second) // so that it is renewed, and connections retired, from 1.2 s before its end
-	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
-	a.SetFailure(aadpooltest.ServerError(503))
-	ends := hook.Stats().TokenExpires
-	acquireAll := func() {
-		for range conns {
-			now := time.Now()
-			conn, err := pool.Acquire(t.Context())
-			require.NoError(t, err)
-			defer conn.Release()
-			assert.Greater(t, aadpool.RetireAt(conn.Conn()), now, "put off, where it was due")
-		}
-	}
-	ticks := time.NewTicker(10 * time.Millisecond)
-	defer ticks.Stop()
-	for ; time.Until(ends) > 300*time.Millisecond; <-ticks.C {
-		acquireAll()
-	}
-	assert.Equal(t, conns, len(a.Server.Logins()), "a login with the same token again would gain nothing")
-	assert.Zero(t, hook.Stats().RetiredConns)
-
-	a.SetFailure(aadpooltest.Failure{})
-	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil && hook.Stats().TokenExpires.After(ends) }, 10*time.Second, 10*time.Millisecond)
-	for ; time.Until(ends) > 0; <-ticks.C {
-	}
-	acquireAll()
-	assert.Equal(t, 2*conns, len(a.Server.Logins()))
-	assert.EqualValues(t, conns, hook.Stats().RetiredConns)
+	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil }, time.Minute, 10*time.Millisecond)
+	t.Logf("back after %s; tokencache_test.go has the pauses", time.Since(back))
 }
 
 func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
+	t.Parallel()
 	a := azuretest.New(t)
 	a.SetTokenLife(3 * time.Second)
 	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
@@ -347,11 +319,11 @@ func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
 	connecting := make(chan error)
 	requests := a.Requests()
 	go func() { connecting <- pool.Ping(t.Context()) }()
-	require.Eventually(t, func() bool { return a.Requests() > requests }, 5*time.Second, time.Millisecond)
-	start := time.Now()
+	require.Eventually(t, func() bool { return a.Requests() > requests }, time.Minute, time.Millisecond)
+	fetches := hook.Stats().Fetches
 	pool.Close()
-	assert.Less(t, time.Since(start), time.Second, "Close does not wait for the fetch")
 	require.Error(t, <-connecting)
+	assert.Equal(t, fetches, hook.Stats().Fetches, "Close does not wait for the fetch, which Entra never answers")
 	// That the fetch ends, when the authority does, is for goleak to see.
 }
 
@@ -368,13 +340,6 @@ func TestNoTokenIsPrinted(t *testing.T) {
 		azuretest.Printed.Value(value)
 	}
 	// What was printed, here and in every other test, is searched at the end: see azuretest.Main.
-}
-
-func TestClosedPoolSaysSo(t *testing.T) {
-	a := azuretest.New(t)
-	pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
-	pool.Close()
-	require.ErrorContains(t, pool.Ping(t.Context()), "closed pool")
 }
 
 // TestMachineAsleepForTwoHoursWithAPool: all its connections are retired, the first acquire waits for one new token, and no

@@ -438,7 +438,7 @@ func requireEndedBy(t *testing.T, a *Authority, cred azcore.TokenCredential, end
 		_, err := cred.GetToken(t.Context(), postgresToken)
 		result <- err
 	}()
-	require.Eventually(t, func() bool { return a.Requests() == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return a.Requests() == 1 }, time.Minute, time.Millisecond)
 	start := time.Now()
 	end()
 	require.Error(t, <-result)

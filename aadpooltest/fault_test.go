@@ -55,7 +55,7 @@ func TestStallAt(t *testing.T) {
 				_, err := connect(t, s, "orders-api", token)
 				result <- err
 			}()
-			require.Eventually(t, func() bool { return s.Stats().Connections == 2 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.Stats().Connections == 2 }, time.Minute, time.Millisecond)
 			s.SetFault(Fault{})
 			require.NoError(t, <-result)
 		})
@@ -68,7 +68,7 @@ func TestStallAt(t *testing.T) {
 				_, err := connect(t, s, "orders-api", token)
 				result <- err
 			}()
-			require.Eventually(t, func() bool { return s.Stats().Connections == 1 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return s.Stats().Connections == 1 }, time.Minute, time.Millisecond)
 			s.CloseConnections()
 			require.Error(t, <-result)
 		})

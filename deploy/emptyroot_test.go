@@ -66,7 +66,7 @@ func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 
-	require.Eventually(t, func() bool { return status("http://"+health+"/readyz") == http.StatusOK }, 30*time.Second, 20*time.Millisecond, "the startup probe")
+	require.Eventually(t, func() bool { return status("http://"+health+"/readyz") == http.StatusOK }, time.Minute, 20*time.Millisecond, "the startup probe")
 	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://id-orders-api@%s/postgres?sslmode=disable", listen))
 	require.NoError(t, err)
 	var user string

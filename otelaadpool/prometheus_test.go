@@ -235,7 +235,7 @@ func freeAddress(t *testing.T) string {
 
 func (p prometheusServer) get(t *testing.T, path string, parameters url.Values) ([]byte, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+string(p)+path+"?"+parameters.Encode(), nil)
 	require.NoError(t, err)

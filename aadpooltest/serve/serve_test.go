@@ -54,7 +54,7 @@ func runTests(m *testing.M) int {
 
 // runClient logs in with azidentity and pgx, both without a single option, and prints who it is.
 func runClient(credential string) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	var cred azcore.TokenCredential
 	var err error

@@ -374,7 +374,7 @@ func TestInterruptEndsACheck(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan output, 1)
 	go func() { done <- runUnchecked(ctx, a.outside(), "check", a.server.DSN("orders-api")) }()
-	require.Eventually(t, func() bool { return a.Requests() > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return a.Requests() > 0 }, time.Minute, time.Millisecond)
 	cancel()
 	got := <-done
 	assert.Equal(t, exitInterrupted, got.status)

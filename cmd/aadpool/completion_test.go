@@ -76,7 +76,7 @@ func TestShellsComplete(t *testing.T) {
 // typeInto starts a shell on a terminal, types lines into it, and returns what is on the screen in the end.
 func typeInto(t *testing.T, environment []string, shell string, lines ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "script", "-qec", shell, "/dev/null")
 	cmd.Env = environment

@@ -71,7 +71,7 @@ func TestProxyRunsACommand(t *testing.T) {
 			left, err := filepath.Glob(filepath.Join(os.Getenv("TMPDIR"), "aadpool-*"))
 			require.NoError(t, err)
 			assert.Empty(t, left, "the socket's directory is gone")
-			assert.Eventually(t, func() bool { return a.server.Stats().Sessions == 0 }, 20*time.Second, time.Millisecond)
+			assert.Eventually(t, func() bool { return a.server.Stats().Sessions == 0 }, time.Minute, time.Millisecond)
 		})
 	}
 }
@@ -158,7 +158,7 @@ func (r *runningProxy) logged(t *testing.T, expression string) string {
 	require.Eventually(t, func() bool {
 		found = regexp.MustCompile(expression).FindStringSubmatch(r.stderr.String())
 		return found != nil
-	}, 20*time.Second, 5*time.Millisecond, "%s in %s", expression, &r.stderr)
+	}, time.Minute, 5*time.Millisecond, "%s in %s", expression, &r.stderr)
 	return found[len(found)-1]
 }
 

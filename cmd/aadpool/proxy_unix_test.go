@@ -20,7 +20,7 @@ func TestProxyPassesSignalsOnToTheCommand(t *testing.T) {
 			a.useSecret(t)
 			stdout := &signalAt{text: "ready", signal: signal}
 			var stderr azuretest.LogBuffer
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			script := findPsql(t) + ` -XAtc "select 'first'"
 				trap '` + findPsql(t) + ` -XAtc "select 42"; exit 42' INT TERM; echo ready; while :; do /bin/sleep 0.05; done`

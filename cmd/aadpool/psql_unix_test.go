@@ -43,7 +43,7 @@ func TestPsqlGetsTheSignals(t *testing.T) {
 				while :; do /bin/sleep 0.05; done`)
 			stdout := &signalAt{text: "ready", signal: signal}
 			var stderr azuretest.LogBuffer
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, a.outside())
 			assert.Equal(t, exitStatus(42), status)
@@ -71,7 +71,7 @@ func TestTypedSignalsAreNotPassedOn(t *testing.T) {
 				return true
 			}
 			var stderr azuretest.LogBuffer
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			status := run(ctx, []string{"psql", a.server.DSN("orders-api")}, stdout, &stderr, o)
 			assert.Equal(t, exitOK, status, stderr.String())

@@ -19,6 +19,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRotationsPass(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a demo takes long by its nature")
+	}
 	t.Parallel()
 	var stdout, stderr bytes.Buffer
 	code := run(t.Context(), []string{"-duration", "11s", "-workers", "4", "-token-life", "5s"}, &stdout, &stderr)
@@ -48,6 +51,9 @@ func TestRotationsPass(t *testing.T) {
 }
 
 func TestFaultsFail(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a demo takes long by its nature")
+	}
 	t.Parallel()
 	for _, row := range []struct {
 		name  string

@@ -1,6 +1,7 @@
 package azuretest
 
 import (
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -10,10 +11,20 @@ import (
 )
 
 // Main is what a package's TestMain calls. It has the default logger write to [Printed] and runs the tests. Then it
-// stops the shared PostgreSQL, and fails if a token was printed or a goroutine is left.
+// stops the shared PostgreSQL, and fails if a token was printed or a goroutine is left. Tests that call t.Parallel wait
+// most of their time: many of them run at once, however few processors there are.
 func Main(m *testing.M) {
+	flag.Parse()
+	if !isGiven("test.parallel") {
+		_ = flag.Set("test.parallel", "16") // which is a number
+	}
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&Printed, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	goleak.VerifyTestMain(checked{m})
+}
+
+func isGiven(name string) (given bool) {
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
 }
 
 type checked struct{ *testing.M }

@@ -95,7 +95,7 @@ func TestPrimaryBecomesReadOnly(t *testing.T) {
 	c.primary.Exec(t, "alter system set default_transaction_read_only = on")
 	c.primary.Reload(t)
 	for _, l := range loads {
-		require.Eventually(t, func() bool { return l.failuresSince(fault)["25006"] > 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return l.failuresSince(fault)["25006"] > 0 }, time.Minute, time.Millisecond)
 	}
 	position, err := c.primary.Query(t.Context(), "select pg_current_wal_lsn()")
 	require.NoError(t, err)
@@ -182,7 +182,7 @@ func TestServerIsFull(t *testing.T) {
 	leave := c.crowd(t, loads)
 	full := time.Now()
 	for _, l := range loads {
-		require.Eventually(t, func() bool { return l.failuresSince(full)["53300"] > writers }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return l.failuresSince(full)["53300"] > writers }, time.Minute, 5*time.Millisecond)
 	}
 	leave()
 	recovered(t, loads, fault, time.Now(), backWithin)
@@ -226,7 +226,7 @@ func TestDiskIsFull(t *testing.T) {
 	fault := time.Now()
 	c.primary.fillDisk(t)
 	for _, l := range loads {
-		require.Eventually(t, func() bool { return len(l.failuresSince(fault)) > 0 }, 30*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return len(l.failuresSince(fault)) > 0 }, time.Minute, 10*time.Millisecond)
 	}
 	time.Sleep(2 * time.Second)
 	require.NoError(t, os.Remove(c.primary.filler()))
@@ -246,7 +246,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 	fault := time.Now()
 	serial := c.primary.RenewCertificate(t, c.issuer)
 	c.primary.Reload(t)
-	require.Eventually(t, func() bool { return c.serial(t) == serial }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return c.serial(t) == serial }, time.Minute, 10*time.Millisecond)
 	for _, l := range loads {
 		l.pool.Reset()
 		assert.True(t, l.awaitWrites(time.Now(), 5*time.Second))

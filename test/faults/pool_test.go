@@ -45,7 +45,7 @@ func acquiring(t *testing.T, stick func(t *testing.T, a *acquisition), connectio
 	}()
 	require.Eventually(t, func() bool {
 		return a.Server.Stats().Connections >= connections && a.Requests() >= requests && a.pool.Stat().AcquiredConns()+a.pool.Stat().ConstructingConns() > 0
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return a
 }
 
@@ -147,7 +147,7 @@ func TestPoolClosedDuringARotation(t *testing.T) {
 			ended <- err
 		}()
 	}
-	require.Eventually(t, func() bool { return hook.Stats().RetiredConns > 0 && a.Requests() > 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return hook.Stats().RetiredConns > 0 && a.Requests() > 1 }, time.Minute, time.Millisecond)
 	start := time.Now()
 	pool.Close()
 	assert.Less(t, time.Since(start), soon)

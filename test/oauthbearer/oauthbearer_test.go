@@ -61,7 +61,7 @@ func TestPostgreSQLItselfTakesTheToken(t *testing.T) {
 		assert.Equal(t, app, role)
 		assert.Equal(t, "oauth:"+app, system)
 		return hook.Stats().RetiredConns >= 2
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	assert.GreaterOrEqual(t, entra.Requests(), 3)
 }
 

@@ -78,7 +78,7 @@ func start(t testing.TB, s settings) *bouncer {
 			_ = conn.Close(t.Context())
 		}
 		return err == nil
-	}, 10*time.Second, 10*time.Millisecond, "PgBouncer takes no connection")
+	}, time.Minute, 10*time.Millisecond, "PgBouncer takes no connection")
 	return b
 }
 

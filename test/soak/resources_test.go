@@ -69,7 +69,7 @@ func (r *resources) check(t *testing.T, length time.Duration, before usage, logi
 	assert.Eventually(t, func() bool {
 		r.end = measure()
 		return r.end.goroutines <= before.goroutines+2 && r.end.files <= before.files+2
-	}, 20*time.Second, 100*time.Millisecond, "what is left when all is closed")
+	}, time.Minute, 100*time.Millisecond, "what is left when all is closed")
 	assert.LessOrEqual(t, r.end.heap, before.heap+4<<20+uint64(logins)*perLogin, "bytes in use when all is closed")
 	t.Logf("resources before: %d goroutines, %d files, %d kB", before.goroutines, before.files, before.heap>>10)
 }

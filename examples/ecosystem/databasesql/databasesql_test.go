@@ -23,6 +23,7 @@ func TestOnPool(t *testing.T) {
 }
 
 func TestByConnector(t *testing.T) {
+	rotation.SkipIfShort(t)
 	t.Parallel()
 	azure := rotation.Start(t)
 	hook := azure.Hook(t)

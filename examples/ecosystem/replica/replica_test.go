@@ -15,6 +15,7 @@ import (
 func TestMain(m *testing.M) { azuretest.Main(m) }
 
 func TestOpen(t *testing.T) {
+	rotation.SkipIfShort(t)
 	t.Parallel()
 	azure := rotation.Start(t)
 	replica, err := aadpooltest.NewServer(azure.Authority, azure.Postgres)

@@ -20,6 +20,7 @@ func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // Orders are made, each with its job in the same transaction, and shipped in another.
 func TestJobs(t *testing.T) {
+	rotation.SkipIfShort(t)
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
 	require.NoError(t, Migrate(t.Context(), pool, slog.New(slog.DiscardHandler)))
@@ -67,7 +68,7 @@ func TestJobs(t *testing.T) {
 	assert.True(t, azure.Server.Logins()[0].TokenExpiresAt.Before(time.Now()))
 	_, err = azure.Admin.Exec(t.Context(), "select pg_terminate_backend($1)", listener)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return listens(t, azure, listener) }, 20*time.Second, 50*time.Millisecond, "River listens again")
+	require.Eventually(t, func() bool { return listens(t, azure, listener) }, time.Minute, 50*time.Millisecond, "River listens again")
 	require.NoError(t, orderAndWait(t.Context()))
 
 	require.NoError(t, client.Stop(t.Context()))

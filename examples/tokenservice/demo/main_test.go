@@ -20,6 +20,9 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a demo takes long by its nature")
+	}
 	var out, errors bytes.Buffer
 	code := run(context.Background(), []string{"-duration", "14s", "-clients", "2", "-token-life", "4s"}, false, &out,
 		&errors)
