@@ -173,6 +173,12 @@ func TestDescribeBuild(t *testing.T) {
 	}
 }
 
+func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
+	var stderr strings.Builder
+	assert.Equal(t, exitOther, report(t.Context(), errors.New("odd\nthing"), &stderr))
+	assert.Equal(t, "aadpool: odd thing\n", stderr.String())
+}
+
 func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 	for _, file := range []string{"main.go", "README.md"} {
 		text, err := os.ReadFile(file)
@@ -181,22 +187,4 @@ func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 			assert.Contains(t, string(text), e.meaning, file)
 		}
 	}
-}
-
-func TestAFileIsNoTerminal(t *testing.T) {
-	file, err := os.CreateTemp(t.TempDir(), "")
-	require.NoError(t, err)
-	defer file.Close()
-	null, err := os.Open(os.DevNull)
-	require.NoError(t, err)
-	defer null.Close()
-	assert.False(t, isTerminal(file))
-	assert.False(t, isTerminal(null))
-	assert.False(t, isTerminal(&strings.Builder{}))
-}
-
-func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
-	var stderr strings.Builder
-	assert.Equal(t, exitOther, report(t.Context(), errors.New("odd\nthing"), &stderr))
-	assert.Equal(t, "aadpool: odd thing\n", stderr.String())
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
@@ -89,7 +90,7 @@ func diagnoseDSN(connString string, err error) *diagnosis {
 }
 
 // withoutPrefix is the text of an error of package aadpool, which begins with its name.
-func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "aadpool: ") }
+func withoutPrefix(err error) string { return terminal.WithoutPrefix(err) }
 
 // A host is one of the servers that the DSN names, and how it is reached.
 type host struct {

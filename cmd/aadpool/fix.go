@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // A fix is SQL that undoes a fault, run in principalsDatabase.
@@ -95,7 +97,7 @@ func (cmd *checkCommand) answers(in invocation) (io.Reader, error) {
 		return nil, nil
 	case in.outside.answers != nil && !cmd.JSON:
 		return in.outside.answers, nil
-	case cmd.JSON, !in.outside.isShown(in.stdout), !isTerminal(os.Stdin):
+	case cmd.JSON, !in.outside.isShown(in.stdout), !terminal.Is(os.Stdin):
 		return nil, usageError("--fix asks on a terminal, and there is none or --json: give --yes too")
 	}
 	return os.Stdin, nil

@@ -5,6 +5,8 @@ package main
 import (
 	"os"
 	"syscall"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a terminal
@@ -15,4 +17,4 @@ var (
 )
 
 // isInForeground reports whether this process is of those that Ctrl-C reaches.
-func isInForeground() bool { return isTerminal(os.Stdin) }
+func isInForeground() bool { return terminal.Is(os.Stdin) }

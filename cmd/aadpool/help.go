@@ -16,7 +16,7 @@ func showHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	var text bytes.Buffer
 	stdout := ctx.Stdout
 	ctx.Stdout = &text
-	if width := (outside{}).screen(stdout).width; width > 0 {
+	if width := (outside{}).screen(stdout).Width; width > 0 {
 		options.WrapUpperBound = min(options.WrapUpperBound, width)
 	}
 	err := kong.DefaultHelpPrinter(options, ctx)

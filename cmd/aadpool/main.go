@@ -41,6 +41,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/alecthomas/kong"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 func main() {
@@ -58,6 +60,22 @@ type outside struct {
 	isTerminal    func(io.Writer) bool                                               // nil: by asking the file
 	inForeground  func() bool                                                        // nil: by asking the terminal
 	answers       io.Reader                                                          // of a person; nil: the standard input, if it is a terminal
+}
+
+// screen is that of w.
+func (o outside) screen(w io.Writer) terminal.Screen {
+	if !o.isShown(w) {
+		return terminal.Screen{}
+	}
+	return terminal.ScreenOf(w)
+}
+
+// isShown reports whether what is written to w is shown to a person.
+func (o outside) isShown(w io.Writer) bool {
+	if o.isTerminal != nil {
+		return o.isTerminal(w)
+	}
+	return terminal.Is(w)
 }
 
 // invocation is what a command gets to run with.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // proxyCommand is aadpool proxy.
@@ -121,7 +122,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	cmd.takeFrom(cmd.DSN)
 	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
-		return c, t, usageError(strings.TrimPrefix(err.Error(), "aadpool: "))
+		return c, t, usageError(withoutPrefix(err))
 	}
 	if policyErr != nil {
 		text := strings.TrimPrefix(policyErr.Error(), "aadpool: ")
@@ -194,14 +195,14 @@ func userIDs(names []string) (ids []uint32, err error) {
 }
 
 // serve runs a proxy until ctx ends.
-func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger, terminal *proxy.StatusLine) error {
+func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger, line *terminal.StatusLine) error {
 	p, err := newProxy(config)
 	if err != nil {
 		return err
 	}
 	defer cmd.reloadOnHangup(p, config)()
-	if terminal != nil {
-		go terminal.Show(ctx, p)
+	if line != nil {
+		go p.ShowStatus(ctx, line)
 	}
 	if err := proxy.Notify("READY=1"); err != nil {
 		logger.Warn("systemd could not be told that the proxy is ready", "error", err)
@@ -225,20 +226,16 @@ func newProxy(config proxy.Config) (*proxy.Proxy, error) {
 }
 
 // statusLine is nil where nobody would see it.
-func (cmd *proxyCommand) statusLine(in invocation) *proxy.StatusLine {
-	shown := isTerminal
-	if in.outside.isTerminal != nil {
-		shown = in.outside.isTerminal
-	}
-	if len(in.passed) > 0 || cmd.LogFormat != "text" || os.Getenv("TERM") == "dumb" || !shown(in.stderr) {
+func (cmd *proxyCommand) statusLine(in invocation) *terminal.StatusLine {
+	if len(in.passed) > 0 || cmd.LogFormat != "text" || os.Getenv("TERM") == "dumb" || !in.outside.isShown(in.stderr) {
 		return nil
 	}
-	return proxy.NewStatusLine(in.stderr)
+	return terminal.NewStatusLine(in.stderr)
 }
 
-func (cmd *proxyCommand) logger(stderr io.Writer, terminal *proxy.StatusLine) *slog.Logger {
-	if terminal != nil {
-		stderr = terminal
+func (cmd *proxyCommand) logger(stderr io.Writer, line *terminal.StatusLine) *slog.Logger {
+	if line != nil {
+		stderr = line
 	}
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(cmd.LogLevel)) // kong has checked it

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // outcome is how a step of a check ended.
@@ -19,7 +21,7 @@ const (
 )
 
 // marks are what a person sees.
-var marks = map[outcome]struct{ sign, colour string }{passed: {"✓", green}, warned: {"!", yellow}, skipped: {"–", faint}, failed: {"✗", red}}
+var marks = map[outcome]struct{ sign, colour string }{passed: {"✓", terminal.Green}, warned: {"!", terminal.Yellow}, skipped: {"–", terminal.Faint}, failed: {"✗", terminal.Red}}
 
 // A step is one line of a check.
 type step struct {
@@ -74,10 +76,9 @@ type result struct {
 type reporter struct {
 	w       io.Writer
 	json    bool
-	screen  screen
+	screen  terminal.Screen
 	secrets secrets
 	result  result
-	waiting bool // a line about it is on the screen
 }
 
 func (r *reporter) step(s step) {
@@ -95,9 +96,9 @@ func (r *reporter) step(s step) {
 		return
 	}
 	mark := marks[s.Outcome]
-	fmt.Fprintf(r.w, "%s %-10s %8s  %s\n", r.screen.paint(mark.colour, mark.sign), s.Name, s.Took, r.screen.wrap(s.Text, textColumn, r.indent()))
+	fmt.Fprintf(r.w, "%s %-10s %8s  %s\n", r.screen.Paint(mark.colour, mark.sign), s.Name, s.Took, r.screen.Wrap(s.Text, textColumn, r.indent()))
 	for _, note := range s.Notes {
-		fmt.Fprintf(r.w, "%*s%s\n", r.indent(), "", r.screen.wrap(note, r.indent(), r.indent()+2))
+		fmt.Fprintf(r.w, "%*s%s\n", r.indent(), "", r.screen.Wrap(note, r.indent(), r.indent()+2))
 	}
 }
 
@@ -106,7 +107,7 @@ const textColumn = 24
 
 // indent is that of what belongs to a step: where its text begins, or less where that leaves little room.
 func (r *reporter) indent() int {
-	if r.screen.width == 0 || r.screen.width >= 80 {
+	if r.screen.Width == 0 || r.screen.Width >= 80 {
 		return textColumn
 	}
 	return 4
@@ -117,12 +118,13 @@ const waitsAfter = time.Second
 
 // wait shows on a terminal that a step goes on, and what it waits for, until stop is called.
 func (r *reporter) wait(name string, what func() string) (stop func()) {
-	if r.json || !r.screen.live {
+	if r.json || !r.screen.Live {
 		return func() {}
 	}
-	ended, done := make(chan struct{}), make(chan struct{})
+	ended, done, line := make(chan struct{}), make(chan struct{}), terminal.NewStatusLine(r.w)
 	go func() {
 		defer close(done)
+		defer line.End()
 		start := time.Now()
 		ticker := time.NewTicker(waitsAfter)
 		defer ticker.Stop()
@@ -131,30 +133,14 @@ func (r *reporter) wait(name string, what func() string) (stop func()) {
 			case <-ended:
 				return
 			case now := <-ticker.C:
-				r.showWait(name, what(), now.Sub(start))
+				text := fmt.Sprintf("… %-10s %s… %.0f s", name, what(), now.Sub(start).Seconds())
+				line.Update(r.screen.Paint(terminal.Faint, text))
 			}
 		}
 	}()
 	return func() {
 		close(ended)
 		<-done
-		r.hideWait()
-	}
-}
-
-func (r *reporter) showWait(name, what string, waited time.Duration) {
-	line := []rune(fmt.Sprintf("… %-10s %s… %.0f s", name, what, waited.Seconds()))
-	if len(line) >= r.screen.width {
-		line = line[:r.screen.width-1]
-	}
-	r.waiting = true
-	fmt.Fprint(r.w, clearLine+r.screen.paint(faint, string(line)))
-}
-
-func (r *reporter) hideWait() {
-	if r.waiting {
-		fmt.Fprint(r.w, clearLine)
-		r.waiting = false
 	}
 }
 
@@ -169,7 +155,7 @@ func (r *reporter) end(d *diagnosis) error {
 		r.result.Failure, r.result.Exit = d, d.status
 	}
 	if !r.json {
-		fmt.Fprint(r.w, r.screen.ending(r.result))
+		fmt.Fprint(r.w, ending(r.screen, r.result))
 		return nil
 	}
 	encoder := json.NewEncoder(r.w)
@@ -181,23 +167,23 @@ func (r *reporter) end(d *diagnosis) error {
 // ask asks whether to run what fixes the fault.
 func (r *reporter) ask(d *diagnosis, role string) {
 	s := r.screen
-	meaning := s.wrap(oneLine(r.secrets.redact(d.Meaning)), 0, 0)
+	meaning := s.Wrap(oneLine(r.secrets.redact(d.Meaning)), 0, 0)
 	fmt.Fprintf(r.w, "\nCause: %s\n%s\n\nThis fixes it, as %q in the database %q:\n  %s\nRun it? [y/N] ",
 		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(d.automatic.sql))
 }
 
 // ending is the last part. What is to be typed is not wrapped, so that it can be copied.
-func (s screen) ending(r result) string {
+func ending(s terminal.Screen, r result) string {
 	if r.Failure == nil {
 		return "\nAll is well.\n"
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "\nCause: %s\n%s\n", r.Failure.Cause, s.wrap(r.Failure.Meaning, 0, 0))
+	fmt.Fprintf(&text, "\nCause: %s\n%s\n", r.Failure.Cause, s.Wrap(r.Failure.Meaning, 0, 0))
 	if len(r.Failure.Fix) > 0 {
 		text.WriteString("\nTo fix:\n")
 		for _, line := range r.Failure.Fix {
 			if mark, _, _ := strings.Cut(line, " "); mark == "#" || mark == "--" {
-				line = strings.ReplaceAll(s.wrap(line, 2, 4+len(mark)), "\n"+strings.Repeat(" ", 4+len(mark)), "\n  "+mark+"   ")
+				line = strings.ReplaceAll(s.Wrap(line, 2, 4+len(mark)), "\n"+strings.Repeat(" ", 4+len(mark)), "\n  "+mark+"   ")
 			}
 			text.WriteString("  " + line + "\n")
 		}

@@ -92,7 +92,7 @@ func hasBrowser() bool {
 func showDeviceCode(in invocation) func(context.Context, azidentity.DeviceCodeMessage) error {
 	return func(_ context.Context, m azidentity.DeviceCodeMessage) error {
 		page := m.VerificationURL
-		if in.outside.screen(in.stderr).width > 0 {
+		if in.outside.screen(in.stderr).Width > 0 {
 			page = "\033]8;;" + page + "\033\\" + page + "\033]8;;\033\\" // https://github.com/Alhadis/OSC8-Adoption
 		}
 		_, err := fmt.Fprintf(in.stderr, "To sign in, open %s in a browser and enter the code %s\n", page, m.UserCode)

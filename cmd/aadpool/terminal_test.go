@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // onTerminal is o where a person watches, on a terminal of so many columns.
@@ -40,7 +41,7 @@ func TestMarksHaveColoursOnATerminal(t *testing.T) {
 			o := onTerminal(t, outside{}, "100")
 			row.set(t)
 			got := runCommand(t, o, "check", "host="+t.TempDir())
-			for _, mark := range []string{green + "✓" + plain, yellow + "!" + plain, faint + "–" + plain, red + "✗" + plain} {
+			for _, mark := range []string{terminal.Green + "✓" + terminal.Plain, terminal.Yellow + "!" + terminal.Plain, terminal.Faint + "–" + terminal.Plain, terminal.Red + "✗" + terminal.Plain} {
 				assert.Equal(t, row.coloured, strings.Contains(got.stdout, mark), got.stdout)
 			}
 		})
@@ -50,7 +51,7 @@ func TestMarksHaveColoursOnATerminal(t *testing.T) {
 }
 
 // escapes are what a terminal does not show.
-var escapes = regexp.MustCompile(`\x1b\[\d*[mK]`)
+var escapes = regexp.MustCompile(`\x1b\[\??\d*[mKhl]`)
 
 func TestTextIsAsWideAsTheTerminal(t *testing.T) {
 	for _, row := range []struct {
@@ -109,10 +110,4 @@ func TestALongStepSaysWhatItWaitsFor(t *testing.T) {
 	assert.Equal(t, exitInterrupted, status)
 	assert.Contains(t, out.text.String(), out.looksAt)
 	assert.Regexp(t, `\r\x1b\[K[^\n]*✗`, out.text.String(), "the line is taken back")
-}
-
-func TestWrap(t *testing.T) {
-	s := screen{width: 20}
-	assert.Equal(t, "one two three\n  four five six\n  averyveryverylongword\n  x", s.wrap("one two three four five six averyveryverylongword x", 5, 2))
-	assert.Equal(t, "one two", screen{}.wrap("one two", 100, 2))
 }

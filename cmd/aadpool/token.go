@@ -50,11 +50,7 @@ func (cmd *tokenCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	shown := isTerminal
-	if in.outside.isTerminal != nil {
-		shown = in.outside.isTerminal
-	}
-	if shown(in.stdout) {
+	if in.outside.isShown(in.stdout) {
 		fmt.Fprintln(in.stderr, "aadpool: this is a secret, and it is on the screen now: whoever has it can log in with it until it ends")
 	}
 	if cmd.JSON {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/pgwire"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -144,7 +145,7 @@ const maxLine = 1000
 
 // line is err's text in one line.
 func line(err error) string {
-	text := token.Redact(strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "aadpool: ")), " "))
+	text := token.Redact(token.OneLine(terminal.WithoutPrefix(err)))
 	if len(text) <= maxLine {
 		return text
 	}

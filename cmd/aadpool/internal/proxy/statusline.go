@@ -3,59 +3,15 @@ package proxy
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
-	"sync"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
-// What a terminal is sent; see https://invisible-island.net/xterm/ctlseqs/ctlseqs.html.
-const (
-	clearLine = "\r\x1b[K"
-	// A line that is wider than the terminal would wrap, and could then not be cleared.
-	wrapOff = "\x1b[?7l"
-	wrapOn  = "\x1b[?7h"
-)
-
-// A StatusLine is a terminal whose last line says how the proxy is doing. What is written to it goes above that line.
-type StatusLine struct {
-	mu   sync.Mutex // guards what follows, and the order of what is written
-	w    io.Writer
-	line string
-}
-
-// NewStatusLine returns one on a terminal.
-func NewStatusLine(terminal io.Writer) *StatusLine { return &StatusLine{w: terminal} }
-
-// Write writes p, which ends with a line break, above the line.
-func (l *StatusLine) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	text := string(p)
-	if l.line != "" {
-		text = clearLine + text + wrapOff + l.line + wrapOn
-	}
-	_, err := io.WriteString(l.w, text)
-	return len(p), err
-}
-
-func (l *StatusLine) update(text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.line = text
-	_, _ = io.WriteString(l.w, clearLine+wrapOff+text+wrapOn)
-}
-
-func (l *StatusLine) end() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.line = ""
-	_, _ = io.WriteString(l.w, clearLine)
-}
-
-// Show keeps the line up to date until ctx ends.
-func (l *StatusLine) Show(ctx context.Context, p *Proxy) {
-	defer l.end()
+// ShowStatus keeps the line up to date until ctx ends: how the proxy is doing.
+func (p *Proxy) ShowStatus(ctx context.Context, line *terminal.StatusLine) {
+	defer line.End()
 	ticks := time.NewTicker(time.Second)
 	defer ticks.Stop()
 	before := p.progress(time.Now())
@@ -65,7 +21,7 @@ func (l *StatusLine) Show(ctx context.Context, p *Proxy) {
 			return
 		case now := <-ticks.C:
 			after := p.progress(now)
-			l.update(after.since(before))
+			line.Update(after.since(before))
 			before = after
 		}
 	}
