@@ -1,6 +1,7 @@
 # make demo   a pool under load through several token rotations and an outage of Entra, on a local PostgreSQL
 # make try    the aadpool command without Azure: aadpool check against the stand-ins, and a shell; FAULT=role-missing for a fault
-# make test   every test, with the race detector, on a real PostgreSQL
+# make test   the tests of every package, with the race detector, on a real PostgreSQL
+# make test-all  the same, and what takes long by its nature: soaks, examples through rotations, demos, a failover
 # make test-times  the 30 slowest tests, and how much of that each waits and computes (a quarter of an hour)
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults
@@ -30,7 +31,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test test-times soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -41,10 +42,20 @@ try: postgresql
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
 	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh'
 
+# go test in all modules, two at a time, as most tests wait; those that take longest first.
+LONGEST = . cmd/aadpool examples/tokenservice
 test: postgresql
-	go test -race -timeout 15m ./...
-	@# Four packages at a time: they mostly wait.
-	@$(call in,$(MODULES),go test -race -timeout 15m -p 4 ./...)
+	@printf '%s\n' $(LONGEST) $(filter-out $(LONGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && go test -race -short -timeout 15m ./...'
+
+test-all: test test-long
+
+# What make test leaves out since it is long by its nature, the longest last.
+test-long: postgresql
+	cd examples/ecosystem && go test -race -timeout 15m ./...
+	go test -race -timeout 15m ./examples/demo ./test/soak
+	cd examples/tokenservice && go test -race -timeout 15m ./demo
+	cd cmd/aadpool && go test -race -timeout 15m -run '^TestSoak$$' ./internal/proxy
+	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
 # One package after the other, nothing beside it: what is computed is the test's.
 test-times: postgresql
