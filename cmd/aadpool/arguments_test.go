@@ -10,6 +10,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
@@ -100,7 +102,7 @@ func TestBadDSNIsTheFirstStep(t *testing.T) {
 
 			r := parseResult(t, runCommand(t, outside{}, "check", "--json", row.dsn).stdout)
 			assert.Equal(t, exitUsage, r.Exit)
-			assert.Equal(t, causeDSN, r.Failure.Cause)
+			assert.Equal(t, diag.DSN, r.Failure.Cause)
 		})
 	}
 }
@@ -183,8 +185,8 @@ func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 	for _, file := range []string{"main.go", "README.md"} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
-		for _, e := range exitMeanings {
-			assert.Contains(t, string(text), e.meaning, file)
+		for _, e := range diag.Meanings {
+			assert.Contains(t, string(text), e.Meaning, file)
 		}
 	}
 }

@@ -36,8 +36,8 @@ func (w *watchedCredential) others(answered string) []entra.Attempt {
 			}
 		}
 	}
-	if w.machine != "" && reasons["ManagedIdentityCredential"] == "" {
-		reasons["ManagedIdentityCredential"] = w.machine
+	if answer := w.metadata.Answer(); answer != "" && reasons["ManagedIdentityCredential"] == "" {
+		reasons["ManagedIdentityCredential"] = answer
 	}
 	return explainOthers(answered, reasons)
 }

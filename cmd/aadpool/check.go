@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -77,7 +78,7 @@ func (cmd *checkCommand) run(in invocation) error {
 		return err
 	}
 	if d != nil {
-		return exitError{status: d.status, text: d.Meaning, told: true}
+		return exitError{status: d.Status, text: d.Meaning, told: true}
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	d := c.timed(ctx, "DSN", func(context.Context) (step, *diagnosis) {
 		var err error
 		if c.target, policyErr, err = parseTarget(c.command.DSN, c.command.Scope); err != nil {
-			return step{Text: err.Error()}, diagnoseDSN(c.command.DSN, err)
+			return step{Text: err.Error()}, diag.OfDSN(c.command.DSN, err)
 		}
 		return c.describeDSN(), nil
 	})
@@ -173,7 +174,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	}
 	return c.timed(ctx, "TLS policy", func(context.Context) (step, *diagnosis) {
 		if policyErr != nil {
-			return step{Text: withoutPrefix(policyErr)}, diagnosePolicy(c.target, policyErr)
+			return step{Text: withoutPrefix(policyErr)}, diag.OfPolicy(c.target.first(), policyErr)
 		}
 		return c.describePolicy(), nil
 	})
@@ -271,11 +272,12 @@ func (c *check) describeCredential() step {
 func (c *check) diagnoseNoToken(err error) (step, *diagnosis) {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok {
-		return step{Text: withoutPrefix(err)}, &diagnosis{Cause: causeCredential, status: exitCredential,
-			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above."}
+		return step{Text: withoutPrefix(err)}, &diagnosis{Cause: diag.OtherCredential, Status: exitCredential,
+			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
+			Fix:     []string{"# correct what is named above"}}
 	}
 	lines := attemptLines(noToken.Err)
-	return step{Text: lines[0], Notes: lines[1:]}, diagnoseCredential(c.command.credentialFlags, c.credential, noToken.Err)
+	return step{Text: lines[0], Notes: lines[1:]}, c.credential.diagnose(noToken.Err)
 }
 
 func (f tokenFacts) describe(now time.Time) step {

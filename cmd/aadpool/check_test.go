@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 func TestCheckGoesTheWholeWay(t *testing.T) {
@@ -362,8 +363,8 @@ func TestCheckFindsNoAddress(t *testing.T) {
 
 func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
 	h := host{name: azureHost, port: 5432}
-	d := diagnoseDial(h, []error{errors.New("192.0.2.1:5432: i/o timeout")})
-	assert.Equal(t, causeUnreachable, d.Cause)
+	d := diag.OfDial(h.server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
+	assert.Equal(t, diag.Unreachable, d.Cause)
 	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
 }
 

@@ -22,6 +22,7 @@ type tokenFacts struct {
 	refreshAt time.Time
 	size      int
 	readable  bool // it is a JWT
+	claims    token.Claims
 }
 
 // readToken reads the claims. The signature is for the server to verify.
@@ -35,6 +36,6 @@ func readToken(t azcore.AccessToken, scope string, now time.Time) tokenFacts {
 		scope: scope, name: name, kind: claims.Kind(), audience: claims.Audience(), tenant: claims.Text("tid"), objectID: claims.Text("oid"),
 		issued: claims.Issued(), life: claims.Life(), expires: t.ExpiresOn,
 		refreshAt: token.RenewAt(t.ExpiresOn, t.RefreshOn, t.ExpiresOn.Sub(now)),
-		size:      len(t.Token), readable: claims.Err() == nil,
+		size:      len(t.Token), readable: claims.Err() == nil, claims: claims,
 	}
 }

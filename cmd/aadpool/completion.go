@@ -9,6 +9,7 @@ import (
 	posener "github.com/posener/complete"
 	"github.com/willabides/kongplete"
 
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/credential"
 )
 
@@ -50,7 +51,7 @@ func (cmd *completionCommand) run(in invocation) error {
 	if err != nil {
 		return fmt.Errorf("finding this program's own path: %w", err)
 	}
-	_, err = fmt.Fprintf(in.stdout, completionScripts[cmd.Shell], shellQuote(filepath.ToSlash(program)))
+	_, err = fmt.Fprintf(in.stdout, completionScripts[cmd.Shell], diag.ShellQuote(filepath.ToSlash(program)))
 	return err
 }
 

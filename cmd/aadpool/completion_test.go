@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 func TestCompletionAnswersShells(t *testing.T) {
@@ -53,7 +55,7 @@ func TestShellsComplete(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := os.Executable()
 	require.NoError(t, err)
-	program := "#!/bin/sh\nexec " + shellQuote(binary) + ` "$@"` + "\n"
+	program := "#!/bin/sh\nexec " + diag.ShellQuote(binary) + ` "$@"` + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "aadpool"), []byte(program), 0o700))
 	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "TERM=dumb", "INPUTRC=/dev/null")
 	for _, row := range []struct{ shell, start, load string }{
@@ -89,7 +91,7 @@ func typeInto(t *testing.T, environment []string, shell string, lines ...string)
 func TestCompletionScripts(t *testing.T) {
 	program, err := os.Executable()
 	require.NoError(t, err)
-	quoted := shellQuote(filepath.ToSlash(program))
+	quoted := diag.ShellQuote(filepath.ToSlash(program))
 	for _, row := range []struct{ shell, want string }{
 		{"bash", "complete -o default -C " + quoted + " aadpool\n"},
 		{"zsh", "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C " + quoted + " aadpool\n"},

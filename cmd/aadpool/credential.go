@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -131,10 +132,10 @@ type watchedCredential struct {
 	mu    sync.Mutex // guards what follows
 	scope string
 	token azcore.AccessToken
-	// logged is what azidentity has said about it, and machine how the metadata service of this machine has answered.
-	logged  []string
-	machine string
-	request entraRequest
+	// logged is what azidentity has said about it, request the last to Entra, and metadata the last to the metadata service.
+	logged   []string
+	request  diag.Request
+	metadata diag.MetadataRequest
 }
 
 var _ azcore.TokenCredential = (*watchedCredential)(nil)

@@ -1,28 +1,16 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
-
-// An entraRequest is a credential's last request to Entra.
-type entraRequest struct {
-	url      *url.URL // nil: there was none
-	answered bool     // with whatever status
-	err      error    // nil also while it waits
-}
-
-// metadataHost is the Instance Metadata Service's:
-// https://learn.microsoft.com/azure/virtual-machines/instance-metadata-service
-const metadataHost = "169.254.169.254"
 
 // A requestWatch is the part of a credential's pipeline that sees its requests. Azidentity's errors have lost what the
 // network said, and a chain that goes on to the next credential tells nobody how the metadata service answered.
@@ -30,12 +18,12 @@ type requestWatch struct{ credential *watchedCredential }
 
 // Do is policy.Policy's.
 func (r requestWatch) Do(request *policy.Request) (*http.Response, error) {
-	if request.Raw().URL.Hostname() == metadataHost {
+	if request.Raw().URL.Hostname() == diag.MetadataHost {
 		return r.askMetadata(request)
 	}
-	r.credential.setRequest(entraRequest{url: request.Raw().URL})
+	r.credential.setRequest(diag.Request{URL: request.Raw().URL})
 	response, err := request.Next()
-	r.credential.setRequest(entraRequest{url: request.Raw().URL, answered: err == nil, err: err})
+	r.credential.setRequest(diag.Request{URL: request.Raw().URL, Answered: err == nil, Err: err})
 	if isLasting(err) {
 		return response, lastingError{err}
 	}
@@ -44,23 +32,24 @@ func (r requestWatch) Do(request *policy.Request) (*http.Response, error) {
 
 func (r requestWatch) askMetadata(request *policy.Request) (*http.Response, error) {
 	response, err := request.Next()
-	said := "no metadata service answers at " + metadataHost + ": this is no machine of Azure's, or it has no identity"
+	asked := diag.MetadataRequest{URL: request.Raw().URL, Err: err}
 	if err == nil {
-		said = fmt.Sprintf("the metadata service at %s answered %s", metadataHost, response.Status)
+		asked.Status, asked.Server = response.Status, response.Header.Get("Server")
+		asked.Page = strings.Contains(response.Header.Get("Content-Type"), "html") || response.Header.Get("Via") != ""
 	}
 	r.credential.mu.Lock()
 	defer r.credential.mu.Unlock()
-	r.credential.machine = said
+	r.credential.metadata = asked
 	return response, err
 }
 
-func (w *watchedCredential) setRequest(r entraRequest) {
+func (w *watchedCredential) setRequest(r diag.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.request = r
 }
 
-func (w *watchedCredential) lastRequest() entraRequest {
+func (w *watchedCredential) lastRequest() diag.Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.request
@@ -68,8 +57,8 @@ func (w *watchedCredential) lastRequest() entraRequest {
 
 // waitingFor is what the credential is doing, for a person who waits.
 func (w *watchedCredential) waitingFor() string {
-	if r := w.lastRequest(); r.url != nil && !r.answered {
-		return "asking " + r.url.Host
+	if r := w.lastRequest(); r.URL != nil && !r.Answered {
+		return "asking " + r.URL.Host
 	}
 	switch w.flags.Credential {
 	case "cli":
@@ -79,21 +68,16 @@ func (w *watchedCredential) waitingFor() string {
 	case "default":
 		return "asking the default chain (managed identity, az, azd, PowerShell)"
 	}
-	return "asking " + authorityHost()
+	return "asking " + diag.Authority()
 }
 
 // isLasting reports whether asking again at once would gain nothing. A pool asks again; a person waits for the answer.
 func isLasting(err error) bool {
-	if isCertificateFault(err) || errors.Is(err, syscall.ECONNREFUSED) {
+	if diag.IsCertificateFault(err) || errors.Is(err, syscall.ECONNREFUSED) || diag.ProxyStatus(err) != "" {
 		return true
 	}
 	dns, ok := errors.AsType[*net.DNSError](err)
 	return ok && !dns.IsTimeout
-}
-
-func isCertificateFault(err error) bool {
-	_, ok := errors.AsType[*tls.CertificateVerificationError](err)
-	return ok
 }
 
 // A lastingError is one that azcore does not retry after.
@@ -104,8 +88,9 @@ func (e lastingError) Unwrap() error { return e.error }
 // NonRetriable is azcore's mark.
 func (lastingError) NonRetriable() {}
 
-// isInstanceDiscovery reports whether a request asks the public cloud whether it knows the authority:
-// https://learn.microsoft.com/entra/identity-platform/authentication-national-cloud
-func (r entraRequest) isInstanceDiscovery() bool {
-	return r.url != nil && strings.HasPrefix(r.url.Path, "/common/discovery/instance")
+// diagnose says why there is no token. err is what the credential has returned.
+func (w *watchedCredential) diagnose(err error) *diagnosis {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return diag.OfCredential(diag.CredentialFacts{Name: w.flags.Credential, Request: w.request, Metadata: w.metadata}, err)
 }

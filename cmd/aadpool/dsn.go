@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
@@ -68,27 +68,6 @@ func (f *credentialFlags) takeFrom(connString string) {
 	f.Scope, f.userFromToken = cmp.Or(f.Scope, t.own.Scope), t.own.UserFromToken
 }
 
-// diagnoseDSN is for a DSN that parseTarget refuses.
-func diagnoseDSN(connString string, err error) *diagnosis {
-	d := &diagnosis{
-		Cause:   causeDSN,
-		Meaning: "The DSN cannot be used as it is.",
-		Fix:     []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
-		status:  exitUsage,
-	}
-	if errors.Is(err, dsn.ErrFile) {
-		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers need " +
-			"none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
-		d.Fix = []string{"# look at the file: it must be there, readable, and PEM", "# or leave sslrootcert, sslcert and sslkey out:",
-			"env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY aadpool check 'postgres://role@server.postgres.database.azure.com/database'"}
-	}
-	if suggestion := dsn.Suggest(connString); suggestion != "" {
-		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool uses none."
-		d.Fix = []string{"aadpool check " + shellQuote(suggestion)}
-	}
-	return d
-}
-
 // withoutPrefix is the text of an error of package aadpool, which begins with its name.
 func withoutPrefix(err error) string { return terminal.WithoutPrefix(err) }
 
@@ -107,6 +86,11 @@ func (h host) socket() string {
 		return address
 	}
 	return ""
+}
+
+// server is what a diagnosis says of it.
+func (h host) server() diag.Server {
+	return diag.Server{Host: h.name, Port: h.port, Socket: h.socket()}
 }
 
 func (h host) String() string {
@@ -180,15 +164,7 @@ func (t target) describe() string {
 	return fmt.Sprintf("role %q, database %q, on %s", t.config.ConnConfig.User, t.database(), hostNames(hosts(&t.secured.ConnConfig.Config)))
 }
 
-// serverFlags names the server in az commands, by the flag that the command has for it. The command itself looks up the
-// resource group.
-func serverFlags(hostName, flag string) string {
-	name, _, isAzure := strings.Cut(strings.ToLower(hostName), ".postgres.database.")
-	if !isAzure || strings.ContainsFunc(name, func(r rune) bool { return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }) {
-		return `--resource-group "$RESOURCE_GROUP" ` + flag + ` "$SERVER"`
-	}
-	return fmt.Sprintf(`--resource-group "$(az postgres flexible-server list --query "[?name=='%s'].resourceGroup" -o tsv)" %s %s`, name, flag, name)
+// first is the first of the DSN's servers.
+func (t target) first() diag.Server {
+	return host{t.config.ConnConfig.Host, t.config.ConnConfig.Port, nil}.server()
 }
-
-// shellQuote makes one word of text for a POSIX shell.
-func shellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }

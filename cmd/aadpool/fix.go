@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
@@ -20,6 +21,17 @@ type fix struct {
 	sql string
 	// do runs it and looks at what has come of it. A rehearsal finds out whether that can be done, and changes nothing.
 	do func(ctx context.Context, f *fixer, rehearsal bool) error
+}
+
+// fixOf is what this program does for a remedy.
+func fixOf(r *diag.Remedy) *fix {
+	switch {
+	case r.Role != nil:
+		return fixByRole(&roleCommand{Name: r.Role.Name, ObjectID: r.Role.ObjectID, Kind: r.Role.Kind})
+	case r.Connect != nil:
+		return fixByConnect(r.Connect.Role, r.Connect.Database)
+	}
+	return fixByDatabase(r.Database)
 }
 
 // fixByRole makes a role that is missing.
@@ -106,7 +118,7 @@ func (cmd *checkCommand) answers(in invocation) (io.Reader, error) {
 // fixAndGoOn fixes what can be fixed, fault after fault, and returns the one that is left.
 func (c *check) fixAndGoOn(ctx context.Context, d *diagnosis) (*diagnosis, error) {
 	fixed := map[cause]bool{}
-	for d.automatic != nil && !fixed[d.Cause] {
+	for d.Remedy != nil && !fixed[d.Cause] {
 		ok, err := c.fix(ctx, d)
 		if err != nil || !ok {
 			return d, err
@@ -128,7 +140,7 @@ func (c *check) fix(ctx context.Context, d *diagnosis) (fixed bool, err error) {
 	f, err := c.newFixer(ctx, d)
 	if err == nil {
 		defer func() { _ = f.conn.Close(context.WithoutCancel(ctx)) }()
-		err = f.run(ctx, d.automatic, true)
+		err = f.run(ctx, fixOf(d.Remedy), true)
 	}
 	if ctx.Err() != nil {
 		return false, exitError{status: exitInterrupted, text: "interrupted"}
@@ -142,11 +154,11 @@ func (c *check) fix(ctx context.Context, d *diagnosis) (fixed bool, err error) {
 		return false, nil
 	}
 	start = time.Now()
-	if err := f.run(ctx, d.automatic, false); err != nil {
+	if err := f.run(ctx, fixOf(d.Remedy), false); err != nil {
 		tell(failed, "%s", loginError(err))
 		return false, nil
 	}
-	tell(passed, "as %q: %s", f.role, d.automatic.sql)
+	tell(passed, "as %q: %s", f.role, fixOf(d.Remedy).sql)
 	return true, nil
 }
 
@@ -158,7 +170,7 @@ func (c *check) newFixer(ctx context.Context, d *diagnosis) (*fixer, error) {
 	switch {
 	case c.command.FixAs != "":
 		*user = c.command.FixAs
-	case d.status == exitRole && (c.facts.name == "" || c.facts.name == *user):
+	case d.Status == exitRole && (c.facts.name == "" || c.facts.name == *user):
 		return nil, errors.New("this identity has no other role: --fix-as names that of a group of administrators, if it is a member")
 	case c.facts.name != "":
 		*user = c.facts.name

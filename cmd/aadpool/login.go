@@ -9,8 +9,11 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/internal/refusal"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a group's,
@@ -22,11 +25,20 @@ func (c *check) compareRole(ctx context.Context) *diagnosis {
 }
 
 func describeRole(role string, f tokenFacts, named bool) step {
-	s := step{Details: map[string]any{"role": role, "token_name": f.name, "matches": role == f.name}}
+	guest := token.Printable(f.claims.Guest())
+	matches := role == f.name || f.claims.IsFor(role)
+	s := step{Details: map[string]any{"role": role, "token_name": f.name, "matches": matches}}
 	switch {
 	case role == f.name:
 		s.Text = fmt.Sprintf("%q is the name in the token", role)
 		return s
+	case matches:
+		s.Text = fmt.Sprintf("%q is the name that the guest %s has in this tenant", role, guest)
+		return s
+	case guest != "" && named:
+		s.Text = fmt.Sprintf("the DSN says %q, and the token is for the guest %s, who in this tenant, and so in the database, "+
+			"is named …#EXT#@<tenant>.onmicrosoft.com: az ad signed-in-user show --query userPrincipalName -o tsv prints it",
+			role, guest)
 	case f.name == "":
 		s.Text = fmt.Sprintf("the token names nobody, so whether %q is right is for the server to say", role)
 	case !named:
@@ -93,7 +105,7 @@ func (c *check) askServer(ctx context.Context) *diagnosis {
 		var limit int32
 		row := c.conn.QueryRow(ctx, rightsQuery, pgx.QueryExecModeSimpleProtocol)
 		if err := row.Scan(&database, &role, &connect, &limit); err != nil {
-			return step{Text: loginError(err)}, diagnoseQuery()
+			return step{Text: loginError(err)}, diag.OfQuery()
 		}
 		return describeRights(database, role, connect, limit), nil
 	})
@@ -127,4 +139,42 @@ func (c *check) showPool(ctx context.Context) *diagnosis {
 			},
 		}, nil
 	})
+}
+
+// loginFacts is what is known of a login.
+func (c *check) loginFacts() diag.LoginFacts {
+	config := c.target.config.ConnConfig
+	return diag.LoginFacts{Server: c.hosts[0].server(), Role: config.User, Database: config.Database,
+		NamesUser: c.target.NamesUser, Claims: c.facts.claims, TokenSize: c.facts.size}
+}
+
+// diagnoseLogin says why the server has let nobody in.
+func (c *check) diagnoseLogin(ctx context.Context, err error) *diagnosis {
+	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
+		return c.credential.diagnose(noToken.Err)
+	}
+	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return diag.OfServer(c.loginFacts(), said)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return diag.OfSilence(c.hosts[0].server())
+	}
+	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && c.answersAShortPassword(ctx) {
+		return diag.OfLongToken(c.hosts[0].server(), closed.TokenSize)
+	}
+	return diag.OfBrokenLogin()
+}
+
+// answersAShortPassword reports whether the server says something to a password that it cannot take.
+func (c *check) answersAShortPassword(ctx context.Context) bool {
+	config := c.target.secured.ConnConfig.Copy()
+	config.Password = "not a token"
+	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err == nil {
+		_ = conn.Close(ctx)
+		return true
+	}
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return answered
 }

@@ -24,7 +24,7 @@
 //	6    no access token: credential, tenant, scope
 //	7    the server does not take the token: expired, for another resource or tenant, too long
 //	8    the server does not take the role: missing, or another principal's
-//	9    the server or the database lets the role in nowhere: database, rights, firewall rule, too many connections
+//	9    the server takes token and role, but not the connection: database, rights, firewall, load
 //	127  psql, or the command of aadpool proxy, is not there
 //	130  interrupted
 //

@@ -7,6 +7,8 @@ import (
 	"unicode"
 
 	"github.com/alecthomas/kong"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // manCommand is aadpool man.
@@ -51,8 +53,8 @@ func manualPage(app *kong.Application) string {
 		page.command(command)
 	}
 	page.macro(".SH", "EXIT STATUS")
-	for _, e := range exitMeanings {
-		page.item(fmt.Sprint(int(e.status)), e.meaning)
+	for _, e := range diag.Meanings {
+		page.item(fmt.Sprint(int(e.Status)), e.Meaning)
 	}
 	return page.String()
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -52,7 +53,7 @@ const azureHost = "orders.postgres.database.azure.com"
 var misconfigurations = []misconfiguration{
 	{
 		"1: no credential", func(_ *testing.T, a azure) (string, []string) { return a.server.DSN("orders-api"), nil },
-		exitCredential, causeNoCredential, "credential", "no credential that DefaultAzureCredential knows of", "az login",
+		exitCredential, diag.NoCredential, "credential", "no credential that DefaultAzureCredential knows of", "az login",
 		"no credential of the chain has a token", nil,
 	},
 	{
@@ -60,27 +61,27 @@ var misconfigurations = []misconfiguration{
 			t.Setenv("AZURE_TENANT_ID", a.TenantID())
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, causeNoCredential, "credential", "(there is AZURE_TENANT_ID)", "export AZURE_TENANT_ID=", "missing environment variable AZURE_CLIENT_ID", nil,
+		exitCredential, diag.NoCredential, "credential", "(there is AZURE_TENANT_ID)", "export AZURE_TENANT_ID=", "missing environment variable AZURE_CLIENT_ID", nil,
 	},
 	{
 		"1: no az", func(_ *testing.T, a azure) (string, []string) {
 			return a.server.DSN("orders-api"), []string{"--credential", "cli"}
 		},
-		exitCredential, causeNoCLI, "credential", "az is not on PATH", installAzureCLI()[0], "az is not on PATH", nil,
+		exitCredential, diag.NoProgramHere, "credential", "az is not on PATH", diag.InstallAzureCLI()[0], "az is not on PATH", nil,
 	},
 	{
 		"2: logged out of az", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
 		},
-		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
+		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
 	},
 	{
 		"2: logged out of az, in the default chain", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, causeNotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
+		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
 	},
 	{
 		"3: wrong tenant, refused by Entra", func(t *testing.T, a azure) (string, []string) {
@@ -92,7 +93,7 @@ var misconfigurations = []misconfiguration{
 			t.Setenv("AZURE_TENANT_ID", a.TenantID())
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, causeWrongTenant, "credential", "The tenant is not the one that the principal",
+		exitCredential, diag.WrongTenant, "credential", "The tenant is not the one that the principal",
 		"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)", "was not found in the directory", nil,
 	},
 	{
@@ -103,14 +104,14 @@ var misconfigurations = []misconfiguration{
 			require.NoError(t, other.InstallAzureCLI(other.Register(ada), a.bin))
 			return a.server.DSN(ada.Name), nil
 		},
-		exitToken, causeWrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token", nil,
+		exitToken, diag.WrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token", nil,
 	},
 	{
 		"4: wrong scope", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("orders-api"), []string{"--scope", "https://management.azure.com/.default"}
 		},
-		exitToken, causeWrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope", nil,
+		exitToken, diag.WrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope", nil,
 	},
 	{
 		"4: wrong cloud", func(t *testing.T, a azure) (string, []string) {
@@ -118,14 +119,14 @@ var misconfigurations = []misconfiguration{
 			a.server.SetAudience("https://ossrdbms-aad.database.usgovcloudapi.net")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitToken, causeWrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope", nil,
+		exitToken, diag.WrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope", nil,
 	},
 	{
 		"5: no user in the DSN", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=127.0.0.1 port=%s dbname=postgres sslmode=verify-full sslrootcert=%s", a.port(), a.rootFile(t)), nil
 		},
-		exitRole, causeNoUser, "login", "The DSN names no user, so pgx takes the operating system's", "user=orders-api", "put user= into the DSN", nil,
+		exitRole, diag.NoUser, "login", "The DSN names no user, so pgx takes the operating system's", "user=orders-api", "put user= into the DSN", nil,
 	},
 	{
 		"5: role missing", func(t *testing.T, a azure) (string, []string) {
@@ -133,23 +134,23 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMissingRoles("orders-api")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitRole, causeRoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: audience-api", roleNamed("audience-api"),
-		exitRole, causeRoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: expired-jobs", roleNamed("expired-jobs"),
-		exitRole, causeRoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: app_user", roleNamed("app_user"),
-		exitRole, causeRoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: access token reader", roleNamed("access token reader"),
-		exitRole, causeRoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it", nil,
 	},
 	{
 		"6: role for another principal, whose name is a word of another refusal", func(t *testing.T, a azure) (string, []string) {
@@ -180,7 +181,7 @@ var misconfigurations = []misconfiguration{
 			a.useSecret(t)
 			return a.server.DSN("Orders-API"), nil
 		},
-		exitRole, causeRoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive", nil,
+		exitRole, diag.RoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive", nil,
 	},
 	{
 		"8: group instead of member", func(t *testing.T, a azure) (string, []string) {
@@ -189,7 +190,7 @@ var misconfigurations = []misconfiguration{
 			a.useCLI(t, p)
 			return a.server.DSN("Orders Readers"), nil
 		},
-		exitRole, causeGroup, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member", nil,
+		exitRole, diag.Group, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member", nil,
 	},
 	{
 		"9: expired token, by the server's clock", func(t *testing.T, a azure) (string, []string) {
@@ -197,7 +198,7 @@ var misconfigurations = []misconfiguration{
 			endTokensInFlight(t, a)
 			return a.server.DSN("orders-api"), nil
 		},
-		exitToken, causeClock, "login", "check this machine's clock", setClock()[0], "check this machine's clock", nil,
+		exitToken, diag.Clock, "login", "check this machine's clock", diag.SetClock()[0], "check this machine's clock", nil,
 	},
 	{
 		"9: expired token, by this machine's clock", func(t *testing.T, a azure) (string, []string) {
@@ -205,28 +206,28 @@ var misconfigurations = []misconfiguration{
 			a.SetTokenAge(80 * time.Minute)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, causeClock, "credential", "ended already, or is about to, by this machine's clock", setClock()[0], "check this machine's clock", nil,
+		exitCredential, diag.Clock, "credential", "ended already, or is about to, by this machine's clock", diag.SetClock()[0], "check this machine's clock", nil,
 	},
 	{
 		"10: plaintext DSN", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return "postgres://orders-api@" + azureHost + "/orders?sslmode=disable", nil
 		},
-		exitPlaintext, causePlaintext, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "", nil,
+		exitPlaintext, diag.SentInTheClear, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "", nil,
 	},
 	{
 		"11: name not on the certificate", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", azureHost, a.port(), a.rootFile(t)), nil
 		},
-		exitTLS, causeCertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "", nil,
+		exitTLS, diag.CertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "", nil,
 	},
 	{
 		"11: unknown root", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres", a.port()), nil
 		},
-		exitTLS, causeUnknownRoot, "TLS", "none that is trusted here", "sslrootcert=/path/to/root.crt", "", nil,
+		exitTLS, diag.UnknownRoot, "TLS", "none that is trusted here", "sslrootcert=/path/to/root.crt", "", nil,
 	},
 	{
 		"12: PgBouncer that cannot take a long token", func(t *testing.T, a azure) (string, []string) {
@@ -234,14 +235,14 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMaxPassword(2047)
 			return a.server.DSN("ada"), nil
 		},
-		exitToken, causeTokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432", "connect to port 5432", nil,
+		exitToken, diag.TokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432", "connect to port 5432", nil,
 	},
 	{
 		"12: PostgreSQL that takes no long token", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=require", startOldPostgres(t)), nil
 		},
-		exitToken, causeOldServer, "login", "it is a PostgreSQL before version 14", "--version 17", "", nil,
+		exitToken, diag.OldServer, "login", "it is a PostgreSQL before version 14", "--version 17", "", nil,
 	},
 	{
 		"12: PgBouncer that has no such database", func(t *testing.T, a azure) (string, []string) {
@@ -249,7 +250,7 @@ var misconfigurations = []misconfiguration{
 			a.server.SetFault(aadpooltest.RefuseLogins("08P01", "no such database: postgres"))
 			return a.server.DSN("orders-api"), nil
 		},
-		exitDatabase, causeNoDatabase, "login", "What answers is a PgBouncer", "pgbouncer.ini", "", nil,
+		exitDatabase, diag.NoDatabase, "login", "What answers is a PgBouncer", "pgbouncer.ini", "", nil,
 	},
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
@@ -26,7 +27,7 @@ const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 var misconfigurationsOfEntra = []misconfiguration{
 	{
 		"13: Entra's certificate is not trusted", secretWithoutDiscovery,
-		exitCredential, causeEntraTrust, "credential", "The certificate of what answers as 127.0.0.1 is not trusted here", "SSL_CERT_FILE",
+		exitCredential, diag.EntraTrust, "credential", "The certificate of what answers as 127.0.0.1 is not trusted here", "SSL_CERT_FILE",
 		"x509: certificate signed by unknown authority", withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
 	},
 	{
@@ -34,7 +35,7 @@ var misconfigurationsOfEntra = []misconfiguration{
 			a.program(t, "az", `echo "ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries exceeded with url: / (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed')))" >&2; exit 1`)
 			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
 		},
-		exitCredential, causeEntraTrust, "credential", "signed by none that is trusted here", "REQUESTS_CA_BUNDLE", "CERTIFICATE_VERIFY_FAILED", nil,
+		exitCredential, diag.EntraTrust, "credential", "signed by none that is trusted here", "REQUESTS_CA_BUNDLE", "CERTIFICATE_VERIFY_FAILED", nil,
 	},
 	{
 		"13: Entra's name does not resolve", func(t *testing.T, a azure) (string, []string) {
@@ -42,7 +43,7 @@ var misconfigurationsOfEntra = []misconfiguration{
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://login.example")
 			return dsn, flags
 		},
-		exitCredential, causeEntraDNS, "credential", "There is no address for login.example here", "nslookup login.example", "no such host",
+		exitCredential, diag.EntraDNS, "credential", "There is no address for login.example here", "nslookup login.example", "no such host",
 		withTransport(func(*testing.T, azure) *http.Transport {
 			return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "login.example", IsNotFound: true}}
@@ -55,7 +56,7 @@ var misconfigurationsOfEntra = []misconfiguration{
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://127.0.0.1:"+closedPort(t))
 			return dsn, flags
 		},
-		exitCredential, causeEntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "connection refused",
+		exitCredential, diag.EntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "connection refused",
 		withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
 	},
 	{
@@ -67,7 +68,7 @@ var misconfigurationsOfEntra = []misconfiguration{
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://"+silent.Addr().String())
 			return dsn, []string{"--timeout", "1s"}
 		},
-		exitCredential, causeEntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "",
+		exitCredential, diag.EntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "",
 		withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
 	},
 	{
@@ -76,7 +77,7 @@ var misconfigurationsOfEntra = []misconfiguration{
 			a.SetFailure(aadpooltest.ServerError(503))
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, causeEntraDown, "credential", "Entra answers, with an error of its own", "azure.status.microsoft", "AADSTS90033", nil,
+		exitCredential, diag.EntraDown, "credential", "Entra answers, with an error of its own", "azure.status.microsoft", "AADSTS90033", nil,
 	},
 	{
 		"13: Entra refuses in words that nobody knows", func(t *testing.T, a azure) (string, []string) {
@@ -84,18 +85,18 @@ var misconfigurationsOfEntra = []misconfiguration{
 			a.SetFailure(aadpooltest.OAuthError("invalid_grant", 99999, "It rains."))
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, causeCredential, "credential", "for a reason that is not known here", "https://aka.ms/azsdk/go/identity/troubleshoot", "AADSTS99999", nil,
+		exitCredential, diag.OtherCredential, "credential", "for a reason that is not known here", "https://aka.ms/azsdk/go/identity/troubleshoot", "AADSTS99999", nil,
 	},
 	{
 		"14: instance discovery is out of reach", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, causeDiscovery, "credential", "The credential asks login.microsoftonline.com whether it knows the authority 127.0.0.1", "--disable-instance-discovery", "connection refused",
+		exitCredential, diag.Discovery, "credential", "The credential asks login.microsoftonline.com whether it knows the authority 127.0.0.1", "--disable-instance-discovery", "connection refused",
 		withTransport(func(t *testing.T, a azure) *http.Transport {
 			nobody := "127.0.0.1:" + closedPort(t)
 			return &http.Transport{TLSClientConfig: a.trust(t), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if strings.HasPrefix(address, publicAuthority) {
+				if strings.HasPrefix(address, diag.PublicAuthority) {
 					address = nobody
 				}
 				return new(net.Dialer).DialContext(ctx, network, address)

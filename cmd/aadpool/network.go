@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -14,6 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 )
 
@@ -75,7 +78,7 @@ func (c *check) resolve(ctx context.Context, h host) ([]string, *diagnosis) {
 			err = errors.New("no address")
 		}
 		if err != nil {
-			return step{Text: fmt.Sprintf("%s: %s", h.name, shortNetworkError(err))}, diagnoseDNS(h)
+			return step{Text: fmt.Sprintf("%s: %s", h.name, shortNetworkError(err))}, diag.OfDNS(h.server())
 		}
 		for _, name := range names {
 			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.port))))
@@ -103,7 +106,7 @@ func (c *check) dial(ctx context.Context, h host, network string, addresses []st
 				break
 			}
 		}
-		return step{Text: errors.Join(errs...).Error()}, diagnoseDial(h, errs)
+		return step{Text: errors.Join(errs...).Error()}, diag.OfDial(h.server(), errs)
 	})
 	return conn, d
 }
@@ -112,13 +115,11 @@ func (c *check) dial(ctx context.Context, h host, network string, addresses []st
 // https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
 var sslRequest = binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, 1234<<16|5679)
 
-var errNoTLS = errors.New("the server says that it has no TLS")
-
 func (c *check) handshake(ctx context.Context, h host, conn net.Conn) *diagnosis {
 	return c.hostStep(ctx, "TLS", func(ctx context.Context) (step, *diagnosis) {
 		state, err := startTLS(ctx, conn, h.tls, c.target.secured.ConnConfig.SSLNegotiation == "direct")
 		if err != nil {
-			return step{Text: oneLine(err.Error())}, diagnoseTLS(h, err)
+			return step{Text: oneLine(err.Error())}, diag.OfTLS(h.server(), err)
 		}
 		return describeTLS(state), nil
 	})
@@ -135,8 +136,8 @@ func startTLS(ctx context.Context, conn net.Conn, config *tls.Config, direct boo
 		if _, err := io.ReadFull(conn, answer[:]); err != nil {
 			return tls.ConnectionState{}, fmt.Errorf("asking for TLS: %w", err)
 		}
-		if answer[0] != 'S' {
-			return tls.ConnectionState{}, errNoTLS
+		if err := refusesTLS(conn, answer[0]); err != nil {
+			return tls.ConnectionState{}, err
 		}
 	}
 	secured := tls.Client(conn, config)
@@ -144,13 +145,48 @@ func startTLS(ctx context.Context, conn net.Conn, config *tls.Config, direct boo
 	return secured.ConnectionState(), err
 }
 
+// maxAnswer bounds what is read of an answer that is none.
+const maxAnswer = 1024
+
+// refusesTLS is the error that the first byte of an answer stands for; nil if the server has TLS.
+func refusesTLS(conn net.Conn, first byte) error {
+	switch first {
+	case 'S':
+		return nil
+	case 'N':
+		return diag.ErrNoTLS
+	}
+	answer := make([]byte, maxAnswer)
+	answer[0] = first
+	_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // what comes in it is enough to tell what it is
+	n, _ := io.ReadAtLeast(conn, answer[1:], 8)
+	if first == 'E' {
+		return earlyError(answer[1 : 1+n])
+	}
+	return diag.Foreign(answer[:1+n])
+}
+
+// earlyError is an ErrorResponse without its first byte: of version 3 of the protocol, or of version 2, in which a server
+// that cannot start a process has it, as text up to a zero.
+func earlyError(body []byte) error {
+	if len(body) > 4 {
+		length := int(binary.BigEndian.Uint32(body))
+		var e pgproto3.ErrorResponse
+		if length >= 4 && length <= len(body) && e.Decode(body[4:length]) == nil && e.Message != "" {
+			return pgconn.ErrorResponseToPgError(&e)
+		}
+	}
+	text, _, _ := strings.Cut(string(body), "\x00")
+	return &pgconn.PgError{Severity: "FATAL", Code: "53000", Message: oneLine(text)}
+}
+
 func describeTLS(state tls.ConnectionState) step {
 	leaf := state.PeerCertificates[0]
 	days := int(time.Until(leaf.NotAfter).Hours() / 24)
 	s := step{
-		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), certificateNames(leaf), days),
+		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), diag.CertificateNames(leaf), days),
 		Details: map[string]any{
-			"version": tls.VersionName(state.Version), "names": strings.Split(certificateNames(leaf), ", "),
+			"version": tls.VersionName(state.Version), "names": strings.Split(diag.CertificateNames(leaf), ", "),
 			"not_after": leaf.NotAfter.UTC(), "days_left": days,
 		},
 	}
@@ -160,30 +196,11 @@ func describeTLS(state tls.ConnectionState) step {
 	}
 	subjects := make([]string, len(chain))
 	for i, certificate := range chain {
-		subjects[i] = commonName(certificate)
+		subjects[i] = diag.CommonName(certificate)
 	}
 	s.Notes = []string{"chain: " + strings.Join(subjects, " < ")}
 	s.Details["chain"] = subjects
 	return s
-}
-
-// certificateNames are the DNS names and addresses that a certificate is for.
-func certificateNames(c *x509.Certificate) string {
-	names := append([]string{}, c.DNSNames...)
-	for _, ip := range c.IPAddresses {
-		names = append(names, ip.String())
-	}
-	if len(names) == 0 {
-		return commonName(c)
-	}
-	return strings.Join(names, ", ")
-}
-
-func commonName(c *x509.Certificate) string {
-	if c.Subject.CommonName != "" {
-		return c.Subject.CommonName
-	}
-	return c.Subject.String()
 }
 
 // shortNetworkError leaves out what the line says already.

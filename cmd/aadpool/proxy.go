@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
@@ -126,7 +127,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	}
 	if policyErr != nil {
 		text := strings.TrimPrefix(policyErr.Error(), "aadpool: ")
-		return c, t, exitError{status: diagnosePolicy(t, policyErr).status, text: text}
+		return c, t, exitError{status: diag.OfPolicy(t.first(), policyErr).Status, text: text}
 	}
 	upstream := t.secured.ConnConfig
 	upstream.Password = ""

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // psqlCommand is aadpool psql.
@@ -41,7 +43,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 		return usageError(err.Error())
 	}
 	if policyErr != nil {
-		return exitError{status: diagnosePolicy(t, policyErr).status, text: withoutPrefix(policyErr)}
+		return exitError{status: diag.OfPolicy(t.first(), policyErr).Status, text: withoutPrefix(policyErr)}
 	}
 	source, err := cmd.tokenSource(in.outside)
 	if err != nil {

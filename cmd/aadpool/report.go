@@ -44,25 +44,6 @@ func (m milliseconds) String() string {
 	return fmt.Sprintf("%d ms", time.Duration(m).Round(time.Millisecond).Milliseconds())
 }
 
-// A diagnosis says why a step failed, and how that is fixed.
-type diagnosis struct {
-	Cause     cause    `json:"cause"`
-	Meaning   string   `json:"meaning"`
-	Fix       []string `json:"fix"` // what to type: commands, SQL, parts of a DSN; comments say where
-	status    exitStatus
-	automatic *fix // what of Fix this program can do itself, if anything
-}
-
-// firstCommand is the first of the lines that is not a comment.
-func (d *diagnosis) firstCommand() string {
-	for _, line := range d.Fix {
-		if !strings.HasPrefix(line, "#") && !strings.HasPrefix(line, "--") {
-			return line
-		}
-	}
-	return ""
-}
-
 // A result is all that a check has to say.
 type result struct {
 	OK      bool       `json:"ok"`
@@ -152,7 +133,7 @@ func (r *reporter) end(d *diagnosis) error {
 		for i, line := range d.Fix {
 			d.Fix[i] = r.secrets.redact(line)
 		}
-		r.result.Failure, r.result.Exit = d, d.status
+		r.result.Failure, r.result.Exit = d, d.Status
 	}
 	if !r.json {
 		fmt.Fprint(r.w, ending(r.screen, r.result))
@@ -169,7 +150,7 @@ func (r *reporter) ask(d *diagnosis, role string) {
 	s := r.screen
 	meaning := s.Wrap(oneLine(r.secrets.redact(d.Meaning)), 0, 0)
 	fmt.Fprintf(r.w, "\nCause: %s\n%s\n\nThis fixes it, as %q in the database %q:\n  %s\nRun it? [y/N] ",
-		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(d.automatic.sql))
+		d.Cause, meaning, role, principalsDatabase, r.secrets.redact(fixOf(d.Remedy).sql))
 }
 
 // ending is the last part. What is to be typed is not wrapped, so that it can be copied.

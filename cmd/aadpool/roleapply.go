@@ -46,7 +46,7 @@ func (r *roleCommand) apply(in invocation) error {
 		return err
 	}
 	if d != nil {
-		return exitError{status: d.status, text: d.Meaning, told: true}
+		return exitError{status: d.Status, text: d.Meaning, told: true}
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // tenant is a server with an Entra administrator, who is logged in to az, and on which no role exists that nobody made.
@@ -296,7 +297,7 @@ func TestApplyFailures(t *testing.T) {
 		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, causeObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
 		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID}, causePasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
 		{"a role that may not log in", []string{"fail-free"}, causeNoLogin, exitRole, "may not log in", `alter role "fail-free" login;`},
-		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, causeNoDatabase, exitDatabase, `has no database "fail-none"`, `create database "fail-none";`},
+		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, diag.NoDatabase, exitDatabase, `has no database "fail-none"`, `create database "fail-none";`},
 		{"no such schema", append(grant, "fail-id", "--schema=none"), causeNoSchema, exitDatabase, `has no schema "none"`, `create schema "none";`},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // The causes of a role that cannot be made, or given its rights.
@@ -32,7 +34,7 @@ func (a *roleApply) compare(p principal) error {
 	role, quoted := a.role, identifier(a.role.Name)
 	want := objectTypes[role.Kind]
 	fail := func(d diagnosis, format string, args ...any) error {
-		d.status = exitRole
+		d.Status = exitRole
 		return &workError{step: "role", err: fmt.Errorf(format, args...), diagnosis: &d}
 	}
 	again := []string{"-- if nothing is owned by it or granted to it any more:", "drop role " + quoted + ";",
@@ -95,17 +97,17 @@ func (a *roleApply) diagnose(err error) *diagnosis {
 	}
 	switch {
 	case refused.Code == "42883":
-		return &diagnosis{Cause: causeNoFunctions, status: exitDatabase,
+		return &diagnosis{Cause: causeNoFunctions, Status: exitDatabase,
 			Meaning: "The server has no functions for Microsoft Entra principals: Entra authentication is not enabled on it, " +
 				"or it is not Azure Database for PostgreSQL.",
-			Fix: []string{"az postgres flexible-server update " + serverFlags(a.host(), "--name") +
+			Fix: []string{"az postgres flexible-server update " + diag.ServerFlags(a.host(), "--name") +
 				" --microsoft-entra-auth Enabled"}}
 	case refused.Code == "55P03" || refused.Code == "40P01" || strings.Contains(refused.Message, "concurrently"):
 		return a.inUse(err)
 	case refused.Code == "42501":
 		return a.noRight(err, refused)
 	}
-	return &diagnosis{Cause: causeQuery, Meaning: "The server refused it: " + refused.Message + ".", status: exitDatabase}
+	return &diagnosis{Cause: causeQuery, Meaning: "The server refused it: " + refused.Message + ".", Status: exitDatabase}
 }
 
 // diagnosePrincipal is for what Azure says of the principal itself; nil for all else.
@@ -113,18 +115,18 @@ func (a *roleApply) diagnosePrincipal(message string) *diagnosis {
 	says := func(part string) bool { return strings.Contains(strings.ToLower(message), part) }
 	switch {
 	case says("not found in the tenant"):
-		return &diagnosis{Cause: causeNoPrincipal, status: exitRole,
+		return &diagnosis{Cause: causeNoPrincipal, Status: exitRole,
 			Meaning: fmt.Sprintf("The server's tenant has no principal %s. A name must be exact, case too; one that has just "+
 				"been made may take minutes to be found.", a.principalName()),
 			Fix: append([]string{"# its name and object id:"}, a.lookUp()...)}
 	case says("not unique"):
-		return &diagnosis{Cause: causeManyPrincipals, status: exitRole,
+		return &diagnosis{Cause: causeManyPrincipals, Status: exitRole,
 			Meaning: fmt.Sprintf("Several principals of the tenant are called %q: the object id says which is meant.",
 				a.role.Name),
 			Fix: append(append([]string{"# their object ids:"}, a.lookUp()...),
 				"# and then this again with --object-id ID and --kind KIND")}
 	case says("incorrect object type"):
-		return &diagnosis{Cause: causePrincipalKind, status: exitRole,
+		return &diagnosis{Cause: causePrincipalKind, Status: exitRole,
 			Meaning: "The principal is of another kind: " + message + ".",
 			Fix:     []string{"# --kind: user, group, or service-principal (which managed identities are, too)"}}
 	}
@@ -133,10 +135,10 @@ func (a *roleApply) diagnosePrincipal(message string) *diagnosis {
 
 func (a *roleApply) diagnoseBroken(err error) *diagnosis {
 	if errors.Is(err, context.DeadlineExceeded) {
-		return &diagnosis{Cause: causeQuery, status: exitDatabase,
+		return &diagnosis{Cause: causeQuery, Status: exitDatabase,
 			Meaning: fmt.Sprintf("It was not done within %s.", a.role.Timeout), Fix: []string{"--timeout 5m"}}
 	}
-	return &diagnosis{Cause: causeQuery, status: exitDatabase,
+	return &diagnosis{Cause: causeQuery, Status: exitDatabase,
 		Meaning: "The connection broke.", Fix: []string{"# run this again"}}
 }
 
@@ -144,22 +146,22 @@ func (a *roleApply) diagnoseBroken(err error) *diagnosis {
 func (a *roleApply) noRight(err error, refused *pgconn.PgError) *diagnosis {
 	user := a.admin.Config().User
 	if failed, ok := errors.AsType[*workError](err); ok && failed.step != "role" {
-		return &diagnosis{Cause: causeRights, status: exitDatabase,
+		return &diagnosis{Cause: causeRights, Status: exitDatabase,
 			Meaning: fmt.Sprintf("%q may not give these rights: %s.", user, refused.Message),
 			Fix: []string{"-- as the owner of the database, who may:",
 				"grant all on database " + identifier(a.role.Database) + " to " + identifier(user) + " with grant option;",
 				"-- as the owner of the schema:",
 				"grant all on schema " + identifier(a.role.Schema) + " to " + identifier(user) + " with grant option;"}}
 	}
-	return &diagnosis{Cause: causeNotAdministrator, status: exitDatabase,
+	return &diagnosis{Cause: causeNotAdministrator, Status: exitDatabase,
 		Meaning: fmt.Sprintf("%q is no Microsoft Entra administrator of the server, who alone may make roles for principals.",
 			user),
 		Fix: []string{"# log in as one, whose names are in:",
-			"az postgres flexible-server microsoft-entra-admin list " + serverFlags(a.host(), "--server-name") +
+			"az postgres flexible-server microsoft-entra-admin list " + diag.ServerFlags(a.host(), "--server-name") +
 				` --query "[].principalName" -o tsv`,
 			"# or make this one an administrator:",
-			"az postgres flexible-server microsoft-entra-admin create " + serverFlags(a.host(), "--server-name") +
-				" --display-name " + shellQuote(user) + " --object-id " + a.ownObjectID()}}
+			"az postgres flexible-server microsoft-entra-admin create " + diag.ServerFlags(a.host(), "--server-name") +
+				" --display-name " + diag.ShellQuote(user) + " --object-id " + a.ownObjectID()}}
 }
 
 // inUse is for what others kept locked.
@@ -171,7 +173,7 @@ func (a *roleApply) inUse(err error) *diagnosis {
 			who = "pid in (select pid from pg_locks where relation = " + literal(name) + "::regclass)"
 		}
 	}
-	return &diagnosis{Cause: causeLocked, status: exitDatabase,
+	return &diagnosis{Cause: causeLocked, Status: exitDatabase,
 		Meaning: fmt.Sprintf("Others use %s: it could not be locked within %s.", what, a.role.LockTimeout),
 		Fix: []string{"-- in the database " + a.role.Database + ", who it is:",
 			"select pid, usename, application_name, state, xact_start, query from pg_stat_activity where " + who + ";",
@@ -187,7 +189,7 @@ func mayNotGrant(step, message string) error {
 func (p *rightsPlanner) mayNotGrantOn(kind objectKind, object, owner string) error {
 	return &workError{step: kind.name,
 		err: fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner, kind.privileges),
-		diagnosis: &diagnosis{Cause: causeRights, status: exitDatabase,
+		diagnosis: &diagnosis{Cause: causeRights, Status: exitDatabase,
 			Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
 			Fix:     p.letAct(owner)}}
 }
@@ -202,7 +204,7 @@ func (p *rightsPlanner) letAct(owner string) []string {
 func (p *rightsPlanner) mayNotTake(o formerOwner, taken []ownedObject) error {
 	return &workError{step: "objects", notes: describeTaken(of(o.name, taken)),
 		err: fmt.Errorf("schema %q has things that are %q's, whom this administrator may not act for", p.role.Schema, o.name),
-		diagnosis: &diagnosis{Cause: causeRights, status: exitDatabase,
+		diagnosis: &diagnosis{Cause: causeRights, Status: exitDatabase,
 			Meaning: fmt.Sprintf("What %q owns cannot change hands: this administrator may not act for it.", o.name),
 			Fix:     p.letAct(identifier(o.name))}}
 }
@@ -210,7 +212,7 @@ func (p *rightsPlanner) mayNotTake(o formerOwner, taken []ownedObject) error {
 // mayNotKeep is for an owner who would lose rights, since it cannot become a member of the new owner.
 func (p *rightsPlanner) mayNotKeep(o formerOwner, taken []ownedObject) error {
 	role, owner := identifier(p.role.Name), identifier(o.name)
-	d := &diagnosis{Cause: causeNotKept, status: exitDatabase}
+	d := &diagnosis{Cause: causeNotKept, Status: exitDatabase}
 	switch {
 	case o.isMadeOf:
 		d.Meaning = fmt.Sprintf("%q is a member of %q, without its rights, and members of each other are impossible.",
@@ -239,13 +241,13 @@ func (p *rightsPlanner) ownedByOthers(taken []ownedObject) error {
 	flags, grants := "", []string(nil)
 	for i, o := range taken {
 		if i == 0 || taken[i-1].owner != o.owner {
-			flags += " --take-from " + shellQuote(o.owner)
+			flags += " --take-from " + diag.ShellQuote(o.owner)
 			grants = append(grants, "grant "+identifier(o.owner)+" to "+role+";")
 		}
 	}
 	return &workError{step: "objects", notes: describeTaken(taken),
 		err: fmt.Errorf("schema %q has things that are others': %s", p.role.Schema, ownersOf(taken)),
-		diagnosis: &diagnosis{Cause: causeOwned, status: exitDatabase,
+		diagnosis: &diagnosis{Cause: causeOwned, Status: exitDatabase,
 			Meaning: fmt.Sprintf("To make %q the owner of all in schema %q takes from others what they own.",
 				p.role.Name, p.role.Schema),
 			Fix: append([]string{"# if it is to, this again with the following: they become members of " + role +
@@ -281,7 +283,7 @@ func (a *roleApply) lookUp() []string {
 	if id := a.role.ObjectID; id != "" {
 		return []string{"az rest --url https://graph.microsoft.com/v1.0/directoryObjects/" + id}
 	}
-	name := shellQuote(a.role.Name)
+	name := diag.ShellQuote(a.role.Name)
 	user := "az ad user list --upn " + name + ` --query "[].{name:userPrincipalName, id:id}" -o table`
 	group, service := "az ad group list --display-name "+name+columns, "az ad sp list --display-name "+name+columns
 	switch {

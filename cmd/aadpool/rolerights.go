@@ -124,7 +124,7 @@ func (p *rightsPlanner) ensureSchema(ctx context.Context) (missing []right, exis
 	case p.role.Grant != grantOwner:
 		return nil, false, &workError{step: "schema",
 			err: fmt.Errorf("database %q has no schema %q", p.role.Database, schema),
-			diagnosis: &diagnosis{Cause: causeNoSchema, status: exitDatabase, Meaning: fmt.Sprintf(
+			diagnosis: &diagnosis{Cause: causeNoSchema, Status: exitDatabase, Meaning: fmt.Sprintf(
 				"The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to "+
 					"own what is in it.", p.role.Database, schema),
 				Fix: []string{createSchema(schema)}}}

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -78,7 +79,9 @@ var tokenFormats = map[string]func(token string, expires time.Time) (string, err
 	"pgpass": func(token string, _ time.Time) (string, error) {
 		return "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(token), nil
 	},
-	"env": func(token string, _ time.Time) (string, error) { return "export PGPASSWORD=" + shellQuote(token), nil },
+	"env": func(token string, _ time.Time) (string, error) {
+		return "export PGPASSWORD=" + diag.ShellQuote(token), nil
+	},
 	// https://kubernetes.io/docs/reference/config-api/client-authentication.v1/
 	"exec-credential": func(token string, expires time.Time) (string, error) {
 		return asJSON(map[string]any{
@@ -138,18 +141,18 @@ func (s tokenSource) failure(err error) error {
 		return usageError(withoutPrefix(err))
 	}
 	text := strings.Join(attemptLines(noToken.Err), "; ")
-	if d := diagnoseCredential(s.flags, s.credential, noToken.Err); d.Cause != causeNoCredential && d.Cause != causeCredential {
-		text += ". " + d.Meaning + " To fix: " + d.firstCommand()
+	if d := s.credential.diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
+		text += ". " + d.Meaning + " To fix: " + d.FirstCommand()
 	}
 	return exitError{status: exitCredential, text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
 }
 
 // attemptLines is a credential's error, shortened: for a chain a line for each credential.
 func attemptLines(err error) []string {
-	attempts := entra.Attempts(err.Error())
-	if len(attempts) == 0 {
+	if !entra.IsChain(err.Error()) {
 		return []string{entra.Brief(err)}
 	}
+	attempts := entra.Attempts(err.Error())
 	lines := []string{"no credential of the default chain has a token"}
 	if timeout, _, ok := strings.Cut(err.Error(), ": "); ok && strings.HasPrefix(timeout, "no answer") {
 		lines[0] = timeout

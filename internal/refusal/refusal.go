@@ -90,7 +90,7 @@ type Facts struct {
 func Advice(f Facts) string {
 	if f.Err != nil {
 		if row := Find(f.Err, f.Size); row.Reason == f.Reason && row.Do != "" {
-			return row.advice(f)
+			return Expand(row.Do, f)
 		}
 	}
 	switch f.Reason {
@@ -126,10 +126,10 @@ func Advice(f Facts) string {
 	return roleAdvice(f)
 }
 
-// advice is Do with what is known of the login in the place of {role}, {oid} and {create}.
-func (r Row) advice(f Facts) string {
+// Expand is what a row has to Do, with what is known of the login in the place of {role}, {oid} and {create}.
+func Expand(do string, f Facts) string {
 	return strings.NewReplacer("{role}", token.Printable(f.Role), "{oid}", token.Printable(f.Claims.Text("oid")),
-		"{create}", createByID(f)).Replace(r.Do)
+		"{create}", createByID(f)).Replace(do)
 }
 
 // createByID is the SQL that makes the role for the object id in the token.

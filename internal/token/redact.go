@@ -23,13 +23,13 @@ var named = regexp.MustCompile(`(?i)((?:(?:access|refresh|id|auth|saml)[_-]?toke
 	`(\\".*?(?:\\"|$)|"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$)|[^\s"'\\&;<}]+)`)
 
 // userinfo finds the password of a URL.
-var userinfo = regexp.MustCompile(`(://[^\s:/?#@"']*:)[^\s/?#@"']+@`)
+var userinfo = regexp.MustCompile(`(://[^\s:/?#@"']*:)([^\s/?#@"']+@)`)
 
 // Redact takes out of text what has the form of a token or of a secret with its name before it. Words that explain a
 // setting, and placeholders such as $(az …) in a command to type, stay.
 func Redact(text string) string {
 	text = jwt.ReplaceAllString(text, Redacted)
-	text = userinfo.ReplaceAllString(text, "${1}"+Redacted+"@")
+	text = replaceSubmatch(userinfo, text, redactUserinfo)
 	return replaceSubmatch(named, text, redactValue)
 }
 
@@ -43,6 +43,14 @@ func replaceSubmatch(pattern *regexp.Regexp, text string, replace func(name, val
 		end = at[1]
 	}
 	return b.String() + text[end:]
+}
+
+// redactUserinfo leaves a word such as PASSWORD, which stands for one.
+func redactUserinfo(_, value string) string {
+	if placeholder := strings.TrimSuffix(value, "@"); strings.ToUpper(placeholder) == placeholder && isProse(placeholder) {
+		return value
+	}
+	return Redacted + "@"
 }
 
 // redactValue is what stands for the value that is behind name, with the quotes that were around it.

@@ -1,0 +1,77 @@
+package diagnosis
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// A Server is one that a DSN names.
+type Server struct {
+	Host   string
+	Port   uint16
+	Socket string // the path of a Unix socket; else empty
+}
+
+// Address is host and port.
+func (s Server) Address() string { return net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))) }
+
+// OfDNS is for a name without an address.
+func OfDNS(s Server) *Diagnosis {
+	d := &Diagnosis{
+		Cause: DNS,
+		Meaning: fmt.Sprintf("There is no address for %s here: the name is wrong, the server is gone, or it has private "+
+			"access and this network does not use its private DNS zone.", s.Host),
+		Fix: []string{
+			`az postgres flexible-server list -o table \`,
+			`  --query "[].{name:name, host:fullyQualifiedDomainName, state:state}"`,
+		},
+		Status: Network,
+	}
+	if strings.Contains(s.Host, ".postgres.") {
+		d.Fix = append(d.Fix,
+			"# for a server with private access, from a network that is linked to this zone:",
+			"az network private-dns zone list --query \"[?contains(name, 'postgres')].name\" -o tsv",
+			"nslookup "+s.Host)
+	}
+	return d
+}
+
+// OfDial is for a server that takes no connection at any of its addresses.
+func OfDial(s Server, errs []error) *Diagnosis {
+	switch {
+	case s.Socket != "":
+		return &Diagnosis{
+			Cause: Refused,
+			Meaning: fmt.Sprintf("Nothing listens at the Unix socket %s. Without host= in the DSN, and without PGHOST, it is "+
+				"what PostgreSQL's clients connect to.", s.Socket),
+			Fix:    []string{"# in the DSN:", "host=server.postgres.database.azure.com"},
+			Status: Network,
+		}
+	case strings.Contains(errors.Join(errs...).Error(), syscall.ECONNREFUSED.Error()):
+		return &Diagnosis{
+			Cause: Refused,
+			Meaning: fmt.Sprintf("The machine at %s answers, but nothing listens on port %d: the port is wrong (5432; 6432 for "+
+				"PgBouncer, if it is on), or the server is stopped.", s.Host, s.Port),
+			Fix: []string{
+				"az postgres flexible-server show " + ServerFlags(s.Host, "--name") + " --query state -o tsv",
+				"az postgres flexible-server start " + ServerFlags(s.Host, "--name"),
+			},
+			Status: Network,
+		}
+	}
+	return &Diagnosis{
+		Cause: Unreachable,
+		Meaning: fmt.Sprintf("No connection to %s: most likely the server's firewall has no rule for this address, or the "+
+			"server has private access and this network no route to it.", s.Address()),
+		Fix: []string{
+			"MY_IP=$(curl -s https://api.ipify.org)",
+			"az postgres flexible-server firewall-rule create " + ServerFlags(s.Host, "--server-name") +
+				` --name allow-me --start-ip-address "$MY_IP" --end-ip-address "$MY_IP"`,
+		},
+		Status: Network,
+	}
+}
