@@ -19,6 +19,7 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // proxyCommand is aadpool proxy.
@@ -46,7 +47,7 @@ type proxyCommand struct {
 // proxyDefaults are what the flags' help says.
 func proxyDefaults() kong.Vars {
 	return kong.Vars{
-		"socket_dir": proxy.DefaultSocketDir(), "max_sessions": strconv.Itoa(proxy.DefaultMaxSessions),
+		"socket_dir": unixsocket.DefaultDir(), "max_sessions": strconv.Itoa(proxy.DefaultMaxSessions),
 		"startup_timeout": proxy.DefaultStartupTimeout.String(), "drain": proxy.DefaultDrain.String(),
 	}
 }
@@ -67,7 +68,7 @@ proxy of its own, and the proxy ends with it, with its exit status.
 
 The role is the DSN's, whatever user a client names; without one in the DSN it is the client's. The database is the one
 that the client names, or else the DSN's. Note that psql and other programs of libpq name the user's name where none is
-given. Every flag but the credential's can also be given in the environment: AADPOOL_LISTEN for --listen, and so on.`, proxy.DefaultSocketDir())
+given. Every flag but the credential's can also be given in the environment: AADPOOL_LISTEN for --listen, and so on.`, unixsocket.DefaultDir())
 }
 
 func (cmd *proxyCommand) run(in invocation) error {
@@ -108,9 +109,9 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
 	case cmd.TCP && (cmd.SocketDir != "" || len(cmd.Listen) > 0):
 		return usageError("--tcp takes the place of --socket-dir and --listen")
-	case cmd.SocketDir != "" && !proxy.CanKeepSocketDir:
+	case cmd.SocketDir != "" && !unixsocket.CanKeepDir:
 		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: use --tcp")
-	case len(cmd.AllowUser) > 0 && !proxy.CanCheckPeers:
+	case len(cmd.AllowUser) > 0 && !unixsocket.CanCheckPeers:
 		return usageError("--allow-user works on Linux only")
 	case len(cmd.AllowUser) > 0 && cmd.SocketDir == "":
 		return usageError("--allow-user needs a --socket-dir that those users can enter")

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // Where --tcp listens. A command is told where its proxy is, everybody else expects PostgreSQL's port.
@@ -22,14 +23,14 @@ func (cmd *proxyCommand) chooseListener(c *proxy.Config, forCommand bool) {
 	if c.SocketDir != "" || len(c.Listen) > 0 {
 		return
 	}
-	cmd.TCP = cmd.TCP || !proxy.CanKeepSocketDir
+	cmd.TCP = cmd.TCP || !unixsocket.CanKeepDir
 	switch {
 	case cmd.TCP && forCommand:
 		c.Listen = []string{tcpCommandAddress}
 	case cmd.TCP:
 		c.Listen = []string{tcpAddress}
 	case !forCommand:
-		c.SocketDir = proxy.DefaultSocketDir()
+		c.SocketDir = unixsocket.DefaultDir()
 	}
 }
 

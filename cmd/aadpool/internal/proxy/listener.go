@@ -4,27 +4,23 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
 // SocketName is the name that libpq looks for in a directory that it is given as host, with the default port:
 // https://www.postgresql.org/docs/current/runtime-config-connection.html#GUC-UNIX-SOCKET-DIRECTORIES
 const SocketName = ".s.PGSQL.5432"
-
-// maxSocketPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
-const maxSocketPath = 103
 
 // lockName is the file in the socket's directory that a proxy keeps locked while it listens: of two that start at once,
 // each would take the other's socket for that of one that was killed. It stays there.
@@ -79,19 +75,15 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 	if checksPeers {
 		dirMode, mode = 0o755, 0o666
 	}
-	if err := checkSocketDir(dir, dirMode); err != nil {
+	if err := unixsocket.MakeDir(dir, dirMode); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, SocketName)
-	if len(path) > maxSocketPath {
-		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory",
-			path, maxSocketPath)
-	}
 	lock, err := takingOver("unix", path, func() (io.Closer, error) { return lockSocketDir(dir) })
 	if err != nil {
 		return nil, err
 	}
-	socket, err := bindUnix(path, mode)
+	socket, err := unixsocket.Listen(path, mode)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -110,50 +102,6 @@ func lockSocketDir(dir string) (io.Closer, error) {
 		return nil, errInUse{fmt.Errorf("%s is in use: another proxy listens in it", dir)}
 	}
 	return lock, nil
-}
-
-// bindUnix opens the socket, in the place of one that nobody listens on.
-func bindUnix(path string, mode os.FileMode) (net.Listener, error) {
-	if err := removeStaleSocket(path); err != nil {
-		return nil, err
-	}
-	socket, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listening: %w", err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		return nil, errors.Join(fmt.Errorf("listening: %w", err), socket.Close())
-	}
-	return socket, nil
-}
-
-// wsaConnRefused is Windows' own ECONNREFUSED:
-// https://learn.microsoft.com/en-us/windows/win32/winsock/windows-sockets-error-codes-2
-const wsaConnRefused = syscall.Errno(10061)
-
-// removeStaleSocket takes away the socket of a proxy that was killed.
-func removeStaleSocket(path string) error {
-	info, err := os.Lstat(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("looking for another proxy's socket: %w", err)
-	}
-	if info.Mode()&fs.ModeSocket == 0 {
-		return configErrorf("%s exists and is no socket: remove it, or choose another directory", path)
-	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
-	if err == nil {
-		_ = conn.Close()
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, wsaConnRefused) { // too busy to answer, perhaps
-		return fmt.Errorf("%s is in use: another program, such as PostgreSQL, listens on it", path)
-	}
-	if err := os.Remove(path); err != nil {
-		return fmt.Errorf("removing the socket of a proxy that has ended: %w", err)
-	}
-	return nil
 }
 
 // listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.

@@ -23,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // Defaults of [Config].
@@ -68,9 +69,7 @@ type Config struct {
 }
 
 // A ConfigError is a [Config] that is wrong, or not safe, whatever the machine does.
-type ConfigError string
-
-func (e ConfigError) Error() string { return string(e) }
+type ConfigError = unixsocket.ConfigError
 
 func configErrorf(format string, args ...any) error {
 	return ConfigError(fmt.Sprintf(format, args...))

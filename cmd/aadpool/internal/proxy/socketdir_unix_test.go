@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // A directory that the proxy makes has its mode whatever the umask is: users that --allow-user names are to enter it.
@@ -46,7 +48,7 @@ func TestSocketDirectoryHasItsMode(t *testing.T) {
 }
 
 func TestAllowUserLetsInOthersOfThisMachine(t *testing.T) {
-	if os.Getuid() != 0 || !CanCheckPeers {
+	if os.Getuid() != 0 || !unixsocket.CanCheckPeers {
 		t.Skip("only root can connect as somebody else")
 	}
 	psqlPath, err := exec.LookPath("psql")

@@ -30,6 +30,9 @@ func pollable(conn net.Conn) net.Conn {
 	return &pollConn{Conn: conn, raw: raw, fd: -1}
 }
 
+// SyscallConn is syscall.Conn's.
+func (c *pollConn) SyscallConn() (syscall.RawConn, error) { return c.raw, nil }
+
 // CloseWrite is that of TCP and Unix sockets.
 func (c *pollConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {

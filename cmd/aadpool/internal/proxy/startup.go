@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/pgwire"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -139,7 +140,7 @@ func (c *client) checkPeer() error {
 	if !c.listener.unix || len(allowed) == 0 {
 		return nil
 	}
-	uid, err := peerUser(c.accepted)
+	uid, err := unixsocket.PeerUser(c.accepted)
 	if err != nil {
 		told := pgwire.Fatal("28000", "the proxy cannot tell who is connecting")
 		return &refusal{reason: reasonPeer, told: told, err: err}

@@ -1,4 +1,6 @@
-package proxy
+// Package unixsocket makes Unix sockets that this user alone can reach, or whose peers are known. Whoever could put a
+// socket of theirs in such a place would be taken for this program.
+package unixsocket
 
 import (
 	"errors"
@@ -9,21 +11,26 @@ import (
 	"strconv"
 )
 
-// DefaultSocketDir is where the Unix socket is if nothing else is said: aadpool in the user's runtime directory
+// DefaultDir is where sockets are if nothing else is said: aadpool in the user's runtime directory
 // (XDG_RUNTIME_DIR), or else aadpool-UID in the directory for temporary files.
-func DefaultSocketDir() string {
+func DefaultDir() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		return filepath.Join(dir, "aadpool")
 	}
 	return filepath.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
 }
 
-// checkSocketDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of
-// the proxy's.
-func checkSocketDir(dir string, mode os.FileMode) error {
+// MakeDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of this
+// program's.
+func MakeDir(dir string, mode os.FileMode) error {
 	if err := makeDir(dir, mode); err != nil {
 		return fmt.Errorf("making the socket's directory: %w", err)
 	}
+	return CheckDir(dir)
+}
+
+// CheckDir refuses a directory in which another user could put a socket.
+func CheckDir(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return fmt.Errorf("looking at the socket's directory: %w", err)
@@ -50,4 +57,13 @@ func makeDir(dir string, mode os.FileMode) error {
 		return err
 	}
 	return os.Chmod(dir, mode)
+}
+
+// A ConfigError is a place for a socket that is wrong, or not safe, whatever the machine does.
+type ConfigError string
+
+func (e ConfigError) Error() string { return string(e) }
+
+func configErrorf(format string, args ...any) error {
+	return ConfigError(fmt.Sprintf(format, args...))
 }

@@ -1,4 +1,4 @@
-package proxy
+package unixsocket
 
 import (
 	"fmt"
@@ -6,19 +6,23 @@ import (
 	"syscall"
 )
 
-// CanCheckPeers reports whether AllowUsers works on this system.
+// CanCheckPeers reports whether this system tells who has connected.
 const CanCheckPeers = true
 
-// peerUser is the user of the process that has connected to a Unix socket:
+// PeerUser is the user of the process at the other end of a Unix socket:
 // https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED).
-func peerUser(conn net.Conn) (uid uint32, err error) {
-	poll, ok := conn.(*pollConn)
+func PeerUser(conn net.Conn) (uid uint32, err error) {
+	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return 0, fmt.Errorf("a %T has no peer credentials", conn)
 	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
 	var cred *syscall.Ucred
 	var failed error
-	err = poll.raw.Control(func(fd uintptr) {
+	err = raw.Control(func(fd uintptr) {
 		cred, failed = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	})
 	if err != nil {

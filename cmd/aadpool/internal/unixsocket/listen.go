@@ -1,0 +1,62 @@
+package unixsocket
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// maxPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
+const maxPath = 103
+
+// Listen opens a socket with the mode, in the place of one that nobody listens on. Two programs that do so at once would
+// each take the other's for such a one: a lock is the caller's.
+func Listen(path string, mode os.FileMode) (net.Listener, error) {
+	if len(path) > maxPath {
+		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path, maxPath)
+	}
+	if err := removeStaleSocket(path); err != nil {
+		return nil, err
+	}
+	socket, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listening: %w", err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		return nil, errors.Join(fmt.Errorf("listening: %w", err), socket.Close())
+	}
+	return socket, nil
+}
+
+// wsaConnRefused is Windows' own ECONNREFUSED:
+// https://learn.microsoft.com/en-us/windows/win32/winsock/windows-sockets-error-codes-2
+const wsaConnRefused = syscall.Errno(10061)
+
+// removeStaleSocket takes away the socket of a program that was killed.
+func removeStaleSocket(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("looking for another program's socket: %w", err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return configErrorf("%s exists and is no socket: remove it, or choose another directory", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		_ = conn.Close()
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, wsaConnRefused) { // too busy to answer, perhaps
+		return fmt.Errorf("%s is in use: another program, such as PostgreSQL, listens on it", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("removing the socket of a program that has ended: %w", err)
+	}
+	return nil
+}
