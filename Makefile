@@ -5,7 +5,8 @@
 # make test-times  the 30 slowest tests, and how much of that each waits and computes (a quarter of an hour)
 # make soak   a pool, and then aadpool proxy, under load and faults at random, for SOAK each (10m by default); SEED repeats an
 #             earlier run's faults
-# make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up, for FUZZ each (10m by default)
+# make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up; any DSN, with a server that
+#             listens for the token, and beside pgx; for FUZZ each (10m by default)
 # make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md (20 minutes)
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
@@ -68,6 +69,9 @@ soak: postgresql
 
 fuzz: postgresql
 	go test -run '^$$' -fuzz '^FuzzHostileServer$$' -fuzztime $(or $(FUZZ),10m) .
+	go test -run '^$$' -fuzz '^FuzzTokenOnTheWire$$' -fuzztime $(or $(FUZZ),10m) .
+	go test -run '^$$' -fuzz '^FuzzReadAsPgx$$' -fuzztime $(or $(FUZZ),10m) ./internal/dsn
+	go test -run '^$$' -fuzz '^FuzzNoPlaintextOffTheMachine$$' -fuzztime $(or $(FUZZ),10m) ./internal/dsn
 	cd cmd/aadpool && go test -run '^$$' -fuzz '^FuzzClientStartup$$' -fuzztime $(or $(FUZZ),10m) ./internal/proxy
 
 clients: postgresql

@@ -16,11 +16,11 @@ import (
 type TLSMode int
 
 const (
-	tlsOptional   TLSMode = iota // nothing, prefer or allow; or it cannot be told
+	tlsOptional   TLSMode = iota // nothing, prefer or allow
 	tlsDisabled                  // disable
 	tlsRequired                  // require
 	tlsVerifyCA                  // verify-ca, or require with a root certificate
-	tlsVerifyFull                // verify-full, or a URL's ssl=true
+	tlsVerifyFull                // verify-full, or a URL's ssl=true; or it cannot be told
 )
 
 func (m TLSMode) String() string {
@@ -45,7 +45,9 @@ func PolicyOf(dsn string) TLSPolicy {
 	if config, err := pgconn.ParseConfig(dsn); err == nil {
 		policy.peer, policy.noHostAt = config.RuntimeParams["requirepeer"], unnamedHost(dsn, config)
 	}
-	config := parseAltered(dsn, pair{"host", "server.invalid"}, pair{"port", "5432"}, pair{"sslnegotiation", "postgres"})
+	config := parseAltered(dsn, pair{"host", "server.invalid"}, pair{"port", "5432"}, pair{"sslnegotiation", "postgres"},
+		pair{"sslcert", ""}, pair{"sslkey", ""})
+	policy.mode = tlsVerifyFull // as for what pgx does not read for a Unix socket: it cannot be told
 	if config != nil {
 		policy.mode, policy.roots = modeOf(config)
 	}
