@@ -2,6 +2,7 @@ package aadpooltest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -299,16 +300,26 @@ func (c *connection) welcome(session *pgconn.HijackedConn) error {
 func (c *connection) relay(session net.Conn) {
 	var toServer sync.WaitGroup
 	toServer.Go(func() {
-		half, ok := session.(interface{ CloseWrite() error })
-		if _, err := io.Copy(session, c.conn); err != nil || !ok {
+		if _, err := io.Copy(session, c.conn); err != nil {
 			_ = session.Close()
 			return
 		}
-		_ = half.CloseWrite()
+		closeWrite(session)
+		if encrypted, ok := session.(*tls.Conn); ok { // TLS has ended; PostgreSQL looks for the end of TCP, too
+			_, _ = io.Copy(io.Discard, c.tcp)
+			closeWrite(encrypted.NetConn())
+		}
 	})
 	_, _ = io.Copy(c.conn, session)
 	_ = c.conn.Close()
 	toServer.Wait()
+}
+
+// closeWrite ends what is said on conn.
+func closeWrite(conn net.Conn) {
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
 }
 
 // refuse ends a login. The client is told the reason if it is PostgreSQL's kind; else the connection just ends.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -320,6 +321,27 @@ func TestSessionIsTheRealServers(t *testing.T) {
 		last, err := io.ReadAll(raw.Conn)
 		require.NoError(t, err, "TLS ends as it should")
 		assert.Contains(t, string(last), "57P01")
+	})
+	t.Run("a client that vanishes during a query ends it, if it looks", func(t *testing.T) {
+		a, s := newServer(t)
+		conn := mustConnect(t, a, s, "orders-api")
+		_, err := conn.Exec(t.Context(), "set client_connection_check_interval = '50ms'")
+		require.NoError(t, err)
+		watch, err := connectDSN(t, sharedPostgres(t).DSN(), "")
+		require.NoError(t, err)
+		pid := conn.PgConn().PID()
+		running := func() int {
+			return queryOne[int](t, watch, "select count(*) from pg_stat_activity where state = 'active' and pid = $1", pid)
+		}
+		raw, err := conn.PgConn().Hijack()
+		require.NoError(t, err)
+		query, err := (&pgproto3.Query{String: "select pg_sleep(600)"}).Encode(nil)
+		require.NoError(t, err)
+		_, err = raw.Conn.Write(query)
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return running() == 1 }, 20*time.Second, 10*time.Millisecond)
+		require.NoError(t, raw.Conn.Close(), "TLS's farewell, and TCP's")
+		assert.Eventually(t, func() bool { return running() == 0 }, 20*time.Second, 10*time.Millisecond)
 	})
 	t.Run("the client's end is its", func(t *testing.T) {
 		a, s := newServer(t)
