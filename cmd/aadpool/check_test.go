@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -366,6 +368,14 @@ func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
 	d := diag.OfDial(h.server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
 	assert.Equal(t, diag.Unreachable, d.Cause)
 	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
+}
+
+// Windows has an error of its own for a closed port, in words of its own.
+func TestCheckOnAClosedPortOfWindows(t *testing.T) {
+	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connectex", syscall.Errno(10061))}
+	h := host{name: azureHost, port: 5432}
+	d := diag.OfDial(h.server(), []error{fmt.Errorf("192.0.2.1:5432: %w", shortNetworkError(refused))})
+	assert.Equal(t, diag.Refused, d.Cause)
 }
 
 func TestInterruptEndsACheck(t *testing.T) {

@@ -5,11 +5,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 )
 
 // A requestWatch is the part of a credential's pipeline that sees its requests. Azidentity's errors have lost what the
@@ -73,7 +73,7 @@ func (w *watchedCredential) waitingFor() string {
 
 // isLasting reports whether asking again at once would gain nothing. A pool asks again; a person waits for the answer.
 func isLasting(err error) bool {
-	if diag.IsCertificateFault(err) || errors.Is(err, syscall.ECONNREFUSED) || diag.ProxyStatus(err) != "" {
+	if diag.IsCertificateFault(err) || reach.IsRefused(err) || diag.ProxyStatus(err) != "" {
 		return true
 	}
 	dns, ok := errors.AsType[*net.DNSError](err)

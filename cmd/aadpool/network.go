@@ -101,7 +101,7 @@ func (c *check) dial(ctx context.Context, h host, network string, addresses []st
 			if err == nil {
 				return step{Text: "connected to " + address, Details: map[string]any{"address": address}}, nil
 			}
-			errs = append(errs, fmt.Errorf("%s: %s", address, shortNetworkError(err)))
+			errs = append(errs, fmt.Errorf("%s: %w", address, shortNetworkError(err)))
 			if ctx.Err() != nil {
 				break
 			}
@@ -204,12 +204,12 @@ func describeTLS(state tls.ConnectionState) step {
 }
 
 // shortNetworkError leaves out what the line says already.
-func shortNetworkError(err error) string {
+func shortNetworkError(err error) error {
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return dns.Err
+		return errors.New(dns.Err)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Err != nil {
-		return op.Err.Error()
+		return op.Err
 	}
-	return err.Error()
+	return err
 }

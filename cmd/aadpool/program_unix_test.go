@@ -19,20 +19,6 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// programEnv has this test's process be the program itself, with the arguments that it holds.
-const programEnv = "AADPOOL_TEST_PROGRAM"
-
-// TestProgram is not a test: see newProgram.
-func TestProgram(t *testing.T) {
-	arguments, ok := os.LookupEnv(programEnv)
-	if !ok {
-		t.Skip("it is for other tests")
-	}
-	_ = os.Unsetenv(programEnv)
-	os.Args = append([]string{"aadpool"}, strings.Split(arguments, "\n")...)
-	main()
-}
-
 // A program is aadpool in a process of its own, which is started by a shell's line with "$@" in it.
 type program struct {
 	*exec.Cmd

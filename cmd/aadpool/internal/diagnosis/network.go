@@ -6,7 +6,8 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 )
 
 // A Server is one that a DSN names.
@@ -51,7 +52,7 @@ func OfDial(s Server, errs []error) *Diagnosis {
 			Fix:    []string{"# in the DSN:", "host=server.postgres.database.azure.com"},
 			Status: Network,
 		}
-	case strings.Contains(errors.Join(errs...).Error(), syscall.ECONNREFUSED.Error()):
+	case reach.IsRefused(errors.Join(errs...)):
 		return &Diagnosis{
 			Cause: Refused,
 			Meaning: fmt.Sprintf("The machine at %s answers, but nothing listens on port %d: the port is wrong (5432; 6432 for "+

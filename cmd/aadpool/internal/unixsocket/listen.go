@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"syscall"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 )
 
 // maxPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
@@ -32,10 +33,6 @@ func Listen(path string, mode os.FileMode) (net.Listener, error) {
 	return socket, nil
 }
 
-// wsaConnRefused is Windows' own ECONNREFUSED:
-// https://learn.microsoft.com/en-us/windows/win32/winsock/windows-sockets-error-codes-2
-const wsaConnRefused = syscall.Errno(10061)
-
 // removeStaleSocket takes away the socket of a program that was killed.
 func removeStaleSocket(path string) error {
 	info, err := os.Lstat(path)
@@ -52,7 +49,7 @@ func removeStaleSocket(path string) error {
 	if err == nil {
 		_ = conn.Close()
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, wsaConnRefused) { // too busy to answer, perhaps
+	if !reach.IsRefused(err) { // too busy to answer, perhaps
 		return fmt.Errorf("%s is in use: another program, such as PostgreSQL, listens on it", path)
 	}
 	if err := os.Remove(path); err != nil {
