@@ -8,6 +8,8 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -32,6 +34,23 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 )
+
+// postgres is the one server of all tests. Each has a database of its own on it.
+var postgres *aadpooltest.Postgres
+
+func TestMain(m *testing.M) {
+	var err error
+	if postgres, err = aadpooltest.StartPostgres(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	if err := errors.Join(postgres.Stop(), goleak.Find()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 func TestCredential(t *testing.T) {
 	for _, row := range []struct {
@@ -96,9 +115,8 @@ func TestWhatIsMissingIsNamed(t *testing.T) {
 
 // One command after the other, on a real database that they log in to with access tokens.
 func TestCommands(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
 	ctx := context.Background()
-	azure, err := localazure.Start(ctx, "tokenservice", time.Hour, 0)
+	azure, err := localazure.On(postgres, "tokenservice", time.Hour, 0)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, azure.Stop()) }()
 	cluster, err := localservice.New(ctx, azure, service.DefaultConfig(), slog.New(slog.DiscardHandler))
@@ -164,7 +182,7 @@ func TestCommands(t *testing.T) {
 	client.CloseIdleConnections()
 	stop()
 	require.NoError(t, <-ended)
-	refused, cancel := context.WithTimeout(ctx, 10*time.Second)
+	refused, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err = run(refused, []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "https://localhost"}, connect,
 		io.Discard, io.Discard)
@@ -191,9 +209,8 @@ func TestCommands(t *testing.T) {
 
 // The service's own role, as on Azure: it serves, and can add to the audit log but not change it.
 func TestServeAsARoleThatOwnsNothing(t *testing.T) {
-	t.Cleanup(func() { goleak.VerifyNone(t) })
 	ctx := context.Background()
-	azure, err := localazure.Start(ctx, "tokens-deploy", time.Hour, 0)
+	azure, err := localazure.On(postgres, "tokens-deploy", time.Hour, 0)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, azure.Stop()) }()
 	cluster, err := localservice.New(ctx, azure, service.DefaultConfig(), slog.New(slog.DiscardHandler))
@@ -215,7 +232,7 @@ func TestServeAsARoleThatOwnsNothing(t *testing.T) {
 	_, err = admin.Exec(ctx, `grant "tokens-deploy" to member`)
 	require.NoError(t, err)
 	require.NoError(t, admin.Close(ctx))
-	refused, cancel := context.WithTimeout(ctx, 10*time.Second)
+	refused, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	assert.ErrorContains(t, run(refused, serve, connectAs(member), io.Discard, io.Discard), `"member" owns the audit log`,
 		"it may take on the owner's role")

@@ -20,37 +20,48 @@ type Services struct {
 	Postgres  *aadpooltest.Postgres
 	Server    *aadpooltest.Server
 	App       aadpooltest.Principal
+
+	stopPostgres func() error
 }
 
-// Start starts the services, with a service principal of that name. Tokens live for tokenLife, in whole seconds, and take
-// fetchLatency to get. ctx bounds the start only. The caller ends them with [Services.Stop].
+// Start starts the services, with a service principal of that name, on a PostgreSQL of their own. Tokens live for
+// tokenLife, in whole seconds, and take fetchLatency to get. ctx bounds the start only. The caller ends them with
+// [Services.Stop].
 func Start(ctx context.Context, app string, tokenLife, fetchLatency time.Duration) (*Services, error) {
 	postgres, err := aadpooltest.StartPostgres(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("starting PostgreSQL: %w", err)
 	}
-	s := &Services{Postgres: postgres}
-	if s.Authority, err = aadpooltest.NewAuthority(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the stand-in for Entra ID: %w", err), s.Stop())
+	s, err := On(postgres, app, tokenLife, fetchLatency)
+	if err != nil {
+		return nil, errors.Join(err, postgres.Stop())
 	}
-	s.Authority.SetTokenLife(tokenLife)
-	s.Authority.SetLatency(fetchLatency)
-	s.App = s.Authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: app})
-	if s.Server, err = aadpooltest.NewServer(s.Authority, postgres); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting the stand-in for Azure Database for PostgreSQL: %w", err), s.Stop())
-	}
+	s.stopPostgres = postgres.Stop
 	return s, nil
+}
+
+// On starts the services on a PostgreSQL that others may use too, and that stays the caller's to stop.
+func On(postgres *aadpooltest.Postgres, app string, tokenLife, fetchLatency time.Duration) (*Services, error) {
+	authority, err := aadpooltest.NewAuthority()
+	if err != nil {
+		return nil, fmt.Errorf("starting the stand-in for Entra ID: %w", err)
+	}
+	authority.SetTokenLife(tokenLife)
+	authority.SetLatency(fetchLatency)
+	server, err := aadpooltest.NewServer(authority, postgres)
+	if err != nil {
+		authority.Close()
+		return nil, fmt.Errorf("starting the stand-in for Azure Database for PostgreSQL: %w", err)
+	}
+	principal := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: app})
+	return &Services{authority, postgres, server, principal, func() error { return nil }}, nil
 }
 
 // Stop ends the services and returns when no process or file is left of them.
 func (s *Services) Stop() error {
-	if s.Server != nil {
-		s.Server.Close()
-	}
-	if s.Authority != nil {
-		s.Authority.Close()
-	}
-	return s.Postgres.Stop()
+	s.Server.Close()
+	s.Authority.Close()
+	return s.stopPostgres()
 }
 
 // Credential returns azidentity's credential for the service principal, as a service would make it.

@@ -162,14 +162,9 @@ func setupWith(t testing.TB, configure func(*pgxpool.Config), change ...func(*se
 func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config),
 	change ...func(*service.Config)) *environment {
 	ctx := context.Background()
-	authority, err := aadpooltest.NewAuthority()
+	azure, err := localazure.On(postgres, "tokenservice", time.Hour, 0)
 	require.NoError(t, err)
-	t.Cleanup(authority.Close)
-	server, err := aadpooltest.NewServer(authority, postgres)
-	require.NoError(t, err)
-	t.Cleanup(server.Close)
-	app := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "tokenservice"})
-	azure := &localazure.Services{Authority: authority, Postgres: postgres, Server: server, App: app}
+	t.Cleanup(func() { assert.NoError(t, azure.Stop()) })
 
 	config := service.DefaultConfig()
 	config.Argon2id = secret.Argon2id{MemoryKiB: 64, Iterations: 1, Parallelism: 1}
