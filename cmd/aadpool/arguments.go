@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -13,12 +15,15 @@ var flagName = regexp.MustCompile(`^--?[a-z][a-z-]*`)
 
 // argumentFault says what is wrong with the arguments, without repeating a value. kong quotes what it does not
 // understand, and what the shell has made of a DSN that was not quoted may be a piece of a password.
-func argumentFault(err error, args, commands []string) string {
+func argumentFault(err error, args []string, commands []*kong.Node) string {
 	text := err.Error()
 	command := firstWord(args)
+	node := commandNamed(command, commands)
 	switch {
-	case strings.HasPrefix(text, "unexpected argument") && !slices.Contains(commands, command):
-		text = "the first argument must be a command: " + strings.Join(commands, ", ") + nearest(text)
+	case strings.HasPrefix(text, "unexpected argument") && node == nil:
+		text = "the first argument must be a command: " + strings.Join(commandNames(commands), ", ") + nearest(text)
+	case strings.HasPrefix(text, "unexpected argument") && len(node.Positional) == 0:
+		text = "aadpool " + command + " takes no DSN, and no other argument: PGHOST or --scope says which server tokens are for"
 	case strings.HasPrefix(text, "unexpected argument"):
 		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql, or the proxy's command, after --"
 	case strings.HasPrefix(text, "unknown flag") && command == "psql" && !strings.Contains(nearest(text), "--"):
@@ -32,6 +37,22 @@ func argumentFault(err error, args, commands []string) string {
 		text = strings.ReplaceAll(quotedValue.ReplaceAllString(text, ""), `,""`, "") // "" is for a flag that is not given
 	}
 	return text + "; try --help"
+}
+
+// commandNamed is nil if there is none.
+func commandNamed(name string, commands []*kong.Node) *kong.Node {
+	if at := slices.IndexFunc(commands, func(n *kong.Node) bool { return n.Name == name }); at >= 0 {
+		return commands[at]
+	}
+	return nil
+}
+
+// commandNames are in the order in which help lists them.
+func commandNames(commands []*kong.Node) (names []string) {
+	for _, node := range commands {
+		names = append(names, node.Name)
+	}
+	return names
 }
 
 // quotedValue is where kong quotes a value, at the end of what it says.

@@ -39,6 +39,7 @@ came of it, and goes on with the check.`
 // A check is one run of aadpool check.
 type check struct {
 	command  *checkCommand
+	again    func(dsn string) string // the command to type once more
 	outside  outside
 	reporter *reporter
 	answers  io.Reader // of the person who is asked; nil if nobody is
@@ -65,7 +66,7 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	c := &check{command: cmd, outside: in.outside, credential: source.credential, hook: source.hook,
+	c := &check{command: cmd, again: func(dsn string) string { return "aadpool check " + dsn }, outside: in.outside, credential: source.credential, hook: source.hook,
 		answers: answers, reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
 	d, err := c.run(in.ctx)
 	if err == nil && d != nil && cmd.Fix {
@@ -165,7 +166,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	d := c.timed(ctx, "DSN", func(context.Context) (step, *diagnosis) {
 		var err error
 		if c.target, policyErr, err = parseTarget(c.command.DSN, c.command.Scope); err != nil {
-			return step{Text: err.Error()}, diag.OfDSN(c.command.DSN, err)
+			return step{Text: err.Error()}, diag.OfDSN(c.again, c.command.DSN, err)
 		}
 		return c.describeDSN(), nil
 	})

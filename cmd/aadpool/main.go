@@ -88,7 +88,7 @@ type invocation struct {
 
 // commands is the command line, as kong reads it.
 type commands struct {
-	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
+	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version and exit."`
 
 	Check  checkCommand  `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
 	Proxy  proxyCommand  `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
@@ -173,6 +173,7 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Help(showHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": defaultLockTimeout.String(), "credentials": credentialNames, "version": version()},
+		kong.DefaultEnvars("AADPOOL"),
 		proxyDefaults(),
 	)
 	if err != nil {
@@ -197,16 +198,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, usageError(argumentFault(err, args, commandNames(parser)))
+		return nil, usageError(argumentFault(err, args, parser.Model.Children))
 	}
 	return parsed.Selected().Target.Addr().Interface().(command), nil
-}
-
-// commandNames are in the order in which help lists them.
-func commandNames(parser *kong.Kong) []string {
-	var names []string
-	for _, node := range parser.Model.Children {
-		names = append(names, node.Name)
-	}
-	return names
 }

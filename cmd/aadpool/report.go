@@ -165,6 +165,8 @@ func ending(s terminal.Screen, r result) string {
 		for _, line := range r.Failure.Fix {
 			if mark, _, _ := strings.Cut(line, " "); mark == "#" || mark == "--" {
 				line = strings.ReplaceAll(s.Wrap(line, 2, 4+len(mark)), "\n"+strings.Repeat(" ", 4+len(mark)), "\n  "+mark+"   ")
+			} else {
+				line = s.Command(line, 2)
 			}
 			text.WriteString("  " + line + "\n")
 		}

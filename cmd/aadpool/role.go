@@ -102,8 +102,12 @@ func (r *roleCommand) check() error {
 		return usageError("--object-id is no UUID: az ad sp show, az ad user show and az ad group show print one as id")
 	case r.ObjectID != "" && r.Kind == "":
 		return usageError("--object-id needs --kind: user, group, service-principal or managed-identity")
-	case !r.Apply && (r.DryRun || r.JSON || r.DSN != ""):
-		return usageError("a DSN, --dry-run and --json need --apply")
+	case !r.Apply && r.DryRun:
+		return usageError("--dry-run needs --apply, whose work it tells: aadpool role NAME DSN --apply --dry-run")
+	case !r.Apply && r.JSON:
+		return usageError("--json needs --apply: without it SQL is printed")
+	case !r.Apply && r.DSN != "":
+		return usageError("a DSN needs --apply: without it SQL is printed, and no server is asked")
 	case r.Apply && r.Timeout <= 0:
 		return usageError("--timeout must be more than 0")
 	case r.Apply && r.LockTimeout < time.Millisecond: // 0 would be without end

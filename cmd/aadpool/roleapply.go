@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // principalsDatabase is the one that has the functions for Microsoft Entra principals.
@@ -34,7 +36,7 @@ func (r *roleCommand) apply(in invocation) error {
 		return err
 	}
 	reporter := &reporter{w: in.stdout, json: r.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}
-	a := &roleApply{role: r, check: &check{
+	a := &roleApply{role: r, check: &check{again: func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" },
 		command: &checkCommand{DSN: r.DSN, credentialFlags: r.credentialFlags, JSON: r.JSON}, outside: in.outside,
 		credential: source.credential, hook: source.hook, reporter: reporter}}
 	defer a.close(in.ctx)

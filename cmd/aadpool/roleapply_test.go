@@ -328,9 +328,9 @@ func TestRoleArgumentsThatDoNotGoTogether(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"--dry-run without --apply", []string{"x", "--dry-run"}, "a DSN, --dry-run and --json need --apply"},
-		{"--json without --apply", []string{"x", "--json"}, "need --apply"},
-		{"a DSN without --apply", []string{"x", dsn}, "need --apply"},
+		{"--dry-run without --apply", []string{"x", "--dry-run"}, "--dry-run needs --apply"},
+		{"--json without --apply", []string{"x", "--json"}, "--json needs --apply"},
+		{"a DSN without --apply", []string{"x", dsn}, "a DSN needs --apply"},
 		{"owner without --apply", []string{"x", "--grant=owner", "--database=d"}, "--grant owner needs --apply"},
 		{"a kind that is none", []string{"x", "--kind=service"}, "--kind must be one of"},
 		{"an object id without a kind", []string{"x", dsn, "--apply", "--object-id=" + someID}, "--object-id needs --kind"},

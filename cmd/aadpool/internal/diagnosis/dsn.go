@@ -9,12 +9,15 @@ import (
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-// OfDSN is for one that cannot be read, or with which no token can log in.
-func OfDSN(connString string, err error) *Diagnosis {
+// example is a DSN for a shell.
+const example = "'postgres://role@server.postgres.database.azure.com/database'"
+
+// OfDSN is for one that cannot be read, or with which no token can log in. again is the command to type with another.
+func OfDSN(again func(dsn string) string, connString string, err error) *Diagnosis {
 	d := &Diagnosis{
 		Cause:   DSN,
 		Meaning: "The DSN cannot be used as it is.",
-		Fix:     []string{"aadpool check 'postgres://role@server.postgres.database.azure.com/database'"},
+		Fix:     []string{again(example)},
 		Status:  Usage,
 	}
 	switch text := err.Error(); {
@@ -22,17 +25,19 @@ func OfDSN(connString string, err error) *Diagnosis {
 		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers need " +
 			"none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
 		d.Fix = []string{"# look at the file: it must be there, readable, and PEM",
-			"# or leave sslrootcert, sslcert and sslkey out:", `env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY \`,
-			"  aadpool check 'postgres://role@server.postgres.database.azure.com/database'"}
+			"# or leave sslrootcert, sslcert and sslkey out:",
+			"env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY " + again(example)}
+		return d
 	case strings.HasPrefix(text, "channel_binding="), strings.HasPrefix(text, "require_auth="):
 		d.Meaning = "With this DSN no login by token is possible, whatever the credential: it asks for another way to log in."
 		d.Fix = []string{"# take it out of the DSN, the service file, PGCHANNELBINDING and PGREQUIREAUTH; or, in its place:",
 			"require_auth=password,oauth"}
+		return d
 	}
 	if suggestion := dsn.Suggest(connString); suggestion != "" {
 		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: " +
 			"a pool uses none."
-		d.Fix = []string{"aadpool check " + ShellQuote(suggestion)}
+		d.Fix = []string{again(ShellQuote(suggestion))}
 	}
 	return d
 }

@@ -30,8 +30,8 @@ func wrongTenant(kind entra.Kind) []string {
 			"# AZURE_TENANT_ID is " + tenant + "; the tenant that az is logged in to:",
 			"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)",
 			"# the application's, while logged in to it:",
-			"az ad sp list --filter " + ShellQuote("appId eq '"+os.Getenv("AZURE_CLIENT_ID")+"'") + ` \`,
-			`  --query "[].{name:displayName, tenant:appOwnerOrganizationId}" -o table`,
+			"az ad sp list --filter " + ShellQuote("appId eq '"+os.Getenv("AZURE_CLIENT_ID")+"'") +
+				` --query "[].{name:displayName, tenant:appOwnerOrganizationId}" -o table`,
 		}
 	}
 	return []string{"az account list --query \"[].{name:name, tenant:tenantId}\" -o table", "az login --tenant TENANT"}
@@ -82,8 +82,8 @@ func federatedCredentials(entra.Kind) []string {
 	return []string{
 		"# issuer, subject system:serviceaccount:<namespace>:<name> and audience api://AzureADTokenExchange",
 		"# must be those of the pod:",
-		`az identity list -o table \`,
-		`  --query "[?clientId=='` + clientIDText() + `'].{name:name, resourceGroup:resourceGroup}"`,
+		`az identity list -o table --query "[?clientId=='` + clientIDText() +
+			`'].{name:name, resourceGroup:resourceGroup}"`,
 		`az identity federated-credential list --identity-name "$IDENTITY" --resource-group "$RESOURCE_GROUP" -o table`,
 	}
 }

@@ -26,10 +26,8 @@ func OfDNS(s Server) *Diagnosis {
 		Cause: DNS,
 		Meaning: fmt.Sprintf("There is no address for %s here: the name is wrong, the server is gone, or it has private "+
 			"access and this network does not use its private DNS zone.", s.Host),
-		Fix: []string{
-			`az postgres flexible-server list -o table \`,
-			`  --query "[].{name:name, host:fullyQualifiedDomainName, state:state}"`,
-		},
+		Fix: []string{`az postgres flexible-server list -o table ` +
+			`--query "[].{name:name, host:fullyQualifiedDomainName, state:state}"`},
 		Status: Network,
 	}
 	if strings.Contains(s.Host, ".postgres.") {
