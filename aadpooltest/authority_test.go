@@ -439,10 +439,8 @@ func requireEndedBy(t *testing.T, a *Authority, cred azcore.TokenCredential, end
 		result <- err
 	}()
 	require.Eventually(t, func() bool { return a.Requests() == 1 }, time.Minute, time.Millisecond)
-	start := time.Now()
 	end()
-	require.Error(t, <-result)
-	assert.Less(t, time.Since(start), 10*time.Second, "azidentity itself gives up after 30 s")
+	require.NotContains(t, (<-result).Error(), "deadline exceeded", "azidentity itself gives up after 30 s")
 }
 
 func TestClientOptionsReachTheAuthorityAlone(t *testing.T) {

