@@ -68,8 +68,8 @@ soak: postgresql
 		go test -race -count 1 -run '^TestSoak$$' -v -timeout 0 ./internal/proxy
 
 fuzz: postgresql
-	go test -run '^$$' -fuzz '^FuzzHostileServer$$' -fuzztime $(or $(FUZZ),10m) .
-	go test -run '^$$' -fuzz '^FuzzTokenOnTheWire$$' -fuzztime $(or $(FUZZ),10m) .
+	go test -run '^$$' -fuzz '^FuzzHostileServer$$' -fuzztime $(or $(FUZZ),10m) ./internal/login
+	go test -run '^$$' -fuzz '^FuzzTokenOnTheWire$$' -fuzztime $(or $(FUZZ),10m) ./internal/login
 	go test -run '^$$' -fuzz '^FuzzReadAsPgx$$' -fuzztime $(or $(FUZZ),10m) ./internal/dsn
 	go test -run '^$$' -fuzz '^FuzzNoPlaintextOffTheMachine$$' -fuzztime $(or $(FUZZ),10m) ./internal/dsn
 	cd cmd/aadpool && go test -run '^$$' -fuzz '^FuzzClientStartup$$' -fuzztime $(or $(FUZZ),10m) ./internal/proxy

@@ -15,6 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/backoff"
+	"github.com/aadpool/aadpool/internal/conn"
 )
 
 // Tests of a wall clock that is set, and of a machine that sleeps: the wall clock jumps and the monotonic one does not.
@@ -30,25 +32,16 @@ func (c *tokenCache) setClock(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.wakeAt.Add(-d.Milliseconds())
-	token := *c.token
-	token.expires, token.renewAt = token.expires.Add(-d), token.renewAt.Add(-d)
-	c.token = &token
+	c.token = c.token.WithClockSet(d)
 }
 
 func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	hasMonotonicReading := func(t time.Time) bool { return t != t.Round(0) }
 	cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
 	mustGet(t, cache)
-	assert.False(t, hasMonotonicReading(cache.token.expires))
-	assert.False(t, hasMonotonicReading(cache.token.renewAt))
-	r := newRetirement(time.Now(), cache.token)
-	assert.False(t, hasMonotonicReading(r.at))
-	assert.False(t, hasMonotonicReading(r.last))
-	assert.False(t, hasMonotonicReading(r.expires))
-	assert.False(t, hasMonotonicReading(r.renewAt))
-	r.putOff(time.Now())
-	assert.False(t, hasMonotonicReading(r.at))
-	assert.True(t, hasMonotonicReading(cache.vouched))
+	assert.False(t, hasMonotonicReading(cache.token.Expires()))
+	assert.False(t, hasMonotonicReading(cache.token.RenewAt()))
+	assert.True(t, hasMonotonicReading(cache.gotAt))
 	assert.True(t, hasMonotonicReading(cache.nextTry))
 
 	failing, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
@@ -62,10 +55,8 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 // SetClock makes h and its connections conns see the wall clock set by d, for the tests with real servers.
 func (h *Hook) SetClock(d time.Duration, conns ...*pgx.Conn) {
 	h.cache.Load().setClock(d)
-	for _, conn := range conns {
-		r := retirementOf(conn)
-		r.at, r.last, r.expires, r.renewAt = r.at.Add(-d), r.last.Add(-d), r.expires.Add(-d), r.renewAt.Add(-d)
-		r.calm = 0
+	for _, c := range conns {
+		conn.Of(c).SetClock(d)
 	}
 }
 
@@ -134,7 +125,7 @@ func TestClockSetBackUntilTheServerRefusesTheToken(t *testing.T) {
 		token, _ := mustGet(t, cache)
 		require.Equal(t, "token-1", token)
 
-		cache.doubt(cache.token)
+		cache.refused(cache.token)
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-2", token)
 		assert.Equal(t, time.Second, took)
@@ -175,8 +166,8 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 					require.Less(t, time.Since(start), time.Hour)
 					time.Sleep(10 * time.Millisecond)
 				}
-				assert.GreaterOrEqual(t, time.Since(failed), maxBackoff)
-				assert.LessOrEqual(t, time.Since(failed), maxBackoff*12/10+20*time.Millisecond)
+				assert.GreaterOrEqual(t, time.Since(failed), longestPause)
+				assert.LessOrEqual(t, time.Since(failed), longestPause*12/10+20*time.Millisecond)
 			})
 		})
 	}
@@ -212,7 +203,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 	t.Run("a fetch that was under way fails, and the next one does not wait long", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-				time.Sleep(time.Second)
+				time.Sleep(outageWait / 2)
 				if n == 2 {
 					return azcore.AccessToken{}, azuretest.ErrEntra // its connection is long gone
 				}
@@ -226,7 +217,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			cache.setClock(asleep)
 			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
-			time.Sleep(firstBackoff * 12 / 10)
+			time.Sleep(backoff.First * 12 / 10)
 			token, _ := mustGet(t, cache)
 			assert.Equal(t, "token-3", token)
 		})
@@ -277,10 +268,10 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			token, err := cache.get(onWaiting{t.Context(), sync.OnceFunc(func() {
 				cache.mu.Lock()
 				defer cache.mu.Unlock()
-				old.expires = old.expires.Add(-asleep)
+				*old = *old.WithClockSet(asleep)
 			})}, CauseConnect)
 			require.NoError(t, err)
-			assert.Equal(t, "token-2", token.secret())
+			assert.Equal(t, "token-2", token.Secret())
 		})
 	})
 }
@@ -295,3 +286,6 @@ func (c onWaiting) Done() <-chan struct{} {
 	c.do()
 	return c.Context.Done()
 }
+
+// RetireAt is when c is to be retired, for the tests with real servers.
+func RetireAt(c *pgx.Conn) time.Time { return conn.Of(c).RetireAt() }

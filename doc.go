@@ -17,8 +17,9 @@
 //   - The token is renewed in the background before it expires. Connects use the one at hand meanwhile.
 //   - There is one request to the credential at a time, however many connects want a token. A caller that stops waiting
 //     does not end the request for the others.
-//   - A renewal that fails while the token is valid fails no connect. Without a valid token, connects fail at once with
-//     the cause and the time of the next try.
+//   - A renewal that fails while the token is valid fails no connect. Once a request has failed and no token is valid,
+//     connects fail with the cause: at once within the pause before the next request, and after a second at most while
+//     a request is under way.
 //   - PostgreSQL checks a token at login only, so a session would go on past its token's expiry. aadpool retires each
 //     connection at a random moment shortly before, so that neither a pool nor a fleet reconnects all at once. The
 //     next connection is opened in the background meanwhile. A running query is never cut off.
@@ -42,10 +43,9 @@
 //
 // # Where tokens go
 //
-// No error, log record or value of this package holds a token. While a connection is being made, pgx's own copy of
-// the [pgconn.Config] holds it as the Password; callbacks and tracers see it there. It is taken out when the
-// connection is up or the login has failed; but where sending it fails, the config in the [pgconn.ConnectError] still
-// holds it. [docs/security.md] has the whole model.
+// No error, log record or value of this package holds a token. pgx's own copy of the [pgconn.Config] has it as the
+// Password from when the server asks for it until pgx has encoded the answer, and at no other time: no callback or
+// tracer sees it there, nor does the config in a [pgconn.ConnectError]. [docs/security.md] has the whole model.
 //
 // Whoever controls the DSN controls which server gets the token. Treat the DSN as configuration, not as input.
 //

@@ -3,7 +3,10 @@ package aadpool
 import (
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 	"time"
+	"weak"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -22,8 +25,12 @@ type TokenError struct {
 	Scope string
 
 	// NextTry is when the credential is asked again at the earliest: until then connects fail at once. It is zero where
-	// no try is planned: the caller stopped waiting, or [New] failed.
+	// no try is planned: the caller stopped waiting, or [New] failed, or a try is under way.
 	NextTry time.Time
+
+	// AskedAgain is when the request began that is under way, after one that failed: a connect waits for it for a second.
+	// Err is that of the one before. It is zero where no request is under way.
+	AskedAgain time.Time
 
 	// Err is what the credential returned, for errors.As and errors.Is, with a text that repeats no token; or the
 	// context's error if the caller stopped waiting. It is a context.DeadlineExceeded too if the token timeout has
@@ -34,9 +41,15 @@ type TokenError struct {
 // Error returns one line, with the sentence of the credential's error that matters. The whole is in Err's text, and in
 // the log at debug level.
 func (e *TokenError) Error() string {
-	text := fmt.Sprintf("aadpool: no access token for %s: %s", e.Scope, entra.Brief(e.Err))
-	if !e.NextTry.IsZero() {
+	text := "aadpool: no access token for " + e.Scope
+	if e.Err != nil {
+		text += ": " + entra.Brief(e.Err)
+	}
+	switch {
+	case !e.NextTry.IsZero():
 		text += fmt.Sprintf(" (next try in %s)", max(0, time.Until(e.NextTry)).Round(time.Millisecond))
+	case !e.AskedAgain.IsZero():
+		text += fmt.Sprintf(" (asked again %s ago, no answer yet)", time.Since(e.AskedAgain).Round(time.Millisecond))
 	}
 	return text
 }
@@ -74,15 +87,41 @@ type Refusal struct {
 // Explain returns why a server refused the login that err is about. It reports false for every other error, such as a
 // network's, a query's, or that of a missing database.
 //
-// err is what pgx or pgxpool returned. The text of err, and the Hint of its [pgconn.PgError], have the same words.
+// err is what pgx or pgxpool returned. The text of err, and the Hint of its [pgconn.PgError], have the same words. But
+// Explain goes by no text: nothing that a session's statements or its server say can pass for a refusal.
 func Explain(err error) (Refusal, bool) {
-	var e *pgconn.PgError
-	if !errors.As(err, &e) {
+	var again *refusedAgain
+	if errors.As(err, &again) {
+		return again.Refusal, true
+	}
+	var failed *pgconn.ConnectError
+	if !errors.As(err, &failed) || failed.Config == nil {
 		return Refusal{}, false
 	}
-	reason, advice := refusal.Explained(e)
-	if advice == "" {
+	found, ok := refusals.Load(weak.Make(failed.Config))
+	if !ok {
 		return Refusal{}, false
 	}
-	return Refusal{Reason: Reason(reason), SQLState: e.Code, Message: refusal.Words(e), Advice: advice}, true
+	return found.(Refusal), true
 }
+
+// refusals has the Refusal of each connect that was refused, by weak.Pointer[pgconn.Config]: pgx's own error tells
+// which config it is of.
+var refusals sync.Map
+
+// keepRefusal keeps r for [Explain], for as long as anybody has config. Of several hosts that refuse it is the first.
+func keepRefusal(config *pgconn.Config, r Refusal) {
+	key := weak.Make(config)
+	if _, ok := refusals.LoadOrStore(key, r); !ok {
+		runtime.AddCleanup(config, func(key weak.Pointer[pgconn.Config]) { refusals.Delete(key) }, key)
+	}
+}
+
+// A refusedAgain is the last refusal, for a login that was not tried.
+type refusedAgain struct {
+	*pgconn.PgError
+	Refusal
+}
+
+func (e *refusedAgain) Error() string { return e.PgError.Error() }
+func (e *refusedAgain) Unwrap() error { return e.PgError }

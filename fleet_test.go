@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
-	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/conn"
 )
 
 // fleetOutEnv names a file. If it is set, a fleet of 1,000 replicas is simulated, too, and the file gets what came of it,
@@ -107,7 +107,7 @@ func (r *fleetReplica) getToken(context.Context, policy.TokenRequestOptions) (az
 func (r *fleetReplica) serve(ctx context.Context) {
 	fleetSleep(ctx, rand.N(r.StartWithin))
 	if token, err := r.cache.get(ctx, CauseConnect); err == nil {
-		matchLifetime(r.pool, dsn.Settings{}, token.longestLife())
+		conn.MatchLifetime(r.pool, false, false, token.LongestLife())
 	}
 	var wg sync.WaitGroup
 	for range r.Connections {
@@ -144,22 +144,22 @@ func (r *fleetReplica) connect(ctx context.Context) {
 		r.count(r.connects)
 		// As pgxpool draws it, in whole seconds.
 		lifetime := r.pool.MaxConnLifetime + time.Duration(rand.Float64()*r.pool.MaxConnLifetimeJitter.Seconds())*time.Second
-		r.use(ctx, newRetirement(time.Now(), token), lifetime)
+		r.use(ctx, conn.New(time.Now(), token.Expires(), token.RenewAt()), lifetime)
 	}
 }
 
 // use keeps a connection for as long as a pool of New would, with somebody acquiring it all the time: until its token's
 // end is near, or that of the lifetime that pgxpool has drawn for it.
-func (r *fleetReplica) use(ctx context.Context, retirement *retirement, lifetime time.Duration) {
-	retirement.isOld(time.Now(), r.pool.MaxConnLifetime, r.pool.MaxConnLifetimeJitter) // draws when it is
-	end := time.Now().Add(min(lifetime, time.Until(retirement.old)))
+func (r *fleetReplica) use(ctx context.Context, s *conn.State, lifetime time.Duration) {
+	s.LimitAge(r.pool.MaxConnLifetime, r.pool.MaxConnLifetimeJitter)
+	end := time.Now().Add(lifetime)
 	for ctx.Err() == nil {
-		fleetSleep(ctx, min(time.Until(end), time.Until(retirement.at)))
+		fleetSleep(ctx, min(time.Until(end), time.Until(s.LookAt())))
 		now := time.Now()
-		if !now.Before(end) || !retirement.canWait(now, r.cache.expires()) {
+		if !now.Before(end) || s.IsOld(now) || !s.CanWait(now, r.cache.expires()) {
 			return
 		}
-		retirement.putOff(now)
+		s.PutOff(now)
 	}
 }
 

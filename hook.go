@@ -16,7 +16,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool/internal/clock"
+	"github.com/aadpool/aadpool/internal/conn"
 	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/login"
+	"github.com/aadpool/aadpool/internal/pace"
+	"github.com/aadpool/aadpool/internal/refusal"
+	"github.com/aadpool/aadpool/internal/replace"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // A Hook gives connections access tokens to log in with. [New] and [NewWithConfig] make one of their own, which
@@ -30,11 +36,12 @@ type Hook struct {
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
 
-	soon       func() int64 // of a clock.Coarse, which ticks by itself: printing a Hook does not read that
-	refusals   refusals
-	rejections atomic.Int64
-	retired    atomic.Int64
-	warned     warnings
+	soon    func() int64 // of a clock.Coarse, which ticks by itself: printing a Hook does not read that
+	report  login.Report
+	logins  pace.Logins
+	refused atomic.Int64
+	retired atomic.Int64
+	warned  pace.Warnings
 }
 
 // NewHook returns a Hook that gets its tokens from cred. It asks for none yet.
@@ -52,7 +59,9 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return &Hook{getToken: cred.GetToken, options: o, soon: new(clock.Coarse).Soon}, nil
+	h := &Hook{getToken: cred.GetToken, options: o, soon: new(clock.Coarse).Soon}
+	h.report = login.Report{Succeeded: h.loginSucceeded, Refused: h.loginRefused}
+	return h, nil
 }
 
 // getToken is a credential's GetToken. A Hook holds that rather than the credential, so that printing a Hook cannot
@@ -64,9 +73,9 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //
 //   - It sets TLS so that no token leaves this machine in the clear.
 //   - It matches MaxConnLifetime and MaxConnLifetimeJitter to the token's life.
-//   - It sets BeforeConnect, AfterConnect, PrepareConn and OnPgError, and goes on calling those of config, or its
-//     BeforeAcquire: BeforeConnect before the Hook's, to choose the user, or the host with its TLSConfig; PrepareConn
-//     after the Hook's, for connections that are not retired. Set them before you call Configure.
+//   - It sets BeforeConnect, AfterConnect, ShouldPing, PrepareConn and OnPgError, and goes on calling those of config,
+//     or its BeforeAcquire: BeforeConnect before the Hook's, to choose the user, or the host with its TLSConfig;
+//     PrepareConn after the Hook's, for connections that are not retired. Set them before you call Configure.
 //
 // It gets the first token, and waits for it until ctx ends or the token timeout passes. After an error config must not
 // be used. It is an error:
@@ -78,37 +87,29 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //   - if its hosts need tokens of different scopes, or of another scope than the Hook's
 //   - if [WithUserFromToken] finds no name in the token
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
-	return h.configure(ctx, config, nil)
+	_, err := h.configure(ctx, config)
+	return err
 }
 
-// configure is Configure for a pool whose connections by replaces in the background; nil if nothing does.
-func (h *Hook) configure(ctx context.Context, config *pgxpool.Config, by *replacer) error {
+// configure is Configure. It returns what it has set.
+func (h *Hook) configure(ctx context.Context, config *pgxpool.Config) (*pooled, error) {
 	if config == nil || config.ConnConfig == nil {
-		return errNoConfig
+		return nil, errNoConfig
 	}
 	if err := dsn.CheckMeaning(config); err != nil {
-		return fmt.Errorf("aadpool: %w", err)
+		return nil, fmt.Errorf("aadpool: %w", err)
 	}
 	said := dsn.SettingsOf(config.ConnString())
 	tlsPolicy := func() dsn.TLSPolicy { return said.TLS }
 	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, CausePool)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, note := range said.Notes {
 		h.options.logger.Warn("aadpool: " + note)
 	}
-	matchLifetime(config, said, token.longestLife())
-	if by != nil {
-		by.hook, by.lifetime, by.jitter = h, config.MaxConnLifetime, config.MaxConnLifetimeJitter
-	}
-	f := &failover{}
-	config.ConnConfig.OnPgError = f.watch(config.ConnConfig.OnPgError)
-	config.BeforeConnect = h.beforeConnect(by, tlsPolicy, config.BeforeConnect)
-	config.AfterConnect = f.afterConnect(config.AfterConnect)
-	//lint:ignore SA1019 what pgxpool still calls is still called
-	config.PrepareConn = h.prepareConn(by, f, config.PrepareConn, config.BeforeAcquire)
-	return nil
+	conn.MatchLifetime(config, said.Lifetime, said.Jitter, token.LongestLife())
+	return newPooled(h, config, tlsPolicy), nil
 }
 
 var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
@@ -116,10 +117,10 @@ var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with 
 // prepare makes config ready to log in with the token that it returns. tlsPolicy returns what the DSN asks of TLS, and
 // is called only where config does not tell.
 func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
-	cause FetchCause) (*accessToken, error) {
+	cause FetchCause) (*token.AccessToken, error) {
 	token, err := h.token(ctx, config, tlsPolicy, cause)
 	if err == nil && h.options.userFromToken {
-		config.User, err = token.claims.UserName()
+		config.User, err = token.Claims().UserName()
 	}
 	if err != nil && !errors.As(err, new(*TokenError)) { // whose text begins with "aadpool: " already
 		return nil, fmt.Errorf("aadpool: %w", err)
@@ -129,7 +130,7 @@ func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsPolicy fun
 
 // token secures config's transport and returns a token that its hosts take.
 func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
-	cause FetchCause) (*accessToken, error) {
+	cause FetchCause) (*token.AccessToken, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
@@ -170,87 +171,6 @@ func (h *Hook) cacheOf(scope string) *tokenCache {
 	return h.cache.Load()
 }
 
-// beforeConnect is the pool's BeforeConnect: the caller's own, if any, and then the Hook's.
-func (h *Hook) beforeConnect(by *replacer, tlsPolicy func() dsn.TLSPolicy, callers beforeConnect) beforeConnect {
-	return func(ctx context.Context, config *pgx.ConnConfig) error {
-		if m := by.workIn(ctx); m != nil {
-			m.begin()
-		}
-		config.Tracer = tracerOf(config.Tracer)
-		if callers != nil {
-			if err := callers(ctx, config); err != nil {
-				return err
-			}
-		}
-		return h.logIn(ctx, &config.Config, tlsPolicy)
-	}
-}
-
-// The types of pgxpool's callbacks.
-type (
-	beforeConnect = func(context.Context, *pgx.ConnConfig) error
-	afterConnect  = func(context.Context, *pgx.Conn) error
-	prepareConn   = func(context.Context, *pgx.Conn) (bool, error)
-	beforeAcquire = func(context.Context, *pgx.Conn) bool
-)
-
-// prepareConn is the pool's PrepareConn: it refuses a connection that is to be retired, and asks the caller's own, if
-// any, about the others. It runs on each acquire.
-func (h *Hook) prepareConn(by *replacer, f *failover, callers prepareConn, before beforeAcquire) prepareConn {
-	if callers == nil && before != nil {
-		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
-		callers = func(ctx context.Context, conn *pgx.Conn) (bool, error) { return before(ctx, conn), nil }
-	}
-	return func(ctx context.Context, conn *pgx.Conn) (bool, error) {
-		if m := by.workIn(ctx); m != nil {
-			return !m.refuses(conn), nil
-		}
-		// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
-		r, soon := retirementOf(conn), h.soon()
-		if calm := r != nil && soon < r.calm && !f.any.Load() && !h.cache.Load().isDue(soon); !calm {
-			now := time.Now()
-			if h.retire(ctx, r, by, now) || f.refuses(ctx, conn, r, now) {
-				return false, nil
-			}
-		}
-		if callers == nil {
-			return true, nil
-		}
-		return callers(ctx, conn)
-	}
-}
-
-// retire reports whether the connection of r, which is about to be used, has to give up its place because its token
-// expires, or it has become old. It also starts the renewal of a token that is due, so that a busy pool has the next
-// one before it needs it. by replaces a pool's connections in the background; nil if nothing does.
-func (h *Hook) retire(ctx context.Context, r *retirement, by *replacer, now time.Time) bool {
-	cache := h.cache.Load()
-	if cache != nil {
-		cache.renewIfDue(ctx, now)
-	}
-	switch {
-	case !r.isDue(now):
-		if by == nil || !r.isOld(now, by.lifetime, by.jitter) || by.keeps(now) {
-			return false
-		}
-	case cache != nil && r.canWait(now, cache.expires()):
-		r.putOff(now)
-		return false
-	case by == nil:
-	case !now.Before(r.last):
-		by.missed()
-	case by.keeps(now):
-		return false
-	}
-	h.countRetired(r)
-	return true
-}
-
-func (h *Hook) countRetired(r *retirement) {
-	h.retired.Add(1)
-	h.options.observer.connRetired(ConnRetired{TokenExpires: r.expires})
-}
-
 // expires is the end of the token at hand, or zero.
 func (h *Hook) expires() time.Time {
 	if cache := h.cache.Load(); cache != nil {
@@ -259,14 +179,43 @@ func (h *Hook) expires() time.Time {
 	return time.Time{}
 }
 
+// look says what is to become of a connection that is about to be used. It also starts the renewal of a token that is
+// due, so that a busy pool has the next one before it needs it. s may be nil.
+func (h *Hook) look(ctx context.Context, s *conn.State, now time.Time) replace.Verdict {
+	if cache := h.cache.Load(); cache != nil {
+		cache.renewIfDue(ctx, now)
+	}
+	switch {
+	case s == nil:
+		return replace.Good
+	case !s.IsDue(now) && s.IsOld(now):
+		return replace.Due
+	case !s.IsDue(now):
+		return replace.Good
+	case s.CanWait(now, h.expires()):
+		s.PutOff(now)
+		return replace.Good
+	case s.IsOver(now):
+		return replace.Over
+	}
+	return replace.Due
+}
+
+func (h *Hook) countRetired(ctx context.Context, s *conn.State) {
+	h.retired.Add(1)
+	h.options.observer.connRetired(ConnRetired{TokenExpires: s.Expires()})
+}
+
 // ResetSession retires the connections of a database/sql that has no pgxpool under it. Pass it to
 // stdlib.OptionResetSession, beside stdlib.OptionBeforeConnect(hook.BeforeConnect). It returns [driver.ErrBadConn] for
 // a connection whose token is about to expire, and database/sql opens another; otherwise it returns nil.
-func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
-	if h.retire(ctx, retirementOf(conn), nil, time.Now()) {
-		return driver.ErrBadConn
+func (h *Hook) ResetSession(ctx context.Context, c *pgx.Conn) error {
+	s := conn.Of(c)
+	if h.look(ctx, s, time.Now()) == replace.Good {
+		return nil
 	}
-	return nil
+	h.countRetired(ctx, s)
+	return driver.ErrBadConn
 }
 
 // BeforeConnect prepares config to log in with an access token, which the server may ask for as a password or by
@@ -278,8 +227,8 @@ func (h *Hook) ResetSession(ctx context.Context, conn *pgx.Conn) error {
 // passes. It returns an error if there is none ([TokenError]), and in the other cases of [Hook.Configure]. While a
 // server keeps refusing the login, it returns the last refusal within pauses that grow to five seconds.
 //
-// The config serves for one connection. The token goes into pgx's own copy of it when the network connection is there,
-// and is taken out when the login is through.
+// The config serves for one connection. The token goes into pgx's own copy of it when the server asks for it, and is
+// taken out when it has been sent.
 func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error {
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
@@ -293,11 +242,49 @@ func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsPolicy func(
 	if err != nil {
 		return err
 	}
-	if err := h.refusals.check(ctx, destinationOf(config), token); err != nil {
+	if err := h.logins.Admit(ctx, pace.DestinationOf(config), token); err != nil {
 		return fmt.Errorf("aadpool: %w", err)
 	}
-	startLogin(config, token, h)
+	login.Prepare(config, token, &h.report)
 	return nil
+}
+
+// loginSucceeded is told of a connection that is up.
+func (h *Hook) loginSucceeded(up *pgconn.PgConn, config *pgconn.Config, t *token.AccessToken) {
+	conn.Attach(up, conn.New(time.Now(), t.Expires(), t.RenewAt())) // that of a Hook that was configured later stands
+	h.logins.Succeeded(pace.DestinationOf(config))
+}
+
+// loginRefused explains a refusal to the caller in r.Err and to the operator in a warning. It also has the cache ask
+// for another token: somebody may have run `az login` as another user.
+func (h *Hook) loginRefused(ctx context.Context, r login.Refused) {
+	h.refused.Add(1)
+	h.cache.Load().refused(r.Token)
+
+	role, claims, size := r.Config.User, r.Token.Claims(), len(r.Token.Secret())
+	advice := refusal.Advice(refusal.Facts{Reason: r.Reason, Role: role, Claims: claims, Size: size, Err: r.Err})
+	explained := Refusal{Reason: Reason(r.Reason), SQLState: r.Err.Code, Message: r.Err.Message, Advice: advice}
+	ends := r.Token.Expires().Format(time.RFC3339)
+	details := fmt.Sprintf("the token is for %s, audience %s, and ends at %s", claims.Principal(), claims.Audience(), ends)
+	if claims.Err() != nil {
+		details = "the token does not tell whom it is for; it ends at " + ends
+	}
+	refusal.Explain(r.Err, r.Reason, advice, details)
+	keepRefusal(r.Config, explained)
+
+	d := pace.DestinationOf(r.Config)
+	h.logins.Refused(d, r.Config, r.Token, &refusedAgain{r.Err, explained}, time.Now())
+	server := d.Server()
+	if r.Server != nil && len(r.Config.Fallbacks) > 0 {
+		server = r.Server.String()
+	}
+	h.options.observer.loginRefused(LoginRefused{Server: server, Role: role, Refusal: explained})
+	if !h.warned.IsDue(server + "\x00" + role + "\x00" + r.Err.Code + "\x00" + advice) {
+		return
+	}
+	h.options.logger.Warn("aadpool: the server refused the login: "+advice,
+		"server", server, "role", role, "sqlstate", r.Err.Code, "message", explained.Message, "reason", string(r.Reason),
+		"principal", claims.Principal(), "audience", claims.Audience(), "token_expires", r.Token.Expires())
 }
 
 // KeepFresh renews the token on time until ctx ends, also while nothing connects or acquires: the first request after a
@@ -331,7 +318,7 @@ type Stats struct {
 
 // Stats returns a snapshot.
 func (h *Hook) Stats() Stats {
-	s := Stats{Rejections: h.rejections.Load(), RetiredConns: h.retired.Load()}
+	s := Stats{Rejections: h.refused.Load(), RetiredConns: h.retired.Load()}
 	if cache := h.cache.Load(); cache != nil {
 		c := cache.snapshot()
 		s.TokenExpires, s.LastFetchDuration = c.expires, c.lastFetch

@@ -1,9 +1,13 @@
 package aadpool
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
@@ -13,6 +17,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,7 +26,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/backoff"
+	"github.com/aadpool/aadpool/internal/login"
 	"github.com/aadpool/aadpool/internal/refusal"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 const testDSN = "postgres://orders-api@db.example/orders"
@@ -107,7 +115,7 @@ func TestHookThatNewHookDidNotMakeIsAnError(t *testing.T) {
 
 func TestConfigOfAPoolConfiguredAgainHasTheLastCredentialsToken(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	token := func(secret string) *Hook {
+	hookOf := func(secret string) *Hook {
 		hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 			return azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, nil
 		}})
@@ -116,29 +124,45 @@ func TestConfigOfAPoolConfiguredAgainHasTheLastCredentialsToken(t *testing.T) {
 	}
 	config, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
-	require.NoError(t, token("old").Configure(t.Context(), config))
-	require.NoError(t, token("new").Configure(t.Context(), config))
+	require.NoError(t, hookOf("old").Configure(t.Context(), config))
+	require.NoError(t, hookOf("new").Configure(t.Context(), config))
 
-	connConfig := config.ConnConfig.Copy()
-	require.NoError(t, config.BeforeConnect(t.Context(), connConfig))
-	assert.Equal(t, "new", arrive(t, connConfig).Password)
+	connConfig := func() *pgx.ConnConfig {
+		c := config.ConnConfig.Copy()
+		require.NoError(t, config.BeforeConnect(t.Context(), c))
+		return c
+	}
+	assert.Equal(t, "new", arrive(t, connConfig(), asksForPassword).Password)
+	token, err := arrive(t, connConfig(), asksByOAuth).OAuthTokenProvider(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "new", token)
 }
 
-// arrive is what pgx does with a config that has been through BeforeConnect, up to the moment when it has a connection.
-func arrive(t *testing.T, config *pgx.ConnConfig) *pgx.ConnConfig {
+// arrive is what pgx does with a config that has been through BeforeConnect, up to the moment when the server asks for
+// the token by a message.
+func arrive(t *testing.T, config *pgx.ConnConfig, asks []byte) *pgx.ConnConfig {
 	t.Helper()
 	pgxs := config.Copy()
 	_, err := pgxs.AfterNetConnect(t.Context(), &pgxs.Config, tls.Client(&net.TCPConn{}, &tls.Config{}))
 	require.NoError(t, err)
+	assert.Empty(t, pgxs.Password)
+	_, err = pgxs.BuildFrontend(bytes.NewReader(asks), io.Discard).Receive()
+	require.NoError(t, err)
 	return pgxs
 }
 
-func TestBeforeConnectBringsTheTokenOnceThereIsAConnection(t *testing.T) {
+var (
+	asksForPassword = azuretest.Frame('R', 0, 0, 0, 3)
+	asksByOAuth     = azuretest.Frame('R', []byte("\x00\x00\x00\x0aOAUTHBEARER\x00\x00")...)
+)
+
+func TestBeforeConnectBringsTheTokenWhenTheServerAsks(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
 	require.NoError(t, err)
 	config, err := pgx.ParseConfig("postgres://orders-api:old-password@db.example/orders")
 	require.NoError(t, err)
+	other := config.Copy()
 	require.NoError(t, hook.BeforeConnect(t.Context(), config))
 	assert.Empty(t, config.Password, "neither the token nor what the DSN says")
 	assert.Equal(t, "orders-api", config.User)
@@ -146,12 +170,18 @@ func TestBeforeConnectBringsTheTokenOnceThereIsAConnection(t *testing.T) {
 	assert.False(t, config.TLSConfig.InsecureSkipVerify)
 	assert.Empty(t, config.Fallbacks)
 
-	pgxs := arrive(t, config)
+	pgxs := arrive(t, config, asksForPassword)
 	assert.Equal(t, "token-1", pgxs.Password)
+	_, err = pgxs.OAuthTokenProvider(t.Context())
+	require.ErrorContains(t, err, "no server is asking for the token")
+	assert.Empty(t, config.Password)
+
+	require.NoError(t, hook.BeforeConnect(t.Context(), other))
+	pgxs = arrive(t, other, asksByOAuth)
+	assert.Empty(t, pgxs.Password)
 	token, err := pgxs.OAuthTokenProvider(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "token-1", token)
-	assert.Empty(t, config.Password)
 }
 
 func TestWithUserFromTokenSetsTheUser(t *testing.T) {
@@ -276,10 +306,10 @@ func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
 		time.Sleep(time.Minute)
 
 		refused := &pgconn.PgError{Code: "28P01"}
-		hook.loginRefused(&config.Config, nil, hook.cache.Load().token, refusal.Role, refused)
+		hook.loginRefused(t.Context(), login.Refused{Config: &config.Config, Token: hook.cache.Load().token, Reason: refusal.Role, Err: refused})
 		again := config.Copy()
 		require.NoError(t, hook.BeforeConnect(t.Context(), again))
-		assert.Equal(t, "token-2", arrive(t, again).Password, "someone may have logged in as another user meanwhile")
+		assert.Equal(t, "token-2", arrive(t, again, asksForPassword).Password, "someone may have logged in as another user meanwhile")
 	})
 }
 
@@ -298,12 +328,12 @@ func TestConfigServesForOneConnectionAtATime(t *testing.T) {
 	_, err = one.AfterNetConnect(t.Context(), &one.Config, conn)
 	require.NoError(t, err, "once more, for another host")
 	_, err = two.AfterNetConnect(t.Context(), &two.Config, conn)
-	require.ErrorIs(t, err, errConfigUsed)
+	require.ErrorIs(t, err, login.ErrConfigUsed)
 
 	up, err := pgconn.Construct(&pgconn.HijackedConn{Conn: conn, Config: &one.Config, CustomData: map[string]any{}})
 	require.NoError(t, err)
 	require.NoError(t, one.AfterConnect(t.Context(), up))
-	require.ErrorIs(t, one.AfterConnect(t.Context(), up), errConfigUsed, "as a copy of its config would")
+	require.ErrorIs(t, one.AfterConnect(t.Context(), up), login.ErrConfigUsed, "as a copy of its config would")
 }
 
 func TestKeepFreshRenewsWithoutTraffic(t *testing.T) {
@@ -353,9 +383,9 @@ func TestKeepFreshInAnOutageAsksNoMoreOftenThanABusyPool(t *testing.T) {
 		defer cancel()
 		require.ErrorIs(t, hook.KeepFresh(ctx), context.DeadlineExceeded)
 		for _, gap := range cred.Gaps()[1:] {
-			assert.GreaterOrEqual(t, gap, firstBackoff)
+			assert.GreaterOrEqual(t, gap, backoff.First)
 		}
-		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/maxBackoff), "every half minute before, every five seconds after")
+		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/longestPause), "every half minute before, every five seconds after")
 	})
 }
 
@@ -386,4 +416,68 @@ func benchmarkHook(b *testing.B, dsn string) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestARefusalNamesTheServerAndWhatIsKnownOfTheToken(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		logs := &azuretest.LogBuffer{}
+		hook, err := NewHook(azuretest.Issuing(time.Hour, 0), WithLogger(logs.Logger()))
+		require.NoError(t, err)
+		_, err = newMemoryPool(t, hook, &azuretest.MemoryServer{}, "host=/tmp user=orders-api").Acquire(t.Context())
+		var refused *pgconn.PgError
+		require.ErrorAs(t, err, &refused)
+		assert.Contains(t, refused.Hint, "the token does not tell whom it is for; it ends at 2000-01-01T01:00:00Z")
+		assert.Contains(t, logs.Lines(slog.LevelWarn)[0], "server=/tmp:5432 role=orders-api")
+	})
+}
+
+// newMemoryPool makes a pool on a Unix socket that leads to server.
+func newMemoryPool(t *testing.T, hook *Hook, server *azuretest.MemoryServer, dsn string) *pgxpool.Pool {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	config.ConnConfig.DialFunc = server.Dial
+	pool, err := hook.NewPoolWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+func newQuietHook(t *testing.T, cred *azuretest.Credential) *Hook {
+	t.Helper()
+	hook, err := NewHook(cred, WithLogger(slog.New(slog.DiscardHandler)))
+	require.NoError(t, err)
+	return hook
+}
+
+// valueCredential is a credential that is no pointer, so that whoever holds it prints it.
+type valueCredential struct{ secret string }
+
+func (valueCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, nil
+}
+
+func TestTokenNeverPrintsItself(t *testing.T) {
+	secret := azuretest.JWT(`{"upn":"ada@contoso.example"}`)
+	made, err := token.New(azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}, time.Now(), 0)
+	require.NoError(t, err)
+	hook := &Hook{getToken: valueCredential{"client-secret"}.GetToken}
+	cache, _ := newTestCache(azuretest.Issuing(time.Hour, 0))
+	cache.token = made
+	hook.cache.Store(cache)
+
+	var out bytes.Buffer
+	for _, value := range []any{made, struct{ Token *token.AccessToken }{made}, []*token.AccessToken{made}, cache, hook, errors.Join(azuretest.ErrEntra)} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			fmt.Fprintf(&out, verb+"\n", value)
+		}
+		_ = json.NewEncoder(&out).Encode(value)
+		slog.New(slog.NewTextHandler(&out, nil)).Info("x", "value", value)
+		slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "value", value)
+	}
+	assert.NotContains(t, out.String(), secret)
+	assert.NotContains(t, out.String(), fmt.Sprintf("%x", secret))
+	assert.NotContains(t, out.String(), "client-secret")
+	assert.Contains(t, out.String(), token.Redacted)
 }

@@ -3,6 +3,7 @@ package aadpool
 import (
 	"context"
 	"errors"
+	"reflect"
 	"time"
 )
 
@@ -10,8 +11,9 @@ import (
 // They are called on the goroutine that does the work, several at a time, and should return soon. Nothing that they are
 // given holds a token.
 type Observer struct {
-	// FetchStart is told that the credential is about to be asked for a token. The credential gets the context that it
-	// returns. ctx has the values of the context that caused the fetch, such as a trace.
+	// FetchStart is told that the credential is about to be asked for a token. ctx has the values of the context that
+	// caused the fetch. The credential gets what FetchStart adds to them, and OpenTelemetry's span, but none of the
+	// others: a request's header, or what listens for its response, is none of Entra's business.
 	FetchStart func(ctx context.Context, start FetchStart) context.Context
 
 	// FetchEnd is told what came of it. ctx is what FetchStart returned.
@@ -84,6 +86,37 @@ func WithObserver(o Observer) Option {
 		opts.observer = o
 		return nil
 	}
+}
+
+// A requestContext is the context of a request to the credential: all that the Observer has added to the values of the
+// caller, and of those the span alone.
+type requestContext struct {
+	context.Context // what the Observer returned
+	caller          context.Context
+}
+
+// Value makes it a context.Context.
+func (c requestContext) Value(key any) any {
+	value := c.Context.Value(key)
+	if value == nil || reflect.TypeOf(key).PkgPath() == "go.opentelemetry.io/otel/trace" {
+		return value
+	}
+	if callers := c.caller.Value(key); callers != nil && isSame(value, callers) {
+		return nil
+	}
+	return value
+}
+
+func isSame(a, b any) bool {
+	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
+	if x.Type() != y.Type() {
+		return false
+	}
+	switch x.Kind() {
+	case reflect.Map, reflect.Slice, reflect.Func:
+		return x.UnsafePointer() == y.UnsafePointer()
+	}
+	return !x.Comparable() || !y.Comparable() || a == b
 }
 
 func (o *Observer) fetchStart(ctx context.Context, start FetchStart) context.Context {

@@ -6,12 +6,18 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 	"weak"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/internal/conn"
 	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/failover"
+	"github.com/aadpool/aadpool/internal/replace"
 )
 
 // New is [pgxpool.New] with a credential in the place of the password: every connection of the pool logs in with a
@@ -32,7 +38,7 @@ func New(ctx context.Context, connString string, cred azcore.TokenCredential, op
 		return nil, err
 	}
 	pool, err := hook.NewPool(ctx, connString)
-	return pool, final(err)
+	return pool, withoutNextTry(err)
 }
 
 // NewWithConfig is [pgxpool.NewWithConfig] with a credential in the place of the password. See [New] for what it does
@@ -45,11 +51,11 @@ func NewWithConfig(ctx context.Context, config *pgxpool.Config, cred azcore.Toke
 		return nil, err
 	}
 	pool, err := hook.NewPoolWithConfig(ctx, config)
-	return pool, final(err)
+	return pool, withoutNextTry(err)
 }
 
-// final returns err without its next try: nobody has the Hook that would make it.
-func final(err error) error {
+// withoutNextTry returns err without its next try: nobody has the Hook that would make it.
+func withoutNextTry(err error) error {
 	var noToken *TokenError
 	if !errors.As(err, &noToken) {
 		return err
@@ -77,28 +83,151 @@ func (h *Hook) NewPoolWithConfig(ctx context.Context, config *pgxpool.Config) (*
 }
 
 func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	var by *replacer
-	if config.AfterRelease == nil { // which a replacer's work would call for connections that nobody has used
-		by = &replacer{}
-	}
-	if err := h.configure(ctx, config, by); err != nil {
+	p, err := h.configure(ctx, config)
+	if err != nil {
 		return nil, err
 	}
-	config.ConnConfig.Tracer = by.tracer(config.ConnConfig.Tracer)
-	pool, err := pgxpool.NewWithConfig(ctx, config)
+	newPool := p.newReplaced
+	if config.AfterRelease != nil { // which replacing would call for connections that nobody has used
+		newPool = pgxpool.NewWithConfig
+	}
+	pool, err := newPool(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: making the pool: %w", err)
 	}
-	if by != nil {
-		by.serve(pool)
-	}
 	key := weak.Make(pool)
-	hooks.Store(key, h)
+	hooks.Store(key, weak.Make(h)) // the pool's callbacks keep h
 	runtime.AddCleanup(pool, func(key weak.Pointer[pgxpool.Pool]) { hooks.Delete(key) }, key)
 	return pool, nil
 }
 
-// hooks has the *Hook of each pool that this package made, by weak.Pointer[pgxpool.Pool].
+// A pooled is what a Hook has set in one pool's config.
+type pooled struct {
+	hook     *Hook
+	trouble  failover.Trouble
+	lifetime time.Duration // the pool's MaxConnLifetime
+	jitter   time.Duration // and its MaxConnLifetimeJitter
+
+	// The caller's callbacks; nil if there is none.
+	beforeConnect func(context.Context, *pgx.ConnConfig) error
+	afterConnect  func(context.Context, *pgx.Conn) error
+	prepareConn   func(context.Context, *pgx.Conn) (bool, error)
+	shouldPing    func(context.Context, pgxpool.ShouldPingParams) bool
+}
+
+// newPooled sets config's callbacks. tlsPolicy returns what its DSN asks of TLS.
+func newPooled(h *Hook, config *pgxpool.Config, tlsPolicy func() dsn.TLSPolicy) *pooled {
+	p := &pooled{
+		hook: h, lifetime: config.MaxConnLifetime, jitter: config.MaxConnLifetimeJitter,
+		beforeConnect: config.BeforeConnect, afterConnect: config.AfterConnect,
+		prepareConn: config.PrepareConn, shouldPing: config.ShouldPing,
+	}
+	//lint:ignore SA1019 what pgxpool still calls is still called
+	if before := config.BeforeAcquire; before != nil && p.prepareConn == nil {
+		// pgxpool ignores BeforeAcquire where there is a PrepareConn.
+		p.prepareConn = func(ctx context.Context, c *pgx.Conn) (bool, error) { return before(ctx, c), nil }
+	}
+	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
+		if p.beforeConnect != nil {
+			if err := p.beforeConnect(ctx, config); err != nil {
+				return err
+			}
+		}
+		return h.logIn(ctx, &config.Config, tlsPolicy)
+	}
+	config.AfterConnect = p.begin
+	config.ShouldPing = p.ping
+	config.PrepareConn = p.prepare
+	config.ConnConfig.OnPgError = p.trouble.Watch(config.ConnConfig.OnPgError, becameReadOnly)
+	return p
+}
+
+// newReplaced makes a pool whose connections are replaced in the background.
+func (p *pooled) newReplaced(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	return replace.NewPool(ctx, config, replace.Conns{
+		Opened:  func(c *pgx.Conn) { conn.Of(c).LimitAge(p.lifetime, p.jitter) },
+		Look:    p.look,
+		Retired: func(ctx context.Context, c *pgx.Conn) { p.hook.countRetired(ctx, conn.Of(c)) },
+		Held:    p.held,
+		Prepare: p.prepareConn,
+	})
+}
+
+// begin is the pool's AfterConnect: the caller's own, if any, which may make the session read-only on purpose.
+func (p *pooled) begin(ctx context.Context, c *pgx.Conn) error {
+	if p.afterConnect != nil {
+		if err := p.afterConnect(ctx, c); err != nil {
+			return err
+		}
+	}
+	conn.Of(c).Begin(failover.Now(), failover.IsReadOnly(c.PgConn()))
+	return nil
+}
+
+func becameReadOnly(c *pgconn.PgConn) bool {
+	s := conn.OfPg(c)
+	return s != nil && s.BecameReadOnly(failover.IsReadOnly(c))
+}
+
+// ping is the pool's ShouldPing: the caller's own, or pgxpool's default. It also has a connection answer that has not
+// since the pool found trouble.
+func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool {
+	s, trouble := conn.Of(params.Conn), p.trouble.At()
+	params.IdleDuration = s.IdleFor(params.IdleDuration, p.hook.soon())
+	should := !s.HasAnswered(trouble)
+	if p.shouldPing != nil {
+		should = p.shouldPing(ctx, params) || should
+	} else {
+		should = params.IdleDuration > time.Second || should
+	}
+	if should {
+		s.Ping(failover.Now(), trouble)
+	}
+	return should
+}
+
+// prepare is the PrepareConn of a pool whose connections are not replaced in the background.
+func (p *pooled) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
+	switch p.look(ctx, c) {
+	case replace.Good:
+	case replace.Unfit:
+		return false, nil
+	default:
+		p.hook.countRetired(ctx, conn.Of(c))
+		return false, nil
+	}
+	if p.prepareConn == nil {
+		return true, nil
+	}
+	return p.prepareConn(ctx, c)
+}
+
+// look says what is to become of a connection that a request acquires.
+func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
+	// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
+	s, soon := conn.Of(c), p.hook.soon()
+	s.Use(soon)
+	if s.Pong() && becameReadOnly(c.PgConn()) {
+		return replace.Unfit
+	}
+	if s.IsQuiet(soon) && !p.hook.cache.Load().isDue(soon) {
+		return replace.Good
+	}
+	return p.hook.look(ctx, s, time.Now())
+}
+
+// held says what is to become of an idle connection that is held for a moment.
+func (p *pooled) held(ctx context.Context, c *pgx.Conn) replace.Held {
+	s, now := conn.Of(c), time.Now()
+	s.Hold()
+	held := replace.Held{Verdict: p.hook.look(ctx, s, now), Idle: s.IdleFor(0, now.UnixMilli())}
+	if s.Expires().Before(p.hook.expires()) { // otherwise a newer token has to come first
+		held.Next = s.LookAt()
+	}
+	return held
+}
+
+// hooks has the weak.Pointer[Hook] of each pool that this package made, by weak.Pointer[pgxpool.Pool].
 var hooks sync.Map
 
 // HookOf returns the Hook of a pool that this package made: for its [Stats], or to let another pool share it. It
@@ -109,5 +238,5 @@ func HookOf(pool *pgxpool.Pool) (*Hook, bool) {
 	if !ok {
 		return nil, false
 	}
-	return hook.(*Hook), true
+	return hook.(weak.Pointer[Hook]).Value(), true
 }

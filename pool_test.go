@@ -4,11 +4,13 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -46,11 +48,12 @@ type endWatcher struct {
 
 func (w *endWatcher) watch(config *pgxpool.Config) {
 	config.ConnConfig.Tracer = w
-	// aadpool calls this when it has put the token into the config of the connection being made.
-	config.ConnConfig.AfterNetConnect = func(_ context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		claims, err := w.authority.Verify(config.Password, aadpooltest.DefaultAudience)
-		w.ends.Store(conn, claims.ExpiresAt)
-		return conn, err
+	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		return azuretest.WatchPassword(conn, func(conn net.Conn, token string) {
+			if claims, err := w.authority.Verify(token, aadpooltest.DefaultAudience); err == nil {
+				w.ends.Store(conn, claims.ExpiresAt)
+			}
+		}), nil
 	}
 }
 
@@ -437,4 +440,75 @@ func TestHooksErrorOfADSNIsNews(t *testing.T) {
 			assert.EqualError(t, hook.Configure(t.Context(), config), ofNew.Error())
 		}
 	}
+}
+
+// A pool that is closed and forgotten goes, with its Hook, though its own Observer knows it.
+func TestPoolThatIsClosedIsCollectedWithItsHook(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	pools, hooks := func() (weak.Pointer[pgxpool.Pool], weak.Pointer[aadpool.Hook]) {
+		var pool *pgxpool.Pool
+		observer := aadpool.Observer{ConnRetired: func(aadpool.ConnRetired) { pool.Stat() }}
+		pool, err := aadpool.New(t.Context(), "host=/tmp user=orders-api", azuretest.Issuing(time.Hour, 0), aadpool.WithObserver(observer))
+		require.NoError(t, err)
+		hook, ok := aadpool.HookOf(pool)
+		require.True(t, ok)
+		pool.Close()
+		return weak.Make(pool), weak.Make(hook)
+	}()
+	require.Eventually(t, func() bool { runtime.GC(); return pools.Value() == nil && hooks.Value() == nil }, 10*time.Second, 10*time.Millisecond)
+}
+
+// Advice is this package's alone: what a query's input or a function says must not pass for it.
+func TestNothingThatASessionSaysPassesForARefusal(t *testing.T) {
+	a := azuretest.New(t)
+	pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
+	for _, sql := range []string{
+		"select 'x [aadpool: run curl evil.example]'::int",
+		"do $$ begin raise exception using errcode = '28P01', message = 'no [aadpool: run x]', hint = 'aadpool: run x (reason: role; y)'; end $$",
+	} {
+		_, err := pool.Exec(t.Context(), sql)
+		require.ErrorContains(t, err, "[aadpool: run")
+		_, ok := aadpool.Explain(err)
+		assert.False(t, ok, sql)
+	}
+	t.Run("nor what a server says to a login that is not this package's", func(t *testing.T) {
+		server := azuretest.NewMemoryServer(0)
+		server.LetIn.Store(false)
+		config, err := pgx.ParseConfig("host=/tmp user=orders-api")
+		require.NoError(t, err)
+		config.DialFunc = server.Dial
+		_, err = pgx.ConnectConfig(t.Context(), config)
+		require.ErrorContains(t, err, "28P01")
+		_, ok := aadpool.Explain(err)
+		assert.False(t, ok)
+	})
+}
+
+func TestErrorsThatAProgramMadeItselfHaveATextToo(t *testing.T) {
+	assert.Equal(t, "aadpool: no access token for x", (&aadpool.TokenError{Scope: "x"}).Error())
+}
+
+// nowhere is a connection that has no address to show, as one that a program's own DialFunc makes may not.
+type nowhere struct{ net.Conn }
+
+func (nowhere) RemoteAddr() net.Addr { return nil }
+
+func TestConnectionWithoutAnAddress(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	server := azuretest.NewMemoryServer(0)
+	hook, err := aadpool.NewHook(azuretest.Issuing(time.Hour, 0))
+	require.NoError(t, err)
+	pool := azuretest.NewPool(t, hook, "host=/tmp user=orders-api", func(config *pgxpool.Config) {
+		config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := server.Dial(ctx, network, address)
+			return nowhere{conn}, err
+		}
+	})
+	server.EndsNext.Store(true)
+	_, err = pool.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
+	require.ErrorContains(t, err, "57P01")
+	require.NoError(t, pool.Ping(t.Context()))
+	server.LetIn.Store(false)
+	pool.Reset()
+	require.ErrorContains(t, pool.Ping(t.Context()), "28P01")
 }

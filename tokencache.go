@@ -14,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 
+	"github.com/aadpool/aadpool/internal/backoff"
 	"github.com/aadpool/aadpool/internal/entra"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -31,23 +32,26 @@ const (
 	// earlyRetry is the pause between fetches while the token at hand is still good.
 	earlyRetry = 30 * time.Second
 
-	// firstBackoff and maxBackoff are the pauses between fetches that fail while there is no valid token: short, since
-	// every connect fails meanwhile, but not so short that a pool's MinConns becomes a load on Entra.
-	firstBackoff = time.Second
-	maxBackoff   = 5 * time.Second
+	// longestPause is the longest pause between fetches that fail while there is no valid token: short, since every
+	// connect fails meanwhile, but not so short that a pool's MinConns becomes a load on Entra.
+	longestPause = 5 * time.Second
 
-	// suspectWait bounds how long a connect waits for another token after a server has refused the one at hand: an
+	// outageWait bounds how long a connect waits for a fetch after others have failed: with azidentity's own retries one
+	// takes up to nine seconds, and a request that is to fail is to fail soon.
+	outageWait = time.Second
+
+	// refusedWait bounds how long a connect waits for another token after a server has refused the one at hand: an
 	// Azure CLI process takes a second or two. It is no longer, because the token may be good and the role wrong.
-	suspectWait = 3 * time.Second
+	refusedWait = 3 * time.Second
 
-	// minRejectedAge is how long ago the credential must have returned a refused token to be asked again. Without it a
+	// minRefusedAge is how long ago the credential must have returned a refused token to be asked again. Without it a
 	// server that refuses every token would cause a fetch for each connect.
-	minRejectedAge = 30 * time.Second
+	minRefusedAge = 30 * time.Second
 
-	// maxAbandonedPause is the longest pause after a call of the credential that did not come back by its timeout. The
+	// longestAbandonedPause is the longest pause after a call of the credential that did not come back by its timeout. The
 	// pause doubles with each that has still not come back, so that a credential that hangs for good does not collect
 	// goroutines, and one that recovers is asked again.
-	maxAbandonedPause = 10 * time.Minute
+	longestAbandonedPause = 10 * time.Minute
 )
 
 // tokenCache keeps one access token fresh.
@@ -68,9 +72,9 @@ type tokenCache struct {
 	wakeAt atomic.Int64
 
 	mu        sync.Mutex // guards what follows; nothing slow runs while it is held
-	token     *accessToken
-	suspect   bool      // a server refused the token: the next to connect asks for another first
-	vouched   time.Time // when the credential last returned the token
+	token     *token.AccessToken
+	isRefused bool      // by a server, the token: the next to connect asks for another first
+	gotAt     time.Time // when the credential last returned the token
 	inFlight  *fetch
 	err       error     // of the last fetch
 	failures  int       // in a row, without a valid token
@@ -88,8 +92,9 @@ type cacheStats struct {
 // A fetch is one call of the credential. token and err are set before done is closed.
 type fetch struct {
 	cause FetchCause
+	start time.Time
 	done  chan struct{}
-	token *accessToken
+	token *token.AccessToken
 	err   *TokenError
 }
 
@@ -101,18 +106,18 @@ func newTokenCache(ask getToken, scope string, o *options) *tokenCache {
 
 // get returns a token that is valid now. It returns at once while the token at hand is good, and otherwise waits for a
 // fetch or for ctx to end.
-func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*accessToken, error) {
+func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*token.AccessToken, error) {
 	c.mu.Lock()
 	now := time.Now()
-	token, state := c.token, c.state(now)
-	if state == stateFresh {
+	atHand, state := c.token, c.state(now)
+	if state == token.Fresh {
 		c.mu.Unlock()
-		return token, nil
+		return atHand, nil
 	}
 	f := c.startFetch(ctx, now, state, cause)
-	if state == stateDue || (f == nil && state == stateLastMinute) {
+	if state == token.Due || (f == nil && state == token.LastMinute) {
 		c.mu.Unlock()
-		return token, nil
+		return atHand, nil
 	}
 	if f == nil {
 		err := c.fetchError()
@@ -120,25 +125,37 @@ func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*accessToken, e
 		return nil, err
 	}
 	c.stats.waits++
-	patience := token.expiry().Sub(now) / 2
-	if c.suspect {
-		patience = min(patience, suspectWait)
-	}
+	patience := c.patience(now, state, cause)
 	c.mu.Unlock()
-	token, err := c.wait(ctx, f, token, patience)
+	got, err := c.wait(ctx, f, atHand, patience)
 	c.observer.waited(ctx, Waited{Scope: c.scope, Duration: time.Since(now), Err: err})
-	return token, err
+	return got, err
 }
 
-// wait waits for f. If f fails, or takes longer than patience, wait returns old while that is valid: waiting must not
-// use up the life that old has left. old may be nil.
-func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken,
-	patience time.Duration) (*accessToken, error) {
-	var giveUp <-chan time.Time
-	if old.state(time.Now()) != stateGone {
+// patience is how long a caller waits for a fetch before it goes on without; zero if it has to wait for its end. While
+// the token at hand is valid, waiting must not use up the life that it has left. c.mu is held.
+func (c *tokenCache) patience(now time.Time, state token.State, cause FetchCause) time.Duration {
+	half := c.token.Expires().Sub(now) / 2
+	switch {
+	case state == token.Gone && c.failures > 0 && cause == CauseConnect:
+		return outageWait
+	case state == token.Gone:
+		return 0
+	case c.isRefused:
+		return min(half, refusedWait)
+	}
+	return half
+}
+
+// wait waits for f, for as long as patience unless that is zero. If that brings no token, it returns old while that is
+// valid. old may be nil.
+func (c *tokenCache) wait(ctx context.Context, f *fetch, old *token.AccessToken,
+	patience time.Duration) (*token.AccessToken, error) {
+	var patienceEnds <-chan time.Time
+	if patience > 0 {
 		timer := time.NewTimer(patience)
 		defer timer.Stop()
-		giveUp = timer.C
+		patienceEnds = timer.C
 	}
 	for {
 		select {
@@ -146,20 +163,34 @@ func (c *tokenCache) wait(ctx context.Context, f *fetch, old *accessToken,
 			if f.err == nil {
 				return f.token, nil
 			}
-			if old.state(time.Now()) != stateGone {
+			if old.State(time.Now()) != token.Gone {
 				return old, nil
 			}
 			return nil, f.err
-		case <-giveUp:
+		case <-patienceEnds:
 			// The timer goes by the monotonic clock, and the token by the wall clock: the machine may have slept.
-			if old.state(time.Now()) != stateGone {
+			if old.State(time.Now()) != token.Gone {
 				return old, nil
 			}
-			giveUp = nil
+			if err := c.outageError(f); err != nil {
+				return nil, err
+			}
+			patienceEnds = nil
 		case <-ctx.Done():
 			return nil, &TokenError{Scope: c.scope, Err: fmt.Errorf("stopped waiting for it: %w", ctx.Err())}
 		}
 	}
+}
+
+// outageError is the error of a connect that does not wait for f any longer: that of the fetch before; nil if that did
+// not fail.
+func (c *tokenCache) outageError(f *fetch) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failures == 0 || c.err == nil {
+		return nil
+	}
+	return &TokenError{Scope: c.scope, AskedAgain: f.start, Err: c.err}
 }
 
 // renewIfDue starts a fetch in the background if the token is due for one. It costs an atomic load when it is not.
@@ -169,7 +200,7 @@ func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if state := c.state(now); state != stateFresh {
+	if state := c.state(now); state != token.Fresh {
 		c.startFetch(ctx, now, state, CauseRenewal)
 	}
 }
@@ -198,7 +229,7 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
-	if state := c.state(now); state != stateFresh {
+	if state := c.state(now); state != token.Fresh {
 		if f := c.startFetch(ctx, now, state, CauseRenewal); f != nil {
 			return f, 0
 		}
@@ -210,13 +241,13 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 // isDue reports whether renewIfDue has anything to do at a moment, in Unix milliseconds.
 func (c *tokenCache) isDue(at int64) bool { return at >= c.wakeAt.Load() }
 
-// doubt records that a server refused token. If it is still the one at hand, and the credential has not just returned
-// it, the next get asks the credential again first.
-func (c *tokenCache) doubt(token *accessToken) {
+// refused records that a server refused t. If it is still the one at hand, and the credential has not just returned it,
+// the next get asks the credential again first.
+func (c *tokenCache) refused(t *token.AccessToken) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.token == token && time.Since(c.vouched) > minRejectedAge {
-		c.suspect = true
+	if c.token == t && time.Since(c.gotAt) > minRefusedAge {
+		c.isRefused = true
 		c.rearm(time.Now())
 	}
 }
@@ -225,45 +256,44 @@ func (c *tokenCache) doubt(token *accessToken) {
 func (c *tokenCache) expires() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.token.expiry()
+	return c.token.Expires()
 }
 
 func (c *tokenCache) snapshot() cacheStats {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	stats := c.stats
-	stats.expires = c.token.expiry()
+	stats.expires = c.token.Expires()
 	return stats
 }
 
 // state returns the state of the token at hand. c.mu is held.
-func (c *tokenCache) state(now time.Time) tokenState {
-	state := c.token.state(now)
-	if c.suspect && state > stateLastMinute {
-		return stateLastMinute
+func (c *tokenCache) state(now time.Time) token.State {
+	state := c.token.State(now)
+	if c.isRefused && state > token.LastMinute {
+		return token.LastMinute
 	}
 	return state
 }
 
 // startFetch returns the fetch in flight, and starts one if there is none. It returns nil if the pause after the last
 // fetch is not over. c.mu is held.
-func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenState, cause FetchCause) *fetch {
+func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state token.State, cause FetchCause) *fetch {
 	if c.inFlight != nil {
 		return c.inFlight
 	}
 	// A pause that began when there was a token does not hold when there is none any more: the machine may have slept.
-	if now.Before(c.nextTry) && (state != stateGone || c.failures > 0) {
+	if now.Before(c.nextTry) && (state != token.Gone || c.failures > 0) {
 		c.rearm(now)
 		return nil
 	}
-	if state == stateDue {
+	if state == token.Due {
 		cause = CauseRenewal
 	}
-	f := &fetch{cause: cause, done: make(chan struct{})}
+	f := &fetch{cause: cause, start: now, done: make(chan struct{})}
 	c.inFlight = f
 	c.wakeAt.Store(math.MaxInt64)
-	// The fetch serves every connect, so it outlives the caller that started it. It keeps the caller's values, so that
-	// a trace shows where it came from.
+	// The fetch serves every connect, so it outlives the caller that started it.
 	go c.run(context.WithoutCancel(ctx), f)
 	return f
 }
@@ -271,14 +301,14 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state tokenS
 // run makes one call of the credential and gives it up at the timeout, whether or not the credential heeds its context:
 // a caller who waits holds a slot of its pool.
 func (c *tokenCache) run(ctx context.Context, f *fetch) {
+	observed := c.observer.fetchStart(ctx, FetchStart{Scope: c.scope, Cause: f.cause})
 	// A credential that heeds its deadline gets the time to say what it was waiting for.
-	ctx, cancel := context.WithTimeout(ctx, c.timeout-min(credentialGrace, c.timeout/5))
+	asking, cancel := context.WithTimeout(requestContext{observed, ctx}, c.timeout-min(credentialGrace, c.timeout/5))
 	defer cancel()
-	ctx = c.observer.fetchStart(ctx, FetchStart{Scope: c.scope, Cause: f.cause})
 	answers := make(chan answer, 1)
 	start := time.Now()
 	go func() {
-		token, err := c.ask(ctx, policy.TokenRequestOptions{Scopes: []string{c.scope}})
+		token, err := c.ask(asking, policy.TokenRequestOptions{Scopes: []string{c.scope}})
 		answers <- answer{token, err}
 	}()
 
@@ -286,15 +316,15 @@ func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	defer timer.Stop()
 	select {
 	case a := <-answers:
-		if a.err != nil && ctx.Err() != nil {
+		if a.err != nil && asking.Err() != nil {
 			a.err = c.timeoutError(a.err)
 		}
-		c.finish(ctx, f, a.token, a.err, time.Since(start))
+		c.finish(observed, f, a.token, a.err, time.Since(start))
 	case <-timer.C:
 		c.mu.Lock()
 		c.abandoned++
 		c.mu.Unlock()
-		c.finish(ctx, f, azcore.AccessToken{}, c.timeoutError(errAbandoned), time.Since(start))
+		c.finish(observed, f, azcore.AccessToken{}, c.timeoutError(errAbandoned), time.Since(start))
 		<-answers
 		c.mu.Lock()
 		c.abandoned--
@@ -326,12 +356,11 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 	c.inFlight = nil
 	c.stats.fetches++
 	c.stats.lastFetch = took
-	fetched := (*accessToken)(nil)
+	fetched := (*token.AccessToken)(nil)
 	if err == nil {
-		fetched, err = newAccessToken(got, now)
+		fetched, err = token.New(got, now, c.random())
 	}
 	if err == nil {
-		fetched.renewAt = fetched.renewAt.Add(renewalSpread(fetched, c.random()))
 		c.keep(fetched, now)
 		f.token = c.token
 	} else {
@@ -340,7 +369,7 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 		f.err = c.fetchError()
 	}
 	c.rearm(now)
-	expires := c.token.expiry()
+	expires := c.token.Expires()
 	c.mu.Unlock()
 
 	close(f.done)
@@ -352,12 +381,6 @@ func (c *tokenCache) finish(ctx context.Context, f *fetch, got azcore.AccessToke
 		end.Expires = expires
 	}
 	c.observer.fetchEnd(ctx, end)
-}
-
-// renewalSpread delays the renewal of a token, so that replicas which once fetched together drift apart: by up to two
-// fifths of the time from renewAt to expiry, but an hour at most. share is from 0 to 1.
-func renewalSpread(t *accessToken, share float64) time.Duration {
-	return time.Duration(share * float64(min(t.expires.Sub(t.renewAt)*2/5, time.Hour)))
 }
 
 // log logs the outcome of f. expires is the expiry of the token at hand.
@@ -379,30 +402,27 @@ func (c *tokenCache) log(f *fetch, err error, expires, now time.Time, took time.
 	}
 }
 
-// keep makes token the one at hand. c.mu is held.
-func (c *tokenCache) keep(token *accessToken, now time.Time) {
-	c.err, c.failures, c.suspect, c.vouched = nil, 0, false, now
-	// The same token again comes from the credential's own cache, which nothing can make it skip. What is known of it
-	// stays, since a credential may give RefreshOn with its first answer only. But a later expiry counts.
-	if c.token.state(now) == stateGone || c.token.secret() != token.secret() ||
-		token.expires.Sub(c.token.expires) > c.token.lastMargin() {
-		c.token = token
+// keep makes fetched the token at hand. c.mu is held.
+func (c *tokenCache) keep(fetched *token.AccessToken, now time.Time) {
+	c.err, c.failures, c.isRefused, c.gotAt = nil, 0, false, now
+	if c.token.IsRenewedBy(fetched, now) {
+		c.token = fetched
 	}
-	c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
+	c.nextTry = now.Add(pauseWhileValid(c.token.Expires().Sub(now)))
 }
 
 // fail records a fetch that failed. c.mu is held.
 func (c *tokenCache) fail(err error, now time.Time) {
 	c.stats.failed++
-	c.err, c.suspect = err, false
-	if c.token.state(now) != stateGone {
-		c.nextTry = now.Add(pauseWhileValid(c.token.expires.Sub(now)))
+	c.err, c.isRefused = err, false
+	if c.token.State(now) != token.Gone {
+		c.nextTry = now.Add(pauseWhileValid(c.token.Expires().Sub(now)))
 	} else {
-		c.nextTry = now.Add(backoff(c.failures))
+		c.nextTry = now.Add(backoff.After(c.failures, longestPause))
 		c.failures++
 	}
 	if errors.Is(err, errAbandoned) {
-		c.nextTry = now.Add(spread(min(maxBackoff<<min(c.abandoned, 8), maxAbandonedPause)))
+		c.nextTry = now.Add(backoff.Spread(min(longestPause<<min(c.abandoned, 8), longestAbandonedPause)))
 	}
 }
 
@@ -414,8 +434,8 @@ func (c *tokenCache) fetchError() *TokenError {
 // rearm sets wakeAt by the token and the pause after the last fetch. c.mu is held.
 func (c *tokenCache) rearm(now time.Time) {
 	wake := now.UnixMilli()
-	if c.token != nil && !c.suspect {
-		wake = max(wake, c.token.renewAt.UnixMilli())
+	if c.token != nil && !c.isRefused {
+		wake = max(wake, c.token.RenewAt().UnixMilli())
 	}
 	if pause := c.nextTry.Sub(now); pause > 0 {
 		wake = max(wake, now.Add(pause).UnixMilli())
@@ -425,15 +445,5 @@ func (c *tokenCache) rearm(now time.Time) {
 
 // pauseWhileValid is the pause before the next fetch when the token at hand has this much life left.
 func pauseWhileValid(left time.Duration) time.Duration {
-	return spread(min(earlyRetry, max(left/10, firstBackoff)))
-}
-
-// backoff is the pause after a failure that came after this many others.
-func backoff(failures int) time.Duration {
-	return spread(min(firstBackoff<<min(failures, 8), maxBackoff))
-}
-
-// spread lengthens d by up to a fifth at random, so that a fleet that failed together does not ask in step.
-func spread(d time.Duration) time.Duration {
-	return d + rand.N(d/5)
+	return backoff.Spread(min(earlyRetry, max(left/10, backoff.First)))
 }

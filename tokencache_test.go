@@ -5,16 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptrace"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/backoff"
 )
 
 const testScope = "https://db.example/.default"
@@ -37,7 +42,7 @@ func mustGet(t *testing.T, c *tokenCache) (string, time.Duration) {
 	start := time.Now()
 	token, err := c.get(t.Context(), CauseConnect)
 	require.NoError(t, err)
-	return token.secret(), time.Since(start)
+	return token.Secret(), time.Since(start)
 }
 
 func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
@@ -64,7 +69,7 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 							return
 						}
 						assert.NoError(t, err)
-						assert.Equal(t, "token-1", token.secret())
+						assert.Equal(t, "token-1", token.Secret())
 					})
 				}
 				wg.Wait()
@@ -87,31 +92,6 @@ func TestFreshTokenIsReturnedWithoutAFetch(t *testing.T) {
 		assert.Zero(t, took)
 		assert.Equal(t, 1, cred.Count())
 	})
-}
-
-func TestRefreshTime(t *testing.T) {
-	now := time.Now()
-	for _, row := range []struct {
-		name            string
-		life, refreshOn time.Duration // from now; no RefreshOn if zero
-		want            time.Duration
-	}{
-		{"five minutes before the end of a long life", time.Hour, 0, 55 * time.Minute},
-		{"a fifth before the end of a short one", 10 * time.Minute, 0, 8 * time.Minute},
-		{"RefreshOn where the credential gave it", 24 * time.Hour, 12 * time.Hour, 12 * time.Hour},
-		{"RefreshOn in the past: at once", 24 * time.Hour, -time.Hour, -time.Hour},
-		{"not so late as a RefreshOn past the end", time.Hour, 2 * time.Hour, 55 * time.Minute},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			answer := azcore.AccessToken{Token: "token", ExpiresOn: now.Add(row.life)}
-			if row.refreshOn != 0 {
-				answer.RefreshOn = now.Add(row.refreshOn)
-			}
-			token, err := newAccessToken(answer, now)
-			require.NoError(t, err)
-			assert.Equal(t, row.want, token.renewAt.Sub(now.Round(0)))
-		})
-	}
 }
 
 func TestDueTokenIsRefreshedWithoutAnyoneWaiting(t *testing.T) {
@@ -260,11 +240,11 @@ func TestOutagePastTheTokensEnd(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		for i, gap := range cred.Gaps()[first:] {
-			backoff := min(firstBackoff<<i, maxBackoff)
+			backoff := min(backoff.First<<i, longestPause)
 			assert.GreaterOrEqual(t, gap, backoff, "try %d", i)
 			assert.LessOrEqual(t, gap, backoff*12/10+100*time.Millisecond, "try %d", i)
 		}
-		assert.Equal(t, azuretest.LongestBackoff, maxBackoff*12/10, "what the tests with real servers allow for")
+		assert.Equal(t, azuretest.LongestBackoff, longestPause*12/10, "what the tests with real servers allow for")
 
 		down = false
 		time.Sleep(time.Until(cache.nextTry))
@@ -357,7 +337,7 @@ func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 			wg.Go(func() {
 				token, err := cache.get(t.Context(), CauseConnect)
 				if assert.NoError(t, err) {
-					assert.Equal(t, "token-1", token.secret())
+					assert.Equal(t, "token-1", token.Secret())
 				}
 			})
 		}
@@ -371,17 +351,91 @@ func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 
 type contextKey struct{}
 
-func TestFetchKeepsTheValuesOfTheContextThatStartedIt(t *testing.T) {
+// What a caller has put into its context for requests of its own must not reach Entra.
+func TestCredentialGetsNothingOfTheCallersContext(t *testing.T) {
+	for _, row := range []struct {
+		name       string
+		fetchStart func(context.Context, FetchStart) context.Context
+		observed   any
+	}{
+		{"no Observer", nil, nil},
+		{"one that returns the context as it is", func(ctx context.Context, _ FetchStart) context.Context { return ctx }, nil},
+		{"one that adds to it", func(ctx context.Context, _ FetchStart) context.Context {
+			assert.Equal(t, "caller's", ctx.Value(contextKey{}), "the Observer sees all of it")
+			return context.WithValue(ctx, contextKey{}, "observer's")
+		}, "observer's"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var sent http.Header
+				var captured *http.Response
+				var traced bool
+				server := httpFunc(func(r *http.Request) (*http.Response, error) {
+					sent = r.Header
+					if trace := httptrace.ContextClientTrace(r.Context()); trace != nil {
+						trace.GetConn("")
+					}
+					return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
+				})
+				pipeline := runtime.NewPipeline("test", "v1", runtime.PipelineOptions{}, &policy.ClientOptions{Transport: server})
+				cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+					assert.Equal(t, row.observed, ctx.Value(contextKey{}))
+					_, hasDeadline := ctx.Deadline()
+					assert.True(t, hasDeadline)
+					request, err := runtime.NewRequest(ctx, http.MethodPost, "https://login.example/token")
+					assert.NoError(t, err)
+					_, err = pipeline.Do(request)
+					return azuretest.NewToken(n, time.Hour), err
+				}}
+				cache := newTokenCache(cred.GetToken, testScope, &options{tokenTimeout: time.Second,
+					logger: slog.New(slog.DiscardHandler), observer: Observer{FetchStart: row.fetchStart}})
+				ctx := context.WithValue(t.Context(), contextKey{}, "caller's")
+				ctx = policy.WithCaptureResponse(ctx, &captured)
+				ctx = policy.WithHTTPHeader(ctx, http.Header{"Authorization": {"a request's"}})
+				ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { traced = true }})
+				_, err := cache.get(ctx, CauseConnect)
+				require.NoError(t, err)
+				assert.Empty(t, sent.Get("Authorization"))
+				assert.Nil(t, captured)
+				assert.False(t, traced)
+			})
+		})
+	}
+}
+
+// httpFunc makes a function a transport.
+type httpFunc func(*http.Request) (*http.Response, error)
+
+func (f httpFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
+
+// With its own retries azidentity takes up to nine seconds to report a failure.
+func TestInAnOutageAConnectWaitsForASecondAtMost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
-			assert.Equal(t, "trace", ctx.Value(contextKey{}))
-			_, hasDeadline := ctx.Deadline()
-			assert.True(t, hasDeadline)
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			time.Sleep(9 * time.Second)
+			if n < 4 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
 			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		cache, _ := newTestCache(cred)
-		_, err := cache.get(context.WithValue(t.Context(), contextKey{}, "trace"), CauseConnect)
-		require.NoError(t, err)
+		_, err := cache.get(t.Context(), CausePool)
+		require.ErrorIs(t, err, azuretest.ErrEntra, "the first failure is waited for")
+		failed := 0
+		for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+			began := time.Now()
+			_, err = cache.get(t.Context(), CauseConnect)
+			require.LessOrEqual(t, time.Since(began), outageWait)
+			if err == nil {
+				assert.Less(t, time.Since(start), time.Minute)
+				break
+			}
+			failed++
+			require.ErrorIs(t, err, azuretest.ErrEntra, "the last cause")
+			require.Regexp(t, `\((next try in|asked again [0-9.]+m?s ago, no answer yet)`, err.Error())
+		}
+		assert.Greater(t, failed, 20)
+		assert.Equal(t, 4, cred.Count(), "the requests went on")
 	})
 }
 
@@ -413,7 +467,7 @@ func TestHangingCredential(t *testing.T) {
 			cache := newTokenCache(cred.GetToken, testScope, quietly(time.Second))
 			_, err := cache.get(t.Context(), CauseConnect)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
-			time.Sleep(firstBackoff * 12 / 10)
+			time.Sleep(backoff.First * 12 / 10)
 			mustGet(t, cache)
 		})
 	})
@@ -438,11 +492,11 @@ func TestHangingCredential(t *testing.T) {
 			}
 			assert.Less(t, cred.Count(), 24*6+10, "no more than one in ten minutes, in the long run")
 			for i, gap := range cred.Gaps() {
-				assert.Greater(t, gap, defaultTokenTimeout+min(maxBackoff<<(i+1), maxAbandonedPause), "try %d", i+2)
+				assert.Greater(t, gap, defaultTokenTimeout+min(longestPause<<(i+1), longestAbandonedPause), "try %d", i+2)
 			}
 
 			close(release) // all come back
-			time.Sleep(2 * maxAbandonedPause)
+			time.Sleep(2 * longestAbandonedPause)
 			_, _ = mustGet(t, cache)
 			assert.Zero(t, cache.abandoned)
 		})
@@ -575,35 +629,15 @@ func TestRenewalsDriftApart(t *testing.T) {
 			cache := newTokenCache(azuretest.Issuing(65*time.Minute, 0).GetToken, testScope, quietly(time.Second))
 			token, err := cache.get(t.Context(), CauseConnect)
 			require.NoError(t, err)
-			left := token.expires.Sub(token.renewAt)
+			left := token.Expires().Sub(token.RenewAt())
 			assert.LessOrEqual(t, left, 5*time.Minute)
 			assert.GreaterOrEqual(t, left, 3*time.Minute, "there is time to renew it, and to replace connections")
-			busiest[token.renewAt.Unix()]++
+			busiest[token.RenewAt().Unix()]++
 		}
 		for second, n := range busiest {
 			assert.LessOrEqual(t, n, replicas/10, second)
 		}
 	})
-}
-
-func TestRenewalSpread(t *testing.T) {
-	now := time.Now()
-	for _, row := range []struct {
-		name   string
-		margin time.Duration // from the renewal to the expiry
-		share  float64
-		want   time.Duration
-	}{
-		{"none", 5 * time.Minute, 0, 0},
-		{"half", 5 * time.Minute, 0.5, time.Minute},
-		{"all: two fifths of the margin", 5 * time.Minute, 1, 2 * time.Minute},
-		{"an hour at most", 12 * time.Hour, 1, time.Hour},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			token := &accessToken{renewAt: now, expires: now.Add(row.margin)}
-			assert.Equal(t, row.want, renewalSpread(token, row.share))
-		})
-	}
 }
 
 func TestTheCredentialsContextEndsBeforeTheTokenTimeout(t *testing.T) {
@@ -666,5 +700,77 @@ func TestAConnectThatFindsTheTokenDueCausesARenewal(t *testing.T) {
 		mustGet(t, cache)
 		synctest.Wait()
 		assert.Equal(t, []FetchCause{CauseConnect, CauseRenewal}, causes)
+	})
+}
+
+func TestRefusedTokenIsAskedForAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := azuretest.Issuing(time.Hour, time.Second)
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		refused := cache.token
+
+		time.Sleep(10 * time.Second)
+		cache.refused(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 1, cred.Count(), "not when the credential has just returned it")
+
+		time.Sleep(30 * time.Second)
+		cache.refused(refused)
+		cache.renewIfDue(t.Context(), time.Now())
+		synctest.Wait()
+		assert.Equal(t, 2, cred.Count(), "at the next acquire")
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-2", token)
+
+		time.Sleep(time.Minute)
+		cache.refused(refused)
+		mustGet(t, cache)
+		assert.Equal(t, 2, cred.Count(), "not for a token that is no longer at hand")
+	})
+}
+
+func TestRefusedTokenServesOnWhileThereIsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				return azcore.AccessToken{}, azuretest.ErrEntra
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.refused(cache.token)
+		token, _ := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 2, cred.Count())
+	})
+}
+
+func TestRefusedTokenDelaysConnectsForAShortWhileOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			if n > 1 {
+				<-ctx.Done()
+				return azcore.AccessToken{}, ctx.Err()
+			}
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		cache, _ := newTestCache(cred)
+		mustGet(t, cache)
+		time.Sleep(time.Minute)
+		cache.refused(cache.token)
+		token, took := mustGet(t, cache)
+		assert.Equal(t, "token-1", token)
+		assert.Equal(t, 3*time.Second, took, "Entra hangs, and the token may be good")
+		time.Sleep(defaultTokenTimeout)
+		for range 10 {
+			token, took = mustGet(t, cache)
+			assert.Equal(t, "token-1", token)
+			assert.Zero(t, took, "Entra has been asked")
+			time.Sleep(time.Minute)
+		}
+		assert.Equal(t, 2, cred.Count())
 	})
 }

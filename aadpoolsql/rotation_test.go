@@ -78,7 +78,7 @@ func query(ctx context.Context, t *testing.T, db *sql.DB, watched bool) error {
 	defer conn.Close()
 	now := time.Now()
 	err = conn.Raw(func(driverConn any) error {
-		c, ok := driverConn.(*stdlib.Conn).Conn().PgConn().Conn().(watchedConn)
+		c, ok := driverConn.(*stdlib.Conn).Conn().PgConn().Conn().(*watchedConn)
 		assert.Equal(t, watched, ok)
 		if ok {
 			// The machine may be busy between database/sql's decision and this.
@@ -105,9 +105,12 @@ type watchedConn struct {
 }
 
 func watchTokens(config *pgx.ConnConfig) {
-	config.AfterNetConnect = func(_ context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		ends, err := azuretest.TokenEnd(config.Password)
-		return watchedConn{conn, ends}, err
+	config.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		watched := &watchedConn{}
+		watched.Conn = azuretest.WatchPassword(conn, func(_ net.Conn, token string) {
+			watched.tokenEnds, _ = azuretest.TokenEnd(token) // zero, and so too late, if it cannot be read
+		})
+		return watched, nil
 	}
 }
 

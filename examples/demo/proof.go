@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -29,19 +30,29 @@ func (p *proof) watch(config *pgx.ConnConfig) {
 	config.Tracer = p
 }
 
-// tokenConn is a network connection that knows when the token that was used on it ends.
+// tokenConn is a network connection that knows when the token that was sent on it ends.
 type tokenConn struct {
 	net.Conn
-	tokenEnds time.Time
+	tokenEnds time.Time // zero before
 }
 
-// rememberToken is pgconn's AfterNetConnect. At that moment the password is the token that is about to be sent.
-func rememberToken(_ context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
-	ends, err := tokenEnd(config.Password)
-	if err != nil {
-		return conn, err
+// rememberToken is pgconn's AfterNetConnect.
+func rememberToken(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+	return &tokenConn{Conn: conn}, nil
+}
+
+// Write looks for the message that has the token: the password.
+func (c *tokenConn) Write(p []byte) (int, error) {
+	const header = 5 // of a message: https://www.postgresql.org/docs/current/protocol-message-formats.html
+	if c.tokenEnds.IsZero() && len(p) > header && p[0] == 'p' {
+		token, _, _ := bytes.Cut(p[header:], []byte{0})
+		ends, err := tokenEnd(string(token))
+		if err != nil {
+			return 0, err
+		}
+		c.tokenEnds = ends
 	}
-	return &tokenConn{conn, ends}, nil
+	return c.Conn.Write(p)
 }
 
 // tokenEnd reads the exp of an access token: https://www.rfc-editor.org/rfc/rfc7519#section-4.1.4.

@@ -11,8 +11,8 @@ const (
 	// tick is how often a Coarse reads the machine's clock.
 	tick = 250 * time.Millisecond
 
-	// ahead is how much later than that reading Soon is: a tick, and what a timer may be late on a busy machine.
-	ahead = time.Second
+	// Ahead is how much later than that reading Soon is at most: a tick, and what a timer may be late on a busy machine.
+	Ahead = time.Second
 )
 
 // A Coarse knows a moment that has not come yet, so that who waits for a later one need not read the machine's clock,
@@ -66,7 +66,7 @@ func (c *Coarse) tick() {
 
 // read is called with c.mu held.
 func (c *Coarse) read() int64 {
-	soon := time.Now().Add(ahead).UnixMilli()
+	soon := time.Now().Add(Ahead).UnixMilli()
 	c.soon.Store(soon)
 	return soon
 }

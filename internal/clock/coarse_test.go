@@ -28,7 +28,7 @@ func TestSoonHasNotComeYetAndComesWithinASecond(t *testing.T) {
 				var c Coarse
 				for range 2000 {
 					now, soon := time.Now(), time.UnixMilli(c.Soon())
-					require.WithinRange(t, soon, now.Add(ahead-tick), now.Add(ahead))
+					require.WithinRange(t, soon, now.Add(Ahead-tick), now.Add(Ahead))
 					time.Sleep(row.pause)
 				}
 			})

@@ -126,9 +126,12 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	// What is acknowledged survives a crash of the server's processes.
 	config, err := pgxpool.ParseConfig(s.DSN() + "&synchronous_commit=on&connect_timeout=10&pool_max_conns=" + strconv.Itoa(soakConns))
 	require.NoError(t, err)
-	config.ConnConfig.AfterNetConnect = func(_ context.Context, config *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		ends, err := azuretest.TokenEnd(config.Password)
-		return &soakConn{conn, time.Now(), ends}, err
+	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+		watched := &soakConn{born: time.Now()}
+		watched.Conn = azuretest.WatchPassword(conn, func(_ net.Conn, token string) {
+			watched.tokenEnds, _ = azuretest.TokenEnd(token) // zero, and so too late, if it cannot be read
+		})
+		return watched, nil
 	}
 	config.PrepareConn = s.checkHandedOut
 	s.pool, err = s.hook.NewPoolWithConfig(t.Context(), config)

@@ -98,7 +98,7 @@ func refuseStartup(err error) *refusal {
 // later.
 func refuseToken(err error) *refusal {
 	if again, ok := errors.AsType[*pgconn.PgError](err); ok {
-		told := inServersWords(again)
+		told := inServersWords(err, again)
 		told.Detail, _, _ = strings.Cut(line(err), ": ")
 		return &refusal{reason: reasonLogin, told: told, err: err}
 	}
@@ -117,7 +117,7 @@ func refuseConnect(err error, startup *pgproto3.StartupMessage, database string)
 		told := pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err))
 		return &refusal{reason: reasonUnreachable, told: told, err: err}
 	}
-	told := inServersWords(refused)
+	told := inServersWords(err, refused)
 	r := reasonServer
 	if strings.HasPrefix(told.Code, "28") {
 		r = reasonLogin
@@ -132,9 +132,9 @@ func refuseConnect(err error, startup *pgproto3.StartupMessage, database string)
 
 // inServersWords is a copy of what the server has said. In the other the message ends with the hint, for programs that
 // print nothing else; a client of the proxy prints both.
-func inServersWords(refused *pgconn.PgError) *pgconn.PgError {
+func inServersWords(err error, refused *pgconn.PgError) *pgconn.PgError {
 	told := *refused
-	if explained, ok := aadpool.Explain(refused); ok {
+	if explained, ok := aadpool.Explain(err); ok {
 		told.Message = explained.Message
 	}
 	return &told

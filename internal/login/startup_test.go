@@ -1,4 +1,4 @@
-package aadpool
+package login_test
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,7 +19,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/login"
 )
 
 // scripted logs in with fuzzToken to a server that says script, and returns what a program sees of it. The server hangs up
@@ -27,15 +29,17 @@ import (
 func scripted(t *testing.T, script []byte, said int, configure ...func(*pgx.ConnConfig)) (conn *pgx.Conn, notices []string, err error) {
 	t.Helper()
 	azuretest.ClearPGEnv(t)
-	hook := newQuietHook(t, azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}))
+	hook := newHook(t, azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}))
 	config, err := pgx.ParseConfig("host=/tmp user=orders-api")
 	require.NoError(t, err)
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notices = append(notices, fmt.Sprintf("%+v", *n)) }
 	config.DialFunc = func(context.Context, string, string) (net.Conn, error) {
 		client, server := net.Pipe()
-		go func() { _, _ = server.Write(script) }()
+		var saying sync.WaitGroup
+		saying.Go(func() { _, _ = server.Write(script) })
 		go func() {
 			defer server.Close()
+			defer saying.Wait()
 			heard := make([]byte, 4096)
 			for range said {
 				if _, err := server.Read(heard); err != nil {
@@ -81,15 +85,15 @@ func saysNothingOf(t *testing.T, text string) {
 }
 
 var (
-	asksForPassword = frame('R', 0, 0, 0, 3)
-	lets            = frame('R', 0, 0, 0, 0)
-	ready           = frame('Z', 'I')
+	asksForPassword = azuretest.Frame('R', 0, 0, 0, 3)
+	lets            = azuretest.Frame('R', 0, 0, 0, 0)
+	ready           = azuretest.Frame('Z', 'I')
 )
 
 func TestWhatTheServerSaysDuringStartUpHoldsNoToken(t *testing.T) {
 	for way, form := range tokenIn {
 		t.Run("in a notice, "+way, func(t *testing.T) {
-			notice := frame('N', []byte("SWARNING\x00C01000\x00Myou sent "+form+"\x00D"+form+"\x00\x00")...)
+			notice := azuretest.Frame('N', []byte("SWARNING\x00C01000\x00Myou sent "+form+"\x00D"+form+"\x00\x00")...)
 			_, notices, err := scripted(t, slices.Concat(asksForPassword, notice, lets, ready), 9)
 			require.NoError(t, err)
 			require.Len(t, notices, 1)
@@ -97,43 +101,43 @@ func TestWhatTheServerSaysDuringStartUpHoldsNoToken(t *testing.T) {
 			assert.Contains(t, notices[0], "WARNING")
 		})
 		t.Run("in an error, "+way, func(t *testing.T) {
-			refusal := frame('E', []byte("SFATAL\x00C28P01\x00Mno "+form+"\x00D"+form+"\x00H"+form+"\x00\x00")...)
+			refusal := azuretest.Frame('E', []byte("SFATAL\x00C28P01\x00Mno "+form+"\x00D"+form+"\x00H"+form+"\x00\x00")...)
 			_, _, err := scripted(t, slices.Concat(asksForPassword, refusal), 9)
 			var refused *pgconn.PgError
 			require.ErrorAs(t, err, &refused)
 			saysNothingOf(t, fmt.Sprintf("%v %+v", err, *refused))
 		})
 		t.Run("in a parameter, "+way, func(t *testing.T) {
-			parameter := frame('S', []byte("server_version\x0018 "+form+"\x00")...)
+			parameter := azuretest.Frame('S', []byte("server_version\x0018 "+form+"\x00")...)
 			conn, _, err := scripted(t, slices.Concat(asksForPassword, lets, parameter, ready), 9)
 			require.NoError(t, err)
 			saysNothingOf(t, conn.PgConn().ParameterStatus("server_version"))
 		})
 		t.Run("in the answer to OAUTHBEARER, "+way, func(t *testing.T) {
-			asks := frame('R', []byte("\x00\x00\x00\x0aOAUTHBEARER\x00\x00")...)
-			answer := frame('R', []byte("\x00\x00\x00\x0b{\"status\":\"invalid "+form+"\"}")...)
+			asks := azuretest.Frame('R', []byte("\x00\x00\x00\x0aOAUTHBEARER\x00\x00")...)
+			answer := azuretest.Frame('R', []byte("\x00\x00\x00\x0b{\"status\":\"invalid "+form+"\"}")...)
 			_, _, err := scripted(t, slices.Concat(asks, answer), 9)
-			explained, ok := Explain(err)
+			explained, ok := aadpool.Explain(err)
 			require.True(t, ok, err)
-			assert.Equal(t, ReasonOAuth, explained.Reason)
+			assert.Equal(t, aadpool.ReasonOAuth, explained.Reason)
 			saysNothingOf(t, err.Error())
 		})
 		t.Run("where it has no business to, "+way, func(t *testing.T) {
-			_, _, err := scripted(t, slices.Concat(asksForPassword, lets, frame('K', append([]byte{0, 0, 0, 1}, form...)...), ready), 9)
-			require.ErrorIs(t, err, errRepeats)
+			_, _, err := scripted(t, slices.Concat(asksForPassword, lets, azuretest.Frame('K', append([]byte{0, 0, 0, 1}, form...)...), ready), 9)
+			require.ErrorIs(t, err, login.ErrRepeats)
 		})
 	}
 }
 
 func TestAfterTheStartUpTheServersWordsAreItsOwn(t *testing.T) {
 	conn, _, err := scripted(t, slices.Concat(asksForPassword, lets, ready,
-		frame('E', []byte("SERROR\x00C28000\x00Mnot about a login\x00\x00")...), ready), 9)
+		azuretest.Frame('E', []byte("SERROR\x00C28000\x00Mnot about a login\x00\x00")...), ready), 9)
 	require.NoError(t, err)
 	_, err = conn.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
 	var refused *pgconn.PgError
 	require.ErrorAs(t, err, &refused)
 	assert.Equal(t, "not about a login", refused.Message)
-	_, ok := Explain(err)
+	_, ok := aadpool.Explain(err)
 	assert.False(t, ok)
 }
 
@@ -150,7 +154,7 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 		{"silence at the password, as PostgreSQL 13 for a long token", asksForPassword, 2, "PostgreSQL before 14 takes no password over 995 bytes"},
 		{"the end in the middle of a message", asksForPassword[:7], 1, "unexpected EOF"},
 		{"silence from the start", nil, 1, "unexpected EOF"},
-		{"advice in the server's own words", frame('E', []byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
+		{"advice in the server's own words", azuretest.Frame('E', []byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, _, err := scripted(t, row.script, row.said)
@@ -162,38 +166,6 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 	}
 }
 
-func TestAfterTheStartUpNoBufferIsKept(t *testing.T) {
-	for _, row := range []struct{ name, beyond string }{
-		{"nothing comes after it", ""},
-		{"a message comes with it", string(frame('N', 0))},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			server := strings.NewReader(string(frame('Z', 'I')) + row.beyond)
-			r := newStartupReader(server, &login{})
-			got := make([]byte, server.Len())
-			_, err := io.ReadFull(r, got)
-			require.NoError(t, err)
-			assert.Equal(t, string(frame('Z', 'I'))+row.beyond, string(got))
-			assert.Nil(t, r.buffer, "an idle connection reads no more")
-		})
-	}
-}
-
-// Who hijacks a connection finds what has been read, and not used, in pgx's buffer (see pgconn's SyncConn).
-func TestWhatIsReadBeyondTheStartUpGoesToPgxAtOnce(t *testing.T) {
-	beyond := strings.Repeat("x", 6000)
-	server := strings.NewReader(string(frame('Z', 'I')) + beyond)
-	r := newStartupReader(server, &login{})
-	got := make([]byte, 8192)
-	n, err := r.Read(got)
-	require.NoError(t, err)
-	assert.Nil(t, r.buffer)
-	rest, err := io.ReadAll(server)
-	require.NoError(t, err)
-	assert.NotEmpty(t, rest)
-	assert.Equal(t, string(frame('Z', 'I'))+beyond, string(got[:n])+string(rest), "the rest is still with the server")
-}
-
 func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 	errOurs := errors.New("not this one")
 	for _, row := range []struct {
@@ -202,20 +174,20 @@ func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 		configure func(*pgx.ConnConfig)
 		want      string
 	}{
-		{"a server that target_session_attrs does not want", letsIn, func(c *pgx.ConnConfig) {
+		{"a server that target_session_attrs does not want", azuretest.LetsIn, func(c *pgx.ConnConfig) {
 			c.ValidateConnect = func(context.Context, *pgconn.PgConn) error { return errOurs }
 		}, "ValidateConnect failed"},
-		{"the caller's AfterNetConnect", letsIn, func(c *pgx.ConnConfig) {
+		{"the caller's AfterNetConnect", azuretest.LetsIn, func(c *pgx.ConnConfig) {
 			c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) { return conn, errOurs }
 		}, "AfterNetConnect failed"},
-		{"a password, against require_auth", letsIn, func(c *pgx.ConnConfig) { c.RequireAuth = "oauth" }, "server requested password"},
-		{"MD5, against require_auth", frame('R', 0, 0, 0, 5, 1, 2, 3, 4), func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested md5"},
-		{"SCRAM, against require_auth", frame('R', []byte("\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")...),
+		{"a password, against require_auth", azuretest.LetsIn, func(c *pgx.ConnConfig) { c.RequireAuth = "oauth" }, "server requested password"},
+		{"MD5, against require_auth", azuretest.Frame('R', 0, 0, 0, 5, 1, 2, 3, 4), func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested md5"},
+		{"SCRAM, against require_auth", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")...),
 			func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested scram-sha-256"},
-		{"a SASL that pgx does not know", frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil, "failed SASL auth"},
-		{"GSSAPI", frame('R', 0, 0, 0, 7), nil, "failed GSS auth"},
-		{"no authentication at all", frame('Z', 'I'), nil, "ReadyForQuery before AuthenticationOk"},
-		{"rows before the login", frame('D', 0, 0), nil, "received unexpected message"},
+		{"a SASL that pgx does not know", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil, "failed SASL auth"},
+		{"GSSAPI", azuretest.Frame('R', 0, 0, 0, 7), nil, "failed GSS auth"},
+		{"no authentication at all", azuretest.Frame('Z', 'I'), nil, "ReadyForQuery before AuthenticationOk"},
+		{"rows before the login", azuretest.Frame('D', 0, 0), nil, "received unexpected message"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, _, err := scripted(t, row.script, 9, row.configure)
@@ -228,7 +200,7 @@ func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 }
 
 func TestAServerThatGoesAwayAfterTheLoginIsNotOneThatRefusesIt(t *testing.T) {
-	_, _, err := scripted(t, slices.Concat(asksForPassword, frame('R', 0, 0, 0, 0)), 2)
+	_, _, err := scripted(t, slices.Concat(asksForPassword, azuretest.Frame('R', 0, 0, 0, 0)), 2)
 	require.ErrorContains(t, err, "unexpected EOF")
 	assert.NotContains(t, err.Error(), "takes no password over")
 }

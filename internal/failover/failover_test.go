@@ -1,17 +1,30 @@
-package aadpool_test
+package failover_test
 
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
+
+func TestMain(m *testing.M) { azuretest.Main(m) }
+
+// newPool makes a pool on a Hook of its own.
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config)) (*pgxpool.Pool, *aadpool.Hook) {
+	t.Helper()
+	hook, err := aadpool.NewHook(cred)
+	require.NoError(t, err)
+	return azuretest.NewPool(t, hook, dsn, change), hook
+}
 
 // idle makes a pool have n connections, which rest.
 func idle(t *testing.T, pool *pgxpool.Pool, n int) {
@@ -122,4 +135,48 @@ func TestASessionThatIsReadOnlyOnPurposeSaysNothingOfItsServer(t *testing.T) {
 			assert.Equal(t, row.logins, len(a.Server.Logins())-logins)
 		})
 	}
+}
+
+// newMemoryPool makes a pool that leads to server.
+func newMemoryPool(t *testing.T, server *azuretest.MemoryServer, dsn string) *pgxpool.Pool {
+	t.Helper()
+	pool, _ := newPool(t, dsn, azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) { config.ConnConfig.DialFunc = server.Dial })
+	return pool
+}
+
+func TestAnEndedSessionDoesNotMakeLaterAcquiresDearer(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	server := azuretest.NewMemoryServer(0)
+	pool := newMemoryPool(t, server, "host=/tmp user=orders-api")
+	acquire := func() {
+		conn, err := pool.Acquire(t.Context())
+		require.NoError(t, err)
+		conn.Release()
+	}
+	before := testing.AllocsPerRun(1000, acquire)
+	server.EndsNext.Store(true)
+	_, err := pool.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
+	require.ErrorContains(t, err, "57P01")
+	acquire()
+	acquire()
+	assert.LessOrEqual(t, testing.AllocsPerRun(1000, acquire), before)
+}
+
+func TestAServerThatHangsAfterItHasEndedASessionHoldsNoRequestPastThePingTimeout(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := azuretest.NewMemoryServer(0)
+		pool := newMemoryPool(t, server,
+			"host=/tmp user=orders-api pool_max_conns=4 pool_ping_timeout=2s")
+		idle(t, pool, 4)
+		server.EndsNext.Store(true)
+		_, err := pool.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
+		require.ErrorContains(t, err, "57P01")
+		server.Hung.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		start := time.Now()
+		require.NoError(t, pool.Ping(ctx))
+		assert.LessOrEqual(t, time.Since(start), 3*2*time.Second, "each of the three that are left is asked for two seconds")
+	})
 }

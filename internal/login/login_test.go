@@ -1,4 +1,4 @@
-package aadpool_test
+package login_test
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package aadpool
+package login_test
 
 import (
 	"bytes"
@@ -24,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -113,7 +114,7 @@ type wire struct {
 
 func (w *wire) connect(t *testing.T, config *pgxpool.Config, spoiling []byte) {
 	token := azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)})
-	hook, err := NewHook(token, WithLogger(slog.New(slog.DiscardHandler)), WithScope("https://db.example/.default"))
+	hook, err := aadpool.NewHook(token, aadpool.WithLogger(slog.New(slog.DiscardHandler)), aadpool.WithScope("https://db.example/.default"))
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), startUpBound)
 	defer cancel()

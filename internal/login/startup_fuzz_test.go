@@ -1,4 +1,4 @@
-package aadpool
+package login_test
 
 import (
 	"bytes"
@@ -29,6 +29,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -73,11 +74,11 @@ func FuzzHostileServer(f *testing.F) {
 	}
 	for _, form := range tokenIn {
 		said := []byte("SFATAL\x00C28P01\x00Myou sent " + form + "\x00\x00")
-		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, frame('E', said...)))
-		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, frame('N', said...), lets, ready))
-		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, lets, frame('S', []byte("a\x00"+form+"\x00")...), ready))
+		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, azuretest.Frame('E', said...)))
+		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, azuretest.Frame('N', said...), lets, ready))
+		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, lets, azuretest.Frame('S', []byte("a\x00"+form+"\x00")...), ready))
 	}
-	for _, beforeTLS := range []string{"", "N", "E", "X", "SS", "SSS\x16\x03\x03", "EExx\x00", "N" + string(frame('R', 0, 0, 0, 3))} {
+	for _, beforeTLS := range []string{"", "N", "E", "X", "SS", "SSS\x16\x03\x03", "EExx\x00", "N" + string(azuretest.Frame('R', 0, 0, 0, 3))} {
 		f.Add(byte(0), false, []byte(beforeTLS), []byte(nil))
 		f.Add(byte(3), false, []byte(beforeTLS), []byte(nil))
 	}
@@ -90,9 +91,9 @@ func FuzzHostileServer(f *testing.F) {
 			server.certificate = impostors
 		}
 		logs := &azuretest.LogBuffer{}
-		hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+		hook, err := aadpool.NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 			return azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}, nil
-		}}, WithLogger(logs.Logger()))
+		}}, aadpool.WithLogger(logs.Logger()))
 		require.NoError(t, err)
 
 		err = logIn(t, hook, dsn, roots, server)
@@ -120,7 +121,7 @@ func FuzzHostileServer(f *testing.F) {
 }
 
 // logIn connects to server, fails the test if that does not end, and returns what came of it.
-func logIn(t *testing.T, hook *Hook, dsn string, roots *x509.CertPool, server *hostileServer) error {
+func logIn(t *testing.T, hook *aadpool.Hook, dsn string, roots *x509.CertPool, server *hostileServer) error {
 	t.Helper()
 	config, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
@@ -260,12 +261,6 @@ func (c *tappedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// frame is a message of the server's: https://www.postgresql.org/docs/current/protocol-message-formats.html.
-func frame(kind byte, body ...byte) []byte {
-	message := binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(body)+4))
-	return append(message, body...)
-}
-
 // hostileScripts reads testdata/startup.txt.
 func hostileScripts(t testing.TB) (scripts [][]byte) {
 	text, err := os.ReadFile("testdata/startup.txt")
@@ -309,7 +304,7 @@ func TestHostileServerHearsTheTokenWhereItMay(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	honest, roots := serverCertificate(t, hostileName)
 	impostors, _ := serverCertificate(t, hostileName)
-	password, ok, ready := frame('R', 0, 0, 0, 3), frame('R', 0, 0, 0, 0), frame('Z', 'I')
+	password, ok, ready := azuretest.Frame('R', 0, 0, 0, 3), azuretest.Frame('R', 0, 0, 0, 0), azuretest.Frame('Z', 'I')
 	script := slices.Concat(password, ok, ready)
 	for _, row := range []struct {
 		name, params, beforeTLS string
@@ -322,7 +317,7 @@ func TestHostileServerHearsTheTokenWhereItMay(t *testing.T) {
 		{"a server without TLS", "", "N", honest, false, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+			hook, err := aadpool.NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 				return azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}, nil
 			}})
 			require.NoError(t, err)

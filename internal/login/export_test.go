@@ -1,0 +1,4 @@
+package login
+
+// ErrRepeats is that of a server that repeats the token.
+var ErrRepeats = errRepeats

@@ -1,0 +1,284 @@
+// Package replace opens a pool's new connections off its requests' path: make before break.
+package replace
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+	"weak"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/aadpool/aadpool/internal/backoff"
+)
+
+const (
+	// holdTimeout bounds how long a pool's idle connections are held back while pgxpool is made to open another one.
+	holdTimeout = time.Millisecond
+
+	// replaceTimeout bounds one replacement. Past it the connection that is being opened comes into the pool by itself.
+	replaceTimeout = time.Minute
+
+	// longestPause is the longest pause after a connection that could not be opened.
+	longestPause = 30 * time.Second
+
+	// vainPause is the pause after an attempt that met no due connection, or for which pgxpool opened none.
+	vainPause = 10 * time.Millisecond
+
+	// roomPause is how often a pool at MaxConns is asked whether it has closed the connection that it has given up.
+	roomPause = time.Millisecond
+)
+
+// A Verdict is what is to become of a connection.
+type Verdict int
+
+// The verdicts.
+const (
+	Good  Verdict = iota // it serves on
+	Due                  // it serves on until another has been opened
+	Over                 // it must not be handed out
+	Unfit                // likewise, since its server is not what it was; it does not count as retired
+)
+
+// Conns is what is known of a pool's connections. Each function is called by whoever has the connection.
+type Conns struct {
+	Opened  func(*pgx.Conn)
+	Look    func(context.Context, *pgx.Conn) Verdict // of one that a request acquires
+	Held    func(context.Context, *pgx.Conn) Held    // of an idle one that is held for a moment
+	Retired func(context.Context, *pgx.Conn)         // is told of each that was given up
+
+	// Prepare is the caller's PrepareConn for a connection that is handed out; it may be nil.
+	Prepare func(context.Context, *pgx.Conn) (bool, error)
+}
+
+// Held is what is known of a connection that is held.
+type Held struct {
+	Verdict
+	Idle time.Duration // since it was used
+	Next time.Time     // when the Verdict may be another; zero if only a newer token changes it
+}
+
+// A replacer replaces the due connections of one pool. A request that meets one gets it, as long as it may serve, and
+// starts the replacer, which has a goroutine only while connections are due. Its state:
+//
+//	ahead  connections opened, less those given up
+//	  1      One has been opened: the replacer gives up an idle due connection. If none is idle, the next request that
+//	         meets one gives it up instead, and gets the new one.
+//	  0      At rest; or a connection is being opened while a due one serves on.
+//	 -1      A pool at MaxConns gives one up first; or a request met one too late. Another is opened when it is closed.
+//	busy   A goroutine replaces connections, one at a time. A request that meets a due connection keeps it.
+//	pause  No connection is opened before the pause is over: the last could not be opened, or there was nothing to do.
+type replacer struct {
+	Conns
+	pool     *pgxpool.Pool // set when the pool has been made, before any request
+	maxIdle  time.Duration // the pool's MaxConnIdleTime
+	minConns int32         // and its MinConns
+	made     time.Time
+
+	ahead     atomic.Int32
+	busy      atomic.Bool
+	pauseEnds atomic.Int64             // in nanoseconds since made, by the monotonic clock
+	opened    atomic.Int64             // how many connections the pool had opened in its life when one was given up last
+	releasing atomic.Pointer[pgx.Conn] // the held connection that is released just now
+
+	failures int         // in a row; for the goroutine that set busy
+	timer    *time.Timer // likewise; of comeBack
+}
+
+// NewPool makes a pool from config whose due connections are replaced in the background. config's callbacks are called
+// as ever, but for PrepareConn, in whose place conns speaks. A config that the pool returns has config's own callbacks.
+func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
+	return newReplacer(config, conns).newPool(ctx, config)
+}
+
+func newReplacer(config *pgxpool.Config, conns Conns) *replacer {
+	return &replacer{Conns: conns, maxIdle: config.MaxConnIdleTime, minConns: config.MinConns, made: time.Now()}
+}
+
+func (r *replacer) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	own := *config
+	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
+	config.BeforeConnect = r.beforeConnect(own.BeforeConnect)
+	config.AfterConnect = r.afterConnect(own.AfterConnect)
+	config.ShouldPing = r.shouldPing(own.ShouldPing)
+	config.PrepareConn = r.prepareConn
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	r.pool = pool
+	// pgxpool has taken the callbacks; what it goes on reading of config is not touched.
+	config.BeforeConnect, config.AfterConnect = own.BeforeConnect, own.AfterConnect
+	config.ShouldPing, config.PrepareConn = own.ShouldPing, own.PrepareConn
+	return pool, nil
+}
+
+// prepareConn is the pool's PrepareConn. It runs on each acquire.
+func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	if s := r.own(ctx); s != nil {
+		if isOwn, keep := s.prepare(ctx, conn); isOwn {
+			return keep, nil
+		}
+		ctx = without(ctx)
+	}
+	switch v := r.Look(ctx, conn); {
+	case v == Unfit:
+		return false, nil
+	case v != Good && !r.keeps(v):
+		r.Retired(ctx, conn)
+		return false, nil
+	}
+	if r.Prepare == nil {
+		return true, nil
+	}
+	return r.Prepare(ctx, conn)
+}
+
+// keeps reports whether a request gets a connection that is not Good all the same. If so, another is on its way.
+func (r *replacer) keeps(v Verdict) bool {
+	if v == Over {
+		if r.busy.Load() && r.pool.Stat().IdleConns() > 0 { // the request gets one of these: another is opened for it
+			r.giveUp()
+		}
+		return false
+	}
+	if r.ahead.Load() > 0 && r.pool.Stat().IdleConns() > 0 && r.takeOpened() {
+		return false
+	}
+	if !r.begins() {
+		return true
+	}
+	stat := r.pool.Stat()
+	full := isFull(stat) && stat.IdleConns() > 0 // the request gets one of these
+	if full {
+		r.giveUp()
+	}
+	go r.run(!full)
+	return !full
+}
+
+func isFull(stat *pgxpool.Stat) bool { return stat.TotalConns() >= stat.MaxConns() }
+
+// takeOpened reports whether a connection stands open in the place of a due one.
+func (r *replacer) takeOpened() bool {
+	if r.ahead.Add(-1) >= 0 {
+		return true
+	}
+	r.ahead.Add(1) // another took it
+	return false
+}
+
+// giveUp notes that a connection is about to be closed.
+func (r *replacer) giveUp() {
+	r.opened.Store(r.pool.Stat().NewConnsCount())
+	r.ahead.Add(-1)
+}
+
+// begins reports whether the caller is to replace connections: nobody else does, and no pause is on. If so, the caller
+// has set busy.
+func (r *replacer) begins() bool {
+	return !r.busy.Load() && int64(time.Since(r.made)) >= r.pauseEnds.Load() && r.busy.CompareAndSwap(false, true)
+}
+
+func (r *replacer) pause(d time.Duration) { r.pauseEnds.Store(int64(time.Since(r.made) + d)) }
+
+// run replaces connections until no idle one is due, and comes back when one of them will be. One is opened in any case
+// if one is wanted: by the request that has met a due one.
+func (r *replacer) run(wanted bool) {
+	defer r.busy.Store(false)
+	for {
+		s, err := r.step(wanted)
+		switch {
+		case err != nil:
+			pause := backoff.After(r.failures, longestPause)
+			r.pause(pause)
+			if r.pool.Stat().TotalConns() > 0 { // none is left of a pool that is closed
+				r.comeBack(time.Now().Add(pause))
+			}
+			r.failures++
+			return
+		case s.isOpening():
+			wanted, r.failures = false, 0
+		case s.givenUp != nil || s.tooLate:
+		case r.ahead.Load() < 0: // Acquire has got a connection that a request released
+			time.Sleep(vainPause)
+		default:
+			r.pause(vainPause)
+			r.comeBack(s.next)
+			return
+		}
+	}
+}
+
+// comeBack replaces idle connections at a time, unless that is zero, but not before the pause is over.
+func (r *replacer) comeBack(at time.Time) {
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	if at.IsZero() {
+		return
+	}
+	weakly := weak.Make(r) // a pool that is closed need not stay in memory until then
+	r.timer = time.AfterFunc(max(time.Until(at), vainPause), func() {
+		if r := weakly.Value(); r != nil && r.begins() {
+			r.run(false)
+		}
+	})
+}
+
+// step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and opens
+// another, if one is wanted, an idle connection is due, or one was given up before.
+func (r *replacer) step(wanted bool) (*step, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), replaceTimeout)
+	defer cancel()
+	if r.ahead.Load() < 0 {
+		r.awaitRoom(ctx)
+	}
+	full := isFull(r.pool.Stat())
+	s := &step{replacer: r, mayGiveUp: full || r.ahead.Load() > 0}
+	ctx = context.WithValue(ctx, stepKey{}, s)
+	defer s.tellRetired(context.Background())
+	s.hold(r.pool.AcquireAllIdle(ctx))
+	defer s.release()
+	switch {
+	case full && s.givenUp != nil, !wanted && s.due == 0 && r.ahead.Load() >= 0:
+		return s, nil
+	case !full && isFull(r.pool.Stat()): // a request has been quicker
+		s.tooLate = true
+		return s, nil
+	case full: // no idle one is due; Acquire will meet one by and by
+		s.release()
+	}
+	return s, r.open(ctx, s)
+}
+
+// awaitRoom waits until the pool has closed the connection that it has given up. No other needs to be opened for it if
+// a request has opened one meanwhile.
+func (r *replacer) awaitRoom(ctx context.Context) {
+	for stat := r.pool.Stat(); isFull(stat); stat = r.pool.Stat() {
+		if stat.NewConnsCount() > r.opened.Load() || ctx.Err() != nil {
+			r.ahead.Add(1)
+			return
+		}
+		time.Sleep(roomPause)
+	}
+}
+
+// open makes pgxpool open a connection, which it does only for an Acquire that finds none idle. So the idle ones are
+// held until it has begun: a few microseconds.
+func (r *replacer) open(ctx context.Context, s *step) error {
+	timer := time.AfterFunc(holdTimeout, s.release)
+	defer timer.Stop()
+	conn, err := r.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	if !s.isOpening() { // what Acquire found will be idle again, and has not been used
+		r.Held(ctx, conn.Conn())
+	} else {
+		r.ahead.Add(1)
+	}
+	conn.Release()
+	return nil
+}
