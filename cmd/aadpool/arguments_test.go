@@ -21,7 +21,7 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		want string
 	}{
 		{"flags without a command", []string{"--json"}, "unknown flag --json"},
-		{"a mistyped command", []string{"chekc"}, "the first argument must be a command: check, proxy, login, logout, whoami, token, psql, role, install, completion, man, help, version; did you mean check?"},
+		{"a mistyped command", []string{"chekc"}, "the first argument must be a command: check, proxy, login, logout, whoami, agent, token, psql, role, install, completion, man, help, version; did you mean check?"},
 		{"help for a mistyped command", []string{"help", "rol"}, "did you mean role?"},
 		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
 		{"an unknown flag", []string{"check", "--pasword=hunter2"}, "unknown flag --pasword; try --help"},

@@ -21,7 +21,7 @@ func TestCompletionAnswersShells(t *testing.T) {
 		name, line string
 		want       []string
 	}{
-		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "token", "psql", "role", "install", "completion", "man", "help", "version"}},
+		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "agent", "token", "psql", "role", "install", "completion", "man", "help", "version"}},
 		{"a command", "aadpool ro", []string{"role"}},
 		{"flags", "aadpool role x --gr", []string{"--grant"}},
 		{"the values of a flag", "aadpool role x --grant ", []string{"read", "readwrite", "owner"}},

@@ -18,7 +18,6 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
-	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // defaultTimeout bounds each step of a check, and the fetch of a token.
@@ -81,15 +80,6 @@ func (f credentialFlags) scope() string {
 	return scope
 }
 
-// newHook makes the credential and a Hook on it.
-func (f credentialFlags) newHook(o outside, options ...aadpool.Option) (*aadpool.Hook, error) {
-	credential, err := f.newCredential(o.clientOptions)
-	if err != nil {
-		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
-	}
-	return f.hookOn(credential, options...)
-}
-
 // hookOn makes a Hook as the flags say. Its error is about them.
 func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aadpool.Option) (*aadpool.Hook, error) {
 	options = append(options, aadpool.WithTokenTimeout(f.Timeout))
@@ -150,9 +140,8 @@ func (f credentialFlags) watched(options azcore.ClientOptions) *watchedCredentia
 
 // GetToken is azcore.TokenCredential's.
 func (w *watchedCredential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	w.made.Do(func() { w.inner, w.makeErr = w.flags.newCredential(w.options) })
-	if w.makeErr != nil {
-		return azcore.AccessToken{}, w.makeErr
+	if err := w.make(); err != nil {
+		return azcore.AccessToken{}, err
 	}
 	token, err := w.inner.GetToken(ctx, options)
 	w.mu.Lock()
@@ -164,11 +153,20 @@ func (w *watchedCredential) GetToken(ctx context.Context, options policy.TokenRe
 	return token, err
 }
 
+// make makes the credential, unless it is there.
+func (w *watchedCredential) make() error {
+	w.made.Do(func() { w.inner, w.makeErr = w.flags.newCredential(w.options) })
+	return w.makeErr
+}
+
 func (w *watchedCredential) given() (token azcore.AccessToken, scope string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.token, w.scope
 }
+
+// maxLogged is more than a chain says of one token: an agent fetches tokens for weeks.
+const maxLogged = 100
 
 // azidentity has one log for the whole process, without a lock. The listener is set once and passes on to the credential
 // that was made last.
@@ -190,7 +188,7 @@ func listen(w *watchedCredential) {
 			listenerMu.Unlock()
 			current.mu.Lock()
 			defer current.mu.Unlock()
-			current.logged = append(current.logged, message)
+			current.logged = append(current.logged[max(0, len(current.logged)-maxLogged+1):], message)
 		})
 	})
 }

@@ -4,6 +4,7 @@
 //	aadpool check [DSN]            goes the whole way to a query, step by step, and says what to type at the first fault
 //	aadpool proxy [DSN] [-- cmd]   lets every program that speaks PostgreSQL log in with access tokens
 //	aadpool login                  signs a person in once, for the other commands; logout ends it, whoami says who it is
+//	aadpool agent                  serves tokens from memory to aadpool token
 //	aadpool token                  prints an access token, for PGPASSWORD
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
 //	aadpool role NAME [DSN]        makes the database role of a principal and gives it rights, or prints the SQL for it
@@ -96,6 +97,7 @@ type commands struct {
 	Logout logoutCommand `cmd:"" help:"Remove what login has kept."`
 	Whoami whoamiCommand `cmd:"" help:"Print whose token the other commands get, and the role that it logs in as."`
 
+	Agent agentCommand `cmd:"" help:"Serve tokens to aadpool token, so that a program that runs it for each connection asks Entra once."`
 	Token tokenCommand `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
 	Psql  psqlCommand  `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
 	Role  roleCommand  `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`

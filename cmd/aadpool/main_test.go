@@ -41,6 +41,7 @@ func newAzure(t *testing.T) azure {
 
 func clearEnvironment(t *testing.T) {
 	azuretest.ClearPGEnv(t)
+	t.Setenv("AADPOOL_AGENT_DIR", filepath.Join(t.TempDir(), "agent"))
 	azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", discoveryEnv, "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DISPLAY", "WAYLAND_DISPLAY")
 }
 

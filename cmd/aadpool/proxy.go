@@ -11,21 +11,26 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
+	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // proxyCommand is aadpool proxy.
 type proxyCommand struct {
 	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
 	credentialFlags
+	agentFlags
 	SocketDir    string   `placeholder:"DIR" env:"AADPOOL_SOCKET_DIR" help:"The directory of the Unix socket, made with mode 0700 (default, without --listen: ${socket_dir})."`
 	Listen       []string `placeholder:"HOST:PORT" env:"AADPOOL_LISTEN" help:"Listen on TCP, 127.0.0.1:5432 for example. Beyond loopback that takes TLS and a password."`
 	TCP          bool     `name:"tcp" env:"AADPOOL_TCP" help:"Listen on 127.0.0.1 and ask for a password, in the place of the Unix socket: for programs that cannot use one. On Windows the default."`
@@ -42,6 +47,8 @@ type proxyCommand struct {
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
 
 	password string // that a command's proxy asks for, if it does
+
+	tokens *tokenServer // for aadpool token
 }
 
 // proxyDefaults are what the flags' help says.
@@ -157,8 +164,28 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	for _, note := range t.Notes {
 		logger.Warn(note)
 	}
-	c.Hook, err = cmd.newHook(in.outside, aadpool.WithLogger(logger))
+	c.Hook, err = cmd.newHook(in, c.Upstream, logger)
 	return c, t, err
+}
+
+// newHook also has aadpool token get its tokens here.
+func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger *slog.Logger) (*aadpool.Hook, error) {
+	source, err := cmd.tokenSource(in.outside, aadpool.WithLogger(logger))
+	if err != nil {
+		return nil, err
+	}
+	if err := source.credential.make(); err != nil {
+		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
+	}
+	cmd.tokens = newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
+	scope, err := dsn.Scope(&upstream.Config)
+	if cmd.Scope != "" {
+		scope, err = cmd.Scope, nil
+	}
+	if err == nil { // or else the Hook says what is wrong with it
+		cmd.tokens.add(scope, source)
+	}
+	return source.hook, nil
 }
 
 // secure is about who may connect.
@@ -210,7 +237,10 @@ func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger 
 		logger.Warn("systemd could not be told that the proxy is ready", "error", err)
 	}
 	context.AfterFunc(ctx, func() { _ = proxy.Notify("STOPPING=1") })
+	var tokens sync.WaitGroup
+	tokens.Go(func() { serveTokens(ctx, cmd.dir(), cmd.identity(), cmd.tokens, logger) })
 	p.Serve(ctx)
+	tokens.Wait()
 	logger.Info("shut down")
 	return exitError{status: exitOK, told: true, final: true} // a signal is how a proxy ends
 }

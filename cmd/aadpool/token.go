@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/entra"
 )
@@ -22,6 +23,7 @@ import (
 // tokenCommand is aadpool token.
 type tokenCommand struct {
 	credentialFlags
+	agentFlags
 	Format string `enum:"bare,json,pgpass,env,exec-credential," default:"" env:"AADPOOL_FORMAT" placeholder:"FORMAT" help:"bare (default), json, pgpass (a line of a password file), env (an assignment for a shell) or exec-credential (Kubernetes')."`
 	JSON   bool   `name:"json" help:"The same as --format json."`
 }
@@ -32,6 +34,7 @@ func (tokenCommand) Help() string {
 
     PGPASSWORD=$(aadpool token) psql 'host=… user=… dbname=… sslmode=verify-full'
 
+While aadpool agent or a proxy runs with the same flags and environment, the token comes from there, and costs no request.
 Without --scope it is for the server that PGHOST names, or for Azure's public cloud. A token is a secret: whoever has it
 can log in with it until it ends.`
 }
@@ -43,11 +46,7 @@ func (cmd *tokenCommand) run(in invocation) error {
 	if cmd.JSON && cmd.Format != "" && cmd.Format != "json" {
 		return usageError("--json and --format " + cmd.Format + " cannot be used together")
 	}
-	source, err := cmd.tokenSource(in.outside)
-	if err != nil {
-		return err
-	}
-	token, expires, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST")))
+	got, err := cmd.get(in)
 	if err != nil {
 		return err
 	}
@@ -57,12 +56,25 @@ func (cmd *tokenCommand) run(in invocation) error {
 	if cmd.JSON {
 		cmd.Format = "json"
 	}
-	text, err := tokenFormats[cmd.Format](token, expires.UTC().Truncate(time.Second))
+	text, err := tokenFormats[cmd.Format](got.Token, got.ExpiresOn.UTC().Truncate(time.Second))
 	if err != nil {
 		return err
 	}
 	_, err = io.WriteString(in.stdout, text+"\n")
 	return err
+}
+
+// get asks a running agent or proxy of the same identity, or else Entra.
+func (cmd *tokenCommand) get(in invocation) (agent.Token, error) {
+	if token, err := cmd.fromAgent(in.ctx); !errors.Is(err, agent.ErrNoAgent) {
+		return token, err
+	}
+	source, err := cmd.tokenSource(in.outside)
+	if err != nil {
+		return agent.Token{}, err
+	}
+	token, expires, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST")))
+	return agent.Token{Token: token, ExpiresOn: expires}, err
 }
 
 // tokenFormats are what consumers of tokens read.
@@ -119,9 +131,9 @@ type tokenSource struct {
 }
 
 // tokenSource is that of the flags. Its error is about them.
-func (f credentialFlags) tokenSource(o outside) (tokenSource, error) {
+func (f credentialFlags) tokenSource(o outside, options ...aadpool.Option) (tokenSource, error) {
 	credential := f.watched(o.clientOptions)
-	hook, err := f.hookOn(credential, aadpool.WithLogger(silent))
+	hook, err := f.hookOn(credential, append([]aadpool.Option{aadpool.WithLogger(silent)}, options...)...)
 	return tokenSource{f, credential, hook}, err
 }
 

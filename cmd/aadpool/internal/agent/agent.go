@@ -64,10 +64,7 @@ func isSecret(name string) bool {
 	return false
 }
 
-// SocketName is that of an identity's socket.
-func SocketName(identity string) string { return "token-" + identity + ".sock" }
-
-// clientTimeouts bound what a client of the same user can hold: it has nothing to say but the scope.
+// What a client can hold is bounded: it has nothing to say but the scope.
 const (
 	readTimeout = 10 * time.Second
 	maxHeader   = 16 << 10

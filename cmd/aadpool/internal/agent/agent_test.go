@@ -58,8 +58,8 @@ func TestIdentity(t *testing.T) {
 // newAgent serves at a socket, and returns how to reach it.
 func newAgent(t *testing.T, get func(context.Context, string) (Token, error)) func(context.Context) (net.Conn, error) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", path)
+	dir := filepath.Join(t.TempDir(), "a")
+	l, err := Listen(dir, "identity")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error)
@@ -68,10 +68,46 @@ func newAgent(t *testing.T, get func(context.Context, string) (Token, error)) fu
 		cancel()
 		require.NoError(t, <-served)
 	})
-	return func(ctx context.Context) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", path)
+	return Dialer(dir, "identity")
+}
+
+func TestSocketIsThisUsersAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	l, err := Listen(dir, "identity")
+	require.NoError(t, err)
+	for path, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, socketName("identity")): 0o600} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm(), path)
 	}
+	_, err = Listen(dir, "identity")
+	require.ErrorIs(t, err, ErrServed)
+	other, err := Listen(dir, "another")
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(l.Close(), other.Close()))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+
+	require.NoError(t, os.Chmod(dir, 0o777))
+	_, err = Listen(dir, "identity")
+	require.ErrorContains(t, err, "others can write to")
+	_, err = Ask(t.Context(), "x", Dialer(dir, "identity"))
+	require.ErrorIs(t, err, ErrNoAgent, "whoever listens there may be anybody")
+}
+
+func TestSocketOfAnAgentThatWasKilled(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(dir, 0o700))
+	abandoned, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName("identity")), Net: "unix"})
+	require.NoError(t, err)
+	abandoned.SetUnlinkOnClose(false)
+	require.NoError(t, abandoned.Close())
+	_, err = Ask(t.Context(), "x", Dialer(dir, "identity"))
+	require.ErrorIs(t, err, ErrNoAgent)
+	l, err := Listen(dir, "identity")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
 }
 
 func TestAgentGivesTokens(t *testing.T) {

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// startAgent runs args until the test ends, and returns when tokens are served.
+func startAgent(t *testing.T, a azure, args ...string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "agent")
+	t.Setenv("AADPOOL_AGENT_DIR", dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	var printed azuretest.LogBuffer
+	running.Go(func() {
+		status := run(ctx, args, &printed, &printed, a.outside())
+		assert.Equal(t, exitOK, status, printed.String())
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		assert.NotRegexp(t, anyJWT, printed.String())
+		left, err := filepath.Glob(filepath.Join(dir, "token-*"))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	})
+	require.Eventually(t, func() bool {
+		found, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
+		return err == nil && len(found) == 1
+	}, time.Minute, 5*time.Millisecond, "a socket")
+	return dir
+}
+
+// Programs that run a password command for each connection.
+func TestAgentAsksEntraOnce(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args func(azure, *testing.T) []string
+	}{
+		{"aadpool agent", func(azure, *testing.T) []string { return []string{"agent"} }},
+		{"aadpool proxy", func(a azure, t *testing.T) []string {
+			return []string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			startAgent(t, a, row.args(a, t)...)
+			var callers sync.WaitGroup
+			tokens := make([]string, 100)
+			for i := range tokens {
+				callers.Go(func() {
+					got := runUnchecked(t.Context(), a.outside(), "token")
+					assert.Equal(t, exitOK, got.status, got.stderr)
+					tokens[i] = got.stdout
+				})
+			}
+			callers.Wait()
+			assert.Equal(t, 1, a.Requests(), "for all callers")
+			for _, token := range tokens {
+				assert.Equal(t, tokens[0], token)
+			}
+			_, err := a.Verify(strings.TrimSpace(tokens[0]), aadpooltest.DefaultAudience)
+			require.NoError(t, err)
+
+			got := runUnchecked(t.Context(), a.outside(), "token", "--scope", "https://example.com/.default")
+			require.Equal(t, exitOK, got.status, got.stderr)
+			_, err = a.Verify(strings.TrimSpace(got.stdout), "https://example.com")
+			require.NoError(t, err)
+			assert.Equal(t, 2, a.Requests(), "a token for each scope")
+		})
+	}
+}
+
+func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	startAgent(t, a, "agent")
+	other := a.Register(aadpooltest.Principal{Name: "billing-api"})
+	setenv(t, a.ClientSecretEnv(other))
+	got := runUnchecked(t.Context(), a.outside(), "token")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.Equal(t, other.Name, claims.Name)
+}
+
+func TestAgentPassesOnWhatWentWrong(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	a.SetTokenLife(2 * time.Second)
+	startAgent(t, a, "agent", "--credential=environment")
+	got := runUnchecked(t.Context(), a.outside(), "token", "--credential=environment")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	a.Revoke(a.app.Name)
+	require.Eventually(t, func() bool {
+		got := runUnchecked(t.Context(), a.outside(), "token", "--credential=environment")
+		return got.status == exitCredential && strings.Contains(got.stderr, "AADSTS7000112")
+	}, time.Minute, 50*time.Millisecond, "the token ends, and there is no other")
+}
+
+func TestSecondAgentSaysSo(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	startAgent(t, a, "agent")
+	got := runCommand(t, a.outside(), "agent")
+	assert.Equal(t, exitOther, got.status)
+	assert.Contains(t, got.stderr, "another agent or proxy serves this identity already")
+}
+
+func TestAgentOfACredentialThatFails(t *testing.T) {
+	a := newAzure(t)
+	t.Setenv("AADPOOL_AGENT_DIR", filepath.Join(t.TempDir(), "agent"))
+	got := runCommand(t, a.outside(), "agent", "--credential=environment")
+	assert.Equal(t, exitCredential, got.status)
+	assert.Contains(t, got.stderr, "the credential environment lacks")
+	_, err := os.Stat(os.Getenv("AADPOOL_AGENT_DIR"))
+	require.NoError(t, err)
+}

@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
+)
+
+// ErrServed is the cause where another agent, or a proxy, serves the identity already.
+var ErrServed = errors.New("another agent or proxy serves this identity already")
+
+// socketName is that of an identity's socket.
+func socketName(identity string) string { return "token-" + identity + ".sock" }
+
+// Listen opens an identity's socket in dir, for this user alone: by the directory's mode, the socket's, and the peer's
+// user id where the system tells it.
+func Listen(dir, identity string) (net.Listener, error) {
+	if err := unixsocket.MakeDir(dir, 0o700); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, socketName(identity))
+	lock := flock.New(path+".lock", flock.SetPermissions(0o600))
+	locked, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", lock.Path(), err)
+	}
+	if !locked {
+		return nil, ErrServed
+	}
+	socket, err := unixsocket.Listen(path, 0o600)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return &listener{socket, lock}, nil
+}
+
+// A listener accepts processes of this user.
+type listener struct {
+	net.Listener
+	lock *flock.Flock
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if checkPeer(conn) == nil {
+			return conn, nil
+		}
+		_ = conn.Close()
+	}
+}
+
+// Close also removes the lock's file: names of identities come and go.
+func (l *listener) Close() error {
+	err := errors.Join(l.Listener.Close(), os.Remove(l.lock.Path()))
+	return errors.Join(err, l.lock.Close())
+}
+
+func checkPeer(conn net.Conn) error {
+	if !unixsocket.CanCheckPeers {
+		return nil
+	}
+	uid, err := unixsocket.PeerUser(conn)
+	if err == nil && int(uid) != os.Getuid() {
+		err = fmt.Errorf("the peer is user id %d", uid)
+	}
+	return err
+}
+
+// Dialer reaches the agent of an identity in dir, if that is this user's.
+func Dialer(dir, identity string) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		if err := unixsocket.CheckDir(dir); err != nil {
+			return nil, err
+		}
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", filepath.Join(dir, socketName(identity)))
+		if err != nil {
+			return nil, err
+		}
+		if err := checkPeer(conn); err != nil {
+			return nil, errors.Join(err, conn.Close())
+		}
+		return conn, nil
+	}
+}
