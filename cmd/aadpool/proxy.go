@@ -44,6 +44,7 @@ type proxyCommand struct {
 	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long sessions may go on after SIGTERM (default: ${default})."`
 	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
+	LogSessions    bool          `default:"true" negatable:"" env:"AADPOOL_LOG_SESSIONS" help:"Log each session when it begins and when it ends, at level info (default: ${default})."`
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
 
 	password string // that a command's proxy asks for, if it does
@@ -146,6 +147,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		Upstream: upstream, AnyUser: !t.NamesUser && !cmd.userFromToken, SocketDir: cmd.SocketDir, Listen: cmd.Listen,
 		OldProtocol: t.OnlyProtocol30, HTTP: cmd.HTTP,
 		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
+		QuietSessions: !cmd.LogSessions,
 	}
 	cmd.chooseListener(&c, len(in.passed) > 0)
 	if c.SocketDir != "" { // libpq takes for a directory only what begins with a slash

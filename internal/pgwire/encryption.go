@@ -18,7 +18,7 @@ const ALPN = "postgresql"
 // A startup packet never begins with it: it would be 369 MB long.
 const TLSHandshake = 0x16
 
-// ErrProtocol is the end of a client that does what no client may.
+// ErrProtocol is the end of a client that begins with TLS where that cannot be: it would not read an error in the clear.
 var ErrProtocol = errors.New("the client broke the protocol")
 
 // A Conn is the connection of a client that has not said yet what it wants. Its Conn is what messages go through: the
@@ -93,7 +93,7 @@ func (c *Conn) FirstMessage(ctx context.Context, e Encryption) (pgproto3.Fronten
 			return nil, err
 		}
 	}
-	return nil, ErrProtocol
+	return nil, Fatal("0A000", "unsupported frontend protocol 1234.5679: encryption has been negotiated")
 }
 
 // directTLS begins TLS if the client has, without asking:
@@ -120,11 +120,11 @@ func (c *Conn) directTLS(ctx context.Context, e Encryption) error {
 
 func (c *Conn) answerSSLRequest(ctx context.Context, e Encryption) error {
 	if c.Secure() {
-		return ErrProtocol
+		return Fatal("0A000", "unsupported frontend protocol 1234.5679: the connection is encrypted")
 	}
 	// Bytes before the answer are an attacker's, who would smuggle them into the session: CVE-2021-23214.
 	if c.peeked.reader.Buffered() > 0 {
-		return ErrProtocol
+		return Fatal("08P01", "received unencrypted data after SSL request")
 	}
 	encrypt := e.Config != nil
 	if e.Asked != nil {

@@ -42,7 +42,8 @@ func (e *LengthError) IsHTTP() bool {
 }
 
 // ReadStartup reads one packet of those that come before authentication, and not a byte more: what follows may be TLS.
-// It returns a *[LengthError] for what is no startup packet, and a *pgconn.PgError for a protocol that is not 3.x.
+// It returns a *[LengthError] for what is no startup packet, and a *pgconn.PgError for a protocol that is not 3.x
+// and a packet that is malformed.
 func ReadStartup(r io.Reader) (pgproto3.FrontendMessage, error) {
 	var header [4]byte
 	if _, err := io.ReadFull(r, header[:]); err != nil {
@@ -90,9 +91,11 @@ func decodeStartupMessage(version uint32, body []byte) (*pgproto3.StartupMessage
 	}
 	message := &pgproto3.StartupMessage{}
 	binary.BigEndian.PutUint32(body, pgproto3.ProtocolVersion30) // Decode takes only versions that it knows
-	err := message.Decode(body)
+	if err := message.Decode(body); err != nil {
+		return nil, Fatal("08P01", "invalid startup packet layout: "+err.Error())
+	}
 	message.ProtocolVersion = version
-	return message, err
+	return message, nil
 }
 
 // AsksForReplication reports whether the startup message asks for the replication protocol:

@@ -130,14 +130,14 @@ func insertByCopyText(ctx context.Context, conn *pgx.Conn, table string, ids []i
 	return nil, err
 }
 
-// told is what clients have heard of their rows.
-type told struct {
+// outcomes are what clients have heard of their rows.
+type outcomes struct {
 	mu   sync.Mutex
 	rows map[int]string // by id: "" for an acknowledgement, an SQLSTATE, or another error's text
 }
 
 // clientWrites writes until it cannot.
-func (h *told) clientWrites(ctx context.Context, conn *pgx.Conn, write write, table string, first int) {
+func (h *outcomes) clientWrites(ctx context.Context, conn *pgx.Conn, write write, table string, first int) {
 	for id := first; ; id += rowsOfAWrite {
 		ids := []int{id, id + 1, id + 2}
 		acknowledged, err := write(ctx, conn, table, ids)
@@ -148,7 +148,7 @@ func (h *told) clientWrites(ctx context.Context, conn *pgx.Conn, write write, ta
 	}
 }
 
-func (h *told) note(ids, acknowledged []int, err error) {
+func (h *outcomes) note(ids, acknowledged []int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	word := ""
@@ -199,7 +199,7 @@ func drainUnderWrites(t *testing.T, a azure, table string, drain time.Duration) 
 	config := a.config(t, a.credential(t))
 	config.Drain = drain
 	p, stop := startProxy(t, config)
-	heard := &told{rows: map[int]string{}}
+	heard := &outcomes{rows: map[int]string{}}
 	var clients sync.WaitGroup
 	for n := range writers {
 		conn := connectTo(t, p.socketDSN())

@@ -28,12 +28,13 @@ type exchange struct {
 	inTransaction bool // as the last ReadyForQuery says
 
 	stopped bool // what the client says goes nowhere
+	goodbye bool // the client has said that it ends the session
 }
 
 // The messages that change an exchange. Which is which:
 // https://www.postgresql.org/docs/current/protocol-message-formats.html
 var (
-	questions = pgwire.KindsOf("QFSEcf")
+	questions = pgwire.KindsOf("QFSEcfX")
 	answers   = pgwire.KindsOf("ZGE")
 )
 
@@ -58,6 +59,8 @@ func (e *exchange) ask(piece []byte) (pass int) {
 			e.executing = true
 		case 'c', 'f': // CopyDone, CopyFail
 			e.endCopy()
+		case 'X': // Terminate
+			e.goodbye = true
 		}
 	}
 	return pass
@@ -138,6 +141,13 @@ func (e *exchange) isBusy() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return !e.settled()
+}
+
+// saidGoodbye reports whether the client has ended the session in order.
+func (e *exchange) saidGoodbye() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.goodbye
 }
 
 // isBetween reports whether the client has got whole messages.

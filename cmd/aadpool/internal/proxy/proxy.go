@@ -66,6 +66,8 @@ type Config struct {
 
 	// Logger is where the proxy's log goes. nil: slog.Default.
 	Logger *slog.Logger
+	// QuietSessions keeps the beginning and the end of sessions out of the log.
+	QuietSessions bool
 }
 
 // A ConfigError is a [Config] that is wrong, or not safe, whatever the machine does.
@@ -84,6 +86,7 @@ type Proxy struct {
 	password  atomic.Pointer[Password] // nil: none
 	metrics   *metrics
 	cancels   cancels
+	refusals  refusalLog
 	tidier    tidier
 
 	serving   sync.WaitGroup  // accept loops and clients
@@ -125,6 +128,7 @@ func New(config Config) (*Proxy, error) {
 	p.closing, p.close = context.WithCancel(context.Background())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
 	p.metrics = newMetrics(p)
+	p.refusals.logger = logger
 	return p, nil
 }
 
@@ -153,6 +157,7 @@ func (p *Proxy) Serve(ctx context.Context) {
 	p.drain()
 	p.serving.Wait()
 	p.tidier.stop()
+	p.refusals.flush()
 }
 
 // keepToken has a token at hand before the first client comes, and a fresh one from then on. The Hook logs what fails.

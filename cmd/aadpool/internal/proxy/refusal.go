@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -83,13 +84,26 @@ func refuseStartup(err error) *refusal {
 	if other, ok := errors.AsType[*pgwire.LengthError](err); ok && !other.IsHTTP() {
 		return &refusal{reason: reasonProtocol, told: pgwire.Fatal("08P01", other.Error()), err: err}
 	}
-	if errors.Is(err, io.EOF) { // a probe, that has seen what it wanted to see
+	if hasHungUp(err) { // a probe, that has seen what it wanted to see
 		return &refusal{reason: reasonGone, err: errors.New("the client hung up before it said what it wants")}
 	}
 	if isTimeout(err) {
 		return &refusal{reason: reasonTimeout, err: errors.New("the client did not say in time what it wants")}
 	}
 	return &refusal{reason: reasonProtocol, err: err}
+}
+
+// wsaConnReset is Windows' own ECONNRESET.
+const wsaConnReset = syscall.Errno(10054)
+
+// hasHungUp reports whether err is the end of the client's connection, in order or not.
+func hasHungUp(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, wsaConnReset} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // refuseToken is for a login that was not tried, mostly since there is no access token. It may work a little later,

@@ -26,9 +26,11 @@ type session struct {
 
 	exchange exchange
 	lingered bool // toClient's: the server has had more time to end a message
+	record   sessionRecord
 
-	mu    sync.Mutex // guards ready, for who wakes the session before it runs
-	ready bool
+	mu    sync.Mutex // guards what follows
+	ready bool       // for whoever wakes the session before it runs
+	ended string     // how
 }
 
 // A peer is one of the two sides.
@@ -64,6 +66,7 @@ func (s *session) isReady() bool {
 
 // end closes both sides, and makes room.
 func (s *session) end() {
+	s.logEnd()
 	s.proxy.release(s)
 	s.proxy.cancels.remove(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.accepted.Close()
@@ -90,7 +93,9 @@ func (s *session) toServer() {
 		piece, err := s.client.source.next()
 		if n := s.exchange.ask(piece); n > 0 {
 			s.proxy.metrics.toServer.Add(int64(n))
+			s.record.bytesToServer += int64(n)
 			if _, err := s.server.conn.Write(piece[:n]); err != nil {
+				s.endedBy(endedByServer)
 				s.client.source.release()
 				s.discard()
 				return
@@ -98,6 +103,7 @@ func (s *session) toServer() {
 		}
 		s.client.source.release()
 		if err != nil {
+			s.endedBy(endedClientGone)
 			closeWrite(s.server.conn, s.server.accepted)
 			return
 		}
@@ -123,6 +129,7 @@ func (s *session) toClient() {
 		failed := s.passToClient(piece)
 		s.server.source.release()
 		if failed != nil {
+			s.endedBy(endedClientGone)
 			break
 		}
 		if word, ended := s.lastWord(err); ended {
@@ -139,14 +146,25 @@ func (s *session) passToClient(piece []byte) error {
 	if len(piece) == 0 { // since a time has run out, the client's perhaps, too
 		return nil
 	}
+	answers := int64(s.exchange.answer(piece))
 	s.proxy.metrics.toClient.Add(int64(len(piece)))
-	s.proxy.metrics.answers.Add(int64(s.exchange.answer(piece)))
+	s.proxy.metrics.answers.Add(answers)
+	s.record.bytesToClient += int64(len(piece))
+	s.record.answers += answers
 	_, err := s.client.conn.Write(piece)
 	return err
 }
 
-// tell sends the last word, if there is one.
+// tell sends the last word, if there is one. Without one the server has ended the session, or has said nothing in time.
 func (s *session) tell(word *pgconn.PgError) {
+	switch {
+	case word == errTerminated:
+		s.endedBy(endedByShutdown)
+	case word == errUnresolved || s.proxy.phase() == ending && s.exchange.isBusy():
+		s.endedBy(endedUnresolved)
+	default:
+		s.endedBy(endedByServer)
+	}
 	if word != nil {
 		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
 		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(word))

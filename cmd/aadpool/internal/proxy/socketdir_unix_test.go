@@ -67,3 +67,23 @@ func TestAllowUserLetsInOthersOfThisMachine(t *testing.T) {
 		assert.Contains(t, string(out), want)
 	}
 }
+
+// Between bind and chmod a socket has the umask's mode: whoever has connected by then is not served.
+func TestWhoeverConnectsBeforeTheSocketHasItsModeIsNotServed(t *testing.T) {
+	if os.Getuid() != 0 || !unixsocket.CanCheckPeers {
+		t.Skip("only root can connect as somebody else")
+	}
+	psqlPath, err := exec.LookPath("psql")
+	if err != nil {
+		t.Skip("psql is not on PATH")
+	}
+	a := newAzure(t)
+	config := a.config(t, a.credential(t))
+	require.NoError(t, os.Chmod(config.SocketDir, 0o755))
+	p, _ := startProxy(t, config)
+	require.NoError(t, os.Chmod(filepath.Join(config.SocketDir, SocketName), 0o777)) // as by umask 0
+	psql := exec.Command(psqlPath, p.socketDSN(), "-XAtc", "select 1")
+	psql.Dir, psql.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4243, Gid: 4243}}
+	out, _ := psql.CombinedOutput()
+	assert.Contains(t, string(out), "user id 4243 may not use this proxy")
+}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/pgwire"
-	"github.com/aadpool/aadpool/internal/token"
 )
 
 // A client is one from its connection to its session.
@@ -25,6 +24,7 @@ type client struct {
 	proxy       *Proxy
 	listener    *listener
 	accepted    net.Conn
+	peer        *unixsocket.Peer // nil: not known
 	conn        *pgwire.Conn
 	startup     *pgproto3.StartupMessage
 	certificate *tls.Certificate // the proxy\'s, that the client is shown; nil: none
@@ -119,7 +119,9 @@ func (c *client) open(ctx context.Context, s *session) error {
 		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
 	s.begin(c, up)
+	s.logBegin(c, up)
 	if err := pgwire.Send(c.conn, up.welcome(c.startup)...); err != nil {
+		s.endedBy(endedClientGone)
 		s.end()
 		return &refusal{reason: reasonGone, err: err}
 	}
@@ -134,27 +136,29 @@ func (c *client) encryption() pgwire.Encryption {
 	return pgwire.Encryption{Config: serverTLS(c.certificate)}
 }
 
-// checkPeer refuses a process on a Unix socket whose user is not allowed.
+// checkPeer refuses a process on a Unix socket whose user is not allowed. The socket's mode alone would let in whoever
+// has connected before it was set.
 func (c *client) checkPeer() error {
-	allowed := c.proxy.config.AllowUsers
-	if !c.listener.unix || len(allowed) == 0 {
+	if !c.listener.unix || !unixsocket.CanCheckPeers {
 		return nil
 	}
-	uid, err := unixsocket.PeerUser(c.accepted)
+	peer, err := unixsocket.PeerOf(c.accepted)
 	if err != nil {
 		told := pgwire.Fatal("28000", "the proxy cannot tell who is connecting")
 		return &refusal{reason: reasonPeer, told: told, err: err}
 	}
-	if mayUse(uid, os.Getuid(), allowed) {
+	c.peer = &peer
+	if mayUse(peer.UID, os.Getuid(), c.proxy.config.AllowUsers) {
 		return nil
 	}
-	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", uid),
+	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", peer.UID),
 		"the proxy's --allow-user lists who may")
 }
 
-// mayUse reports whether user uid may use the proxy of user own.
+// mayUse reports whether user uid may use the proxy of user own. Root passes by the mode of a socket that is for its
+// owner alone.
 func mayUse(uid uint32, own int, allowed []uint32) bool {
-	return int64(uid) == int64(own) || slices.Contains(allowed, uid)
+	return int64(uid) == int64(own) || slices.Contains(allowed, uid) || (uid == 0 && len(allowed) == 0)
 }
 
 // checkStartup refuses what can be refused before a login.
@@ -223,20 +227,21 @@ func (c *client) refuse(err error) {
 // log records the refusal. A client that hangs up may have a reason of its own, such as a password to ask for. Package
 // aadpool warns of refused logins and missing tokens by itself.
 func (c *client) log(r *refusal) {
-	attrs := []any{"reason", string(r.reason), "error", line(r)}
+	text := line(r)
+	attrs := []any{"reason", string(r.reason), "error", text}
 	if r.told != nil {
 		attrs = append(attrs, "sqlstate", r.told.Code)
 	}
+	attrs = append(attrs, c.who()...)
+	var user, database string
 	if c.startup != nil {
-		params := c.startup.Parameters
-		attrs = append(attrs, "user", token.Redact(params["user"]), "database", token.Redact(params["database"]))
-	}
-	if !c.listener.unix {
-		attrs = append(attrs, "client", c.accepted.RemoteAddr().String())
+		user, database = c.startup.Parameters["user"], told(c.startup.Parameters["database"])
+		attrs = append(attrs, "database", database)
 	}
 	level := slog.LevelWarn
 	if r.reason == reasonGone {
 		level = slog.LevelDebug
 	}
-	c.proxy.logger.Log(context.Background(), level, "a client got no session", attrs...)
+	host, _, _ := net.SplitHostPort(c.accepted.RemoteAddr().String())
+	c.proxy.refusals.add(level, fmt.Sprintf("%s %q %q %q %q %v", r.reason, text, host, user, database, c.uid()), attrs)
 }

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -21,6 +23,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -211,6 +214,9 @@ func TestWhatIsNoPostgresClientIsTurnedAway(t *testing.T) {
 		{"a packet that claims 2 GB", "\x7f\xff\xff\xff\x00\x03\x00\x00", "invalid length of startup packet"},
 		{"protocol 2.0", "\x00\x00\x00\x09\x00\x02\x00\x00\x00", "unsupported frontend protocol 2.0"},
 		{"no user", "\x00\x00\x00\x14\x00\x03\x00\x00database\x00x\x00\x00", "no PostgreSQL user name specified in startup packet"},
+		{"a start-up packet that does not end", "\x00\x00\x00\x10\x00\x03\x00\x00user\x00x\x00y", "invalid startup packet layout"},
+		{"a start-up packet without a value", "\x00\x00\x00\x0e\x00\x03\x00\x00user\x00\x00", "invalid startup packet layout"},
+		{"requests for encryption without end", strings.Repeat("\x00\x00\x00\x08\x04\xd2\x16\x30", 3), "unsupported frontend protocol"},
 		{"TLS, where there is none", "\x16\x03\x01\x00\x04\x01\x00\x00\x00", nothing},
 		{"nothing at all", "", nothing},
 	} {
@@ -229,6 +235,60 @@ func TestWhatIsNoPostgresClientIsTurnedAway(t *testing.T) {
 		})
 	}
 	assert.Equal(t, 1, ask[int](t, connectTo(t, p.socketDSN()), "select 1"))
+}
+
+// A load balancer's probes are no news.
+func TestProbesAreNoWarnings(t *testing.T) {
+	for _, row := range []struct {
+		name  string
+		probe func(conn *net.TCPConn)
+	}{
+		{"that hang up", func(*net.TCPConn) {}},
+		{"that reset the connection", func(conn *net.TCPConn) { _ = conn.SetLinger(0) }},
+		{"that reset it after a byte", func(conn *net.TCPConn) { _, _ = conn.Write([]byte{0}); _ = conn.SetLinger(0) }},
+		{"that reset it in a TLS handshake", func(conn *net.TCPConn) {
+			_, _ = conn.Write([]byte("\x16\x03\x01\x01\x00\x01"))
+			_ = conn.SetLinger(0)
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			certificate, _ := testCertificate(t)
+			var log lockedBuffer
+			config := a.config(t, a.credential(t))
+			config.Listen, config.Certificate = []string{"127.0.0.1:0"}, fixed(certificate)
+			config.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			p, _ := startProxy(t, config)
+			for range 30 {
+				conn := p.dialTCP(t).(*net.TCPConn)
+				row.probe(conn)
+				require.NoError(t, conn.Close())
+			}
+			gone := p.metrics.refusals.WithLabelValues(string(reasonGone))
+			eventually(t, "all have been noticed", func() bool { return testutil.ToFloat64(gone) == 30 })
+			assert.NotContains(t, log.String(), "level=WARN")
+		})
+	}
+}
+
+// Many clients that are refused at once for one reason are one line.
+func TestRefusalsAtOnceAreOneLine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		lines := refusalLog{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		for range 999 {
+			lines.add(slog.LevelWarn, "timeout", []any{"reason", "timeout"})
+		}
+		lines.add(slog.LevelWarn, "peer", []any{"reason", "peer"})
+		time.Sleep(2 * refusalsAtOnce)
+		assert.Equal(t, 2, strings.Count(log.String(), "a client got no session"), log.String())
+		assert.Equal(t, 1, strings.Count(log.String(), "clients=999"), log.String())
+		assert.NotContains(t, log.String(), "clients=1\n")
+
+		lines.add(slog.LevelWarn, "timeout", []any{"reason", "timeout"})
+		lines.flush()
+		assert.Equal(t, 3, strings.Count(log.String(), "a client got no session"), "none is lost at the end")
+	})
 }
 
 // A refused client that does not hang up takes one of the places of those that start up, or there would be no limit.
@@ -348,9 +408,13 @@ func TestAllowUser(t *testing.T) {
 		{"one that is allowed", 4242, true},
 		{"the proxy's own, which may always", 1000, true},
 		{"another one", 1001, false},
+		{"root, which is not allowed by name", 0, false},
 	} {
 		assert.Equal(t, row.want, mayUse(row.uid, 1000, []uint32{7, 4242}), row.name)
 	}
+
+	assert.True(t, mayUse(0, 1000, nil), "root passes by the socket's mode")
+	assert.False(t, mayUse(1001, 1000, nil), "nobody else does")
 
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))

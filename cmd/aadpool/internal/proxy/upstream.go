@@ -25,6 +25,8 @@ type upstream struct {
 	version    uint32 // of the protocol
 	pid        uint32
 	secretKey  []byte
+	role       string
+	database   string
 	parameters map[string]string
 	notices    []*pgproto3.NoticeResponse
 	txStatus   byte
@@ -122,7 +124,7 @@ func (u *upstream) listenIn(config *pgconn.Config) {
 // take makes the session of a connection that is up.
 func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
 	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
-	u.parameters = h.ParameterStatuses
+	u.parameters, u.role, u.database = h.ParameterStatuses, h.Config.User, h.Config.Database
 	addr := h.Conn.RemoteAddr()
 	u.server = pgwire.Server{
 		Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig,

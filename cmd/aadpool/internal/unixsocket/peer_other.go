@@ -10,7 +10,7 @@ import (
 // CanCheckPeers reports whether this system tells who has connected.
 const CanCheckPeers = false
 
-// PeerUser has no answer here.
-func PeerUser(net.Conn) (uint32, error) {
-	return 0, errors.New("this system does not tell who has connected")
+// PeerOf has no answer here.
+func PeerOf(net.Conn) (Peer, error) {
+	return Peer{}, errors.New("this system does not tell who has connected")
 }
