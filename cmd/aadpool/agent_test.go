@@ -100,7 +100,7 @@ func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
 func TestAgentPassesOnWhatWentWrong(t *testing.T) {
 	a := newAzure(t)
 	a.useSecret(t)
-	a.SetTokenLife(2 * time.Second)
+	a.SetTokenLife(5 * time.Second)
 	startAgent(t, a, "agent", "--credential=environment")
 	got := runUnchecked(t.Context(), a.outside(), "token", "--credential=environment")
 	require.Equal(t, exitOK, got.status, got.stderr)
