@@ -198,12 +198,12 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 	assert.Equal(t, http.StatusOK, status)
 	for _, want := range []string{
 		"aadpool_proxy_sessions 1\n", "aadpool_proxy_sessions_total 1\n", `aadpool_proxy_refused_total{reason="server"} 1` + "\n",
-		"aadpool_proxy_connect_seconds_count 1\n", `aadpool_proxy_bytes_total{to="client"} `, "aadpool_token_fetches_total 1\n",
-		"aadpool_token_fetch_failures_total 0\n",
+		"aadpool_proxy_connect_seconds_count 1\n", `aadpool_proxy_bytes_total{to="client"} `, `aadpool_token_fetches_total{error_type=""} 1` + "\n",
+		`aadpool_token_fetches_total{error_type="_OTHER"} 0` + "\n",
 	} {
 		assert.Contains(t, metrics, want)
 	}
-	assert.Regexp(t, `aadpool_token_expiry_timestamp_seconds 1\.\d+e\+09\n`, metrics)
+	assert.Regexp(t, `aadpool_token_time_to_expiry_seconds 4\d\d\d\.\d+\n`, metrics)
 	assert.NotRegexp(t, anyJWT, metrics)
 
 	r.end()

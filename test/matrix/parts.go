@@ -170,6 +170,9 @@ func runPrometheus(ctx context.Context, programs library) (results []result, err
 		on, _, _ = strings.Cut(strings.Replace(on, "prometheus, version", "Prometheus", 1), " (")
 		results = append(results, goTest(ctx, test{
 			name: "otelaadpool", on: fmt.Sprintf("%s (Debian %s)", on, suite), dir: "otelaadpool", packages: ".", path: bin, env: []string{"AADPOOL_PROMETHEUS=1"},
+		}), goTest(ctx, test{
+			name: "aadpool proxy", on: fmt.Sprintf("%s (Debian %s)", on, suite), dir: "cmd/aadpool", packages: "./internal/proxy",
+			run: "^TestAlertsFireForAProxy$", path: bin, env: []string{"AADPOOL_PROMETHEUS=1"},
 		}))
 	}
 	return results, nil

@@ -8,8 +8,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/aadpool/aadpool"
 )
 
 // metrics are what the proxy counts. What each session counts is a plain atomic: it is on the way of every byte.
@@ -43,7 +41,7 @@ func newMetrics(p *Proxy) *metrics {
 	m.registry.MustRegister(m.refusals, m.connects, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registerProxy(p)
-	m.registerToken(p)
+	m.registry.MustRegister(tokenMetrics{p.config.Hook.Stats})
 	return m
 }
 
@@ -57,31 +55,6 @@ func (m *metrics) registerProxy(p *Proxy) {
 	m.counter("aadpool_proxy_answers_total", "Answers of servers to a query or a batch (ReadyForQuery).", nil, &m.answers)
 	m.counter("aadpool_proxy_bytes_total", "Bytes passed on in sessions.", prometheus.Labels{"to": "server"}, &m.toServer)
 	m.counter("aadpool_proxy_bytes_total", "Bytes passed on in sessions.", prometheus.Labels{"to": "client"}, &m.toClient)
-}
-
-func (m *metrics) registerToken(p *Proxy) {
-	const help = "When the access token at hand expires, in Unix time; 0 before the first."
-	m.gauge("aadpool_token_expiry_timestamp_seconds", help, func() float64 {
-		expires := p.config.Hook.Stats().TokenExpires
-		if expires.IsZero() {
-			return 0
-		}
-		return float64(expires.Unix())
-	})
-	for _, c := range []struct {
-		name, help string
-		value      func(aadpool.Stats) int64
-	}{
-		{"aadpool_token_fetches_total", "Requests for an access token, failed ones included.",
-			func(s aadpool.Stats) int64 { return s.Fetches }},
-		{"aadpool_token_fetch_failures_total", "Requests for an access token that brought none.",
-			func(s aadpool.Stats) int64 { return s.FailedFetches }},
-		{"aadpool_login_rejections_total", "Logins that a server refused.",
-			func(s aadpool.Stats) int64 { return s.Rejections }},
-	} {
-		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
-			func() float64 { return float64(c.value(p.config.Hook.Stats())) }))
-	}
 }
 
 func (m *metrics) gauge(name, help string, value func() float64) {
