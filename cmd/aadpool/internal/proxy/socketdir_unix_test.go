@@ -62,7 +62,8 @@ func TestAllowUserLetsInOthersOfThisMachine(t *testing.T) {
 	p, _ := startProxy(t, config)
 	for uid, want := range map[uint32]string{4242: "1\n", 4243: "user id 4243 may not use this proxy"} {
 		psql := exec.Command(psqlPath, p.socketDSN(), "-XAtc", "select 1")
-		psql.Dir, psql.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+		psql.Dir, psql.Env = "/", []string{"PATH=" + os.Getenv("PATH")} // the environment is for no other user
+		psql.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 		out, _ := psql.CombinedOutput()
 		assert.Contains(t, string(out), want)
 	}
