@@ -228,9 +228,9 @@ func TestMessagesOfTheTablesAreWhatIsSaid(t *testing.T) {
 	}
 }
 
-// diagnosed is the source of what the command knows of Entra's errors.
+// diagnosed is the source of what is known of Entra's errors.
 func diagnosed(t *testing.T) string {
-	source, err := os.ReadFile(filepath.Join(root, "cmd/aadpool/diagnosecredential.go"))
+	source, err := os.ReadFile(filepath.Join(root, "internal/entra/codetable.go"))
 	require.NoError(t, err)
 	return string(source)
 }
