@@ -177,7 +177,7 @@ func TestDescribeBuild(t *testing.T) {
 
 func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
 	var stderr strings.Builder
-	assert.Equal(t, exitOther, report(t.Context(), errors.New("odd\nthing"), &stderr))
+	assert.Equal(t, exitOther, conclude(t.Context(), errors.New("odd\nthing"), &stderr))
 	assert.Equal(t, "aadpool: odd thing\n", stderr.String())
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -41,7 +42,7 @@ type check struct {
 	command  *checkCommand
 	again    func(dsn string) string // the command to type once more
 	outside  outside
-	reporter *reporter
+	reporter *report.Reporter
 	answers  io.Reader // of the person who is asked; nil if nobody is
 
 	// What the steps have found out so far.
@@ -66,8 +67,8 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	c := &check{command: cmd, again: func(dsn string) string { return "aadpool check " + dsn }, outside: in.outside, credential: source.credential, hook: source.hook,
-		answers: answers, reporter: &reporter{w: in.stdout, json: cmd.JSON, screen: in.outside.screen(in.stdout), secrets: knownSecrets()}}
+	c := &check{command: cmd, again: func(dsn string) string { return "aadpool check " + dsn }, outside: in.outside,
+		credential: source.credential, hook: source.hook, answers: answers, reporter: in.reporter(cmd.JSON)}
 	d, err := c.run(in.ctx)
 	if err == nil && d != nil && cmd.Fix {
 		d, err = c.fixAndGoOn(in.ctx, d)
@@ -75,7 +76,7 @@ func (cmd *checkCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	if err := c.reporter.end(d); err != nil {
+	if err := c.reporter.End(d); err != nil {
 		return err
 	}
 	if d != nil {
@@ -127,7 +128,7 @@ func (c *check) take(ctx context.Context, name string, onFailure outcome, do fun
 	ctx, cancel := context.WithTimeout(ctx, c.command.Timeout)
 	defer cancel()
 	start := time.Now()
-	stop := c.reporter.wait(name, func() string { return c.waitingFor(name) })
+	stop := c.reporter.Wait(name, func() string { return c.waitingFor(name) })
 	s, d := do(ctx)
 	stop()
 	s.Name, s.Took = name, milliseconds(time.Since(start))
@@ -137,7 +138,7 @@ func (c *check) take(ctx context.Context, name string, onFailure outcome, do fun
 	if d != nil {
 		s.Outcome = onFailure
 	}
-	c.reporter.step(s)
+	c.reporter.Step(s)
 	return d
 }
 
@@ -157,7 +158,7 @@ func (c *check) waitingFor(step string) string {
 }
 
 func (c *check) skip(name, why string) {
-	c.reporter.step(step{Name: name, Outcome: skipped, Text: why})
+	c.reporter.Step(step{Name: name, Outcome: skipped, Text: why})
 }
 
 // readDSN parses the DSN and applies the TLS policy.
@@ -183,7 +184,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 
 func (c *check) describeDSN() step {
 	t := c.target
-	c.reporter.secrets = c.reporter.secrets.with(t.secret)
+	c.reporter.Secrets = c.reporter.Secrets.With(t.secret)
 	if c.outside.lookup != nil {
 		t.config.ConnConfig.LookupFunc = c.outside.lookup
 		t.secured.ConnConfig.LookupFunc = c.outside.lookup
@@ -250,7 +251,7 @@ func (c *check) getToken(ctx context.Context) *diagnosis {
 	}
 	return c.timed(ctx, "token", func(context.Context) (step, *diagnosis) {
 		token, scope := c.credential.given()
-		c.reporter.secrets = c.reporter.secrets.with(token.Token)
+		c.reporter.Secrets = c.reporter.Secrets.With(token.Token)
 		c.facts = readToken(token, scope, time.Now())
 		return c.facts.describe(time.Now()), nil
 	})

@@ -9,6 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // asked is o where a person watches who gives that answer.
@@ -29,11 +32,11 @@ func TestFix(t *testing.T) {
 	// The service is a member of a group whose role is an administrator's.
 	service := x.Register(aadpooltest.Principal{Name: "mend-api", Groups: []string{"mend-admins"}})
 	x.Register(aadpooltest.Principal{Name: "mend-other@contoso.example", Kind: aadpooltest.User})
-	_, err := x.connect(t, x.admin.Name, principalsDatabase).Exec(t.Context(), "select pgaadauth_create_principal('mend-admins', true, false)")
+	_, err := x.connect(t, x.admin.Name, roles.PrincipalsDatabase).Exec(t.Context(), "select pgaadauth_create_principal('mend-admins', true, false)")
 	require.NoError(t, err)
 	superuser(t, x.azure,
-		"revoke connect on database "+identifier(x.database)+" from public",
-		"grant connect on database "+identifier(x.database)+` to "mend-admins" with grant option`)
+		"revoke connect on database "+statement.Identifier(x.database)+" from public",
+		"grant connect on database "+statement.Identifier(x.database)+` to "mend-admins" with grant option`)
 	asService := append([]string{"--credential=environment"}, "--fix")
 	setenv(t, x.ClientSecretEnv(service))
 	apiDSN := x.dsn("mend-api", x.database)
@@ -87,7 +90,7 @@ func TestFix(t *testing.T) {
 	}
 	superuser(t, x.azure, `drop database "mend new"`)
 	var made int
-	require.NoError(t, x.connect(t, x.admin.Name, principalsDatabase).QueryRow(t.Context(), `select (select count(*) from pg_roles where rolname = 'mend-other@contoso.example') +
+	require.NoError(t, x.connect(t, x.admin.Name, roles.PrincipalsDatabase).QueryRow(t.Context(), `select (select count(*) from pg_roles where rolname = 'mend-other@contoso.example') +
 		(select count(*) from pg_database where datname in ('', 'mend nwe', 'mend-admin@contoso.example'))`).Scan(&made))
 	assert.Zero(t, made, "nothing that is mistyped has been made")
 }
@@ -95,7 +98,7 @@ func TestFix(t *testing.T) {
 // PostgreSQL only warns where it grants nothing: "no privileges were granted".
 func TestFixThatWouldDoNothingIsNotDone(t *testing.T) {
 	x := newTenant(t, "mendnot", "mendnot-owner")
-	superuser(t, x.azure, "revoke connect on database "+identifier(x.database)+" from public")
+	superuser(t, x.azure, "revoke connect on database "+statement.Identifier(x.database)+" from public")
 	got := runCommand(t, x.outside(), "check", "--credential=cli", "--fix", "--yes", x.dsn(x.admin.Name, x.database))
 	text := withoutTimes(got.stdout)
 	assert.Equal(t, exitDatabase, got.status, text)
@@ -104,8 +107,8 @@ func TestFixThatWouldDoNothingIsNotDone(t *testing.T) {
 	assert.Contains(t, text, "Cause: no-connect-right")
 
 	// Nor is it taken for done where the right to give it is lost after the rehearsal.
-	f := &fixer{role: x.admin.Name, conn: x.connect(t, x.admin.Name, principalsDatabase)}
-	assert.EqualError(t, fixByConnect(x.admin.Name, x.database).do(t.Context(), f, false), "PostgreSQL granted nothing")
+	fix := roles.FixOf(&diag.Remedy{Connect: &diag.Connect{Role: x.admin.Name, Database: x.database}}, "")
+	assert.EqualError(t, fix.Do(t.Context(), x.connect(t, x.admin.Name, roles.PrincipalsDatabase)), "PostgreSQL granted nothing")
 }
 
 func TestFixForAProgram(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"github.com/aadpool/aadpool"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -59,7 +60,7 @@ func (c *check) logIn(ctx context.Context) *diagnosis {
 		role := c.target.config.ConnConfig
 		conn, err := c.connect(ctx, role.User, role.Database)
 		if err != nil {
-			return step{Text: loginError(err)}, c.diagnoseLogin(ctx, err)
+			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
 		}
 		c.conn = conn
 		return step{Text: fmt.Sprintf("as %q", role.User)}, nil
@@ -75,14 +76,6 @@ func (c *check) connect(ctx context.Context, role, database string) (*pgx.Conn, 
 	}
 	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
 	return pgx.ConnectConfig(ctx, config)
-}
-
-// loginError is what the server has said, or else pgx.
-func loginError(err error) string {
-	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return fmt.Sprintf("%s: %s (SQLSTATE %s)", refused.Severity, refusal.Words(refused), refused.Code)
-	}
-	return withoutPrefix(err)
 }
 
 // rightsQuery also serves on a PgBouncer that pools transactions.
@@ -105,7 +98,7 @@ func (c *check) askServer(ctx context.Context) *diagnosis {
 		var limit int32
 		row := c.conn.QueryRow(ctx, rightsQuery, pgx.QueryExecModeSimpleProtocol)
 		if err := row.Scan(&database, &role, &connect, &limit); err != nil {
-			return step{Text: loginError(err)}, diag.OfQuery()
+			return step{Text: server.ErrorText(err)}, diag.OfQuery()
 		}
 		return describeRights(database, role, connect, limit), nil
 	})

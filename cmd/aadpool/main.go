@@ -43,6 +43,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/alecthomas/kong"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
@@ -85,6 +87,11 @@ type invocation struct {
 	stdout, stderr io.Writer
 	outside        outside
 	passed         []string // what comes after --: psql's arguments, or the proxy's command
+}
+
+// reporter is for the steps of a command.
+func (in invocation) reporter(json bool) *report.Reporter {
+	return &report.Reporter{W: in.stdout, JSON: json, Screen: in.outside.screen(in.stdout), Secrets: report.KnownSecrets()}
 }
 
 // commands is the command line, as kong reads it.
@@ -130,11 +137,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside
 	if err == nil {
 		err = chosen.run(invocation{ctx: ctx, stdout: stdout, stderr: stderr, outside: o, passed: passed})
 	}
-	return report(ctx, err, stderr)
+	return conclude(ctx, err, stderr)
 }
 
-// report prints err, if a command has not told it in its own way, and returns the exit status for it.
-func report(ctx context.Context, err error, stderr io.Writer) exitStatus {
+// conclude prints err, if a command has not told it in its own way, and returns the exit status for it.
+func conclude(ctx context.Context, err error, stderr io.Writer) exitStatus {
 	if err == nil {
 		return exitOK
 	}
@@ -147,7 +154,7 @@ func report(ctx context.Context, err error, stderr io.Writer) exitStatus {
 		status = exitInterrupted
 	}
 	if !failed.told {
-		fmt.Fprintln(stderr, "aadpool:", oneLine(knownSecrets().redact(err.Error())))
+		fmt.Fprintln(stderr, "aadpool:", oneLine(report.KnownSecrets().Redact(err.Error())))
 	}
 	return status
 }
@@ -174,7 +181,8 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Exit(exit),
 		kong.Help(showHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": defaultLockTimeout.String(), "credentials": credentialNames, "version": version()},
+		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
+			"credentials": credentialNames, "version": version()},
 		kong.DefaultEnvars("AADPOOL"),
 		proxyDefaults(),
 	)

@@ -1,12 +1,19 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"regexp"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 )
 
 // maxIdentifier is how many bytes PostgreSQL keeps of a name; the rest it cuts off:
@@ -60,33 +67,80 @@ func (r *roleCommand) run(in invocation) error {
 	if r.Apply {
 		return r.apply(in)
 	}
-	lines := []string{asAdministrator, r.create()}
-	if r.Grant != "" {
-		lines = append(lines, "", `\connect `+identifier(r.Database))
-		lines = append(lines, grants(r.Name, r.Database, r.Schema, r.Grant == grantReadWrite)...)
-	}
-	_, err := fmt.Fprintln(in.stdout, strings.Join(lines, "\n"))
+	_, err := fmt.Fprintln(in.stdout, strings.Join(r.role().Script(), "\n"))
 	return err
 }
 
-// The values of --grant.
-const (
-	grantRead      = "read"
-	grantReadWrite = "readwrite"
-	grantOwner     = "owner"
-)
-
-// create is the statement that makes the role.
-func (r *roleCommand) create() string {
-	if r.ObjectID == "" {
-		return createPrincipal(r.Name)
-	}
-	return createPrincipalWithID(r.Name, r.ObjectID, objectTypes[r.Kind])
+func (r *roleCommand) role() roles.Role {
+	return roles.Role{Name: r.Name, ObjectID: r.ObjectID, Kind: r.Kind,
+		Grant: r.Grant, Database: r.Database, Schema: r.Schema, TakeFrom: r.TakeFrom}
 }
 
-// objectTypes is what pgaadauth_create_principal_with_oid calls the kinds of principal.
-var objectTypes = map[string]string{
-	"user": "user", "group": "group", "service-principal": "service", "managed-identity": "service"}
+func (r *roleCommand) apply(in invocation) error {
+	r.takeFrom(r.DSN)
+	source, err := r.tokenSource(in.outside)
+	if err != nil {
+		return err
+	}
+	again := func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" }
+	c := &check{command: &checkCommand{DSN: r.DSN, credentialFlags: r.credentialFlags, JSON: r.JSON}, again: again,
+		outside: in.outside, credential: source.credential, hook: source.hook, reporter: in.reporter(r.JSON)}
+	d := r.applyOver(in.ctx, c)
+	if d != nil && in.ctx.Err() != nil {
+		return exitError{status: exitInterrupted, text: "interrupted"}
+	}
+	if err := c.reporter.End(d); err != nil {
+		return err
+	}
+	if d != nil {
+		return exitError{status: d.Status, text: d.Meaning, told: true}
+	}
+	return nil
+}
+
+// applyOver goes the way of a check to the server, and makes the role there.
+func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
+	inPrincipals := func(context.Context) *diagnosis {
+		c.target.config.ConnConfig.Database = roles.PrincipalsDatabase
+		return nil
+	}
+	for _, do := range []func(context.Context) *diagnosis{c.readDSN, inPrincipals, c.getToken} {
+		if d := do(ctx); d != nil {
+			return d
+		}
+	}
+	run := roles.Run{Role: r.role(), LockTimeout: r.LockTimeout, Timeout: r.Timeout, Report: c.reporter.Step,
+		Host: c.hosts[0].name, AdminID: c.facts.objectID}
+	var d *diagnosis
+	if run.Admin, d = c.logInTo(ctx, roles.PrincipalsDatabase); d != nil {
+		return d
+	}
+	defer func() { _ = run.Admin.Close(context.WithoutCancel(ctx)) }()
+	if run.Role.GrantsElsewhere() {
+		if run.Granted, d = c.logInTo(ctx, r.Database); d != nil {
+			return d
+		}
+		defer func() { _ = run.Granted.Close(context.WithoutCancel(ctx)) }()
+	}
+	if r.DryRun {
+		return run.Preview(ctx)
+	}
+	return run.Apply(ctx)
+}
+
+// logInTo connects to a database, and reports that.
+func (c *check) logInTo(ctx context.Context, database string) (conn *pgx.Conn, d *diagnosis) {
+	d = c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
+		c.target.config.ConnConfig.Database = database // which a diagnosis names
+		user := c.target.config.ConnConfig.User
+		var err error
+		if conn, err = c.connect(ctx, user, database); err != nil {
+			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
+		}
+		return step{Text: fmt.Sprintf("as %q, to database %q", user, database)}, nil
+	})
+	return conn, d
+}
 
 var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
@@ -112,7 +166,7 @@ func (r *roleCommand) check() error {
 		return usageError("--timeout must be more than 0")
 	case r.Apply && r.LockTimeout < time.Millisecond: // 0 would be without end
 		return usageError("--lock-timeout must be at least 1ms")
-	case len(r.TakeFrom) > 0 && r.Grant != grantOwner:
+	case len(r.TakeFrom) > 0 && r.Grant != roles.Owner:
 		return usageError("--take-from needs --grant owner")
 	}
 	return r.checkGrant()
@@ -126,7 +180,7 @@ func (r *roleCommand) checkGrant() error {
 		return usageError("--grant needs --database: the one that the rights are for")
 	case r.Grant == "":
 		return nil
-	case r.Grant == grantOwner && !r.Apply:
+	case r.Grant == roles.Owner && !r.Apply:
 		return usageError("--grant owner needs --apply: what to make its own is found out on the server")
 	}
 	if err := checkName("--database", r.Database); err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 const someID = "99999999-2222-3333-4444-555555555555"
@@ -51,7 +53,7 @@ alter default privileges in schema "Sales" grant usage, select on sequences to "
 		t.Run(row.name, func(t *testing.T) {
 			got := runCommand(t, outside{}, append([]string{"role"}, row.args...)...)
 			require.Equal(t, exitOK, got.status, got.stderr)
-			assert.Equal(t, asAdministrator+"\n"+row.want, got.stdout)
+			assert.Equal(t, statement.AsAdministrator+"\n"+row.want, got.stdout)
 		})
 	}
 }
@@ -60,8 +62,8 @@ alter default privileges in schema "Sales" grant usage, select on sequences to "
 // makes, are for its administrators alone.
 func withEntraFunctions(t *testing.T, a azure) string {
 	const name = "hostile"
-	superuser(t, a, "create database "+identifier(name))
-	t.Cleanup(func() { superuser(t, a, "drop database "+identifier(name)+" with (force)") })
+	superuser(t, a, "create database "+statement.Identifier(name))
+	t.Cleanup(func() { superuser(t, a, "drop database "+statement.Identifier(name)+" with (force)") })
 	connectTo(t, a, name, entraFunctions...)
 	return a.Postgres.DSN() + "&dbname=" + name
 }

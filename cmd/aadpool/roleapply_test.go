@@ -15,6 +15,9 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // tenant is a server with an Entra administrator, who is logged in to az, and on which no role exists that nobody made.
@@ -39,7 +42,7 @@ func newTenant(t *testing.T, prefix, owner string) tenant {
 	_, err := a.server.CreateDatabase(t.Context(), x.database, x.owner)
 	require.NoError(t, err)
 	t.Cleanup(func() {
-		superuser(t, a, "drop database "+identifier(x.database)+" with (force)")
+		superuser(t, a, "drop database "+statement.Identifier(x.database)+" with (force)")
 	})
 	// As from PostgreSQL 15 on, where the schema is its database's owner's, and others create nothing there.
 	connectTo(t, a, x.database, `do $$ begin if current_setting('server_version_num')::int < 150000 then
@@ -208,7 +211,7 @@ func TestApplyLeavesTheAdministratorsMembershipsAsTheyWere(t *testing.T) {
 			if version < row.since {
 				t.Skipf("PostgreSQL %d has no such options", version)
 			}
-			app, schema := identifier(fmt.Sprint("keep-app ", i)), fmt.Sprint("keep", i)
+			app, schema := statement.Identifier(fmt.Sprint("keep-app ", i)), fmt.Sprint("keep", i)
 			must(t, admin, "create role "+app)
 			connectTo(t, x.azure, x.database, fmt.Sprintf("create schema %s authorization %s", schema, app),
 				fmt.Sprintf("create table %s.orders ()", schema), fmt.Sprintf("alter table %s.orders owner to %s", schema, app))
@@ -287,18 +290,18 @@ func TestApplyFailures(t *testing.T) {
 		says  string
 		mend  string
 	}{
-		{"nobody of the name", []string{"fail-nobody"}, causeNoPrincipal, exitRole, `has no principal "fail-nobody"`, "az ad sp list --display-name 'fail-nobody'"},
-		{"no user of the name", []string{"fail-nobody@contoso.example"}, causeNoPrincipal, exitRole, "has no principal", "az ad user list --upn 'fail-nobody@contoso.example'"},
-		{"no group of the name", []string{"fail-nobody", "--kind=group"}, causeNoPrincipal, exitRole, "has no principal", "az ad group list --display-name 'fail-nobody'"},
-		{"nobody of the object id", []string{"fail-x", "--kind=service-principal", "--object-id=" + someID}, causeNoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
-		{"two of the name", []string{"fail-twice"}, causeManyPrincipals, exitRole, "Several principals", "--object-id ID"},
-		{"another kind, by object id", []string{"fail-x", "--kind=user", "--object-id=" + identity.ObjectID}, causePrincipalKind, exitRole, "of another kind", "--kind"},
-		{"another kind, of a role that is there", []string{"fail-id", "--kind=user"}, causePrincipalKind, exitRole, `The role "fail-id" is for a service principal`, "--kind"},
-		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, causeObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
-		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID}, causePasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
-		{"a role that may not log in", []string{"fail-free"}, causeNoLogin, exitRole, "may not log in", `alter role "fail-free" login;`},
+		{"nobody of the name", []string{"fail-nobody"}, roles.NoPrincipal, exitRole, `has no principal "fail-nobody"`, "az ad sp list --display-name 'fail-nobody'"},
+		{"no user of the name", []string{"fail-nobody@contoso.example"}, roles.NoPrincipal, exitRole, "has no principal", "az ad user list --upn 'fail-nobody@contoso.example'"},
+		{"no group of the name", []string{"fail-nobody", "--kind=group"}, roles.NoPrincipal, exitRole, "has no principal", "az ad group list --display-name 'fail-nobody'"},
+		{"nobody of the object id", []string{"fail-x", "--kind=service-principal", "--object-id=" + someID}, roles.NoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
+		{"two of the name", []string{"fail-twice"}, roles.ManyPrincipals, exitRole, "Several principals", "--object-id ID"},
+		{"another kind, by object id", []string{"fail-x", "--kind=user", "--object-id=" + identity.ObjectID}, roles.PrincipalKind, exitRole, "of another kind", "--kind"},
+		{"another kind, of a role that is there", []string{"fail-id", "--kind=user"}, roles.PrincipalKind, exitRole, `The role "fail-id" is for a service principal`, "--kind"},
+		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, roles.ObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
+		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID}, roles.PasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
+		{"a role that may not log in", []string{"fail-free"}, roles.NoLogin, exitRole, "may not log in", `alter role "fail-free" login;`},
 		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, diag.NoDatabase, exitDatabase, `has no database "fail-none"`, `create database "fail-none";`},
-		{"no such schema", append(grant, "fail-id", "--schema=none"), causeNoSchema, exitDatabase, `has no schema "none"`, `create schema "none";`},
+		{"no such schema", append(grant, "fail-id", "--schema=none"), roles.NoSchema, exitDatabase, `has no schema "none"`, `create schema "none";`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := x.apply(t, row.args...)
@@ -364,8 +367,8 @@ func TestApplyAsSomebodyElse(t *testing.T) {
 	assert.Contains(t, got.stdout, "--object-id "+x.admin.ObjectID)
 
 	t.Run("who may not grant", func(t *testing.T) {
-		connectTo(t, x.azure, x.database, "revoke all on database "+identifier(x.database)+" from public",
-			"grant connect on database "+identifier(x.database)+` to "other-dev@contoso.example"`)
+		connectTo(t, x.azure, x.database, "revoke all on database "+statement.Identifier(x.database)+" from public",
+			"grant connect on database "+statement.Identifier(x.database)+` to "other-dev@contoso.example"`)
 		got := x.apply(t, append(x.grant("read"), "other-api")...)
 		assert.Equal(t, exitDatabase, got.status, got.stdout)
 		assert.Contains(t, got.stdout, "no-right-to-grant")
@@ -377,22 +380,18 @@ func TestApplyOnAServerWithoutEntra(t *testing.T) {
 	a.NeedsOwnPostgres(t)
 	superuser(t, a, "create database nothing_of_entra template template0")
 	t.Cleanup(func() { superuser(t, a, "drop database nothing_of_entra with (force)") })
-	d := (&roleApply{role: &roleCommand{Name: "x"}, check: &check{hosts: []host{{name: "x.postgres.database.azure.com"}}}}).diagnose(undefinedFunction(t, a))
-	assert.Equal(t, causeNoFunctions, d.Cause)
-	assert.Contains(t, strings.Join(d.Fix, "\n"), "--microsoft-entra-auth Enabled")
-}
-
-// undefinedFunction is what a server without Azure's functions says.
-func undefinedFunction(t *testing.T, a azure) error {
 	config, err := pgx.ParseConfig(a.Postgres.DSN())
 	require.NoError(t, err)
 	config.Database = "nothing_of_entra"
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	require.NoError(t, err)
 	defer conn.Close(t.Context())
-	_, err = conn.Exec(t.Context(), principalQuery, "x")
-	require.Error(t, err)
-	return err
+	run := roles.Run{Role: roles.Role{Name: "x"}, Admin: conn, LockTimeout: time.Second, Timeout: time.Minute,
+		Report: func(report.Step) {}, Host: "x.postgres.database.azure.com"}
+	d := run.Apply(t.Context())
+	require.NotNil(t, d)
+	assert.Equal(t, roles.NoFunctions, d.Cause)
+	assert.Contains(t, strings.Join(d.Fix, "\n"), "--microsoft-entra-auth Enabled")
 }
 
 // From a bare server to a service's first query by two commands, twice with the same end.

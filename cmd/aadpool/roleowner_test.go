@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // service registers a service principal and makes its role.
@@ -51,21 +52,21 @@ func outcomeOf(t *testing.T, conn *pgx.Conn, sql string) string {
 func ownedByServices(t *testing.T, prefix string) (x tenant, api, jobs, reader string) {
 	x = newTenant(t, prefix, "")
 	api, jobs, reader = x.service(t, prefix+"-api"), x.service(t, prefix+"-jobs"), x.service(t, prefix+"-reader")
-	q := identifier(api)
+	q := statement.Identifier(api)
 	connectTo(t, x.azure, x.database,
-		fmt.Sprintf("grant create on schema public to %s, %s", q, identifier(jobs)),
-		fmt.Sprintf("create schema private authorization %s", q), "grant usage on schema private to "+identifier(reader))
+		fmt.Sprintf("grant create on schema public to %s, %s", q, statement.Identifier(jobs)),
+		fmt.Sprintf("create schema private authorization %s", q), "grant usage on schema private to "+statement.Identifier(reader))
 	must(t, x.as(t, api), "create table orders (id serial, state text)", "insert into orders (state) values ('new'), ('done')",
 		"create sequence numbers", "create type state as enum ('new')", "create domain positive as int check (value > 0)",
 		"create function one() returns int language sql as 'select 1'",
 		"create table guarded (id int)", "insert into guarded values (1), (2), (3)", "alter table guarded enable row level security",
 		"create table private.secrets (id int)", "insert into private.secrets values (7)", "create table private.log (id int)",
-		"create view private.seen as select count(*) from orders", "grant select on private.seen to "+identifier(reader),
+		"create view private.seen as select count(*) from orders", "grant select on private.seen to "+statement.Identifier(reader),
 		"create function definer() returns bigint language sql security definer as 'select count(*) from private.secrets'",
-		"create view unseen as select id from private.secrets", "grant select on unseen to "+identifier(reader),
-		"create view above as select id from unseen", "grant select on above to "+identifier(reader),
+		"create view unseen as select id from private.secrets", "grant select on unseen to "+statement.Identifier(reader),
+		"create view above as select id from unseen", "grant select on above to "+statement.Identifier(reader),
 		"create materialized view totals as select count(*) from orders",
-		"create table logged (id int)", "grant insert on logged to "+identifier(reader),
+		"create table logged (id int)", "grant insert on logged to "+statement.Identifier(reader),
 		"create rule log as on insert to logged do also insert into private.log values (new.id)")
 	must(t, x.as(t, jobs), "create table jobs (id int)")
 	must(t, x.as(t, x.admin.Name), "create table settings (id int)")
@@ -184,10 +185,10 @@ func TestOwnershipThatWouldCostRightsIsRefused(t *testing.T) {
 				t.Skipf("not on PostgreSQL %d", version)
 			}
 			owner, owned, schema := x.service(t, fmt.Sprint("cost-owner", i)), x.service(t, fmt.Sprint("cost-new", i)), fmt.Sprint("cost", i)
-			named := strings.NewReplacer(`"OWNER"`, identifier(owner), "OWNER", identifier(owner), "NEW", identifier(owned), "ADMIN", identifier(x.admin.Name),
+			named := strings.NewReplacer(`"OWNER"`, statement.Identifier(owner), "OWNER", statement.Identifier(owner), "NEW", statement.Identifier(owned), "ADMIN", statement.Identifier(x.admin.Name),
 				"SUPERUSER", "postgres", "SCHEMA", schema)
-			connectTo(t, x.azure, x.database, "create schema "+schema+" authorization "+identifier(x.admin.Name), "create table "+schema+".orders ()",
-				"alter table "+schema+".orders owner to "+identifier(owner), named.Replace(row.setup))
+			connectTo(t, x.azure, x.database, "create schema "+schema+" authorization "+statement.Identifier(x.admin.Name), "create table "+schema+".orders ()",
+				"alter table "+schema+".orders owner to "+statement.Identifier(owner), named.Replace(row.setup))
 			got := x.apply(t, append(x.grant("owner"), owned, "--schema="+schema, "--take-from="+owner)...)
 			assert.Equal(t, exitDatabase, got.status, got.stdout+got.stderr)
 			for _, part := range append(row.says, fmt.Sprintf("table %s.orders, of %q", schema, owner), "Nothing has been changed.") {
@@ -209,8 +210,8 @@ func ask(t *testing.T, x tenant, sql string) (value string) {
 func TestWhatAMemberOwnsStays(t *testing.T) {
 	x := newTenant(t, "member", "")
 	owner, migrations := x.service(t, "member-owner"), x.service(t, "member-migrations")
-	connectTo(t, x.azure, x.database, "create table orders ()", "alter table orders owner to "+identifier(owner),
-		fmt.Sprintf("grant %s to %s", identifier(owner), identifier(migrations)))
+	connectTo(t, x.azure, x.database, "create table orders ()", "alter table orders owner to "+statement.Identifier(owner),
+		fmt.Sprintf("grant %s to %s", statement.Identifier(owner), statement.Identifier(migrations)))
 	got := x.mustApply(t, append(x.grant("owner"), migrations)...)
 	assert.Contains(t, got, `table public.orders stays "member-owner"'s, of which "member-migrations" is a member`)
 	must(t, x.as(t, migrations), "alter table orders add column note text")
@@ -222,10 +223,10 @@ func TestDryRunWaitsForNobody(t *testing.T) {
 	x, api, jobs, reader := ownedByServices(t, "nolock")
 	x.Register(aadpooltest.Principal{Name: "nolock-new"})
 	other := x.connect(t, x.admin.Name, x.database)
-	connectTo(t, x.azure, x.database, "grant all on all tables in schema public to "+identifier(x.admin.Name))
+	connectTo(t, x.azure, x.database, "grant all on all tables in schema public to "+statement.Identifier(x.admin.Name))
 	must(t, other, "begin", "lock table orders, jobs, settings, logged, guarded in access exclusive mode",
-		"grant connect on database "+identifier(x.database)+" to "+identifier(reader), "grant usage on schema public to "+identifier(reader),
-		"alter default privileges in schema public grant select on tables to "+identifier(reader), "grant select on settings to public")
+		"grant connect on database "+statement.Identifier(x.database)+" to "+statement.Identifier(reader), "grant usage on schema public to "+statement.Identifier(reader),
+		"alter default privileges in schema public grant select on tables to "+statement.Identifier(reader), "grant select on settings to public")
 	for _, name := range []string{"nolock-new", reader} {
 		for _, rights := range []string{"read", "readwrite", "owner"} {
 			t.Run(rights+" for "+name, func(t *testing.T) {
@@ -264,7 +265,7 @@ func TestAnApplyThatMeetsALockNamesItAndLeavesNothing(t *testing.T) {
 		{"a table whose rights somebody changes", x.grant("readwrite"), api, "grant select on z_last to public", "table public.z_last", "'public.z_last'::regclass"},
 		{"a table that somebody alters", x.grant("read"), api, "alter table z_last add column note text", "table public.z_last", "'public.z_last'::regclass"},
 		{"a sequence whose rights somebody changes", x.grant("readwrite"), api, "grant select on sequence numbers to public", "sequence public.numbers", "'public.numbers'::regclass"},
-		{"the schema", x.grant("read"), x.admin.Name, "grant usage on schema public to " + identifier(api), `schema "public"`, "pg_stat_activity"},
+		{"the schema", x.grant("read"), x.admin.Name, "grant usage on schema public to " + statement.Identifier(api), `schema "public"`, "pg_stat_activity"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			was := state()

@@ -1,4 +1,4 @@
-package main
+package roles
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // A creatorRole makes tables in a schema, or owns some. To give rights on them the administrator acts for it, as a member.
@@ -55,8 +57,8 @@ var creatorsQuery = `
 	from creator join pg_roles r on r.oid = creator.oid, ` + serverFacts + `
 	where r.rolname <> $2 and r.rolname !~ '^pg_' and (r.rolname = current_user or not r.rolsuper) order by 1`
 
-func (p *rightsPlanner) readCreators(ctx context.Context) ([]creatorRole, error) {
-	rows, err := p.tx.Query(ctx, creatorsQuery, p.role.Schema, p.role.Name, p.role.Grant == grantOwner)
+func (p *planner) readCreators(ctx context.Context) ([]creatorRole, error) {
+	rows, err := p.tx.Query(ctx, creatorsQuery, p.role.Schema, p.role.Name, p.role.Grant == Owner)
 	var creators []creatorRole
 	if err == nil {
 		creators, err = pgx.CollectRows(rows, rowToCreator)
@@ -96,7 +98,7 @@ func (m *temporaryMemberships) actFor(ctx context.Context, roles []creatorRole) 
 
 // actForOwner makes the administrator a member of the role that is to own what others do: for good, if it gives away
 // something of its own.
-func (m *temporaryMemberships) actForOwner(ctx context.Context, p *rightsPlanner, plan rightsPlan) error {
+func (m *temporaryMemberships) actForOwner(ctx context.Context, p *planner, plan plan) error {
 	rows, err := m.tx.Query(ctx, oneCreatorQuery, p.role.Name)
 	if err != nil {
 		return err
@@ -119,7 +121,7 @@ func (m *temporaryMemberships) join(ctx context.Context, c *creatorRole) error {
 		return err
 	}
 	err = pgx.BeginFunc(ctx, m.tx, func(tx pgx.Tx) error { // a savepoint, for a refusal
-		_, err := tx.Exec(ctx, "grant "+identifier(c.name)+" to current_user"+c.options)
+		_, err := tx.Exec(ctx, "grant "+statement.Identifier(c.name)+" to current_user"+c.options)
 		return err
 	})
 	if err != nil {
@@ -128,12 +130,12 @@ func (m *temporaryMemberships) join(ctx context.Context, c *creatorRole) error {
 	}
 	c.isMember = true
 	after, err := m.memberships(ctx, c.name)
-	for grantor, statement := range after {
+	for grantor, is := range after {
 		switch was, ok := before[grantor]; {
 		case !ok:
 			m.undo = append(m.undo, fmt.Sprintf("revoke %s from current_user granted by %s",
-				identifier(c.name), identifier(grantor)))
-		case was != statement:
+				statement.Identifier(c.name), statement.Identifier(grantor)))
+		case was != is:
 			m.undo = append(m.undo, was)
 		}
 	}
@@ -154,9 +156,9 @@ func (m *temporaryMemberships) memberships(ctx context.Context, role string) (by
 		return nil, err
 	}
 	byGrantor = map[string]string{}
-	var grantor, statement string
-	_, err = pgx.ForEachRow(rows, []any{&grantor, &statement}, func() error {
-		byGrantor[grantor] = statement
+	var grantor, sql string
+	_, err = pgx.ForEachRow(rows, []any{&grantor, &sql}, func() error {
+		byGrantor[grantor] = sql
 		return nil
 	})
 	return byGrantor, err
@@ -164,9 +166,9 @@ func (m *temporaryMemberships) memberships(ctx context.Context, role string) (by
 
 // end makes the administrator's memberships what they were.
 func (m *temporaryMemberships) end(ctx context.Context) error {
-	for _, statement := range m.undo {
-		if _, err := m.tx.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("ending a membership (%s): %w", statement, err)
+	for _, sql := range m.undo {
+		if _, err := m.tx.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("ending a membership (%s): %w", sql, err)
 		}
 	}
 	return nil

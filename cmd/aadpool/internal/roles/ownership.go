@@ -1,4 +1,4 @@
-package main
+package roles
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // An ownedObject is something in the schema that another role owns.
@@ -24,7 +26,7 @@ func (o ownedObject) giveTo(role string) string {
 	case "function", "procedure", "aggregate":
 		what = "routine"
 	}
-	return fmt.Sprintf("alter %s %s owner to %s", what, o.name, identifier(role))
+	return fmt.Sprintf("alter %s %s owner to %s", what, o.name, statement.Identifier(role))
 }
 
 // Why an object stays its owner's. Where a role is a member of the owner, it may do all that an owner may.
@@ -91,7 +93,7 @@ var notOwnedQuery = `with recursive ` + grantee + `,
 
 // ownership makes the role the owner of what is there, and gives to others on what it makes later what they have on
 // what is made there today. Whoever owned something becomes a member of the role, and so keeps what it could do.
-func (p *rightsPlanner) ownership(ctx context.Context, plan *rightsPlan) error {
+func (p *planner) ownership(ctx context.Context, plan *plan) error {
 	objects, err := p.notOwned(ctx)
 	if err != nil {
 		return err
@@ -122,7 +124,7 @@ func (p *rightsPlanner) ownership(ctx context.Context, plan *rightsPlan) error {
 	return err
 }
 
-func (p *rightsPlanner) notOwned(ctx context.Context) ([]ownedObject, error) {
+func (p *planner) notOwned(ctx context.Context) ([]ownedObject, error) {
 	rows, err := p.tx.Query(ctx, notOwnedQuery, p.role.Name, p.role.Schema)
 	if err != nil {
 		return nil, err
@@ -156,7 +158,7 @@ var formerOwnersQuery = `with ` + grantee + ` select r.rolname,
 	from pg_roles r, grantee, ` + serverFacts + ` where r.rolname = any ($2::name[]) order by 1`
 
 // formerOwners are a line for each: it becomes a member. An error says why something cannot change hands.
-func (p *rightsPlanner) formerOwners(ctx context.Context, taken []ownedObject) (members []right, err error) {
+func (p *planner) formerOwners(ctx context.Context, taken []ownedObject) (members []right, err error) {
 	var names []string
 	for _, o := range taken {
 		names = append(names, o.owner)
@@ -189,7 +191,7 @@ func (p *rightsPlanner) formerOwners(ctx context.Context, taken []ownedObject) (
 
 // mayTake says why something cannot change hands, if so: the first that nothing can be done about, or else all that nobody
 // has named.
-func (p *rightsPlanner) mayTake(owners []formerOwner, taken []ownedObject) error {
+func (p *planner) mayTake(owners []formerOwner, taken []ownedObject) error {
 	actors := p.actors()
 	unnamed := map[string]bool{}
 	for _, o := range owners {
@@ -223,7 +225,7 @@ var rightsOfOthersQuery = `with ` + grantee + `, granted as (
 			and own.grantee = g.grantee and own.privilege = g.privilege))
 	from granted g, grantee where g.grantee is distinct from grantee.oid group by g.kind, g.grantee order by 1`
 
-func (p *rightsPlanner) rightsOfOthers(ctx context.Context) (right, error) {
+func (p *planner) rightsOfOthers(ctx context.Context) (right, error) {
 	r := right{step: "future", text: fmt.Sprintf("nothing for others, who have nothing on what is made in schema %q",
 		p.role.Schema)}
 	rows, err := p.tx.Query(ctx, rightsOfOthersQuery, p.role.Name, p.role.Schema)

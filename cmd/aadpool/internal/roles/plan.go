@@ -1,4 +1,4 @@
-package main
+package roles
 
 import (
 	"context"
@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
 // A right is something that a role is to have.
@@ -24,24 +27,24 @@ type alteration struct {
 	on  string // what it changes and so locks, such as: table public.orders
 }
 
-// A rightsPlan is what a role is to have in a database, and what is left to do for it.
-type rightsPlan struct {
+// A plan is what a role is to have in a database, and what is left to do for it.
+type plan struct {
 	rights []right
 	taken  []ownedObject // what is to change hands
 }
 
-// A rightsPlanner finds out from the catalogs of a database what a role is to have and has not. It writes nothing, and
+// A planner finds out from the catalogs of a database what a role is to have and has not. It writes nothing, and
 // takes no lock that anybody waits for.
-type rightsPlanner struct {
-	role     *roleCommand
+type planner struct {
+	role     Role
 	tx       pgx.Tx
 	admin    string // who asks
 	creators []creatorRole
 }
 
-// newRightsPlanner has found out who makes tables in the schema.
-func newRightsPlanner(ctx context.Context, role *roleCommand, tx pgx.Tx) (*rightsPlanner, error) {
-	p := &rightsPlanner{role: role, tx: tx}
+// newPlanner has found out who makes tables in the schema.
+func newPlanner(ctx context.Context, role Role, tx pgx.Tx) (*planner, error) {
+	p := &planner{role: role, tx: tx}
 	// Names that a query does not qualify are PostgreSQL's own, whatever others have put into this database.
 	if _, err := tx.Exec(ctx, "set local search_path = pg_catalog"); err != nil {
 		return nil, err
@@ -54,7 +57,7 @@ func newRightsPlanner(ctx context.Context, role *roleCommand, tx pgx.Tx) (*right
 }
 
 // actors are the administrator and the creators that it may act for.
-func (p *rightsPlanner) actors() []string {
+func (p *planner) actors() []string {
 	names := []string{p.admin}
 	for _, c := range p.creators {
 		if c.mayActFor() && c.name != p.admin {
@@ -64,42 +67,42 @@ func (p *rightsPlanner) actors() []string {
 	return names
 }
 
-// plan finds out. An error is a *workError if it says what cannot be done.
-func (p *rightsPlanner) plan(ctx context.Context) (plan rightsPlan, err error) {
+// read finds out. An error is a *workError if it says what cannot be done.
+func (p *planner) read(ctx context.Context) (found plan, err error) {
 	schema, schemaExists, err := p.ensureSchema(ctx)
 	if err != nil {
-		return plan, err
+		return found, err
 	}
-	for _, read := range []func(context.Context, *rightsPlan) error{p.onDatabase, p.inSchema(schemaExists)} {
-		if err := read(ctx, &plan); err != nil {
-			return plan, err
+	for _, part := range []func(context.Context, *plan) error{p.onDatabase, p.inSchema(schemaExists)} {
+		if err := part(ctx, &found); err != nil {
+			return found, err
 		}
 	}
-	plan.rights = append(schema, plan.rights...)
-	if p.role.Grant == grantOwner {
-		return plan, p.ownership(ctx, &plan)
+	found.rights = append(schema, found.rights...)
+	if p.role.Grant == Owner {
+		return found, p.ownership(ctx, &found)
 	}
 	for _, kind := range objectKinds(p.role.Grant) {
 		objects, err := p.onObjects(ctx, kind)
 		if err != nil {
-			return plan, err
+			return found, err
 		}
 		future, err := p.onFuture(ctx, kind)
 		if err != nil {
-			return plan, err
+			return found, err
 		}
-		plan.rights = append(plan.rights, objects, future)
+		found.rights = append(found.rights, objects, future)
 	}
-	return plan, nil
+	return found, nil
 }
 
 // verify looks at what has come of a plan: PostgreSQL only warns where it grants less than it was told.
-func (p *rightsPlanner) verify(ctx context.Context, plan rightsPlan) error {
-	now, err := p.plan(ctx)
+func (p *planner) verify(ctx context.Context, done plan) error {
+	now, err := p.read(ctx)
 	if err != nil {
 		return err
 	}
-	members, err := p.formerOwners(ctx, plan.taken)
+	members, err := p.formerOwners(ctx, done.taken)
 	if err != nil {
 		return err
 	}
@@ -113,7 +116,7 @@ func (p *rightsPlanner) verify(ctx context.Context, plan rightsPlan) error {
 }
 
 // ensureSchema is the schema itself, if it is missing: it is made for an owner.
-func (p *rightsPlanner) ensureSchema(ctx context.Context) (missing []right, exists bool, err error) {
+func (p *planner) ensureSchema(ctx context.Context) (missing []right, exists bool, err error) {
 	schema := p.role.Schema
 	var mayCreate bool
 	err = p.tx.QueryRow(ctx, `select exists (select from pg_namespace where nspname = $1),
@@ -121,18 +124,18 @@ func (p *rightsPlanner) ensureSchema(ctx context.Context) (missing []right, exis
 	switch {
 	case err != nil || exists:
 		return nil, exists, err
-	case p.role.Grant != grantOwner:
+	case p.role.Grant != Owner:
 		return nil, false, &workError{step: "schema",
 			err: fmt.Errorf("database %q has no schema %q", p.role.Database, schema),
-			diagnosis: &diagnosis{Cause: causeNoSchema, Status: exitDatabase, Meaning: fmt.Sprintf(
+			diagnosis: &diagnosis.Diagnosis{Cause: NoSchema, Status: diagnosis.Database, Meaning: fmt.Sprintf(
 				"The database %q has no schema %q. Names are case-sensitive. --grant owner makes it, for the role that is to "+
 					"own what is in it.", p.role.Database, schema),
-				Fix: []string{createSchema(schema)}}}
+				Fix: []string{statement.CreateSchema(schema)}}}
 	case !mayCreate:
 		return nil, false, mayNotGrant("schema", "permission denied for database "+p.role.Database)
 	}
 	name := fmt.Sprintf("schema %q", schema)
-	return []right{{step: "schema", text: name, alterations: []alteration{{createSchema(schema), name}}}}, false, nil
+	return []right{{step: "schema", text: name, alterations: []alteration{{statement.CreateSchema(schema), name}}}}, false, nil
 }
 
 // grantee is a part of queries: the role, or PUBLIC as long as there is none.
@@ -186,7 +189,7 @@ func (s privilegeState) isThere() bool { return s.granted || s.effective && !s.g
 func upperList(privileges string) []string { return strings.Split(strings.ToUpper(privileges), ", ") }
 
 // onDatabase is the right to connect.
-func (p *rightsPlanner) onDatabase(ctx context.Context, plan *rightsPlan) error {
+func (p *planner) onDatabase(ctx context.Context, plan *plan) error {
 	var s privilegeState
 	err := p.tx.QueryRow(ctx, databaseQuery, p.role.Name, []string{"CONNECT"}, p.actors()).
 		Scan(&s.granted, &s.grantable, &s.effective)
@@ -195,15 +198,15 @@ func (p *rightsPlanner) onDatabase(ctx context.Context, plan *rightsPlan) error 
 	}
 	name := fmt.Sprintf("database %q", p.role.Database)
 	r := right{step: "database", text: "connect to " + name}
-	return plan.add(r, s, alteration{grantConnect(p.role.Name, p.role.Database), name})
+	return plan.add(r, s, alteration{statement.GrantConnect(p.role.Name, p.role.Database), name})
 }
 
 // inSchema is the right to use the schema, and for an owner to create in it.
-func (p *rightsPlanner) inSchema(exists bool) func(context.Context, *rightsPlan) error {
-	return func(ctx context.Context, plan *rightsPlan) error {
+func (p *planner) inSchema(exists bool) func(context.Context, *plan) error {
+	return func(ctx context.Context, plan *plan) error {
 		name := fmt.Sprintf("schema %q", p.role.Schema)
 		privileges, text := "usage", "usage of "+name
-		if p.role.Grant == grantOwner {
+		if p.role.Grant == Owner {
 			privileges, text = "usage, create", "usage of "+name+", and to create in it"
 		}
 		s := privilegeState{grantable: true} // of a schema that is still to be made
@@ -215,19 +218,19 @@ func (p *rightsPlanner) inSchema(exists bool) func(context.Context, *rightsPlan)
 			}
 		}
 		return plan.add(right{step: "schema", text: text}, s,
-			alteration{grantOn(p.role.Name, privileges, "schema "+identifier(p.role.Schema)), name})
+			alteration{statement.GrantOn(p.role.Name, privileges, "schema "+statement.Identifier(p.role.Schema)), name})
 	}
 }
 
 // add adds a right that one statement gives.
-func (plan *rightsPlan) add(r right, s privilegeState, give alteration) error {
+func (p *plan) add(r right, s privilegeState, give alteration) error {
 	if !s.isThere() {
 		if !s.grantable {
 			return mayNotGrant(r.step, "permission denied for "+give.on)
 		}
 		r.alterations = []alteration{give}
 	}
-	plan.rights = append(plan.rights, r)
+	p.rights = append(p.rights, r)
 	return nil
 }
 
@@ -235,17 +238,17 @@ func (plan *rightsPlan) add(r right, s privilegeState, give alteration) error {
 type objectKind struct{ name, privileges, query, defaultACL string }
 
 func objectKinds(rights string) []objectKind {
-	write := rights == grantReadWrite
-	kinds := []objectKind{{"tables", tablePrivileges(write), tablesQuery, "r"}}
+	write := rights == ReadWrite
+	kinds := []objectKind{{"tables", statement.TablePrivileges(write), tablesQuery, "r"}}
 	if write {
-		kinds = append(kinds, objectKind{"sequences", sequencePrivileges, sequencesQuery, "S"})
+		kinds = append(kinds, objectKind{"sequences", statement.SequencePrivileges, sequencesQuery, "S"})
 	}
 	return kinds
 }
 
 // onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it, and
 // a failure is to name the one that is in use.
-func (p *rightsPlanner) onObjects(ctx context.Context, kind objectKind) (right, error) {
+func (p *planner) onObjects(ctx context.Context, kind objectKind) (right, error) {
 	r := right{step: kind.name}
 	rows, err := p.tx.Query(ctx, kind.query, p.role.Name, upperList(kind.privileges), p.actors(), p.role.Schema)
 	if err != nil {
@@ -264,7 +267,7 @@ func (p *rightsPlanner) onObjects(ctx context.Context, kind objectKind) (right, 
 			lacking = p.mayNotGrantOn(kind, name, owner)
 		}
 		r.alterations = append(r.alterations,
-			alteration{grantOn(p.role.Name, kind.privileges, singular+" "+name), singular + " " + name})
+			alteration{statement.GrantOn(p.role.Name, kind.privileges, singular+" "+name), singular + " " + name})
 		return nil
 	})
 	r.text = fmt.Sprintf("%s on the %d %s in schema %q", kind.privileges, count, kind.name, p.role.Schema)
@@ -284,7 +287,7 @@ const defaultsQuery = `with ` + grantee + ` select creator,
 	from unnest($3::name[]) creator, grantee order by 1`
 
 // onFuture is the right to what the creators will make: PostgreSQL keeps it for each of them.
-func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, error) {
+func (p *planner) onFuture(ctx context.Context, kind objectKind) (right, error) {
 	r := right{step: "future"}
 	var by []string
 	for _, c := range p.creators {
@@ -294,7 +297,7 @@ func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, e
 		}
 		r.isWarning = true
 		r.notes = append(r.notes, fmt.Sprintf("not for what %q makes, whom this administrator may not act for; as that "+
-			"role: %s", c.name, grantFuture(p.role.Name, c.name, p.role.Schema, kind.privileges, kind.name)))
+			"role: %s", c.name, statement.GrantFuture(p.role.Name, c.name, p.role.Schema, kind.privileges, kind.name)))
 	}
 	if by == nil {
 		by = []string{"nobody but itself"}
@@ -310,7 +313,7 @@ func (p *rightsPlanner) onFuture(ctx context.Context, kind objectKind) (right, e
 	_, err = pgx.ForEachRow(rows, []any{&creator, &granted}, func() error {
 		if !granted && slices.ContainsFunc(p.creators, func(c creatorRole) bool { return c.name == creator }) {
 			r.alterations = append(r.alterations, alteration{
-				grantFuture(p.role.Name, creator, p.role.Schema, kind.privileges, kind.name),
+				statement.GrantFuture(p.role.Name, creator, p.role.Schema, kind.privileges, kind.name),
 				fmt.Sprintf("the default privileges of %q", creator)})
 		}
 		return nil
