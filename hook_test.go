@@ -481,3 +481,18 @@ func TestTokenNeverPrintsItself(t *testing.T) {
 	assert.NotContains(t, out.String(), "client-secret")
 	assert.Contains(t, out.String(), token.Redacted)
 }
+
+func TestFaultsOfDSNsSeenInTheWild(t *testing.T) {
+	for _, row := range azuretest.DSNFaults(t) {
+		t.Run(row.Seen+" "+row.DSN, func(t *testing.T) {
+			azuretest.ClearPGEnv(t)
+			for name, value := range row.Env {
+				t.Setenv(name, value)
+			}
+			_, err := New(t.Context(), row.DSN, azuretest.Issuing(time.Hour, 0))
+			require.ErrorContains(t, err, row.Says)
+			assert.True(t, strings.HasPrefix(err.Error(), "aadpool: "), err)
+			assert.NotContains(t, err.Error(), "hunter2")
+		})
+	}
+}

@@ -64,7 +64,7 @@ func TestBadDSNsAreErrorsAtOpen(t *testing.T) {
 		{"a credential that there is not", azureDSN + "?credential=hunter2hunter2", "credential=: there is no credential of this name: the credentials are default, cli"},
 		{"an empty credential", azureDSN + "?credential=", "there is no credential of this name"},
 		{"a parameter that is misspelled", azureDSN + "?credentail=cli", "credentail= is no parameter: did you mean credential=?"},
-		{"in capitals", azureDSN + "?Client_ID=" + id, "client_id= is aadpool's: write client_id=, in lower case"},
+		{"in capitals", azureDSN + "?Client_ID=" + id, "client_id= is aadpool's: write it so, in lower case"},
 		{"one of pgx, misspelled", azureDSN + "?ssl_mode=require", "ssl_mode= is MySQL's: write sslmode=verify-full"},
 		{"another driver's word", azureDSN + "?fedauth=ActiveDirectoryDefault", "fedauth= is go-mssqldb's: write credential=NAME"},
 		{"like nothing", azureDSN + "?zzzzzzZ=1", "zzzzzzZ= is no parameter of libpq's, pgx's or aadpool's"},
@@ -145,5 +145,23 @@ func TestNoSettingOfTheServerIsRefused(t *testing.T) {
 	for _, name := range append(names, "myapp.tenant", "DateStyle", "TimeZone", "SEARCH_PATH", "a_setting_to_come", "options") {
 		_, _, err := parse(azureDSN + "?" + name + "=1")
 		assert.NoError(t, err, name)
+	}
+}
+
+func TestFaultsSeenInTheWild(t *testing.T) {
+	for _, row := range azuretest.DSNFaults(t) {
+		t.Run(row.Seen+" "+row.DSN, func(t *testing.T) {
+			azuretest.ClearPGEnv(t)
+			azuretest.SetAzureEnv(t, nil)
+			for name, value := range row.Env {
+				t.Setenv(name, value)
+			}
+			_, err := sql.Open("aadpool", row.DSN)
+			require.ErrorContains(t, err, "aadpool: ")
+			if !strings.Contains(err.Error(), "the DSN holds a password") {
+				assert.ErrorContains(t, err, row.Says)
+			}
+			assert.NotContains(t, err.Error(), "hunter2")
+		})
 	}
 }

@@ -33,7 +33,11 @@ type target struct {
 // parseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send a
 // token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
 func parseTarget(connString, scope string) (t target, policyErr, err error) {
-	read, err := dsn.Read(connString)
+	return readTarget(dsn.Read, connString, scope)
+}
+
+func readTarget(reader func(string) (*dsn.Target, error), connString, scope string) (t target, policyErr, err error) {
+	read, err := reader(connString)
 	if err != nil {
 		return target{}, nil, err
 	}
@@ -54,7 +58,7 @@ func parseTarget(connString, scope string) (t target, policyErr, err error) {
 // takeFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
 // reported when it is used.
 func (f *credentialFlags) takeFrom(connString string) {
-	t, _, err := parseTarget(connString, f.Scope)
+	t, _, err := readTarget(dsn.ReadForLibpq, connString, f.Scope)
 	if err != nil {
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // psqlCommand is aadpool psql.
@@ -38,7 +39,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 		return usageError(arg + " after -- would have psql connect elsewhere than the DSN says: put it into the DSN")
 	}
 	cmd.takeFrom(cmd.DSN)
-	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
+	t, policyErr, err := readTarget(dsn.ReadForLibpq, cmd.DSN, cmd.Scope)
 	if err != nil {
 		return usageError(err.Error())
 	}

@@ -31,6 +31,11 @@ func psqlEnvironment(t target, version int) ([]string, error) {
 		"PGOPTIONS":            serverOptions(config.RuntimeParams),
 		"PGGSSENCMODE":         "disable", // it would take the place of TLS
 	}
+	for name, value := range t.Libpq {
+		if name != "PGGSSENCMODE" {
+			set[name] = value
+		}
+	}
 	if config.ConnectTimeout > 0 {
 		set["PGCONNECT_TIMEOUT"] = strconv.Itoa(int((config.ConnectTimeout + time.Second - 1) / time.Second))
 	}

@@ -10,46 +10,52 @@ import (
 // SpoilTLS changes config as a caller's BeforeConnect may. Each byte is one change: what to do in its low bits, and to
 // which entry in its high ones.
 func SpoilTLS(config *pgx.ConnConfig, changes []byte) {
-	hosts := []string{"db.example", "127.0.0.1", "192.0.2.7", "localhost", "/var/run/postgresql", "::1", "LOCALHOST.", ""}
 	for _, change := range changes[:min(len(changes), 16)] {
 		which := int(change >> 4)
 		entry := &pgconn.FallbackConfig{}
 		if n := len(config.Fallbacks); n > 0 {
 			entry = config.Fallbacks[which%n]
 		}
-		switch change & 15 {
-		case 0:
-			config.TLSConfig = nil
-		case 1:
-			entry.TLSConfig = nil
-		case 2:
-			config.Host = hosts[which%len(hosts)]
-		case 3:
-			entry.Host = hosts[which%len(hosts)]
-		case 4:
-			config.TLSConfig = &tls.Config{InsecureSkipVerify: true}
-		case 5:
-			entry.TLSConfig = &tls.Config{InsecureSkipVerify: true}
-		case 6:
-			config.Fallbacks = append(config.Fallbacks, &pgconn.FallbackConfig{Host: hosts[which%len(hosts)], Port: 5432})
-		case 7:
-			config.Fallbacks = append(config.Fallbacks, &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig})
-		case 8:
-			config.Fallbacks = nil
-		case 9:
-			config.SSLNegotiation = []string{"", "direct", "postgres"}[which%3]
-		case 10:
-			config.Port = uint16(which)
-		case 11:
-			entry.Port = uint16(which)
-		case 12:
-			config.Host, entry.Host = entry.Host, config.Host
-		case 13:
-			config.TLSConfig, entry.TLSConfig = entry.TLSConfig, config.TLSConfig
-		case 14:
-			config.TLSConfig = &tls.Config{ServerName: hosts[which%len(hosts)]}
-		case 15:
-			config.TLSConfig = &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
-		}
+		spoilings[change&15](config, entry, which)
 	}
 }
+
+var spoiledHosts = []string{"db.example", "127.0.0.1", "192.0.2.7", "localhost", "/var/run/postgresql", "::1",
+	"LOCALHOST.", ""}
+
+func spoiledHost(which int) string { return spoiledHosts[which%len(spoiledHosts)] }
+
+// spoilings are what SpoilTLS does to a config, and to one of its fallbacks.
+var spoilings = [16]func(c *pgx.ConnConfig, entry *pgconn.FallbackConfig, which int){
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, _ int) { c.TLSConfig = nil },
+	func(_ *pgx.ConnConfig, entry *pgconn.FallbackConfig, _ int) { entry.TLSConfig = nil },
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, which int) { c.Host = spoiledHost(which) },
+	func(_ *pgx.ConnConfig, entry *pgconn.FallbackConfig, which int) { entry.Host = spoiledHost(which) },
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, _ int) { c.TLSConfig = unverified() },
+	func(_ *pgx.ConnConfig, entry *pgconn.FallbackConfig, _ int) { entry.TLSConfig = unverified() },
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, which int) {
+		c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: spoiledHost(which), Port: 5432})
+	},
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, _ int) {
+		c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig})
+	},
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, _ int) { c.Fallbacks = nil },
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, which int) {
+		c.SSLNegotiation = []string{"", "direct", "postgres"}[which%3]
+	},
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, which int) { c.Port = uint16(which) },
+	func(_ *pgx.ConnConfig, entry *pgconn.FallbackConfig, which int) { entry.Port = uint16(which) },
+	func(c *pgx.ConnConfig, entry *pgconn.FallbackConfig, _ int) { c.Host, entry.Host = entry.Host, c.Host },
+	func(c *pgx.ConnConfig, entry *pgconn.FallbackConfig, _ int) {
+		c.TLSConfig, entry.TLSConfig = entry.TLSConfig, c.TLSConfig
+	},
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, which int) {
+		c.TLSConfig = &tls.Config{ServerName: spoiledHost(which)}
+	},
+	func(c *pgx.ConnConfig, _ *pgconn.FallbackConfig, _ int) { // the sixteenth: a verification of the caller's own
+		c.TLSConfig = unverified()
+		c.TLSConfig.VerifyConnection = func(tls.ConnectionState) error { return nil }
+	},
+}
+
+func unverified() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }

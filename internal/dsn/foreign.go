@@ -30,7 +30,9 @@ func init() {
 	}
 	for _, p := range parameters {
 		byName[strings.ToLower(p.name)] = p
-		bySqueezed[squeeze(p.name)] = p
+		if _, ok := bySqueezed[squeeze(p.name)]; !ok {
+			bySqueezed[squeeze(p.name)] = p
+		}
 		if p.whose == libpq || p.whose == ofAadpool || p.whose == ofPgx {
 			libpqNames = append(libpqNames, p.name)
 		}
@@ -54,7 +56,7 @@ var (
 // lookUp finds what is known of a name, in another case or with other signs between its words, too.
 func lookUp(name string) (parameter, bool) {
 	lower := strings.ToLower(name)
-	if strings.Contains(name, ".") || slices.Contains(mixedCase, lower) && lower != "client_encoding" {
+	if strings.Contains(name, ".") {
 		return parameter{}, false
 	}
 	if strings.HasPrefix(lower, "x-") {
@@ -109,7 +111,7 @@ func (p parameter) treat(name, value string) (treatment, string) {
 	}
 	switch {
 	case (p.treated == passed || p.whose == ofAadpool) && name != p.name && !slices.Contains(mixedCase, p.name):
-		return refused, "write " + p.name + "=, in lower case"
+		return refused, "write it so, in lower case"
 	case p.name == "requirepeer" && runtime.GOOS != "linux":
 		return refused, p.instead
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // What people write in the place of a DSN, what they are told, and what they are offered. No password may come back.
@@ -114,6 +116,30 @@ func TestEmptyDSN(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.Equal(t, host, config.ConnConfig.Host)
+		})
+	}
+}
+
+func TestFaultsSeenInTheWild(t *testing.T) {
+	for _, row := range azuretest.DSNFaults(t) {
+		t.Run(row.Seen+" "+row.DSN, func(t *testing.T) {
+			clearPGEnv(t)
+			for name, value := range row.Env {
+				t.Setenv(name, value)
+			}
+			target, err := Read(row.DSN)
+			if err == nil {
+				err = CheckAuth(&target.Config.ConnConfig.Config)
+			}
+			require.ErrorContains(t, err, row.Says)
+			assert.NotContains(t, err.Error(), "hunter2")
+			assert.NotContains(t, err.Error(), "\n")
+			assert.NotContains(t, Suggest(row.DSN), "hunter2")
+			if _, err := ReadForLibpq(row.DSN); row.Libpq {
+				assert.NoError(t, err, "libpq takes it")
+			} else if target == nil {
+				assert.Error(t, err)
+			}
 		})
 	}
 }

@@ -52,6 +52,16 @@ func OfPolicy(s Server, err error) *Diagnosis {
 			Status:  Usage,
 		}
 	}
+	if s.Socket != "" {
+		return &Diagnosis{
+			Cause: SentInTheClear,
+			Meaning: fmt.Sprintf("The DSN asks for a verified server, and the Unix socket %s has no TLS that could verify it: "+
+				"whoever owns the socket would get the token. A pool refuses this DSN too.", s.Socket),
+			Fix: []string{"# in the DSN, the server's name:", "host=server.postgres.database.azure.com",
+				"# or the user that the server behind the socket runs as (on Linux):", "requirepeer=postgres"},
+			Status: Plaintext,
+		}
+	}
 	return &Diagnosis{
 		Cause: SentInTheClear,
 		Meaning: fmt.Sprintf("The server asks for the token as a cleartext password, so without TLS anyone between here and "+

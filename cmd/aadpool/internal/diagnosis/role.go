@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
+	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -12,7 +13,13 @@ import (
 // or that is not the token's.
 func (l LoginFacts) wrongRole(_ string, d *Diagnosis) {
 	name := l.name()
+	role, suffixed := dsn.WithoutServer(l.Role, l.Server.Host)
 	switch {
+	case suffixed:
+		d.Cause = RoleMissing
+		d.Meaning = fmt.Sprintf("The DSN says %q, and Single Server wanted its own name behind the @; a Flexible Server has no "+
+			"such roles.", l.Role)
+		d.Fix = inDSN(role)
 	case !l.NamesUser && !l.Claims.IsFor(l.Role):
 		l.noUser(d)
 	case l.Claims.Guest() != "" && !l.Claims.IsFor(l.Role) && !l.mayBeGroup():

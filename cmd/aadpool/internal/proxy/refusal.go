@@ -138,8 +138,9 @@ func refuseConnect(err error, startup *pgproto3.StartupMessage, database string)
 	}
 	user := startup.Parameters["user"]
 	if told.Code == "3D000" && told.Hint == "" && startup.Parameters["database"] == user && user != database {
-		told.Hint = fmt.Sprintf("libpq sends the user's name, %q, as the database where none is given: "+
-			"set PGDATABASE, or -d; the proxy's DSN says %q", user, database)
+		told.Hint = fmt.Sprintf("the client names its user, %q, as the database, as psql and other programs of libpq do "+
+			"where none is given: name the database at the client (with libpq by PGDATABASE or -d); the proxy's DSN says %q",
+			user, database)
 	}
 	return &refusal{reason: r, told: told, err: err}
 }

@@ -59,7 +59,7 @@ func TestRoleAndDatabase(t *testing.T) {
 		{"the DSN names no database", "orders-api", "", "somebody", "template1", "orders-api", "template1", ""},
 		{"the DSN names no user", "", "postgres", "orders-api", "", "orders-api", "postgres", ""},
 		{"the DSN names no user, and the client another's", "", "postgres", "billing-api", "", "", "", `password authentication failed for user "billing-api"`},
-		{"libpq's default database", "orders-api", "postgres", "somebody", "somebody", "", "", "set PGDATABASE, or -d; the proxy's DSN says \"postgres\""},
+		{"libpq's default database", "orders-api", "postgres", "somebody", "somebody", "", "", "by PGDATABASE or -d); the proxy's DSN says \"postgres\""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := a.config(t, a.credential(t))
