@@ -2,6 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -128,4 +132,74 @@ func TestAgentOfACredentialThatFails(t *testing.T) {
 	assert.Contains(t, got.stderr, "the credential environment lacks")
 	_, err := os.Stat(os.Getenv("AADPOOL_AGENT_DIR"))
 	require.NoError(t, err)
+}
+
+// Programs that ask a URL for the password, such as Metabase.
+func TestProxyServesTheTokenByHTTP(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2-hunter2-hunter2\n"), 0o600))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	startAgent(t, a, "proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s"), "--http", address,
+		"--token-secret-file", secret)
+	ask := func(authorization string) (status int, body string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/token", nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", authorization)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		content, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return response.StatusCode, string(content)
+	}
+	for _, wrong := range []string{"", "Bearer", "Bearer x", "Basic hunter2-hunter2-hunter2"} {
+		status, body := ask(wrong)
+		assert.Equal(t, http.StatusUnauthorized, status)
+		assert.NotRegexp(t, anyJWT, body)
+	}
+	status, body := ask("Bearer hunter2-hunter2-hunter2")
+	require.Equal(t, http.StatusOK, status, body)
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &answer))
+	assert.Equal(t, "Bearer", answer.TokenType)
+	assert.Greater(t, answer.ExpiresIn, 60)
+	_, err = a.Verify(answer.AccessToken, aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.Equal(t, 1, a.Requests(), "the proxy's own token")
+}
+
+func TestTokenByHTTPIsForThisMachine(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"all addresses", []string{"--http", ":0", "--token-secret-file", file("hunter2-hunter2-hunter2")}, "on loopback alone"},
+		{"no --http", []string{"--token-secret-file", file("hunter2-hunter2-hunter2")}, "needs --http"},
+		{"a short secret", []string{"--http", "127.0.0.1:0", "--token-secret-file", file("hunter2")}, "fewer than 16"},
+		{"no such file", []string{"--http", "127.0.0.1:0", "--token-secret-file", "/nowhere"}, "/nowhere"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			args := append([]string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}, row.args...)
+			got := runCommand(t, a.outside(), args...)
+			assert.Equal(t, exitUsage, got.status)
+			assert.Contains(t, got.stderr, row.want)
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
@@ -43,6 +45,7 @@ type proxyCommand struct {
 	StartupTimeout time.Duration `default:"${startup_timeout}" env:"AADPOOL_STARTUP_TIMEOUT" help:"How long a client may take from its connection to its session (default: ${default})."`
 	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long sessions may go on after SIGTERM (default: ${default})."`
 	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
+	TokenSecret    string        `name:"token-secret-file" placeholder:"FILE" env:"AADPOOL_TOKEN_SECRET_FILE" help:"Serve the token at /token of --http, on loopback, to whoever knows the secret in the file."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
 	LogSessions    bool          `default:"true" negatable:"" env:"AADPOOL_LOG_SESSIONS" help:"Log each session when it begins and when it ends, at level info (default: ${default})."`
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
@@ -115,6 +118,8 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("there is no command after --: without -- the proxy serves until it is told to end")
 	case len(in.passed) > 0 && cmd.PasswordFile != "":
 		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
+	case cmd.TokenSecret != "" && cmd.HTTP == "":
+		return usageError("--token-secret-file needs --http, where the token is served")
 	case cmd.TCP && (cmd.SocketDir != "" || len(cmd.Listen) > 0):
 		return usageError("--tcp takes the place of --socket-dir and --listen")
 	case cmd.SocketDir != "" && !unixsocket.CanKeepDir:
@@ -166,8 +171,38 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	for _, note := range t.Notes {
 		logger.Warn(note)
 	}
-	c.Hook, err = cmd.newHook(in, c.Upstream, logger)
+	if c.Hook, err = cmd.newHook(in, c.Upstream, logger); err == nil && cmd.TokenSecret != "" {
+		c.Token, err = cmd.serveTokenByHTTP(c.Upstream)
+	}
 	return c, t, err
+}
+
+// minTokenSecret is the length of the secret for /token: short ones can be guessed.
+const minTokenSecret = 16
+
+// serveTokenByHTTP answers programs that ask a URL.
+func (cmd *proxyCommand) serveTokenByHTTP(upstream *pgx.ConnConfig) (http.Handler, error) {
+	content, err := os.ReadFile(cmd.TokenSecret)
+	if err != nil {
+		return nil, usageError("reading --token-secret-file: " + err.Error())
+	}
+	secret := strings.TrimSpace(string(content))
+	if len(secret) < minTokenSecret {
+		return nil, usageError(fmt.Sprintf("the secret in --token-secret-file has fewer than %d characters", minTokenSecret))
+	}
+	scope, err := cmd.scopeOf(upstream)
+	if err != nil {
+		return nil, usageError(withoutPrefix(err))
+	}
+	return agent.HTTPHandler(secret, func(ctx context.Context) (agent.Token, error) { return cmd.tokens.get(ctx, scope) }), nil
+}
+
+// scopeOf is that of the upstream's tokens.
+func (cmd *proxyCommand) scopeOf(upstream *pgx.ConnConfig) (string, error) {
+	if cmd.Scope != "" {
+		return cmd.Scope, nil
+	}
+	return dsn.Scope(&upstream.Config)
 }
 
 // newHook also has aadpool token get its tokens here.
@@ -180,11 +215,7 @@ func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger
 		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
 	}
 	cmd.tokens = newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
-	scope, err := dsn.Scope(&upstream.Config)
-	if cmd.Scope != "" {
-		scope, err = cmd.Scope, nil
-	}
-	if err == nil { // or else the Hook says what is wrong with it
+	if scope, err := cmd.scopeOf(upstream); err == nil { // or else the Hook says what is wrong with it
 		cmd.tokens.add(scope, source)
 	}
 	return source.hook, nil

@@ -23,7 +23,7 @@ const (
 	readyWithin = 5 * time.Second
 )
 
-// Handler serves /livez, /readyz and /metrics.
+// Handler serves /livez, /readyz and /metrics, and /token if the Config has it.
 //
 // /livez answers 200 as long as the process does. /readyz answers 200 if there is a valid access token and the server
 // can be reached, with TLS verified as for a session; it does not log in, since servers lock out roles whose logins
@@ -36,6 +36,9 @@ func (p *Proxy) Handler() http.Handler {
 		answer(w, r.check(request.Context()))
 	})
 	mux.Handle("GET /metrics", p.metrics.handler())
+	if p.config.Token != nil {
+		mux.Handle("GET /token", p.config.Token)
+	}
 	return mux
 }
 

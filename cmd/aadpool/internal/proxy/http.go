@@ -25,10 +25,14 @@ type httpServer struct {
 	listener net.Listener
 }
 
-// listenHTTP opens the listener at address. It returns nil if that is empty.
-func listenHTTP(address string) (*httpServer, error) {
+// listenHTTP opens the listener at address. It returns nil if that is empty. Where tokens are given out, nobody may listen
+// in on the way.
+func listenHTTP(address string, givesTokens bool) (*httpServer, error) {
 	if address == "" {
 		return nil, nil
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil && givesTokens && !isLoopback(host) {
+		return nil, configErrorf("--http %s: tokens are given out on loopback alone, such as 127.0.0.1:9187", address)
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,8 @@ type Config struct {
 	AllowUsers []uint32
 	// HTTP is the TCP address for health and metrics. Empty: none.
 	HTTP string
+	// Token answers GET /token there, which then must be reached from this machine alone. nil: nothing does.
+	Token http.Handler
 	// Certificate is that of TLS, which is offered, and asked for, over TCP. nil: none.
 	Certificate *Certificate
 	// Password is what clients must know. nil: none.
@@ -118,7 +121,7 @@ func New(config Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	health, err := listenHTTP(config.HTTP)
+	health, err := listenHTTP(config.HTTP, config.Token != nil)
 	if err != nil {
 		closeAll(listeners)
 		return nil, err
