@@ -5,6 +5,8 @@ package main
 import (
 	"context"
 	"maps"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -88,4 +91,59 @@ func TestSignalsThatEndAProxy(t *testing.T) {
 			assert.Equal(t, 128+int(row.second), p.ProcessState.ExitCode())
 		})
 	}
+}
+
+// Clients for whom there are no files hear that from the proxy, and those that fit get in.
+func TestProxyWithinALimitOnOpenFiles(t *testing.T) {
+	for _, row := range []struct {
+		name, shell string
+		want        int
+	}{
+		{"a hard one", `ulimit -n 60; exec "$@"`, 22},
+		{"a soft one, which it raises", `ulimit -S -n 60; exec "$@"`, 45},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			dir := shortDir(t)
+			p := newProgram(t, a, row.shell, proxyArguments(a, dir, "--drain=0s")...)
+			p.logs(t, "msg=listening")
+			let := 0
+			for range 45 {
+				conn, err := pgx.Connect(t.Context(), "host="+dir+" user=orders-api dbname=postgres sslmode=disable")
+				if err != nil {
+					var refused *pgconn.PgError
+					require.ErrorAs(t, err, &refused)
+					assert.Equal(t, "53300", refused.Code)
+					assert.Contains(t, refused.Hint, "open files")
+					continue
+				}
+				let++
+				defer conn.Close(context.Background())
+			}
+			assert.Equal(t, row.want, let)
+			warned := strings.Contains(p.stderr.String(), "limit=60 room_for=22 max_sessions=1000")
+			assert.Equal(t, row.want == 22, warned, &p.stderr)
+		})
+	}
+}
+
+// Connections to --http that say nothing keep out neither sessions nor probes.
+func TestIdleHTTPConnectionsWithinALimitOnOpenFiles(t *testing.T) {
+	a := newAzure(t)
+	dir, health := shortDir(t), freeAddress(t)
+	p := newProgram(t, a, `ulimit -n 64; exec "$@"`, proxyArguments(a, dir, "--drain=0s", "--http="+health)...)
+	p.logs(t, "serving health and metrics")
+	for range 52 {
+		conn, err := net.Dial("tcp", health)
+		require.NoError(t, err)
+		defer conn.Close()
+	}
+	for range 16 { // all that fit
+		conn, err := pgx.Connect(t.Context(), "host="+dir+" user=orders-api dbname=postgres sslmode=disable")
+		require.NoError(t, err)
+		defer conn.Close(context.Background())
+	}
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	status, _ := httpGet(t, "http://"+health+"/livez")
+	assert.Equal(t, http.StatusOK, status)
 }

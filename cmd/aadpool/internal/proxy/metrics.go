@@ -48,7 +48,7 @@ func newMetrics(p *Proxy) *metrics {
 func (m *metrics) registerProxy(p *Proxy) {
 	m.gauge("aadpool_proxy_sessions", "Sessions that are open.", func() float64 { return float64(p.openCount()) })
 	m.gauge("aadpool_proxy_max_sessions", "Sessions that may be open at once.", func() float64 {
-		return float64(p.config.MaxSessions)
+		return float64(p.maxSessions)
 	})
 	m.counter("aadpool_proxy_sessions_total", "Sessions opened.", nil, &m.opened)
 	m.counter("aadpool_proxy_cancels_total", "Cancel requests forwarded.", nil, &m.cancels)

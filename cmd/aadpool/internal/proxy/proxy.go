@@ -100,6 +100,8 @@ type Proxy struct {
 
 	currentPhase atomic.Int32
 
+	maxSessions, spare int // of sessions, and of clients that start up besides; see room
+
 	mu       sync.Mutex // guards what follows
 	starting int        // clients that have no session yet
 	sessions map[*session]struct{}
@@ -132,7 +134,18 @@ func New(config Config) (*Proxy, error) {
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
 	p.metrics = newMetrics(p)
 	p.refusals.logger = logger
+	p.fit(openFileLimit())
 	return p, nil
+}
+
+// fit bounds what there may be by the limit on open files.
+func (p *Proxy) fit(limit uint64) {
+	p.maxSessions, p.spare = room(limit, p.config)
+	if p.maxSessions < p.config.MaxSessions {
+		p.logger.Warn("the limit on open files leaves room for fewer sessions than there may be: raise it (ulimit -n, "+
+			"LimitNOFILE), or lower --max-sessions", "limit", limit, "room_for", p.maxSessions,
+			"max_sessions", p.config.MaxSessions)
+	}
 }
 
 // Addrs are the addresses of the listeners, in the order Unix socket, TCP.
@@ -194,29 +207,38 @@ const spareStarts = 100
 func (p *Proxy) admit() *pgconn.PgError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.starting >= p.config.MaxSessions+spareStarts {
+	if p.starting >= p.config.MaxSessions+spareStarts || p.starting+len(p.sessions) >= p.maxSessions+p.spare {
 		return errTooManyStarts(p.starting)
 	}
 	p.starting++
 	return nil
 }
 
-// started is when a client has got its session, or will get none.
+// started is when a client will get no session.
 func (p *Proxy) started() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.starting--
 }
 
-// reserve makes room for a session. It returns nil if there is none.
+// reserve makes room for the session of a client that starts up. It returns an error if there is none.
 func (p *Proxy) reserve(s *session) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.sessions) >= p.config.MaxSessions {
-		return errTooMany(p.config.MaxSessions)
+	if len(p.sessions) >= p.maxSessions {
+		return p.errTooMany()
 	}
+	p.starting--
 	p.sessions[s] = struct{}{}
 	return nil
+}
+
+// unreserve is when the session of reserve has not come about, and its client is to hear of it.
+func (p *Proxy) unreserve(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.starting++
+	delete(p.sessions, s)
 }
 
 func (p *Proxy) release(s *session) {

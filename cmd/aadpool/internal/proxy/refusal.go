@@ -57,12 +57,19 @@ func (r *refusal) Unwrap() error { return r.err }
 
 var errShuttingDown = pgwire.Fatal("57P03", "the proxy is shutting down")
 
-func errTooMany(limit int) *pgconn.PgError {
+// errTooMany is for a client for whose session there is no room.
+func (p *Proxy) errTooMany() *pgconn.PgError {
 	e := pgwire.Fatal("53300",
-		fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", limit))
+		fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", p.maxSessions))
 	e.Hint = "raise --max-sessions, which should stay below the server's max_connections"
+	if p.maxSessions < p.config.MaxSessions {
+		e.Hint = "raise the proxy's limit on open files (ulimit -n, LimitNOFILE), in which no more sessions fit"
+	}
 	return e
 }
+
+// errNoFiles is for a client for whose session the system has no file left.
+var errNoFiles = pgwire.Fatal("53300", "sorry, too many clients already: the proxy can open no more files")
 
 // errTooManyStarts is for a client that comes while so many others have no session yet.
 func errTooManyStarts(n int) *pgconn.PgError {
@@ -128,6 +135,9 @@ func refuseToken(err error) *refusal {
 func refuseConnect(err error, startup *pgproto3.StartupMessage, database string) *refusal {
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return &refusal{reason: reasonLimit, told: errNoFiles, err: err}
+		}
 		told := pgwire.Fatal("08001", "aadpool proxy: the server cannot be reached: "+line(err))
 		return &refusal{reason: reasonUnreachable, told: told, err: err}
 	}

@@ -42,8 +42,8 @@ func (p *Proxy) serve(l *listener, accepted net.Conn) {
 	c := &client{proxy: p, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
 	s, err := c.start(ctx)
 	stop()
-	defer p.started()
 	if s == nil {
+		defer p.started()
 		if err != nil {
 			c.refuse(err)
 		}
@@ -81,7 +81,7 @@ func (c *client) start(ctx context.Context) (*session, error) {
 		return nil, &refusal{reason: reasonLimit, told: err.(*pgconn.PgError)}
 	}
 	if err := c.open(ctx, s); err != nil {
-		c.proxy.release(s)
+		c.proxy.unreserve(s)
 		return nil, err
 	}
 	return s, nil
