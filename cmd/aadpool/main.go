@@ -49,6 +49,9 @@ import (
 )
 
 func main() {
+	if code, is := runAsInit(os.Args[1:]); is {
+		os.Exit(code)
+	}
 	ctx, stop := untilSignal()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, outside{})
 	stop()

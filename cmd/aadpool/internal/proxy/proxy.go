@@ -22,6 +22,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -178,7 +179,8 @@ func (p *Proxy) Serve(ctx context.Context) {
 
 // keepToken has a token at hand before the first client comes, and a fresh one from then on. The Hook logs what fails.
 func (p *Proxy) keepToken(ctx context.Context) {
-	_ = p.config.Hook.BeforeConnect(ctx, p.config.Upstream.Copy()) // by which the Hook knows the scope
+	// By which the Hook knows the scope. BeforeConnect would take the turn of a client to try a role that is refused.
+	_ = p.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: p.config.Upstream.Copy()})
 	_ = p.config.Hook.KeepFresh(ctx)
 }
 
