@@ -204,7 +204,8 @@ type postmaster struct {
 }
 
 func startPostmaster(bin string, dir *serverDir, port int) (*postmaster, error) {
-	supervisor := exec.Command("/bin/sh", append([]string{"-c", superviseScript, "sh", dir.path}, serverCommand(bin, dir, port)...)...)
+	arguments := append([]string{"-c", superviseScript, "sh", dir.path}, serverCommand(bin, dir, port)...)
+	supervisor := exec.Command("/bin/sh", arguments...)
 	dir.runAsAccount(supervisor)
 	var stderr bytes.Buffer
 	supervisor.Stderr = &stderr
@@ -254,7 +255,8 @@ func startTidying(dir *serverDir, supervisor *exec.Cmd) (wait func(), err error)
 
 // serverCommand is the command line of the server.
 func serverCommand(bin string, dir *serverDir, port int) []string {
-	command := []string{filepath.Join(bin, "postgres"), "-D", dir.file(dataDir), "-p", strconv.Itoa(port), "-k", dir.file(socketDir)}
+	command := []string{filepath.Join(bin, "postgres"),
+		"-D", dir.file(dataDir), "-p", strconv.Itoa(port), "-k", dir.file(socketDir)}
 	for _, setting := range append([]string{
 		"listen_addresses=127.0.0.1",
 		"hba_file=" + dir.file(hbaFile),

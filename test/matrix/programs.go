@@ -3,15 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 )
 
 // A library is the directory that programs are fetched into and kept.
@@ -19,15 +17,8 @@ type library string
 
 // make makes the directory. One that somebody else has made could hold anything.
 func (l library) make() error {
-	if err := os.Mkdir(string(l), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("make a directory for programs: %w", err)
-	}
-	info, err := os.Lstat(string(l))
-	if err != nil {
-		return fmt.Errorf("make a directory for programs: %w", err)
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); !info.IsDir() || ok && int(owner.Uid) != os.Getuid() {
-		return fmt.Errorf("%s is not a directory of this user's: remove it, or give another with -programs", string(l))
+	if out, err := exec.Command("scripts/own-directory.sh", string(l)).CombinedOutput(); err != nil {
+		return fmt.Errorf("make a directory for programs, or give another with -programs: %w: %s", err, bytes.TrimSpace(out))
 	}
 	return nil
 }

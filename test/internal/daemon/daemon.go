@@ -72,7 +72,8 @@ func own(path string) error {
 	if err := syscall.Fstat(fd, &status); err != nil {
 		return &os.PathError{Op: "stat", Path: path, Err: err}
 	}
-	if directory := status.Mode&syscall.S_IFMT == syscall.S_IFDIR; int(status.Uid) != os.Geteuid() || status.Nlink != 1 && !directory {
+	directory := status.Mode&syscall.S_IFMT == syscall.S_IFDIR
+	if int(status.Uid) != os.Geteuid() || status.Nlink != 1 && !directory {
 		return fmt.Errorf("%s is not what this process has made", path)
 	}
 	return syscall.Fchownat(fd, "", int(credential.Uid), int(credential.Gid), atEmptyPath)
