@@ -241,24 +241,28 @@ func argument(t *testing.T, args []string, prefix string) string {
 	return args[i]
 }
 
-func TestUnit(t *testing.T) {
+func TestUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not here")
 	}
-	text, err := os.ReadFile("systemd/aadpool-proxy.service")
-	require.NoError(t, err)
-	start := regexp.MustCompile(`(?m)^ExecStart=(\S+) (.*)$`).FindSubmatch(text)
-	require.NotNil(t, start)
-	assertFlagsExist(t, strings.Fields(string(start[2])))
-	// Where the program is, here.
-	unit := filepath.Join(t.TempDir(), "aadpool-proxy.service")
-	require.NoError(t, os.WriteFile(unit, bytes.ReplaceAll(text, start[1], []byte(program(t))), 0o600))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, analyze, "verify", "--man=no", unit).CombinedOutput()
-	assert.NoError(t, err, "%s", out)
-	assert.NotContains(t, string(out), "aadpool-proxy.service", "no warning")
+	for _, name := range []string{"aadpool-proxy.service", "aadpool-agent.service"} {
+		t.Run(name, func(t *testing.T) {
+			text, err := os.ReadFile("systemd/" + name)
+			require.NoError(t, err)
+			start := regexp.MustCompile(`(?m)^ExecStart=(\S+) (.*)$`).FindSubmatch(text)
+			require.NotNil(t, start)
+			assertFlagsExist(t, strings.Fields(string(start[2])))
+			// Where the program is, here.
+			unit := filepath.Join(t.TempDir(), name)
+			require.NoError(t, os.WriteFile(unit, bytes.ReplaceAll(text, start[1], []byte(program(t))), 0o600))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			out, err := exec.CommandContext(ctx, analyze, "verify", "--man=no", unit).CombinedOutput()
+			assert.NoError(t, err, "%s", out)
+			assert.NotContains(t, string(out), name, "no warning")
+		})
+	}
 }
 
 // assertFlagsExist looks each flag up in the help of the command that args begin with.
