@@ -262,7 +262,7 @@ func (h *Hook) loginRefused(ctx context.Context, r login.Refused) {
 	h.cache.Load().refused(r.Token)
 
 	role, claims, size := r.Config.User, r.Token.Claims(), len(r.Token.Secret())
-	advice := refusal.Advice(refusal.Facts{Reason: r.Reason, Role: role, Claims: claims, Size: size, Err: r.Err})
+	advice := refusal.Advice(refusal.Facts{Role: role, Claims: claims, Size: size, Err: r.Err})
 	explained := Refusal{Reason: Reason(r.Reason), SQLState: r.Err.Code, Message: r.Err.Message, Advice: advice}
 	ends := r.Token.Expires().Format(time.RFC3339)
 	details := fmt.Sprintf("the token is for %s, audience %s, and ends at %s", claims.Principal(), claims.Audience(), ends)

@@ -108,3 +108,23 @@ func KindOf(text string) Kind {
 	}
 	return OtherCredential
 }
+
+// Advise is what to do about a credential's error, in a part of a sentence; empty where only the caller stopped waiting.
+func Advise(err error) string {
+	text := err.Error()
+	code, number, known := FindCode(text)
+	switch {
+	case known:
+		return code.Advice(KindOf(text))
+	case number != "":
+		return "https://login.microsoftonline.com/error?code=" + number + " has Entra's own words on its code"
+	case strings.Contains(text, "check this machine's clock"), strings.HasPrefix(text, "stopped waiting for it"):
+		return ""
+	case strings.HasPrefix(text, "no answer within"):
+		return "check the way to Entra (firewall, proxy, DNS), or raise the token timeout; aadpool check goes it step by step"
+	case IsChain(text):
+		return "log in with az login, give the machine an identity, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and " +
+			"AZURE_CLIENT_SECRET; aadpool check goes through them"
+	}
+	return "aadpool check goes the way to Entra step by step"
+}

@@ -64,10 +64,14 @@ func Attempts(text string) []Attempt {
 // Reason is the part of a credential's error that says why, in one line: Entra's own words where there are any.
 func Reason(text string) string {
 	if found := entraError.FindStringSubmatch(text); found != nil {
-		return found[1]
+		return bounded(token.OneLine(found[1]))
 	}
 	text = ruler.ReplaceAllString(advertised.ReplaceAllString(token.OneLine(text), ""), "")
 	text = token.OneLine(strings.TrimPrefix(text, "ERROR: "))
+	return bounded(text)
+}
+
+func bounded(text string) string {
 	if len(text) > maxReason {
 		text = fmt.Sprintf("%s… (%d bytes more)", strings.ToValidUTF8(text[:maxReason], ""), len(text)-maxReason)
 	}
@@ -82,7 +86,7 @@ func Brief(err error) string {
 		return namingProgram(name, Reason(text))
 	}
 	if found := entraError.FindStringSubmatch(text); found != nil {
-		return found[1] // a chain ends at the first credential that reached Entra
+		return bounded(token.OneLine(found[1])) // a chain ends at the first credential that reached Entra
 	}
 	var reasons []string
 	for _, a := range Attempts(text) {

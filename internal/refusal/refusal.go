@@ -8,6 +8,7 @@ package refusal
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -79,7 +80,6 @@ func withoutNames(message string) string {
 
 // Facts is what is known about a refused login.
 type Facts struct {
-	Reason Reason
 	Role   string       // that the login was for
 	Claims token.Claims // of the token that it was tried with
 	Size   int          // of the token, in bytes
@@ -87,49 +87,15 @@ type Facts struct {
 }
 
 // Advice is the likely fix.
-func Advice(f Facts) string {
-	if f.Err != nil {
-		if row := Find(f.Err, f.Size); row.Reason == f.Reason && row.Do != "" {
-			return Expand(row.Do, f)
-		}
-	}
-	switch f.Reason {
-	case TooLong:
-		return fmt.Sprintf("a PgBouncer before 1.26 takes no password over %d bytes and this token has %d; connect to port "+
-			"5432, or log in as a managed identity or service principal, whose tokens are shorter", poolerMax, f.Size)
-	case Kind:
-		return fmt.Sprintf("the role and the token belong to different kinds of principal, and the token is that of a %s: "+
-			"set user= to its own role, or make the role anew with the right type, by pgaadauth_create_principal_with_oid",
-			f.Claims.Kind())
-	case Expired:
-		return "the server holds the token for expired: check this machine's clock"
-	case Audience:
-		return fmt.Sprintf("the token is for another resource or cloud than the server's (its audience is %s): set WithScope",
-			f.Claims.Audience())
-	case Format:
-		return "the server cannot read the token: check that the scope is that of the server's cloud, and that nothing " +
-			"between changes or shortens passwords"
-	case Invalid:
-		return "the server could not validate the token: check that it is of the server's tenant, and this machine's clock"
-	case OAuth:
-		return fmt.Sprintf("the server's OAuth validator refused the token: check the scope (the token's audience is %s) "+
-			"and which role the server maps it to (the token is for %s)", f.Claims.Audience(), f.Claims.Principal())
-	case Plaintext:
-		return "the server takes no connection without TLS: remove sslmode=disable"
-	case NotAllowed:
-		return "the server takes no such login from here: check its firewall rules, the database name, and that Microsoft " +
-			"Entra authentication is enabled"
-	case LockedOut:
-		return "the server has locked the role out for a while after too many failed logins: " +
-			"stop what keeps failing, and wait"
-	}
-	return roleAdvice(f)
-}
+func Advice(f Facts) string { return Expand(Find(f.Err, f.Size).Do, f) }
 
-// Expand is what a row has to Do, with what is known of the login in the place of {role}, {oid} and {create}.
+// Expand is what a row has to Do, with what is known of the login in the place of the words in braces.
 func Expand(do string, f Facts) string {
-	return strings.NewReplacer("{role}", token.Printable(f.Role), "{oid}", token.Printable(f.Claims.Text("oid")),
-		"{create}", createByID(f)).Replace(do)
+	return strings.NewReplacer(
+		"{role}", token.Printable(f.Role), "{oid}", token.Printable(f.Claims.Text("oid")), "{create}", createByID(f),
+		"{size}", strconv.Itoa(f.Size), "{kind}", string(f.Claims.Kind()), "{audience}", f.Claims.Audience(),
+		"{principal}", f.Claims.Principal(), "{role advice}", roleAdvice(f),
+	).Replace(do)
 }
 
 // createByID is the SQL that makes the role for the object id in the token.

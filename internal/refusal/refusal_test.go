@@ -50,7 +50,7 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			reason := Of(&pgconn.PgError{Code: row.code, Message: row.message}, 2048)
 			assert.Equal(t, row.reason, reason)
-			facts := Facts{Reason: reason, Role: row.role, Claims: claims, Size: 2048}
+			facts := Facts{Role: row.role, Claims: claims, Size: 2048, Err: &pgconn.PgError{Code: row.code, Message: row.message}}
 			assert.Contains(t, Advice(facts), row.want)
 		})
 	}
@@ -58,13 +58,13 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 
 func TestAdviceOnARoleThatIsTheOperatingSystemsUser(t *testing.T) {
 	claims := token.ReadClaims(azuretest.JWT(`{"app_displayname":"orders-api"}`))
-	advice := Advice(Facts{Reason: Role, Role: dsn.OSUser(), Claims: claims})
+	advice := Advice(Facts{Role: dsn.OSUser(), Claims: claims, Err: &pgconn.PgError{Code: "28P01"}})
 	assert.Contains(t, advice, "put user= into the DSN if it names none")
 	assert.Contains(t, advice, "set user=orders-api")
 }
 
 func TestAdviceWhereTheTokenNamesNobody(t *testing.T) {
-	advice := Advice(Facts{Reason: Role, Role: "orders-api", Claims: token.ReadClaims("opaque")})
+	advice := Advice(Facts{Role: "orders-api", Claims: token.ReadClaims("opaque"), Err: &pgconn.PgError{Code: "28P01"}})
 	assert.Contains(t, advice, "the role is missing, or not made for Microsoft Entra")
 	assert.NotContains(t, advice, "the token is for")
 }

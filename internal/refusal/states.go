@@ -6,6 +6,7 @@ var postgresRows = []Row{
 	{
 		Code: "28", Reason: Unrecognised, Cause: "login",
 		Means:   "A refusal that aadpool does not know.",
+		Do:      "{role advice}",
 		Example: "…, in any other words",
 		State:   "28000",
 		Seen:    "https://www.postgresql.org/docs/current/errcodes-appendix.html",

@@ -10,7 +10,7 @@ type Row struct {
 	Reason  Reason   // None: the login was not refused as such
 	Cause   string   // in one word or two, as aadpool check has it
 	Means   string   // one sentence
-	Do      string   // what to do: a sentence of its own; empty where Advice knows more
+	Do      string   // what to do: a part of a sentence, with {words} for what Expand fills in
 	Example string   // the message, and
 	State   string   // its SQLSTATE
 	Seen    string   // where: an issue, or documentation
@@ -24,7 +24,9 @@ var Rows = append(append(append([]Row{}, azureRows...), poolerRows...), postgres
 var azureRows = []Row{
 	{
 		Code: "08P01", Parts: []string{"partial pkt"}, Longer: true, Reason: TooLong, Cause: "token-too-long",
-		Means:   "PgBouncer before 1.26 takes no password over 2,047 bytes.",
+		Means: "PgBouncer before 1.26 takes no password over 2047 bytes.",
+		Do: "a PgBouncer before 1.26 takes no password over 2047 bytes and this token has {size}; connect to " +
+			"port 5432, or log in as a managed identity or service principal, whose tokens are shorter",
 		Example: "client sent partial pkt in startup phase",
 		State:   "08P01",
 		Seen:    "pgbouncer/pgbouncer#827",
@@ -32,14 +34,18 @@ var azureRows = []Row{
 	{
 		Code: "08P01", Parts: []string{"password authentication failed"}, Whole: true, Longer: true,
 		Reason: TooLong, Cause: "token-too-long",
-		Means:   "The same, in the words of newer releases.",
+		Means: "The same, in the words of newer releases.",
+		Do: "a PgBouncer before 1.26 takes no password over 2047 bytes and this token has {size}; connect to " +
+			"port 5432, or log in as a managed identity or service principal, whose tokens are shorter",
 		Example: "password authentication failed",
 		State:   "08P01",
 		Seen:    "pgbouncer/pgbouncer#827",
 	},
 	{
 		Parts: []string{"password too long"}, Reason: TooLong, Cause: "token-too-long",
-		Means:   "The same, where the process was taken over by a newer one.",
+		Means: "The same, where the process was taken over by a newer one.",
+		Do: "a PgBouncer before 1.26 takes no password over 2047 bytes and this token has {size}; connect to " +
+			"port 5432, or log in as a managed identity or service principal, whose tokens are shorter",
 		Example: "password too long",
 		State:   "08P01",
 		Seen:    "pgbouncer/pgbouncer src/client.c",
@@ -58,6 +64,9 @@ var azureRows = []Row{
 		Parts: []string{"is neither an aad_auth_tokentype"}, Reason: Kind, Cause: "role-of-another-kind",
 		Means: "The role is a user's or a group's, and the token is that of an application or a managed " +
 			"identity.",
+		Do: "the role and the token belong to different kinds of principal, and the token is that of a {kind}: " +
+			"set user= to its own role, or make the role anew with the right type, by " +
+			"pgaadauth_create_principal_with_oid",
 		Example: "Azure AD user token for role[AzureAdmin] is neither an AAD_AUTH_TOKENTYPE_APP_USER or an " +
 			"AAD_AUTH_TOKENTYPE_APP_OBO token.",
 		State: "28000",
@@ -65,7 +74,10 @@ var azureRows = []Row{
 	},
 	{
 		Parts: []string{"aad_auth_tokentype"}, Reason: Kind, Cause: "role-of-another-kind",
-		Means:   "The role was made for another kind of principal (user, group, service) than the token's.",
+		Means: "The role was made for another kind of principal (user, group, service) than the token's.",
+		Do: "the role and the token belong to different kinds of principal, and the token is that of a {kind}: " +
+			"set user= to its own role, or make the role anew with the right type, by " +
+			"pgaadauth_create_principal_with_oid",
 		Example: "Service Principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role[orders-api]",
 		State:   "28000",
 		Seen:    "MicrosoftDocs/azure-docs#120133",
@@ -83,6 +95,7 @@ var azureRows = []Row{
 	{
 		Parts: []string{"token has expired", "token is expired"}, Reason: Expired, Cause: "clock",
 		Means:   "The server's clock and this machine's differ.",
+		Do:      "the server holds the token for expired: check this machine's clock",
 		Example: "The access token has expired. Acquire a new token and try again.",
 		State:   "28000",
 		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
@@ -90,6 +103,8 @@ var azureRows = []Row{
 	{
 		Parts: []string{"audience claim"}, Reason: Audience, Cause: "wrong-scope",
 		Means: "The token is for another resource or cloud.",
+		Do: "the token is for another resource or cloud than the server's (its audience is {audience}): set " +
+			"WithScope",
 		Example: "The access token does not have a valid audience claim. Please acquire a new token for the " +
 			"resource \"https://ossrdbms-aad.database.windows.net\".",
 		State: "28000",
@@ -97,21 +112,27 @@ var azureRows = []Row{
 	},
 	{
 		Parts: []string{"token has invalid format"}, Reason: Format, Cause: "token-format",
-		Means:   "Another cloud's scope, or something on the way changes or shortens passwords.",
+		Means: "Another cloud's scope, or something on the way changes or shortens passwords.",
+		Do: "the server cannot read the token: check that the scope is that of the server's cloud, and that " +
+			"nothing between changes or shortens passwords",
 		Example: "The access token has invalid format. Please acquire a new token and retry.",
 		State:   "28000",
 		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
 	},
 	{
 		Parts: []string{"oauth"}, Reason: OAuth, Cause: "oauth-validator",
-		Means:   "PostgreSQL's own validator of OAUTHBEARER refused the token.",
+		Means: "PostgreSQL's own validator of OAUTHBEARER refused the token.",
+		Do: "the server's OAuth validator refused the token: check the scope (the token's audience is " +
+			"{audience}) and which role the server maps it to (the token is for {principal})",
 		Example: "OAuth bearer authentication failed for user \"orders-api\"",
 		State:   "28000",
 		Seen:    "https://www.postgresql.org/docs/18/auth-oauth.html",
 	},
 	{
 		Parts: []string{"validating the access token", "access token"}, Reason: Invalid, Cause: "wrong-tenant",
-		Means:   "A token of another tenant, or one that is not valid yet.",
+		Means: "A token of another tenant, or one that is not valid yet.",
+		Do: "the server could not validate the token: check that it is of the server's tenant, and this " +
+			"machine's clock",
 		Example: "An error occurred while validating the access token. Please acquire a new token and retry",
 		State:   "28000",
 		Seen:    "cyrilgdn/terraform-provider-postgresql#60",
@@ -139,13 +160,16 @@ var azureRows = []Row{
 		Parts:  []string{"ssl connection is required", "ssl required", "no encryption", ", ssl off"},
 		Reason: Plaintext, Cause: "plaintext",
 		Means:   "The server takes no connection without TLS.",
+		Do:      "the server takes no connection without TLS: remove sslmode=disable",
 		Example: "no pg_hba.conf entry for host \"10.0.0.4\", user \"u\", database \"d\", no encryption",
 		State:   "28000",
 		Seen:    "HeidiSQL/HeidiSQL#2067",
 	},
 	{
 		Parts: []string{"pg_hba.conf entry", "pg_hba.conf rejects"}, Reason: NotAllowed, Cause: "not-allowed",
-		Means:   "A firewall rule, the database's name, or Entra authentication is off.",
+		Means: "A firewall rule, the database's name, or Entra authentication is off.",
+		Do: "the server takes no such login from here: check its firewall rules, the database name, and that " +
+			"Microsoft Entra authentication is enabled",
 		Example: "no pg_hba.conf entry for host \"10.0.0.4\", user \"u\", database \"d\", SSL encryption",
 		State:   "28000",
 		Seen:    "microsoft/azuredatastudio-postgresql#257",
@@ -153,7 +177,9 @@ var azureRows = []Row{
 	{
 		Parts:  []string{"authentication is not enabled", "authentication is disabled", "login rejected"},
 		Reason: NotAllowed, Cause: "not-allowed",
-		Means:   "The server takes no logins of this kind.",
+		Means: "The server takes no logins of this kind.",
+		Do: "the server takes no such login from here: check its firewall rules, the database name, and that " +
+			"Microsoft Entra authentication is enabled",
 		Example: "Microsoft Entra authentication is not enabled on this server",
 		State:   "28000",
 		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
@@ -166,13 +192,17 @@ var azureRows = []Row{
 		Reason: NotAllowed, Cause: "not-allowed",
 		Means: "The server wants another kind of login for this role from here: it is not Azure's, or " +
 			"pg_hba.conf says so.",
+		Do: "the server takes no such login from here: check its firewall rules, the database name, and that " +
+			"Microsoft Entra authentication is enabled",
 		Example: "Peer authentication failed for user \"orders-api\"",
 		State:   "28000",
 		Seen:    "https://www.postgresql.org/docs/current/client-authentication-problems.html",
 	},
 	{
 		Parts: []string{"too many failed"}, Reason: LockedOut, Cause: "locked-out",
-		Means:   "The server has locked the role out for a while.",
+		Means: "The server has locked the role out for a while.",
+		Do: "the server has locked the role out for a while after too many failed logins: stop what keeps " +
+			"failing, and wait",
 		Example: "too many failed login attempts",
 		State:   "28000",
 		Seen:    "Azure Database for PostgreSQL, in the field",
@@ -188,6 +218,7 @@ var azureRows = []Row{
 	{
 		Parts: []string{"password authentication failed"}, Reason: Role, Cause: "role-missing",
 		Means:   "The role is missing, is another principal's, or was made with a password.",
+		Do:      "{role advice}",
 		Example: "password authentication failed for user \"orders-api\"",
 		State:   "28P01",
 		Seen:    "microsoft/azuredatastudio#12896",
@@ -217,6 +248,7 @@ var poolerRows = []Row{
 	{
 		Code: "08P01", Parts: []string{"role does not exist"}, Reason: Role, Cause: "role-missing",
 		Means:   "PgBouncer took the token, but the server behind it has no such role.",
+		Do:      "{role advice}",
 		Example: "role \"orders-api\" does not exist",
 		State:   "08P01",
 		Seen:    "pgbouncer/pgbouncer#221",

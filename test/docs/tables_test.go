@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 const troubleshooting = "docs/troubleshooting.md"
@@ -69,6 +71,11 @@ func TestReadmeHasTheTroubleshootingTablesMessages(t *testing.T) {
 	for _, heading := range []string{"## A refused login", "## Before the login: network, TLS, Entra"} {
 		for _, r := range table(t, troubleshooting, heading) {
 			known = append(known, r.messages(0)...)
+		}
+	}
+	for _, c := range entra.Codes {
+		for _, number := range c.Numbers {
+			known = append(known, "AADSTS"+number)
 		}
 	}
 	for _, r := range table(t, "README.md", "## When a login fails") {

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -43,11 +44,9 @@ func (l LoginFacts) objectID() string { return l.Claims.Text("oid") }
 // OfServer is for what the server has said to a login. advice is what package aadpool advises, if it does.
 func OfServer(l LoginFacts, e *pgconn.PgError) *Diagnosis {
 	row := refusal.Find(e, l.TokenSize)
-	d := &Diagnosis{Cause: Cause(row.Cause), Status: statusOf(row)}
-	if _, advice := refusal.Explained(e); advice != "" && row.Do == "" {
+	d := &Diagnosis{Cause: Cause(row.Cause), Meaning: row.Means, Status: statusOf(row)}
+	if _, advice := refusal.Explained(e); advice != "" && slices.Contains(advised, row.Cause) {
 		d.Meaning = sentence(advice)
-	} else {
-		d.Meaning = row.Means
 	}
 	if fix, ok := loginFixes[row.Cause]; ok {
 		fix(l, refusal.Words(e), d)
@@ -57,6 +56,10 @@ func OfServer(l LoginFacts, e *pgconn.PgError) *Diagnosis {
 	}
 	return d
 }
+
+// advised are the causes of which the advice says more than what they mean: it names what was sent.
+var advised = []string{"token-too-long", "clock", "wrong-scope", "token-format", "oauth-validator", "plaintext",
+	"not-allowed", "locked-out"}
 
 func (l LoginFacts) refusalFacts() refusal.Facts {
 	return refusal.Facts{Role: l.Role, Claims: l.Claims, Size: l.TokenSize}

@@ -145,7 +145,7 @@ func TestWhatServersSay(t *testing.T) {
 			}
 			err := &pgconn.PgError{Code: row.code, Message: row.message}
 			if reason := refusal.Of(err, l.TokenSize); reason != refusal.None { // as a Hook does
-				advice := refusal.Advice(refusal.Facts{Reason: reason, Role: row.role, Claims: claims, Size: l.TokenSize, Err: err})
+				advice := refusal.Advice(refusal.Facts{Role: row.role, Claims: claims, Size: l.TokenSize, Err: err})
 				refusal.Explain(err, reason, advice, "")
 				assert.Equal(t, token.Redact(err.Message), err.Message)
 			}
