@@ -17,7 +17,7 @@
 # make matrix the tests on the versions of PostgreSQL and PgBouncer that users have, and through a failover, which writes
 #             docs/compatibility.md (half an hour); make matrix-NAME for one part: postgres, pgbouncer, failover, oauthbearer, clients,
 #             prometheus
-# make mutants  which changes of the code no test notices, in the packages of MUTANTS (the ones about tokens, TLS and log-in)
+# make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
@@ -88,10 +88,11 @@ matrix: postgresql
 matrix-%: postgresql
 	go run ./test/matrix $*
 
-# The packages to change, of the library's own only the files about tokens and log-in; and whose tests may notice: all of theirs.
-MUTANTS = . ./internal/dsn ./internal/refusal ./internal/token
+# The packages to change, all that programs run of the root module, and whose tests may notice: all of theirs. An hour or
+# two; FILES='^internal/token/' for less.
+MUTANTS = . $(filter-out ./internal/azuretest ./internal/credential,$(addprefix ./,$(wildcard internal/*)))
 mutants: postgresql
-	go run ./test/mutants -files '^(login|startup|lifetime|replacement|tokencache|accesstoken|refusals)\.go$$|^internal/' $(MUTANTS)
+	go run ./test/mutants $(if $(FILES),-files '$(FILES)') $(MUTANTS)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
