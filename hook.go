@@ -82,7 +82,9 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //
 //   - if there is no token ([TokenError])
 //   - if config is nil
-//   - if config would send a token in the clear to another machine ([ErrPlaintext])
+//   - if config would send a token in the clear to another machine, or to a Unix socket where its DSN asks for a
+//     verified server ([ErrPlaintext])
+//   - if the DSN that config was made from names no host, or has parameters of other programs (docs/networking.md)
 //   - if its channel_binding or require_auth rules out both ways in which a token logs in
 //   - if its hosts need tokens of different scopes, or of another scope than the Hook's
 //   - if [WithUserFromToken] finds no name in the token

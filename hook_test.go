@@ -496,3 +496,28 @@ func TestFaultsOfDSNsSeenInTheWild(t *testing.T) {
 		})
 	}
 }
+
+// Azure's Service Connector hands out such DSNs.
+func TestAPoolThatVerifiesNobodySaysSoOnce(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	logs := &azuretest.LogBuffer{}
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0), WithLogger(logs.Logger()))
+	require.NoError(t, err)
+	for _, row := range []struct{ dsn, warns string }{
+		{"host=db.example port=5432 dbname=d user=u sslmode=require", "sslmode=require verifies nobody"},
+		{"postgres://u@db.example/d?gssencmode=disable", "gssencmode= is libpq's and is left out"},
+		{"postgres://u@db.example/d?sslmode=verify-full", ""},
+	} {
+		before := len(logs.Lines(slog.LevelWarn))
+		pool, err := hook.NewPool(t.Context(), row.dsn)
+		require.NoError(t, err)
+		pool.Close()
+		said := logs.Lines(slog.LevelWarn)[before:]
+		if row.warns == "" {
+			assert.Empty(t, said)
+			continue
+		}
+		require.Len(t, said, 1)
+		assert.Contains(t, said[0], row.warns)
+	}
+}

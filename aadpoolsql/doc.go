@@ -27,10 +27,10 @@
 //	user_from_token=true           as [aadpool.WithUserFromToken]; the default is the DSN's user
 //
 // A secret has no place in a DSN: a password, client_secret and the like are errors that say where it belongs. Errors
-// repeat no value of the DSN. A parameter that is neither one of these, nor pgx's, nor a setting that PostgreSQL 14
-// to 18 lets a session change, nor has a dot in its name, is an error that names the nearest right one; for any other
-// setting there is options=-c name=value. Those of pgxpool (pool_max_conns …) are errors, too: database/sql has a
-// pool of its own.
+// repeat no value of the DSN, but the name of a certificate's file. A parameter of another program, and a misspelling
+// of one of these, of pgx's or of libpq's, is an error that says what to write; what looks like a setting of
+// PostgreSQL's goes to the server. Those of pgxpool (pool_max_conns …) are errors, too: database/sql has a pool of its
+// own.
 //
 // With AADPOOL_DISABLE_INSTANCE_DISCOVERY=true no public endpoint is asked whether the authority
 // (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds.

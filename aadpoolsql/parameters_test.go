@@ -70,7 +70,7 @@ func TestBadDSNsAreErrorsAtOpen(t *testing.T) {
 		{"like nothing", azureDSN + "?zzzzzzZ=1", "zzzzzzZ= is no parameter of libpq's, pgx's or aadpool's"},
 		{"a name that may be a secret", azureDSN + "?hunter2%2Bx=1", "a parameter of the DSN is no parameter of"},
 		{"two", azureDSN + "?credentail=cli&tenantid=x", "credentail= is no parameter: did you mean credential=?; tenantid= is no parameter: did you mean tenant_id=?"},
-		{"pgxpool's", azureDSN + "?pool_max_conns=4", "pool_max_conns= is pgxpool's: database/sql has DB.SetMaxOpenConns for it"},
+		{"pgxpool's", azureDSN + "?pool_max_conns=4", "pool_max_conns= is pgxpool's: pools read it; database/sql has DB.SetMaxOpenConns for it"},
 
 		{"a client id that is none", azureDSN + "?credential=managed-identity&client_id=hunter2", "client_id= must be a UUID"},
 		{"an empty client id", azureDSN + "?credential=managed-identity&client_id=", "client_id= must be a UUID"},

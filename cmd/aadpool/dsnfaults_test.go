@@ -1,11 +1,15 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -33,4 +37,93 @@ func TestFaultsOfDSNsSeenInTheWild(t *testing.T) {
 			}
 		})
 	}
+}
+
+// takeIDs puts the service principal's ids, which the environment has, into a DSN of the driver's.
+func (a azure) takeIDs(t *testing.T) (dsn string) {
+	a.useSecret(t)
+	client, tenant := os.Getenv("AZURE_CLIENT_ID"), os.Getenv("AZURE_TENANT_ID")
+	t.Setenv("AZURE_CLIENT_ID", "")
+	t.Setenv("AZURE_TENANT_ID", "")
+	return a.server.DSN("orders-api") + "&credential=environment&client_id=" + client + "&tenant_id=" + tenant
+}
+
+func TestDSNOfTheDriverWorksInTheCommand(t *testing.T) {
+	a := newAzure(t)
+	psql := findPsql(t)
+	dsn := a.takeIDs(t)
+	got := runCommand(t, a.outside(), "check", dsn)
+	assert.Equal(t, exitOK, got.status, got.stdout)
+	assert.Contains(t, got.stdout, "--credential environment")
+	assert.Contains(t, got.stdout, `as "orders-api"`)
+
+	a.usePsql(t, psql)
+	got = runCommand(t, a.outside(), "psql", dsn, "--", "-XAtc", "select session_user")
+	assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
+
+	t.Setenv("TMPDIR", shortDir(t))
+	got = runCommand(t, a.outside(), "proxy", dsn, "--", "/bin/sh", "-c", psql+" -XAtc 'select session_user'")
+	assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
+
+	named, err := pgxpool.ParseConfig(dsn)
+	require.NoError(t, err)
+	nobody := strings.Replace(dsn, "://"+named.ConnConfig.User+"@", "://", 1) + "&user_from_token=true"
+	for _, command := range [][]string{{"check", nobody}, {"psql", nobody, "--", "-XAtc", "select session_user"}} {
+		got = runCommand(t, a.outside(), command...)
+		assert.Equal(t, exitOK, got.status, got.stdout+got.stderr)
+		assert.Contains(t, got.stdout, "orders-api", "the role is the token's")
+	}
+}
+
+// The role of the DSN is that of each session, however the DSN is written that pgx takes it from.
+func TestProxysRoleIsTheDSNs(t *testing.T) {
+	a := newAzure(t)
+	psql := findPsql(t)
+	a.useSecret(t)
+	t.Setenv("TMPDIR", shortDir(t))
+	host, query, ok := strings.Cut(strings.TrimPrefix(a.server.DSN("orders-api"), "postgres://orders-api@"), "?")
+	require.True(t, ok)
+	host, _, _ = strings.Cut(host, "/")
+	for _, row := range []struct{ name, dsn string }{
+		{"two hosts, with a port", "postgres://orders-api@" + host + ",localhost/postgres?" + query},
+		{"a line break at the end", "postgres://orders-api@" + host + "/postgres?" + query + "\n"},
+		{"an escaped parameter", "postgres://" + host + "/postgres?us%65r=orders-api&" + query},
+		{"a password that net/url does not take", "postgres://orders-api:^{}|@" + host + "/postgres?" + query},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := runCommand(t, a.outside(), "proxy", row.dsn, "--", "/bin/sh", "-c", psql+" -U postgres -XAtc 'select session_user'")
+			assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
+		})
+	}
+}
+
+func TestWhatIsIgnoredIsTold(t *testing.T) {
+	a := newAzure(t)
+	psql := findPsql(t)
+	a.useSecret(t)
+	a.usePsql(t, psql)
+	t.Setenv("PGHOSTADDR", "192.0.2.1")
+	dsn := a.server.DSN("orders-api") + "&gssencmode=disable&keepalives_idle=30"
+	got := runCommand(t, a.outside(), "check", dsn)
+	assert.Equal(t, exitOK, got.status, got.stdout)
+	got.stdout = strings.Join(strings.Fields(got.stdout), " ")
+	assert.Contains(t, got.stdout, "gssencmode= is libpq's and is left out")
+	assert.Contains(t, got.stdout, "PGHOSTADDR is set in the environment, and is not read here")
+
+	got = runCommand(t, a.outside(), "psql", dsn, "--", "-XAtc", "select session_user")
+	assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
+	assert.Contains(t, got.stderr, "keepalives_idle= is libpq's and is left out")
+
+	t.Setenv("TMPDIR", shortDir(t))
+	got = runCommand(t, a.outside(), "proxy", dsn, "--", "/bin/sh", "-c", psql+" -XAtc 'select session_user'")
+	assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
+	assert.Contains(t, got.stderr, "gssencmode= is libpq's and is left out")
+}
+
+func TestRoleOfSingleServerIsToldWithoutItsSuffix(t *testing.T) {
+	clearEnvironment(t)
+	target, _, err := parseTarget("postgres://orders-api%40orders@"+azureHost+"/orders", "")
+	require.NoError(t, err)
+	c := &check{command: &checkCommand{}, target: target, reporter: &report.Reporter{}}
+	assert.Contains(t, c.describeDSN().Notes[0], "put user=orders-api into the DSN")
 }

@@ -4,11 +4,11 @@ package dsn
 type treatment string
 
 const (
-	passed  treatment = "read"    // pgx or the server understands it
-	applied treatment = "applied" // aadpool does what it says
-	ignored treatment = "ignored" // it changes nothing here, and is left out with a note
-	refused treatment = "refused" // the server would not know it, or it would not do what it says
-	secret  treatment = "secret"  // refused, too: its value has no place in a DSN
+	passed  treatment = "read"              // pgx or the server understands it
+	applied treatment = "applied"           // aadpool does what it says
+	ignored treatment = "ignored"           // it changes nothing here, and is left out with a note
+	refused treatment = "refused"           // the server would not know it, or it would not do what it says
+	secret  treatment = "refused: a secret" // refused, too: its value has no place in a DSN
 )
 
 // A parameter is a name that stands in DSNs. The server would answer one that is not for it with SQLSTATE 42704.
@@ -75,7 +75,7 @@ const (
 	minConns    = "write pool_min_conns=N"
 	cacheSize   = "write statement_cache_capacity=N"
 	inOrder     = "pgx tries the hosts in their order"
-	byDB        = "database/sql has DB."
+	byDB        = "pools read it; database/sql has DB."
 	leastTLS    = "TLS 1.2 is the least"
 	asDriver    = "it is for the driver aadpool and the command; a pool gets a credential and options in the call that " +
 		"makes it"
@@ -180,10 +180,10 @@ var others = []struct {
 	{"pool_min_conns", pgxpools, refused, byDB + "SetMaxIdleConns for it"},
 	{"pool_min_idle_conns", pgxpools, refused, byDB + "SetMaxIdleConns for it"},
 	{"pool_max_conn_lifetime", pgxpools, refused, byDB + "SetConnMaxLifetime for it"},
-	{"pool_max_conn_lifetime_jitter", pgxpools, refused, leaveOut},
+	{"pool_max_conn_lifetime_jitter", pgxpools, refused, "pools read it; database/sql has none, leave it out"},
 	{"pool_max_conn_idle_time", pgxpools, refused, byDB + "SetConnMaxIdleTime for it"},
-	{"pool_health_check_period", pgxpools, refused, leaveOut},
-	{"pool_ping_timeout", pgxpools, refused, leaveOut},
+	{"pool_health_check_period", pgxpools, refused, "pools read it; database/sql has none, leave it out"},
+	{"pool_ping_timeout", pgxpools, refused, "pools read it; database/sql has none, leave it out"},
 
 	{"passwd", anyDriver, secret, passwordPlace},
 	{"pwd", anyDriver, secret, passwordPlace},
