@@ -25,14 +25,16 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 		query  string
 	}{
 		{"an idle one", nil, "select 1"},
-		{"a busy one", nil, "select pg_sleep(60)"},
-		{"one that is busy again", []string{"select 2"}, "select pg_sleep(61)"},
-		{"one whose client takes rows", nil, "select repeat('x', 1000) from generate_series(1, 100000000)"},
+		{"a busy one", nil, "insert into ended select 1 from pg_sleep(60)"},
+		{"one that is busy again", []string{"select 2"}, "insert into ended select 2 from pg_sleep(61)"},
+		{"one whose client takes rows", nil, "insert into ended select n from generate_series(1, 100000000) n returning repeat('x', 1000)"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			p, stop := startProxy(t, a.config(t, a.credential(t)))
 			client, watcher := connectTo(t, p.socketDSN()), connectTo(t, a.Postgres.DSN())
+			_, err := watcher.Exec(t.Context(), `drop table if exists ended; create table ended (n int); grant all on ended to "orders-api"`)
+			require.NoError(t, err)
 			for _, query := range row.before {
 				_, err := client.Exec(t.Context(), query)
 				require.NoError(t, err)
@@ -56,6 +58,7 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 			eventually(t, "nothing runs on the server", func() bool {
 				return ask[int](t, watcher, "select count(*) from pg_stat_activity where pid = $1", hijacked.PID) == 0
 			})
+			assert.Zero(t, ask[int](t, watcher, "select count(*) from ended"), "what was told as ended")
 		})
 	}
 }

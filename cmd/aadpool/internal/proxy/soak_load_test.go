@@ -113,6 +113,9 @@ func (w *soakWorker) write(ctx context.Context, conn *pgx.Conn) error {
 	if errors.Is(err, errUndo) {
 		return nil
 	}
+	if refused, ok := errors.AsType[*pgconn.PgError](err); ok && commit {
+		w.ledger.refuse(id, refused.Code)
+	}
 	return err
 }
 
@@ -198,8 +201,9 @@ func (w *soakWorker) die(ctx context.Context, conn *pgx.Conn) error {
 
 // ledger is what was written: rows whose commit was asked for, and whether it was acknowledged. The zero value is ready.
 type ledger struct {
-	mu   sync.Mutex
-	rows map[int64]bool
+	mu      sync.Mutex
+	rows    map[int64]bool
+	refused map[int64]string // by their SQLSTATE
 }
 
 func (l *ledger) begin(id int64) {
@@ -215,6 +219,15 @@ func (l *ledger) acknowledge(id int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.rows[id] = true
+}
+
+func (l *ledger) refuse(id int64, sqlState string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.refused == nil {
+		l.refused = map[int64]string{}
+	}
+	l.refused[id] = sqlState
 }
 
 // checkLedger compares what was acknowledged with what is in the table, as the server itself tells.
@@ -236,4 +249,12 @@ func (s *soak) checkLedger() {
 			s.violation("row %d was acknowledged, and is not there", id)
 		}
 	}
+	told := map[string]int{}
+	for id, sqlState := range s.ledger.refused {
+		told[sqlState]++
+		if found[id] && sqlState == "57P01" {
+			s.violation("row %d was told as ended, and is there", id)
+		}
+	}
+	s.t.Logf("writes that did not come about, by what was told of them: %v", told)
 }

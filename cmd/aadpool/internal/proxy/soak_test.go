@@ -23,7 +23,8 @@ import (
 // after another at random, and clients are killed. It checks that
 //   - nothing fails but what a fault explains, and nothing hangs;
 //   - each answer is the one to its question, whatever its size;
-//   - each write that was acknowledged is there, and none that was rolled back;
+//   - each write that was acknowledged is there, and none that was rolled back, or that was told as ended (57P01) by the server
+//     or by the proxy, which ends under load;
 //   - no token is in an error, in the log or on a client's wire;
 //   - no session, goroutine or file is left at the end.
 //
@@ -58,6 +59,9 @@ const (
 	// soakTokenTimeout is how long a request may outlive the fault that has it hang: with the pause after it, less than
 	// the aftermath.
 	soakTokenTimeout = 5 * time.Second
+
+	// soakDrain is how long sessions may go on when the proxy ends under load.
+	soakDrain = 100 * time.Millisecond
 
 	// patience is what an operation gets. None takes as long.
 	patience = 30 * time.Second
@@ -111,7 +115,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	s.asSuperuser(fmt.Sprintf(`create table %[1]s (id bigint primary key); grant select, insert on %[1]s to "orders-api"`, s.table))
 	t.Cleanup(func() { s.asSuperuser("drop table " + s.table) })
 	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
-	config.Upstream.ConnectTimeout = 10 * time.Second
+	config.Upstream.ConnectTimeout, config.Drain = 10*time.Second, soakDrain
 	s.proxy, s.stop = startProxy(t, config)
 	s.tap = openTap(t, s.proxy)
 	return s
@@ -130,7 +134,7 @@ func (s *soak) asSuperuser(sql string, args ...any) {
 	}
 }
 
-// run puts the load on the proxy while faults come, ends the faults, and then the load.
+// run puts the load on the proxy while faults come, ends the faults, the proxy, and then the load.
 func (s *soak) run(length time.Duration) {
 	loading, endLoad := context.WithCancel(context.Background())
 	defer endLoad()
@@ -141,11 +145,22 @@ func (s *soak) run(length time.Duration) {
 	faults.Go(func() { s.inject(faulting, s.entraFaults(), rand.New(rand.NewPCG(s.seed, 1))) })
 	faults.Go(func() { s.inject(faulting, s.serverFaults(), rand.New(rand.NewPCG(s.seed, 2))) })
 	faults.Wait()
+	s.drain()
 	endLoad()
 	load.Wait()
 	assert.Positive(s.t, s.calm.Load(), "operations that no fault touched")
 	assert.Positive(s.t, s.writes.Load())
 	assert.Positive(s.t, s.cancelled.Load())
+}
+
+// drain ends the proxy in the midst of the load.
+func (s *soak) drain() {
+	s.troubles.begin()
+	began := time.Now()
+	s.stop()
+	if took := time.Since(began); took > soakDrain+10*time.Second {
+		s.violation("the drain took %s", took)
+	}
 }
 
 // violation fails the test. The first few say why.
