@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -23,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/internal/localazure"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/keyring"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
@@ -60,28 +62,63 @@ func New(ctx context.Context, azure *localazure.Services, config service.Config,
 	if err := c.createDatabase(ctx); err != nil {
 		return nil, fmt.Errorf("creating the database: %w", err)
 	}
-	pool, _, err := c.OpenPool(ctx, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer pool.Close()
-	_, err = store.Migrate(ctx, pool)
-	return c, err
+	return c, nil
 }
 
+// templates are databases with the schema in them. To copy one takes a fraction of what it takes to migrate.
+var templates struct {
+	mu     sync.Mutex // held while one is made, which others then use
+	byRole map[template]string
+}
+
+type template struct {
+	postgres *aadpooltest.Postgres
+	role     string
+}
+
+// createDatabase makes a database of the application's, which has the service's schema.
 func (c *Cluster) createDatabase(ctx context.Context) error {
-	role := c.azure.App.Name
-	if err := c.azure.Postgres.EnsureRole(ctx, role); err != nil {
-		return err
+	templates.mu.Lock()
+	defer templates.mu.Unlock()
+	of := template{c.azure.Postgres, c.azure.App.Name}
+	if _, ok := templates.byRole[of]; !ok {
+		if err := c.azure.Postgres.EnsureRole(ctx, of.role); err != nil {
+			return err
+		}
+		if err := c.copyDatabase(ctx, "template1"); err != nil {
+			return err
+		}
+		if err := c.migrate(ctx); err != nil {
+			return err
+		}
+		if templates.byRole == nil {
+			templates.byRole = map[template]string{}
+		}
+		templates.byRole[of] = c.database
 	}
+	return c.copyDatabase(ctx, templates.byRole[of])
+}
+
+// copyDatabase makes c's database a new copy of another, which nobody may be connected to.
+func (c *Cluster) copyDatabase(ctx context.Context, original string) error {
 	conn, err := pgx.Connect(ctx, c.azure.Postgres.DSN())
 	if err != nil {
 		return err
 	}
 	c.database = "tokenservice_" + uuid.NewString()
-	_, err = conn.Exec(ctx,
-		"create database "+pgx.Identifier{c.database}.Sanitize()+" owner "+pgx.Identifier{role}.Sanitize())
+	_, err = conn.Exec(ctx, fmt.Sprintf("create database %s owner %s template %s", pgx.Identifier{c.database}.Sanitize(),
+		pgx.Identifier{c.azure.App.Name}.Sanitize(), pgx.Identifier{original}.Sanitize()))
 	return errors.Join(err, conn.Close(ctx))
+}
+
+func (c *Cluster) migrate(ctx context.Context) error {
+	pool, _, err := c.OpenPool(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	_, err = store.Migrate(ctx, pool)
+	return err
 }
 
 // DSN is what a database role connects to the service's database with.
