@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// A Code is one of Entra's errors, AADSTS… with a number. To add one that is seen in the field, add a row to Codes and a
-// line to the table's test.
+// A Code is one of Entra's errors, AADSTS… with a number. To add one that is seen in the field, add a row to Codes
+// and a line to the table's test.
 type Code struct {
 	Numbers []string // those that mean the same; Entra appends digits for finer kinds of an error
 	Cause   string   // in one word or two, as aadpool check has it
@@ -59,7 +59,8 @@ func (c Code) Advice(k Kind) string {
 
 var codeNumber = regexp.MustCompile(`AADSTS(\d+)`)
 
-// FindCode looks for the code that says why in a credential's error. number is as Entra has it, also if it is not known.
+// FindCode looks for the code that says why in a credential's error. number is as Entra has it, also if it is not
+// known.
 func FindCode(text string) (c Code, number string, known bool) {
 	vague := Code{}
 	for _, found := range codeNumber.FindAllStringSubmatch(text, -1) {
@@ -89,8 +90,8 @@ func lookUp(number string) (Code, bool) {
 
 var credentialName = regexp.MustCompile(`(\w+)Credential\b`)
 
-// KindOf tells which kind of credential an error is of: of a chain, the one that got as far as a code of Entra's, or else
-// the last.
+// KindOf tells which kind of credential an error is of: of a chain, the one that got as far as a code of Entra's, or
+// else the last.
 func KindOf(text string) Kind {
 	part := text
 	if IsChain(text) {
@@ -109,7 +110,8 @@ func KindOf(text string) Kind {
 	return OtherCredential
 }
 
-// Advise is what to do about a credential's error, in a part of a sentence; empty where only the caller stopped waiting.
+// Advise is what to do about a credential's error, in a part of a sentence; empty where only the caller stopped
+// waiting.
 func Advise(err error) string {
 	text := err.Error()
 	code, number, known := FindCode(text)

@@ -4,6 +4,65 @@ package entra
 // https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 var Codes = []Code{
 	{
+		Numbers: []string{"500021", "500022"}, Cause: "tenant-restrictions",
+		Says: "Access to 'x' tenant is denied.",
+		Means: "A proxy of this network lets people and programs log in to certain tenants only (tenant " +
+			"restrictions).",
+		Do: "ask whoever runs the proxy to allow the tenant, or go around it: " +
+			"NO_PROXY=login.microsoftonline.com",
+		Person: "ask whoever runs the proxy to allow the tenant",
+	},
+	{
+		Numbers: []string{"500212", "500213", "50177", "50178"}, Cause: "wrong-tenant",
+		Says:   "The resource tenant's cross-tenant access policy does not allow this user to access this tenant.",
+		Means:  "The tenants' policies do not let users of the one into the other.",
+		Do:     "use a user or an application of the server's tenant",
+		Person: "log in with a user of the server's tenant: az login --tenant",
+	},
+	{
+		Numbers: []string{"50049"}, Cause: "wrong-cloud",
+		Says:   "Unknown or invalid instance.",
+		Means:  "The authority is none of Entra's: AZURE_AUTHORITY_HOST is mistyped, or a private cloud's.",
+		Do:     "correct AZURE_AUTHORITY_HOST; in a private cloud --disable-instance-discovery",
+		Person: "az cloud set, and az login again",
+	},
+	{
+		Numbers: []string{"650052", "650051", "650053", "650056"}, Cause: "wrong-scope",
+		Says: "The app needs access to a service ('x') that your organization has not subscribed to or enabled.",
+		Means: "The tenant has no service principal of the database's resource, or the application does not " +
+			"name it.",
+		Do: "make it: az ad sp create --id 123cd850-d9df-40bd-94d5-c9f07b7fa203, or use another application",
+	},
+	{
+		Numbers: []string{"900561"}, Cause: "entra-proxy",
+		Says:  "The endpoint only accepts POST requests. Received a GET request.",
+		Means: "Something on the way (a proxy) has turned the request into another.",
+		Do:    "go around the proxy: NO_PROXY=login.microsoftonline.com",
+	},
+	{
+		Numbers: []string{"50199", "54005", "50140"}, Cause: "not-logged-in",
+		Says:   "For security reasons, user confirmation is required for this request.",
+		Means:  "The login in the browser was not finished.",
+		Do:     "log in again, and finish it in the browser",
+		Person: "log in again, and finish it in the browser",
+		Seen:   "Azure/azure-cli#32809",
+	},
+	{
+		Numbers: []string{"9002325", "9002326", "9002327"}, Cause: "request",
+		Says:  "Proof Key for Code Exchange is required for cross-origin authorization code redemption.",
+		Means: "The application's platform is a single-page one, which programs cannot use.",
+		Do:    "add the platform \"Mobile and desktop\" with http://localhost to the application",
+	},
+	{
+		Numbers: []string{"80001", "80002", "80005", "80007", "80014", "50107"}, Cause: "federation-server",
+		Says: "Authentication Agent unable to connect to Active Directory.",
+		Means: "The organisation's own sign-in server (AD FS, pass-through authentication) does not answer " +
+			"Entra.",
+		Do: "wait, and tell the tenant's administrator; a service principal or managed identity does not need " +
+			"it",
+		Person: "wait, and tell the tenant's administrator",
+	},
+	{
 		Numbers: []string{"90002", "900023", "900021"}, Cause: "wrong-tenant",
 		Says: "Tenant 'x' not found.",
 		Means: "The tenant is not the one that the principal, or the server, is in: there is none of this id " +

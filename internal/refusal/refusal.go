@@ -1,5 +1,5 @@
-// Package refusal is the one place that knows what a server says when it refuses a login, what that means, and what to
-// do about it.
+// Package refusal is the one place that knows what a server says when it refuses a login, what that means, and what
+// to do about it.
 //
 // Azure documents neither its messages nor their SQLSTATEs, and changes the words; so short parts of them are looked
 // for.
@@ -37,8 +37,8 @@ const (
 	Unrecognised Reason = "other"          // SQLSTATE class 28, in words that are not known here
 )
 
-// poolerMax is the longest password, in bytes, that PgBouncer takes before 1.26. What it says of a longer one, seen of
-// 1.18 and 1.24: "client sent partial pkt in startup phase", or just "password authentication failed".
+// poolerMax is the longest password, in bytes, that PgBouncer takes before 1.26. What it says of a longer one, seen
+// of 1.18 and 1.24: "client sent partial pkt in startup phase", or just "password authentication failed".
 const poolerMax = 2047
 
 // Of tells what the server means by an error during start-up. size is that of the token that it was sent.

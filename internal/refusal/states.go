@@ -220,7 +220,7 @@ var postgresRows = []Row{
 		Code: "0P", Cause: "role-setting",
 		Means:   "The role of the DSN's role= is not there, or may not be taken.",
 		Do:      "correct role= in the DSN, or grant that role to the one that logs in",
-		Example: "role \"app\" does not exist",
+		Example: "invalid role specification",
 		State:   "0P000",
 		Seen:    "https://www.postgresql.org/docs/current/errcodes-appendix.html",
 	},

@@ -1,7 +1,7 @@
 package refusal
 
-// A Row is something that a server says when it ends a login. To add what is seen in the field, add a row and a line to
-// the table's test.
+// A Row is something that a server says when it ends a login. To add what is seen in the field, add a row and a line
+// to the table's test.
 type Row struct {
 	Code    string   // the SQLSTATE, or what it begins with; empty: any
 	Parts   []string // looked for, in lower case, in the message without the names that it quotes; any of them will do
@@ -16,8 +16,8 @@ type Row struct {
 	Seen    string   // where: an issue, or documentation
 }
 
-// Rows are in the order in which they are looked for: the first that fits counts. Azure documents neither its messages
-// nor their SQLSTATEs, and changes the words; so short parts of them are looked for.
+// Rows are in the order in which they are looked for: the first that fits counts. Azure documents neither its
+// messages nor their SQLSTATEs, and changes the words; so short parts of them are looked for.
 var Rows = append(append(append([]Row{}, azureRows...), poolerRows...), postgresRows...)
 
 // azureRows are about the token and its role.
@@ -229,6 +229,20 @@ var azureRows = []Row{
 // https://github.com/pgbouncer/pgbouncer/blob/master/src/client.c
 var poolerRows = []Row{
 	{
+		Code: "0P", Parts: []string{"role does not exist"}, Cause: "role-setting", State: "0P000",
+		Means:   "The role of the DSN's role= is not there, or may not be taken.",
+		Do:      "correct role= in the DSN, or grant that role to the one that logs in",
+		Example: "role \"app\" does not exist",
+		Seen:    "https://www.postgresql.org/docs/current/errcodes-appendix.html",
+	},
+	{
+		Code: "22023", Parts: []string{"role does not exist", "to set role"}, Cause: "role-setting", State: "22023",
+		Means:   "The role of the DSN's role= is not there, or may not be taken.",
+		Do:      "correct role= in the DSN, or grant that role to the one that logs in",
+		Example: "role \"app\" does not exist",
+		Seen:    "https://www.postgresql.org/docs/current/errcodes-appendix.html",
+	},
+	{
 		Parts: []string{"no such database"}, Cause: "no-such-database",
 		Means:   "What answers is a PgBouncer, and it has no database of this name.",
 		Do:      "add it in pgbouncer.ini under [databases]; on its console: show databases",
@@ -246,8 +260,8 @@ var poolerRows = []Row{
 		Seen:    "pgbouncer/pgbouncer src/client.c",
 	},
 	{
-		Code: "08P01", Parts: []string{"role does not exist"}, Reason: Role, Cause: "role-missing",
-		Means:   "PgBouncer took the token, but the server behind it has no such role.",
+		Parts: []string{"role does not exist"}, Reason: Role, Cause: "role-missing",
+		Means:   "The server has no such role: behind a PgBouncer that took the token, or one that asks for no password.",
 		Do:      "{role advice}",
 		Example: "role \"orders-api\" does not exist",
 		State:   "08P01",

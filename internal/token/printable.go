@@ -10,8 +10,8 @@ import (
 // maxName bounds a name in a message, in bytes. PostgreSQL's names have 63, Entra's up to 256.
 const maxName = 256
 
-// Printable is a name or address as a message may hold it: as it is, or quoted with escapes if it has a line break or a
-// character that steers a terminal or turns the direction of writing. It is cut at maxName.
+// Printable is a name or address as a message may hold it: as it is, or quoted with escapes if it has a line break or
+// a character that steers a terminal or turns the direction of writing. It is cut at maxName.
 func Printable(name string) string {
 	cutShort := ""
 	if len(name) > maxName {

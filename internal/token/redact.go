@@ -12,8 +12,9 @@ const Redacted = "[redacted]"
 // jwt finds an access token in a text of somebody else's, whole or cut short.
 var jwt = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*`)
 
-// named finds what stands behind the name of a secret: in JSON, also escaped, in a form, in a DSN, in a header, in XML.
-// MSAL, for one, puts an answer that it cannot decode into its error. The groups: name with separator, the value.
+// named finds what stands behind the name of a secret: in JSON, also escaped, in a form, in a DSN, in a header, in
+// XML. MSAL, for one, puts an answer that it cannot decode into its error. The groups: name with separator, the
+// value.
 var named = regexp.MustCompile(`(?i)((?:(?:access|refresh|id|auth|saml)[_-]?token|token|client[_-]?assertion|` +
 	`assertion|client[_-]?secret|secret|password|passwd|passphrase|pwd|identity[_-]header|api[_-]?key)` +
 	`\\?["']?\s*[:=>]\s*|(?:proxy-)?authorization\s*[:=]\s*\[?(?:\w+ )?|\bbearer )` +

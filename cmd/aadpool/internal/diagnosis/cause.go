@@ -1,29 +1,32 @@
 package diagnosis
 
-// A Cause names what is wrong, for people who search and for programs that read --json. The causes of Entra's codes and of
-// servers' words stand in their tables.
+// A Cause names what is wrong, for people who search and for programs that read --json. The causes of Entra's codes
+// and of servers' words stand in their tables.
 type Cause string
 
 // The causes that this package and the command name by themselves.
 const (
-	DSN              Cause = "dsn"
-	SentInTheClear   Cause = "plaintext"
-	DNS              Cause = "dns"
-	Refused          Cause = "connection-refused"
-	Unreachable      Cause = "unreachable"
-	NoTLS            Cause = "no-tls"
-	NotPostgres      Cause = "not-postgresql"
-	TLSAtOnce        Cause = "direct-tls"
-	CertificateName  Cause = "certificate-name"
-	UnknownRoot      Cause = "unknown-root"
-	Certificate      Cause = "certificate"
-	Handshake        Cause = "tls-handshake"
-	EntraDNS         Cause = "entra-dns"
-	EntraUnreachable Cause = "entra-unreachable"
-	EntraTrust       Cause = "entra-certificate"
-	EntraDown        Cause = "entra-unavailable"
-	EntraProxy       Cause = "entra-proxy"
-	Discovery        Cause = "instance-discovery"
+	DSN               Cause = "dsn"
+	SentInTheClear    Cause = "plaintext"
+	DNS               Cause = "dns"
+	Refused           Cause = "connection-refused"
+	Unreachable       Cause = "unreachable"
+	NoTLS             Cause = "no-tls"
+	NotPostgres       Cause = "not-postgresql"
+	TLSAtOnce         Cause = "direct-tls"
+	NoDirectTLS       Cause = "no-direct-tls"
+	TLSVersion        Cause = "tls-version"
+	ClientCertificate Cause = "client-certificate-wanted"
+	CertificateName   Cause = "certificate-name"
+	UnknownRoot       Cause = "unknown-root"
+	Certificate       Cause = "certificate"
+	Handshake         Cause = "tls-handshake"
+	EntraDNS          Cause = "entra-dns"
+	EntraUnreachable  Cause = "entra-unreachable"
+	EntraTrust        Cause = "entra-certificate"
+	EntraDown         Cause = "entra-unavailable"
+	EntraProxy        Cause = "entra-proxy"
+	Discovery         Cause = "instance-discovery"
 
 	NoCredential      Cause = "no-credential"
 	NoProgramHere     Cause = "no-azure-cli"

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -21,16 +22,22 @@ func (f CredentialFacts) kind(text string) entra.Kind {
 	if kind := entra.KindOf(text); kind != entra.OtherCredential {
 		return kind
 	}
-	named := map[string]entra.Kind{"cli": entra.AzureCLI, "managed-identity": entra.ManagedIdentity,
-		"workload-identity": entra.Federated, "pipelines": entra.Federated, "environment": entra.Secret}
-	if kind, ok := named[f.Name]; ok {
+	if kind, ok := kindsByName[f.Name]; ok {
 		return kind
 	}
 	return entra.OtherCredential
 }
 
-// OfCredential says why there is no token: by Entra's code, if it has answered with one; by what came between; and then by
-// what the credential says. err is what it has returned.
+var kindsByName = map[string]entra.Kind{
+	credential.CLI: entra.AzureCLI, credential.AzureDeveloperCLI: entra.AzureDeveloper,
+	credential.PowerShell: entra.PowerShell, credential.Browser: entra.Person, credential.DeviceCode: entra.Person,
+	credential.ManagedIdentity: entra.ManagedIdentity, credential.WorkloadIdentity: entra.Federated,
+	credential.Environment: entra.Secret, credential.ClientCertificate: entra.Certificate,
+	credential.GitHubActions: entra.Federated, credential.OIDCFile: entra.Federated, credential.Pipelines: entra.Federated,
+}
+
+// OfCredential says why there is no token: by Entra's code, if it has answered with one; by what came between; and
+// then by what the credential says. err is what it has returned.
 func OfCredential(f CredentialFacts, err error) *Diagnosis {
 	text := err.Error()
 	kind := f.kind(text)
@@ -54,13 +61,29 @@ func OfCredential(f CredentialFacts, err error) *Diagnosis {
 		}
 		return d
 	}
-	if f.Name == "default" && entra.IsChain(text) && f.Request.URL == nil { // nobody had what it takes to ask
-		return noCredential(f.Metadata)
+	if entra.IsChain(text) && f.Request.URL == nil { // nobody had what it takes to ask
+		switch {
+		case f.Name == credential.Default:
+			return noCredential(f.Metadata)
+		case strings.Contains(f.Name, ","):
+			return noneOf(f.Name)
+		}
 	}
+	return unknown(f.Name, text)
+}
+
+// noneOf is for a chain of one's own that has come to its end.
+func noneOf(names string) *Diagnosis {
+	return &Diagnosis{Cause: NoCredential, Status: Credential,
+		Meaning: "None of the credentials " + names + " has a token to give: the words of each are above.",
+		Fix:     []string{"# see why, one by one: aadpool check --credential NAME"}}
+}
+
+func unknown(name, text string) *Diagnosis {
 	d := &Diagnosis{
 		Cause:   OtherCredential,
 		Meaning: "The credential has no token to give, for a reason that is not known here: its own words are above.",
-		Fix:     fixCredential(f.Name),
+		Fix:     fixCredential(name),
 		Status:  Credential,
 	}
 	if _, number, _ := entra.FindCode(text); number != "" {
@@ -123,7 +146,8 @@ func noCredential(m MetadataRequest) *Diagnosis {
 // givenVariables are those of a service principal that are set.
 func givenVariables() string {
 	var given []string
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PATH"} {
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET",
+		"AZURE_CLIENT_CERTIFICATE_PATH"} {
 		if os.Getenv(name) != "" {
 			given = append(given, name)
 		}
@@ -134,17 +158,21 @@ func givenVariables() string {
 // fixCredential is what makes a credential work, where nothing more is known.
 func fixCredential(name string) []string {
 	switch name {
-	case "cli":
-		return []string{"az login"}
-	case "environment":
+	case credential.CLI, credential.AzureDeveloperCLI, credential.PowerShell:
+		return logIn(kindsByName[name])
+	case credential.Browser, credential.DeviceCode:
+		return []string{"aadpool login"}
+	case credential.ClientCertificate:
+		return []string{"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_CERTIFICATE_PATH=…"}
+	case credential.Environment:
 		return []string{"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=… AZURE_CLIENT_SECRET=…"}
-	case "workload-identity":
+	case credential.WorkloadIdentity:
 		return []string{
 			`# the pod needs the label azure.workload.identity/use: "true",`,
 			"# its service account the annotation azure.workload.identity/client-id",
 			`kubectl describe pod "$POD" | grep -E 'AZURE_|azure.workload'`,
 		}
-	case "managed-identity":
+	case credential.ManagedIdentity:
 		return assignIdentity(entra.ManagedIdentity)
 	}
 	return []string{"# azidentity's guide goes by these words: https://aka.ms/azsdk/go/identity/troubleshoot"}

@@ -127,6 +127,10 @@ var sayingRows = []sayingRow{
 	{"something new", "default", "it rains", OtherCredential, "troubleshoot"},
 	{"a chain without any", "default", "failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing\n\tManagedIdentityCredential: Identity not found\n\tAzurePowerShellCredential: executable not found on path", NoCredential, "az login"},
 	{"a chain that ends with the managed identity", "default", "failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing\n\tManagedIdentityCredential: Identity not found", Identity, "AZURE_CLIENT_ID"},
+	{"a chain of one's own", "cli,environment", "ChainedTokenCredential: failed to acquire a token.\nAttempted credentials:\n\tAzureCLICredential: executable not found on path\n\tEnvironmentCredential: missing environment variable AZURE_TENANT_ID", NoCredential, "--credential NAME"},
+	{"a browser's login that has ended", "browser", "AADSTS700082: The refresh token has expired due to inactivity.", NotLoggedIn, "log in again"},
+	{"GitHub's token for another branch", "github-actions", "ClientAssertionCredential authentication failed. AADSTS700213: No matching federated identity record found for presented assertion subject 'repo:a/b'.", Federation, "what the message quotes"},
+	{"tenant restrictions of a network", "environment", secretSays + "AADSTS500021: Access to 'x' tenant is denied.", "tenant-restrictions", "whoever runs the proxy"},
 	{"a chain in which az prints colours", "default", "failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing\n\tinvalid character '\\x1b' after top-level value\n\tAzurePowerShellCredential: executable not found on path", ProgramOutput, "AZURE_CORE_NO_COLOR"},
 	{"Azure/azure-cli#17142, in a chain", "default", "failed to acquire a token.\nAttempted credentials:\n\tAzureCLICredential: ERROR: AADSTS70043: The refresh token has expired\n\tAzurePowerShellCredential: executable not found on path", NotLoggedIn, "az login"},
 }

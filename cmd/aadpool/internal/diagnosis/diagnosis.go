@@ -1,9 +1,9 @@
-// Package diagnosis says why something on the way to a database failed, what that means and what to type. It asks nobody:
-// whoever went the way gives it the error and what is known of the way.
+// Package diagnosis says why something on the way to a database failed, what that means and what to type. It asks
+// nobody: whoever went the way gives it the error and what is known of the way.
 //
 // What fails is told apart by tables: Entra's codes (internal/entra), servers' words (internal/refusal), and those of
-// programs, proxies and networks here. To add a fault, add a row to its table and a line to the table's test; where people
-// have something to type, fixes.go has the commands by cause.
+// programs, proxies and networks here. To add a fault, add a row to its table and a line to the table's test; where
+// people have something to type, fixes.go has the commands by cause.
 //
 //	dsn.go         the DSN and the TLS policy
 //	network.go     DNS, TCP, TLS

@@ -22,8 +22,8 @@ func OfDSN(again func(dsn string) string, connString string, err error) *Diagnos
 	}
 	switch text := err.Error(); {
 	case errors.Is(err, dsn.ErrFile):
-		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers need " +
-			"none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
+		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers " +
+			"need none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
 		d.Fix = []string{"# look at the file: it must be there, readable, and PEM",
 			"# or leave sslrootcert, sslcert and sslkey out:",
 			"env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY " + again(example)}
@@ -35,8 +35,8 @@ func OfDSN(again func(dsn string) string, connString string, err error) *Diagnos
 		return d
 	}
 	if suggestion := dsn.Suggest(connString); suggestion != "" {
-		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: " +
-			"a pool uses none."
+		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool " +
+			"uses none."
 		d.Fix = []string{again(ShellQuote(suggestion))}
 	}
 	return d
@@ -55,8 +55,8 @@ func OfPolicy(s Server, err error) *Diagnosis {
 	if s.Socket != "" {
 		return &Diagnosis{
 			Cause: SentInTheClear,
-			Meaning: fmt.Sprintf("The DSN asks for a verified server, and the Unix socket %s has no TLS that could verify it: "+
-				"whoever owns the socket would get the token. A pool refuses this DSN too.", s.Socket),
+			Meaning: fmt.Sprintf("The DSN asks for a verified server, and the Unix socket %s has no TLS that could verify "+
+				"it: whoever owns the socket would get the token. A pool refuses this DSN too.", s.Socket),
 			Fix: []string{"# in the DSN, the server's name:", "host=server.postgres.database.azure.com",
 				"# or the user that the server behind the socket runs as (on Linux):", "requirepeer=postgres"},
 			Status: Plaintext,
@@ -64,8 +64,8 @@ func OfPolicy(s Server, err error) *Diagnosis {
 	}
 	return &Diagnosis{
 		Cause: SentInTheClear,
-		Meaning: fmt.Sprintf("The server asks for the token as a cleartext password, so without TLS anyone between here and "+
-			"%s could read it and use it. A pool refuses this DSN too.", s.Host),
+		Meaning: fmt.Sprintf("The server asks for the token as a cleartext password, so without TLS anyone between here "+
+			"and %s could read it and use it. A pool refuses this DSN too.", s.Host),
 		Fix: []string{
 			"# in the DSN, in PGSSLMODE or in the service file, in the place of sslmode=disable:",
 			"sslmode=verify-full",

@@ -6,8 +6,8 @@ import (
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
-// credentialFixes have what to type, by cause and by the kind of credential that was asked. A cause that is not here has
-// its table's sentence alone.
+// credentialFixes have what to type, by cause and by the kind of credential that was asked. A cause that is not here
+// has its table's sentence alone.
 var credentialFixes = map[string]func(entra.Kind) []string{
 	"wrong-tenant":          wrongTenant,
 	"wrong-cloud":           wrongCloud,
@@ -41,7 +41,8 @@ func wrongCloud(kind entra.Kind) []string {
 	if kind.IsPerson() {
 		return []string{"az cloud list -o table", "az cloud set --name AzureUSGovernment   # or AzureChinaCloud, AzureCloud"}
 	}
-	return []string{"export AZURE_AUTHORITY_HOST=https://login.microsoftonline.us   # China: https://login.chinacloudapi.cn"}
+	return []string{"export AZURE_AUTHORITY_HOST=https://login.microsoftonline.us   # China: " +
+		"https://login.chinacloudapi.cn"}
 }
 
 func wrongScope() []string {
@@ -64,7 +65,8 @@ func resetSecret(kind entra.Kind) []string {
 }
 
 func certificate(entra.Kind) []string {
-	return []string{"az ad app credential list --cert --id " + clientID() + ` --query "[].{id:keyId, until:endDateTime}" -o table`,
+	return []string{"az ad app credential list --cert --id " + clientID() + ` --query "[].{id:keyId, " +
+		"until:endDateTime}" -o table`,
 		`openssl x509 -noout -fingerprint -enddate -in "$AZURE_CLIENT_CERTIFICATE_PATH"`}
 }
 

@@ -82,8 +82,8 @@ func statusOf(row refusal.Row) Status {
 	return Database
 }
 
-// loginFixes have what to type, by the cause of the row; where a sentence is enough, the row's is taken. words are the
-// server's.
+// loginFixes have what to type, by the cause of the row; where a sentence is enough, the row's is taken. words are
+// the server's.
 var loginFixes = map[string]func(l LoginFacts, words string, d *Diagnosis){
 	"token-too-long": func(_ LoginFacts, _ string, d *Diagnosis) {
 		d.Fix = []string{"# in the DSN, for the server itself instead of its PgBouncer:", "port=5432"}
@@ -122,8 +122,8 @@ func (l LoginFacts) otherTenant(_ string, d *Diagnosis) {
 	if l.Claims.Kind() != token.User {
 		login = "export AZURE_TENANT_ID=$(" + tenant + ")"
 	}
-	d.Meaning = fmt.Sprintf("The server cannot verify the token, which is of the tenant %s: most likely the server is in "+
-		"another. A token that is not valid yet, by the server's clock, looks the same.", l.Claims.Text("tid"))
+	d.Meaning = fmt.Sprintf("The server cannot verify the token, which is of the tenant %s: most likely the server is "+
+		"in another. A token that is not valid yet, by the server's clock, looks the same.", l.Claims.Text("tid"))
 	d.Fix = []string{"# the server's tenant:", tenant, login}
 }
 
@@ -148,8 +148,8 @@ func (l LoginFacts) noDatabase(words string, d *Diagnosis) {
 	}
 	d.Meaning = fmt.Sprintf("The server takes the token and the role, but has no database %q. Names are case-sensitive.",
 		l.database())
-	list := "az postgres flexible-server db list " + ServerFlags(l.Server.Host, "--server-name") + ` --query "[].name" -o tsv`
-	d.Fix = []string{list, statement.CreateDatabase(l.database())}
+	d.Fix = []string{"az postgres flexible-server db list " + ServerFlags(l.Server.Host, "--server-name") +
+		` --query "[].name" -o tsv`, statement.CreateDatabase(l.database())}
 	d.Remedy = &Remedy{Database: l.database()}
 }
 
@@ -195,8 +195,8 @@ func (l LoginFacts) unknown(words string, d *Diagnosis) {
 			"az postgres flexible-server server-logs list " + ServerFlags(l.Server.Host, "--server-name")}
 		return
 	}
-	d.Meaning = "The server refused the login in words that are not known here: they are above. Most often it is the role: " +
-		"missing, or another principal's."
+	d.Meaning = "The server refused the login in words that are not known here: they are above. Most often it is the " +
+		"role: missing, or another principal's."
 	d.Fix = []string{statement.AsAdministrator, statement.ListPrincipals(l.Role)}
 }
 
@@ -224,8 +224,9 @@ func OfSilence(s Server) *Diagnosis {
 // OfLongToken is for a server that closes the connection at a token of so many bytes, and answers a short password.
 func OfLongToken(s Server, size int) *Diagnosis {
 	return &Diagnosis{Cause: OldServer,
-		Meaning: fmt.Sprintf("The server answers a short password, and closes the connection at the token of %d bytes without "+
-			"a word: it is a PostgreSQL before version 14, which takes none so long, or a proxy with a bound of its own.", size),
+		Meaning: fmt.Sprintf("The server answers a short password, and closes the connection at the token of %d bytes "+
+			"without a word: it is a PostgreSQL before version 14, which takes none so long, or a proxy with a bound of its "+
+			"own.", size),
 		Fix:    []string{"az postgres flexible-server upgrade " + ServerFlags(s.Host, "--name") + " --version 17"},
 		Status: Token}
 }

@@ -55,7 +55,8 @@ func (m MetadataRequest) isForeign() bool {
 	return m.Page && !strings.Contains(server, "imds") && !strings.Contains(server, "microsoft")
 }
 
-// ofMetadata is for a managed identity whose question was not answered by this machine's metadata service; nil if it was.
+// ofMetadata is for a managed identity whose question was not answered by this machine's metadata service; nil if it
+// was.
 func ofMetadata(m MetadataRequest) *Diagnosis {
 	proxy := m.proxy()
 	if proxy == "" && !m.isForeign() {
@@ -72,17 +73,18 @@ func ofMetadata(m MetadataRequest) *Diagnosis {
 		answered = "answered " + m.Status
 	}
 	if proxy != "" {
-		d.Meaning = fmt.Sprintf("It was the proxy %s (HTTP_PROXY) that was asked for the identity's token in the place of the "+
-			"metadata service at %s, and it %s.", proxy, MetadataHost, answered)
+		d.Meaning = fmt.Sprintf("It was the proxy %s (HTTP_PROXY) that was asked for the identity's token in the place "+
+			"of the metadata service at %s, and it %s.", proxy, MetadataHost, answered)
 		return d
 	}
 	by := ""
 	if m.Server != "" {
 		by = " (" + m.Server + ")"
 	}
-	d.Meaning = fmt.Sprintf("What answers at %s is not Azure's metadata service but something else%s, such as a proxy of the "+
-		"network: it %s.", MetadataHost, by, answered)
-	d.Fix = append(d.Fix, "curl -sS -i -H Metadata:true --noproxy '*' 'http://169.254.169.254/metadata/instance?api-version=2021-02-01'",
+	d.Meaning = fmt.Sprintf("What answers at %s is not Azure's metadata service but something else%s, such as a proxy "+
+		"of the network: it %s.", MetadataHost, by, answered)
+	d.Fix = append(d.Fix, "curl -sS -i -H Metadata:true --noproxy '*' "+
+		"'http://169.254.169.254/metadata/instance?api-version=2021-02-01'",
 		"# on a machine that is not Azure's: --credential cli, environment or workload-identity")
 	return d
 }

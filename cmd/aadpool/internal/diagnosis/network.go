@@ -45,16 +45,16 @@ func OfDial(s Server, errs []error) *Diagnosis {
 	case s.Socket != "":
 		return &Diagnosis{
 			Cause: Refused,
-			Meaning: fmt.Sprintf("Nothing listens at the Unix socket %s. Without host= in the DSN, and without PGHOST, it is "+
-				"what PostgreSQL's clients connect to.", s.Socket),
+			Meaning: fmt.Sprintf("Nothing listens at the Unix socket %s. Without host= in the DSN, and without PGHOST, it "+
+				"is what PostgreSQL's clients connect to.", s.Socket),
 			Fix:    []string{"# in the DSN:", "host=server.postgres.database.azure.com"},
 			Status: Network,
 		}
 	case reach.IsRefused(errors.Join(errs...)):
 		return &Diagnosis{
 			Cause: Refused,
-			Meaning: fmt.Sprintf("The machine at %s answers, but nothing listens on port %d: the port is wrong (5432; 6432 for "+
-				"PgBouncer, if it is on), or the server is stopped.", s.Host, s.Port),
+			Meaning: fmt.Sprintf("The machine at %s answers, but nothing listens on port %d: the port is wrong (5432; 6432 "+
+				"for PgBouncer, if it is on), or the server is stopped.", s.Host, s.Port),
 			Fix: []string{
 				"az postgres flexible-server show " + ServerFlags(s.Host, "--name") + " --query state -o tsv",
 				"az postgres flexible-server start " + ServerFlags(s.Host, "--name"),
@@ -64,8 +64,8 @@ func OfDial(s Server, errs []error) *Diagnosis {
 	}
 	return &Diagnosis{
 		Cause: Unreachable,
-		Meaning: fmt.Sprintf("No connection to %s: most likely the server's firewall has no rule for this address, or the "+
-			"server has private access and this network no route to it.", s.Address()),
+		Meaning: fmt.Sprintf("No connection to %s: most likely the server's firewall has no rule for this address, or "+
+			"the server has private access and this network no route to it.", s.Address()),
 		Fix: []string{
 			"MY_IP=$(curl -s https://api.ipify.org)",
 			"az postgres flexible-server firewall-rule create " + ServerFlags(s.Host, "--server-name") +

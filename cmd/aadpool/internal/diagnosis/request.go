@@ -44,20 +44,21 @@ func ofRequest(r Request) *Diagnosis {
 	}
 	d := &Diagnosis{
 		Cause: EntraUnreachable,
-		Meaning: fmt.Sprintf("The credential gets no answer from %s: a firewall lets nothing out to it, a proxy is needed, or "+
-			"Entra itself is down.", r.URL.Host),
+		Meaning: fmt.Sprintf("The credential gets no answer from %s: a firewall lets nothing out to it, a proxy is "+
+			"needed, or Entra itself is down.", r.URL.Host),
 		Fix:    reachEntra(r.URL.Host),
 		Status: Credential,
 	}
 	if dns, ok := errors.AsType[*net.DNSError](r.Err); ok && !dns.IsTimeout {
 		d.Cause, d.Fix = EntraDNS, resolveEntra(host)
-		d.Meaning = fmt.Sprintf("There is no address for %s here: the network has no DNS for it, or no way out; or the name is "+
-			"wrong.", host)
+		d.Meaning = fmt.Sprintf("There is no address for %s here: the network has no DNS for it, or no way out; or the "+
+			"name is wrong.", host)
 	}
 	if IsCertificateFault(r.Err) {
 		d.Cause, d.Fix = EntraTrust, trustEntra(r.URL.Host)
-		d.Meaning = fmt.Sprintf("The certificate of what answers as %s is not trusted here: a proxy opens TLS on the way, or "+
-			"the roots are missing (a container image without ca-certificates). sslrootcert= is about the database server alone.",
+		d.Meaning = fmt.Sprintf("The certificate of what answers as %s is not trusted here: a proxy opens TLS on the "+
+			"way, or the roots are missing (a container image without ca-certificates). sslrootcert= is about the database "+
+			"server alone.",
 			host)
 	}
 	return d
@@ -69,7 +70,8 @@ func IsCertificateFault(err error) bool {
 	return ok
 }
 
-// ofProxy is for a proxy that does not let a request through to Entra, or is not there; nil if there is none, or it does.
+// ofProxy is for a proxy that does not let a request through to Entra, or is not there; nil if there is none, or it
+// does.
 func ofProxy(r Request, host string) *Diagnosis {
 	proxy := proxyFor(r.URL)
 	if proxy == "" || r.Err == nil || IsCertificateFault(r.Err) {
@@ -88,8 +90,8 @@ func ofProxy(r Request, host string) *Diagnosis {
 	return nil
 }
 
-// ProxyStatus is the status with which a proxy has refused to make a way, as net/http's error has it; empty if the error
-// is another.
+// ProxyStatus is the status with which a proxy has refused to make a way, as net/http's error has it; empty if the
+// error is another.
 func ProxyStatus(err error) string {
 	failed, ok := errors.AsType[*url.Error](err)
 	if !ok {
@@ -106,8 +108,8 @@ func ProxyStatus(err error) string {
 func ofInstanceDiscovery(host string) *Diagnosis {
 	return &Diagnosis{
 		Cause: Discovery,
-		Meaning: fmt.Sprintf("The credential asks %s whether it knows the authority %s, and cannot reach it. A private or "+
-			"disconnected cloud does without that.", host, authorityHostName()),
+		Meaning: fmt.Sprintf("The credential asks %s whether it knows the authority %s, and cannot reach it. A private "+
+			"or disconnected cloud does without that.", host, authorityHostName()),
 		Fix: []string{
 			"aadpool check --disable-instance-discovery",
 			"# for all commands: export AADPOOL_DISABLE_INSTANCE_DISCOVERY=true",

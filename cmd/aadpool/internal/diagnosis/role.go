@@ -9,16 +9,16 @@ import (
 	"github.com/aadpool/aadpool/internal/token"
 )
 
-// wrongRole is for "password authentication failed", which is all that the server says of a role that it does not have,
-// or that is not the token's.
+// wrongRole is for "password authentication failed", which is all that the server says of a role that it does not
+// have, or that is not the token's.
 func (l LoginFacts) wrongRole(_ string, d *Diagnosis) {
 	name := l.name()
 	role, suffixed := dsn.WithoutServer(l.Role, l.Server.Host)
 	switch {
 	case suffixed:
 		d.Cause = RoleMissing
-		d.Meaning = fmt.Sprintf("The DSN says %q, and Single Server wanted its own name behind the @; a Flexible Server has no "+
-			"such roles.", l.Role)
+		d.Meaning = fmt.Sprintf("The DSN says %q, and Single Server wanted its own name behind the @; a Flexible Server "+
+			"has no such roles.", l.Role)
 		d.Fix = inDSN(role)
 	case !l.NamesUser && !l.Claims.IsFor(l.Role):
 		l.noUser(d)
@@ -39,8 +39,8 @@ func (l LoginFacts) wrongRole(_ string, d *Diagnosis) {
 
 func (l LoginFacts) noUser(d *Diagnosis) {
 	d.Cause = NoUser
-	d.Meaning = fmt.Sprintf("The DSN names no user, so pgx takes the operating system's, %q, and the server has no such role "+
-		"for %s.", l.Role, l.principal())
+	d.Meaning = fmt.Sprintf("The DSN names no user, so pgx takes the operating system's, %q, and the server has no "+
+		"such role for %s.", l.Role, l.principal())
 	d.Fix = []string{"# in the DSN, the role's name:", "user=…"}
 	if name := l.name(); name != "" {
 		d.Fix = append(inDSN(name),
@@ -59,13 +59,14 @@ func (l LoginFacts) otherGuest(d *Diagnosis) {
 	d.Meaning = fmt.Sprintf("The token is for %s of another tenant. In this one its name, and so the role's, is like "+
 		"%s#EXT#@<tenant>.onmicrosoft.com, and the DSN says %q.", l.principal(),
 		strings.ReplaceAll(token.Printable(l.Claims.Guest()), "@", "_"), l.Role)
-	d.Fix = append([]string{"# as the user= of the DSN, what this prints (in a URL %23 for each #, and %40 for @):"}, guestName...)
+	d.Fix = append([]string{"# as the user= of the DSN, what this prints (in a URL %23 for each #, and %40 for @):"},
+		guestName...)
 	d.Fix = append(d.Fix, "# if the server has no such role, make it by that name:", statement.AsAdministrator,
 		"select * from pgaadauth_create_principal('…#EXT#@….onmicrosoft.com', false, false);")
 }
 
-// mayBeGroup guesses: a user's role has an @ in it. That of a service principal or managed identity has none either, and
-// so the diagnosis speaks of both.
+// mayBeGroup guesses: a user's role has an @ in it. That of a service principal or managed identity has none either,
+// and so the diagnosis speaks of both.
 func (l LoginFacts) mayBeGroup() bool {
 	return !strings.Contains(l.Role, "@") && l.Claims.Kind() == token.User
 }
@@ -76,8 +77,9 @@ func (l LoginFacts) roleMissing(d *Diagnosis) {
 		create = statement.CreatePrincipalWithID(l.Role, l.objectID(), l.objectType())
 	}
 	d.Cause = RoleMissing
-	d.Meaning = fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is missing, was "+
-		"made with a password, or was made for another object id. If access is given to a group, its name goes into the DSN.",
+	d.Meaning = fmt.Sprintf("The token is good and is for %s, but the server has no role %q for it: the role is "+
+		"missing, was made with a password, or was made for another object id. If access is given to a group, its name "+
+		"goes into the DSN.",
 		l.principal(), l.Role)
 	d.Fix = []string{statement.AsAdministrator, create, "-- whose the role is, if it is there:",
 		statement.ListPrincipals(l.Role)}
@@ -94,15 +96,16 @@ func (l LoginFacts) otherPrincipal(d *Diagnosis) {
 		fix = fix[len(inDSN("")):]
 	}
 	d.Cause, d.Fix = RoleOther, fix
-	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q is another principal's, or is missing.", l.principal(), l.Role)
+	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q is another principal's, or is missing.",
+		l.principal(), l.Role)
 }
 
 func (l LoginFacts) notInGroup(d *Diagnosis) {
 	group, member := ShellQuote(l.Role), l.objectID()
 	d.Cause = Group
-	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q looks like a group's. Only its members may log in as it; with "+
-		"group sync on the server, members log in with their own name. If it is no group, it is the role of another principal, "+
-		"or is missing.", l.principal(), l.Role)
+	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q looks like a group's. Only its members may log in "+
+		"as it; with group sync on the server, members log in with their own name. If it is no group, it is the role of "+
+		"another principal, or is missing.", l.principal(), l.Role)
 	d.Fix = []string{
 		"# is it a member, and if not:",
 		"az ad group member check --group " + group + " --member-id " + member,
@@ -111,7 +114,8 @@ func (l LoginFacts) notInGroup(d *Diagnosis) {
 	if name := l.name(); name != "" {
 		d.Fix = append(append(d.Fix, "# to log in as the member instead,"), inDSN(name)...)
 	} else {
-		d.Fix = append(append(d.Fix, "# to log in as the member instead, as the user= of the DSN what this prints:"), guestName...)
+		d.Fix = append(d.Fix, "# to log in as the member instead, as the user= of the DSN what this prints:")
+		d.Fix = append(d.Fix, guestName...)
 	}
 }
 
@@ -123,8 +127,8 @@ func (l LoginFacts) otherKind(_ string, d *Diagnosis) {
 		return
 	}
 	d.Cause = RoleKind
-	d.Meaning = fmt.Sprintf("The role %q was made for another kind of principal (a user or a group, say) than the token's, "+
-		"which is for %s.", l.Role, l.principal())
+	d.Meaning = fmt.Sprintf("The role %q was made for another kind of principal (a user or a group, say) than the "+
+		"token's, which is for %s.", l.Role, l.principal())
 	d.Fix = l.remake()
 }
 

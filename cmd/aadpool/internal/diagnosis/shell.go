@@ -13,8 +13,8 @@ var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 // ShellQuote makes one word of text for a POSIX shell.
 func ShellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
-// ServerFlags names the server in az commands, by the flag that the command has for it. The command itself looks up the
-// resource group.
+// ServerFlags names the server in az commands, by the flag that the command has for it. The command itself looks up
+// the resource group.
 func ServerFlags(hostName, flag string) string {
 	name, _, isAzure := strings.Cut(strings.ToLower(hostName), ".postgres.database.")
 	unfit := func(r rune) bool { return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') }

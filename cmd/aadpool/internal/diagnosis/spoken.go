@@ -37,8 +37,8 @@ func sayings(text string, kind entra.Kind) []saying {
 	}
 	before, _, _ := strings.Cut(text, "\n")
 	all := []saying{{entra.OtherCredential, before}}
-	if _, unnamed, ok := strings.Cut(text, "\n\tinvalid character"); ok { // az's answer, as azidentity's JSON decoder has it
-		all = append(all, saying{entra.AzureCLI, "invalid character" + unnamed})
+	if _, rest, ok := strings.Cut(text, "\n\tinvalid character"); ok { // in az's answer, says the decoder, without a name
+		all = append(all, saying{entra.AzureCLI, "invalid character" + rest})
 	}
 	attempts := entra.Attempts(text)
 	for i, a := range attempts {
@@ -53,7 +53,8 @@ func sayings(text string, kind entra.Kind) []saying {
 func findSpoken(all []saying) (Spoken, saying, bool) {
 	for _, row := range spoken {
 		for _, s := range all {
-			if (row.Of == nil || slices.Contains(row.Of, s.of)) && (!row.Alone || len(all) == 1) && row.Words.MatchString(s.text) {
+			ofThis := row.Of == nil || slices.Contains(row.Of, s.of)
+			if ofThis && (!row.Alone || len(all) == 1) && row.Words.MatchString(s.text) {
 				return row, s, true
 			}
 		}
@@ -113,10 +114,9 @@ var (
 // spoken are in the order in which they are looked for.
 var spoken = []Spoken{
 	{
-		Cause: WrongScope,
-		Words: regexp.MustCompile(`invalid_scope|invalid scope`),
-		Means: "Entra has no such resource for the token to be for: the scope is wrong, or that of another " +
-			"cloud.",
+		Cause:   WrongScope,
+		Words:   regexp.MustCompile(`invalid_scope|invalid scope`),
+		Means:   "Entra has no such resource for the token to be for: the scope is wrong, or that of another cloud.",
 		Fix:     func(entra.Kind) []string { return wrongScope() },
 		Example: "AzureCLICredential.GetToken(): invalid scope \"database\"",
 		Seen:    "MicrosoftDocs/azure-docs#102693",
@@ -132,8 +132,8 @@ var spoken = []Spoken{
 	{
 		Of: programs, Cause: ProgramOutput,
 		Words: regexp.MustCompile(`invalid character '|unexpected end of JSON input|cannot unmarshal`),
-		Means: "What the program writes is no JSON, or has something beside it: a warning, a notice of an " +
-			"update, a wrapper's own words.",
+		Means: "What the program writes is no JSON, or has something beside it: a warning, a notice of an update, a " +
+			"wrapper's own words.",
 		Do: []string{
 			"# see what it writes, without the token:",
 			"az account get-access-token --resource-type oss-rdbms --query expiresOn 2>/dev/null",
@@ -153,8 +153,8 @@ var spoken = []Spoken{
 	{
 		Of: az, Cause: ProgramBroken,
 		Words: regexp.MustCompile(`Permission denied|Errno 13|Errno 30|Read-only file system`),
-		Means: "az cannot write to its folder, in which it keeps the login: a read-only container, or another " +
-			"user's home.",
+		Means: "az cannot write to its folder, in which it keeps the login: a read-only container, or another user's " +
+			"home.",
 		Do:      []string{"export AZURE_CONFIG_DIR=/tmp/azure", "az login"},
 		Example: "AzureCLICredential: ERROR: [Errno 30] Read-only file system: '/root/.azure/az.sess'",
 		Seen:    "Azure/azure-cli#20071",
@@ -186,22 +186,21 @@ var spoken = []Spoken{
 	{
 		Cause: EntraTrust,
 		Words: regexp.MustCompile(`CERTIFICATE_VERIFY_FAILED|certificate verify failed|x509: `),
-		Means: "The certificate of what answers for Entra is signed by none that is trusted here: a proxy opens " +
-			"TLS on the way, or the roots are missing.",
+		Means: "The certificate of what answers for Entra is signed by none that is trusted here: a proxy opens TLS on " +
+			"the way, or the roots are missing.",
 		Fix: func(entra.Kind) []string { return trustEntra(authorityHostName()) },
-		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): " +
-			"(Caused by SSLError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))",
+		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): (Caused by " +
+			"SSLError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed'))",
 		Seen: "pgadmin-org/pgadmin4#8963",
 	},
 	{
 		Cause: EntraProxy,
 		Words: regexp.MustCompile(`ProxyError|Tunnel connection failed|Proxy Authentication Required|\b407\b`),
-		Means: "The proxy between here and Entra lets the request not through: it wants a password, or does not " +
-			"know the name.",
+		Means: "The proxy between here and Entra lets the request not through: it wants a password, or does not know the " +
+			"name.",
 		Fix: func(entra.Kind) []string { return proxySettings() },
-		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): " +
-			"(Caused by ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy " +
-			"Authentication Required')))",
+		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): (Caused by " +
+			"ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 407 Proxy Authentication Required')))",
 		Seen: "hashicorp/terraform-provider-azurerm#21187",
 	},
 	{
@@ -210,8 +209,8 @@ var spoken = []Spoken{
 			`Temporary failure in name resolution|no such host`),
 		Means: "There is no address for Entra here: the network has no DNS for it, or no way out.",
 		Fix:   func(entra.Kind) []string { return resolveEntra(authorityHostName()) },
-		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): " +
-			"(Caused by NameResolutionError(\"Failed to resolve 'login.microsoftonline.com'\"))",
+		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): (Caused by " +
+			"NameResolutionError(\"Failed to resolve 'login.microsoftonline.com'\"))",
 		Seen: "Azure/azure-sdk-for-python#24458",
 	},
 	{
@@ -253,14 +252,13 @@ var spoken = []Spoken{
 		Cause: Throttled,
 		Words: regexp.MustCompile(`429 Too Many Requests|RESPONSE 429|status code was 429|[Tt]oo many requests|` +
 			`temporarily throttled`),
-		Means: "Entra, or the metadata service, gets more requests than it answers: something here asks for a " +
-			"token too often.",
+		Means: "Entra, or the metadata service, gets more requests than it answers: something here asks for a token too " +
+			"often.",
 		Do: []string{
 			"# wait some minutes; one pool, or one Hook, asks once for all connections: what asks more often?",
 		},
 		Example: "ManagedIdentityCredential authentication failed. RESPONSE 429: 429 Too Many Requests " +
-			"{\"error\":\"invalid_request\",\"error_description\":\"Temporarily throttled, too many " +
-			"requests\"}",
+			"{\"error\":\"invalid_request\",\"error_description\":\"Temporarily throttled, too many requests\"}",
 		Seen: "hashicorp/terraform-provider-azurerm#20901",
 	},
 	{
@@ -268,56 +266,55 @@ var spoken = []Spoken{
 		Words: regexp.MustCompile(`Identity not found|isn't assigned to this resource|Multiple user assigned identities|` +
 			`No User Assigned or Delegated Managed Identity|No MSI found|No Managed Identity found|` +
 			`failed to authenticate a system assigned identity`),
-		Means: "This machine does not have the managed identity that is asked for: AZURE_CLIENT_ID names " +
-			"another, none is assigned, or there are several and AZURE_CLIENT_ID is not set.",
-		Fix: assignIdentity,
-		Example: "ManagedIdentityCredential authentication failed. the requested identity isn't assigned to this " +
-			"resource",
-		Seen: "Azure/azure-sdk-for-js#20223",
+		Means: "This machine does not have the managed identity that is asked for: AZURE_CLIENT_ID names another, none " +
+			"is assigned, or there are several and AZURE_CLIENT_ID is not set.",
+		Fix:     assignIdentity,
+		Example: "ManagedIdentityCredential authentication failed. the requested identity isn't assigned to this resource",
+		Seen:    "Azure/azure-sdk-for-js#20223",
 	},
 	{
 		Of: managed, Cause: NoMetadata,
 		Words: regexp.MustCompile(`himds|/var/opt/azcmagent|Arc`),
 		Means: "Azure Arc's agent gives tokens only to members of its group, which may read its key.",
 		Do:    []string{"sudo usermod -a -G himds \"$USER\"   # and log in again", "azcmagent show"},
-		Example: "ManagedIdentityCredential: failed to get metadata for /var/opt/azcmagent/tokens/x.key due to " +
-			"error: permission denied",
+		Example: "ManagedIdentityCredential: failed to get metadata for /var/opt/azcmagent/tokens/x.key due to error: " +
+			"permission denied",
 		Seen: "https://learn.microsoft.com/azure/azure-arc/servers/managed-identity-authentication",
 	},
 	{
 		Of: managed, Cause: NoMetadata,
 		Words: regexp.MustCompile(`dial tcp|connection refused|i/o timeout|no route to host|host is down|` +
 			`managed identity timed out|deadline exceeded|no answer within`),
-		Means: "No metadata service answers here: this machine is not one of Azure's, or a firewall or a " +
-			"network policy closes 169.254.169.254.",
+		Means: "No metadata service answers here: this machine is not one of Azure's, or a firewall or a network policy " +
+			"closes 169.254.169.254.",
 		Do: []string{
 			"curl -sS -H Metadata:true --noproxy '*' 'http://169.254.169.254/metadata/instance?api-version=2021-02-01'",
 			"# elsewhere use another credential: --credential cli, environment or workload-identity",
 		},
-		Example: "ManagedIdentityCredential: Get \"http://169.254.169.254/metadata/identity/oauth2/token\": dial " +
-			"tcp 169.254.169.254:80: connect: no route to host",
+		Example: "ManagedIdentityCredential: Get \"http://169.254.169.254/metadata/identity/oauth2/token\": dial tcp " +
+			"169.254.169.254:80: connect: no route to host",
 		Seen: "Azure/azure-sdk-for-python#35452",
 	},
 	{
 		Of: federated, Cause: TokenFile,
 		Words: regexp.MustCompile(`open [^:]*: (no such file|permission denied|is a directory)|cannot find the (file|path)`),
-		Means: "The file of AZURE_FEDERATED_TOKEN_FILE cannot be read: the webhook has not mounted it, or the " +
-			"process's user may not.",
+		Means: "The file of AZURE_FEDERATED_TOKEN_FILE cannot be read: the webhook has not mounted it, or the process's " +
+			"user may not.",
 		Do: []string{
 			`ls -l "$AZURE_FEDERATED_TOKEN_FILE"`,
 			`# the pod needs the label azure.workload.identity/use: "true", and to have been made after the webhook`,
 			`kubectl describe pod "$POD" | grep -E 'AZURE_|azure.workload'`,
 		},
-		Example: "WorkloadIdentityCredential: open /var/run/secrets/azure/tokens/azure-identity-token: no such " +
-			"file or directory",
+		Example: "WorkloadIdentityCredential: open /var/run/secrets/azure/tokens/azure-identity-token: no such file or " +
+			"directory",
 		Seen: "Azure/azure-workload-identity#682",
 	},
 	{
 		Cause: Settings,
 		Words: regexp.MustCompile(`issuer '[^']*' does not match authority|couldn't parse authority|` +
 			`authority host without https|authority url scheme must be https`),
-		Means: "The authority is not well-formed, or what answers there is not Entra: AZURE_AUTHORITY_HOST is " +
-			"an https:// address such as https://login.microsoftonline.com.",
+		Means: "The authority is not well-formed, or what answers there is not Entra: AZURE_AUTHORITY_HOST is an " +
+			"https:// address such as https://login.microsoftonline.com.",
 		Do:      []string{"# Azure's public cloud needs none: unset AZURE_AUTHORITY_HOST"},
 		Example: "cannot use an authority host without https",
 		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
@@ -341,12 +338,12 @@ var spoken = []Spoken{
 	{
 		Cause: EntraProxy,
 		Words: regexp.MustCompile(`(?i)<!doctype html|<html`),
-		Means: "A page came in the place of Entra's answer: a proxy, a firewall or a login portal of the " +
-			"network answers for it.",
+		Means: "A page came in the place of Entra's answer: a proxy, a firewall or a login portal of the network answers " +
+			"for it.",
 		Fix: func(entra.Kind) []string { return proxySettings() },
 		Example: "ClientSecretCredential: http " +
-			"call(https://login.microsoftonline.com/t/v2.0/.well-known/openid-configuration)(GET) error: " +
-			"reply status code was 403: <html><body>Blocked</body></html>",
+			"call(https://login.microsoftonline.com/t/v2.0/.well-known/openid-configuration)(GET) error: reply status code " +
+			"was 403: <html><body>Blocked</body></html>",
 		Seen: "Azure/azure-sdk-for-net#18479",
 	},
 	{
@@ -362,8 +359,8 @@ var spoken = []Spoken{
 		Words: regexp.MustCompile(`\blacks [A-Z][A-Z_]+|missing environment variable|incomplete environment variable|` +
 			`no value for AZURE_PASSWORD|no (client ID|token file|tenant ID) specified`),
 		Means: "The credential needs more settings than there are: what is missing is named above.",
-		Example: "the credential environment lacks AZURE_CLIENT_SECRET: they are the tenant, the client id and " +
-			"the client secret",
+		Example: "the credential environment lacks AZURE_CLIENT_SECRET: they are the tenant, the client id and the " +
+			"client secret",
 		Seen: "https://aka.ms/azsdk/go/identity/troubleshoot",
 	},
 	{

@@ -76,8 +76,8 @@ func OfTLS(s Server, err error) *Diagnosis {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return &Diagnosis{
 			Cause: Certificate,
-			Meaning: fmt.Sprintf("By this machine's clock (%s) the certificate is not valid: %s. Either the clock is wrong, or "+
-				"the server's certificate has not been renewed.", time.Now().UTC().Format(time.RFC3339), invalid.Detail),
+			Meaning: fmt.Sprintf("By this machine's clock (%s) the certificate is not valid: %s. Either the clock is wrong, "+
+				"or the server's certificate has not been renewed.", time.Now().UTC().Format(time.RFC3339), invalid.Detail),
 			Fix:    SetClock(),
 			Status: TLS,
 		}
@@ -91,29 +91,66 @@ func OfTLS(s Server, err error) *Diagnosis {
 			Status: TLS,
 		}
 	}
+	for _, row := range handshakes {
+		if strings.Contains(err.Error(), row.Words) {
+			return &Diagnosis{Cause: row.Cause, Meaning: row.Means, Fix: row.Do, Status: TLS}
+		}
+	}
 	return ofHandshake(s, err)
+}
+
+// handshakes are what Go says of TLS that did not come about, beside certificates. To add one, add a row and a line
+// to the test of TLS.
+var handshakes = []struct {
+	Words string
+	Cause Cause
+	Means string
+	Do    []string
+	Seen  string
+}{
+	{"protocol version not supported", TLSVersion,
+		"Server and client have no version of TLS in common. Azure's servers take 1.2 and 1.3; Go needs 1.2 or newer.",
+		[]string{"# update what answers, or the proxy before it; on Azure the server's parameter ssl_min_protocol_version"},
+		"https://learn.microsoft.com/azure/postgresql/security/security-tls"},
+	{"certificate required", ClientCertificate,
+		"The server wants a certificate of the client's, besides the token: a PgBouncer with " +
+			"client_tls_sslmode=verify-full, or a server with clientcert=verify-ca.",
+		[]string{"# in the DSN:", "sslcert=/path/to/client.crt sslkey=/path/to/client.key"}, "pgbouncer/pgbouncer#105"},
+	{"bad certificate", ClientCertificate, "The server does not take the certificate of the client's.",
+		[]string{"# in the DSN, the certificate that the server's administrator has given:",
+			"sslcert=/path/to/client.crt sslkey=/path/to/client.key"}, "brainsam/pgbouncer#7"},
+	{"first record does not look like a TLS handshake", NoDirectTLS,
+		"What answers does not take TLS at once, as sslnegotiation=direct has it: PostgreSQL does from version 17 on.",
+		[]string{"# take sslnegotiation=direct out of the DSN and of PGSSLNEGOTIATION"},
+		"https://www.postgresql.org/docs/17/libpq-connect.html#LIBPQ-CONNECT-SSLNEGOTIATION"},
+	{"handshake failure", Handshake,
+		"Server and client have no cipher in common, or the server wants a certificate of the client's.",
+		[]string{"# what the server offers: openssl s_client -starttls postgres -connect HOST:PORT"},
+		"turbot/steampipe#1417"},
 }
 
 func ofHandshake(s Server, err error) *Diagnosis {
 	d := &Diagnosis{
 		Cause: Handshake,
-		Meaning: fmt.Sprintf("TLS with %s did not come about. A firewall or proxy that ends connections, or a server that is "+
-			"no PostgreSQL, looks like this.", s.Address()),
+		Meaning: fmt.Sprintf("TLS with %s did not come about. A firewall or proxy that ends connections, or a server "+
+			"that is no PostgreSQL, looks like this.", s.Address()),
 		Fix:    []string{"openssl s_client -starttls postgres -connect " + s.Address()},
 		Status: TLS,
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		d.Meaning = fmt.Sprintf("%s takes connections but did not answer in time: is it a PostgreSQL server, and not overloaded?",
+		d.Meaning = fmt.Sprintf("%s takes connections but did not answer in time: is it a PostgreSQL server, and not "+
+			"overloaded?",
 			s.Address())
 	}
 	return d
 }
 
-// ofEarlyError is for a server that answers the question for TLS with an error, as one that cannot start a session does.
+// ofEarlyError is for a server that answers the question for TLS with an error, as one that cannot start a session
+// does.
 func ofEarlyError(s Server, e *pgconn.PgError) *Diagnosis {
 	d := OfServer(LoginFacts{Server: s}, e)
-	d.Meaning = fmt.Sprintf("%s answered the question for TLS with an error, in the clear: a server that has no room for a "+
-		"session does so, and so may anybody in between. %s", s.Address(), d.Meaning)
+	d.Meaning = fmt.Sprintf("%s answered the question for TLS with an error, in the clear: a server that has no room "+
+		"for a session does so, and so may anybody in between. %s", s.Address(), d.Meaning)
 	return d
 }
 
@@ -184,9 +221,9 @@ func ofUnknownRoot(s Server) *Diagnosis {
 	}
 	return &Diagnosis{
 		Cause: UnknownRoot,
-		Meaning: fmt.Sprintf("The certificate of %s was signed by none that is trusted here: the system's roots are missing (a "+
-			"container image without ca-certificates), sslrootcert names a file without the right one, or a proxy opens TLS on "+
-			"the way.", s.Host),
+		Meaning: fmt.Sprintf("The certificate of %s was signed by none that is trusted here: the system's roots are "+
+			"missing (a container image without ca-certificates), sslrootcert names a file without the right one, or a "+
+			"proxy opens TLS on the way.", s.Host),
 		Fix: []string{
 			install,
 			"# or, for a root of your own, in the DSN:",

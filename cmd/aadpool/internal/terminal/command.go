@@ -2,8 +2,8 @@ package terminal
 
 import "strings"
 
-// Command breaks a command for a shell, or SQL, into lines that can be copied as they are: at a space that is in no quotes
-// and no $(…), with a backslash where a shell needs one. A line with a comment stays whole.
+// Command breaks a command for a shell, or SQL, into lines that can be copied as they are: at a space that is in no
+// quotes and no $(…), with a backslash where a shell needs one. A line with a comment stays whole.
 func (s Screen) Command(line string, indent int) string {
 	const ends = 2 // a space and a backslash
 	words, whole := commandWords(line)
