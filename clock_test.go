@@ -47,7 +47,7 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 	failing, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
 		return azcore.AccessToken{}, azuretest.ErrEntra
 	}})
-	_, err := failing.get(t.Context(), CauseConnect)
+	_, err := failing.get(t.Context(), FetchCauseConnect)
 	require.ErrorIs(t, err, azuretest.ErrEntra)
 	assert.True(t, hasMonotonicReading(failing.nextTry), "no pause is stretched or cut short by a clock that is set")
 }
@@ -155,14 +155,14 @@ func TestClockDoesNotChangeABackoff(t *testing.T) {
 				start := time.Now()
 				for i := range 4 { // 1, 2, 4 and 5 s of back-off
 					time.Sleep(time.Until(cache.nextTry))
-					_, err := cache.get(t.Context(), CauseConnect)
+					_, err := cache.get(t.Context(), FetchCauseConnect)
 					require.ErrorIs(t, err, azuretest.ErrEntra)
 					require.Equal(t, i+2, cred.Count())
 				}
 				failed := time.Now()
 				cache.setClock(row.set)
 				var err error
-				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context(), CauseConnect) {
+				for err = errors.New("not tried"); err != nil; _, err = cache.get(t.Context(), FetchCauseConnect) {
 					require.Less(t, time.Since(start), time.Hour)
 					time.Sleep(10 * time.Millisecond)
 				}
@@ -215,7 +215,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 			mustGet(t, cache) // due: starts the second
 			synctest.Wait()
 			cache.setClock(asleep)
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 			time.Sleep(backoff.First * 12 / 10)
 			token, _ := mustGet(t, cache)
@@ -269,7 +269,7 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 				cache.mu.Lock()
 				defer cache.mu.Unlock()
 				*old = *old.WithClockSet(asleep)
-			})}, CauseConnect)
+			})}, FetchCauseConnect)
 			require.NoError(t, err)
 			assert.Equal(t, "token-2", token.Secret())
 		})

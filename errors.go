@@ -12,7 +12,6 @@ import (
 
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/entra"
-	"github.com/aadpool/aadpool/internal/refusal"
 )
 
 // ErrPlaintext is found by [errors.Is] in the error of a connection that would have sent a token in the clear to
@@ -65,18 +64,18 @@ type Reason string
 
 // The reasons. The server's own words, which Azure does not document and changes, are in [Refusal].
 const (
-	ReasonRole      = Reason(refusal.Role)       // no such role for this token: missing, or another principal's
-	ReasonKind      = Reason(refusal.Kind)       // the role is for another kind of principal
-	ReasonExpired   = Reason(refusal.Expired)    // the server holds the token for expired
-	ReasonAudience  = Reason(refusal.Audience)   // the token is for another resource or cloud
-	ReasonFormat    = Reason(refusal.Format)     // the server cannot read the token
-	ReasonInvalid   = Reason(refusal.Invalid)    // the server cannot validate the token
-	ReasonTooLong   = Reason(refusal.TooLong)    // the token is longer than a pooler takes
-	ReasonOAuth     = Reason(refusal.OAuth)      // PostgreSQL's OAuth validator refused the token
-	ReasonPlaintext = Reason(refusal.Plaintext)  // the server takes no connection without TLS
-	ReasonForbidden = Reason(refusal.NotAllowed) // firewall, pg_hba.conf, or Entra authentication is off
-	ReasonLockedOut = Reason(refusal.LockedOut)  // too many failed logins
-	ReasonOther     = Reason(refusal.Unrecognised)
+	ReasonRole          Reason = "role"           // no such role for this token: missing, or another principal's
+	ReasonPrincipalKind Reason = "principal-kind" // the role is for another kind of principal
+	ReasonTokenExpired  Reason = "token-expired"  // the server holds the token for expired
+	ReasonTokenAudience Reason = "token-audience" // the token is for another resource or cloud
+	ReasonTokenFormat   Reason = "token-format"   // the server cannot read the token
+	ReasonTokenInvalid  Reason = "token-invalid"  // the server cannot validate the token
+	ReasonTokenTooLong  Reason = "token-too-long" // the token is longer than a pooler takes
+	ReasonOAuth         Reason = "oauth"          // PostgreSQL's OAuth validator refused the token
+	ReasonPlaintext     Reason = "plaintext"      // the server takes no connection without TLS
+	ReasonNotAllowed    Reason = "not-allowed"    // firewall, pg_hba.conf, or Entra authentication is off
+	ReasonLockedOut     Reason = "locked-out"     // too many failed logins
+	ReasonOther         Reason = "other"          // in words that are not known here
 )
 
 // A Refusal is a login that a server refused, explained.

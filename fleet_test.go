@@ -106,7 +106,7 @@ func (r *fleetReplica) getToken(context.Context, policy.TokenRequestOptions) (az
 // serve is a replica's day.
 func (r *fleetReplica) serve(ctx context.Context) {
 	fleetSleep(ctx, rand.N(r.StartWithin))
-	if token, err := r.cache.get(ctx, CauseConnect); err == nil {
+	if token, err := r.cache.get(ctx, FetchCauseConnect); err == nil {
 		conn.MatchLifetime(r.pool, false, false, token.LongestLife())
 	}
 	var wg sync.WaitGroup
@@ -135,7 +135,7 @@ func (r *fleetReplica) acquire(ctx context.Context) {
 // end or by the pool's lifetimes.
 func (r *fleetReplica) connect(ctx context.Context) {
 	for ctx.Err() == nil {
-		token, err := r.cache.get(ctx, CauseConnect)
+		token, err := r.cache.get(ctx, FetchCauseConnect)
 		if err != nil {
 			fleetSleep(ctx, r.untilNextTry()+rand.N(fleetCallerRetry)) // before that it would fail at once
 			continue

@@ -68,8 +68,8 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 // print a credential's secret.
 type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error)
 
-// Configure prepares config, so that the pool made from it logs in with access tokens. Use it where something else
-// makes the pool; [Hook.NewPoolWithConfig] makes one itself, whose connections it replaces in the background.
+// Configure prepares the config of a pool that something else makes; such a pool logs in with access tokens, but its
+// connections are not replaced in the background, nor does [HookOf] know it: [Hook.NewPoolWithConfig] does both.
 //
 //   - It sets TLS so that no token leaves this machine in the clear.
 //   - It matches MaxConnLifetime and MaxConnLifetimeJitter to the token's life.
@@ -103,7 +103,7 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config) (*pooled, 
 	}
 	said := dsn.SettingsOf(config.ConnString())
 	tlsPolicy := func() dsn.TLSPolicy { return said.TLS }
-	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, CausePool)
+	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, FetchCausePool)
 	if err != nil {
 		return nil, err
 	}
@@ -205,7 +205,7 @@ func (h *Hook) look(ctx context.Context, s *conn.State, now time.Time) replace.V
 
 func (h *Hook) countRetired(ctx context.Context, s *conn.State) {
 	h.retired.Add(1)
-	h.options.observer.connRetired(ConnRetired{TokenExpires: s.Expires()})
+	h.options.observer.connRetired(ctx, ConnRetired{TokenExpires: s.Expires()})
 }
 
 // ResetSession retires the connections of a database/sql that has no pgxpool under it. Pass it to
@@ -240,7 +240,7 @@ func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error 
 
 // logIn prepares config to log in.
 func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy) error {
-	token, err := h.prepare(ctx, config, tlsPolicy, CauseConnect)
+	token, err := h.prepare(ctx, config, tlsPolicy, FetchCauseConnect)
 	if err != nil {
 		return err
 	}
@@ -280,7 +280,7 @@ func (h *Hook) loginRefused(ctx context.Context, r login.Refused) {
 	if r.Server != nil && len(r.Config.Fallbacks) > 0 {
 		server = r.Server.String()
 	}
-	h.options.observer.loginRefused(LoginRefused{Server: server, Role: role, Refusal: explained})
+	h.options.observer.loginRefused(ctx, LoginRefused{Server: server, Role: role, Refusal: explained})
 	if !h.warned.IsDue(server + "\x00" + role + "\x00" + r.Err.Code + "\x00" + advice) {
 		return
 	}
@@ -314,13 +314,13 @@ type Stats struct {
 	FailedFetches     int64         // those of them that brought no valid token
 	LastFetchDuration time.Duration // how long the last of them took
 	Waits             int64         // connects, and pools being made, that had to wait for a token
-	Rejections        int64         // logins that the server refused
+	Refused           int64         // logins that the server refused
 	RetiredConns      int64         // connections closed for newer ones, as their token or MaxConnLifetime ended
 }
 
 // Stats returns a snapshot.
 func (h *Hook) Stats() Stats {
-	s := Stats{Rejections: h.refused.Load(), RetiredConns: h.retired.Load()}
+	s := Stats{Refused: h.refused.Load(), RetiredConns: h.retired.Load()}
 	if cache := h.cache.Load(); cache != nil {
 		c := cache.snapshot()
 		s.TokenExpires, s.LastFetchDuration = c.expires, c.lastFetch

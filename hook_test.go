@@ -184,6 +184,22 @@ func TestBeforeConnectBringsTheTokenWhenTheServerAsks(t *testing.T) {
 	assert.Equal(t, "token-1", token)
 }
 
+func TestReasonsAreThoseOfTheTableOfServersWords(t *testing.T) {
+	for ours, tables := range map[Reason]refusal.Reason{
+		ReasonRole: refusal.Role, ReasonPrincipalKind: refusal.Kind, ReasonTokenExpired: refusal.Expired,
+		ReasonTokenAudience: refusal.Audience, ReasonTokenFormat: refusal.Format, ReasonTokenInvalid: refusal.Invalid,
+		ReasonTokenTooLong: refusal.TooLong, ReasonOAuth: refusal.OAuth, ReasonPlaintext: refusal.Plaintext,
+		ReasonNotAllowed: refusal.NotAllowed, ReasonLockedOut: refusal.LockedOut, ReasonOther: refusal.Unrecognised,
+	} {
+		assert.Equal(t, string(tables), string(ours))
+	}
+	listed := map[refusal.Reason]bool{refusal.None: true}
+	for _, row := range refusal.Rows {
+		listed[row.Reason] = true
+	}
+	assert.Len(t, listed, 13, "none, and the twelve")
+}
+
 func TestWithUserFromTokenSetsTheUser(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	token := azcore.AccessToken{Token: azuretest.JWT(`{"upn":"ada@contoso.example"}`), ExpiresOn: time.Now().Add(time.Hour)}

@@ -22,12 +22,13 @@ type Observer struct {
 	// Waited is told of a connect, or a pool being made, that had to wait for a token.
 	Waited func(ctx context.Context, wait Waited)
 
-	// LoginRefused is told of a login that a server refused.
-	LoginRefused func(refused LoginRefused)
+	// LoginRefused is told of a login that a server refused. ctx is the connect's.
+	LoginRefused func(ctx context.Context, refused LoginRefused)
 
 	// ConnRetired is told of a connection that gives up its place to a newer one: its token is about to expire, or the
-	// pool's MaxConnLifetime is.
-	ConnRetired func(retired ConnRetired)
+	// pool's MaxConnLifetime is. ctx is that of the acquire that met the connection; if it was replaced in the background,
+	// it has no values.
+	ConnRetired func(ctx context.Context, retired ConnRetired)
 }
 
 // A FetchCause is what a token is fetched for. Its text is for logs and metrics.
@@ -35,9 +36,9 @@ type FetchCause string
 
 // The causes of a fetch.
 const (
-	CausePool    FetchCause = "pool"    // a pool is being made, or its config
-	CauseConnect FetchCause = "connect" // a connection is being opened, and there is no token that serves
-	CauseRenewal FetchCause = "renewal" // the token at hand is due, or there is none; no connect waits for the fetch
+	FetchCausePool    FetchCause = "pool"    // a pool is being made, or its config
+	FetchCauseConnect FetchCause = "connect" // a connection is being opened, and there is no token that serves
+	FetchCauseRenewal FetchCause = "renewal" // the token at hand is due, or there is none; no connect waits for the fetch
 )
 
 // FetchStart is what [Observer].FetchStart is told.
@@ -138,14 +139,14 @@ func (o *Observer) waited(ctx context.Context, wait Waited) {
 	}
 }
 
-func (o *Observer) loginRefused(refused LoginRefused) {
+func (o *Observer) loginRefused(ctx context.Context, refused LoginRefused) {
 	if o.LoginRefused != nil {
-		o.LoginRefused(refused)
+		o.LoginRefused(ctx, refused)
 	}
 }
 
-func (o *Observer) connRetired(retired ConnRetired) {
+func (o *Observer) connRetired(ctx context.Context, retired ConnRetired) {
 	if o.ConnRetired != nil {
-		o.ConnRetired(retired)
+		o.ConnRetired(ctx, retired)
 	}
 }

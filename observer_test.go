@@ -47,9 +47,12 @@ func (a *account) observer() aadpool.Observer {
 			add(a, &a.spans, ctx.Value(spanKey{}))
 			add(a, &a.ends, end)
 		},
-		Waited:       func(_ context.Context, wait aadpool.Waited) { add(a, &a.waits, wait) },
-		LoginRefused: func(refused aadpool.LoginRefused) { add(a, &a.refused, refused) },
-		ConnRetired:  func(retired aadpool.ConnRetired) { add(a, &a.retired, retired) },
+		Waited: func(_ context.Context, wait aadpool.Waited) { add(a, &a.waits, wait) },
+		LoginRefused: func(ctx context.Context, refused aadpool.LoginRefused) {
+			add(a, &a.spans, ctx.Value(spanKey{}))
+			add(a, &a.refused, refused)
+		},
+		ConnRetired: func(_ context.Context, retired aadpool.ConnRetired) { add(a, &a.retired, retired) },
 	}
 }
 
@@ -62,9 +65,9 @@ func TestObserverIsToldOfFetchesAndWaits(t *testing.T) {
 	defer pool.Close()
 
 	scope := aadpooltest.DefaultAudience + "/.default"
-	assert.Equal(t, []aadpool.FetchStart{{Scope: scope, Cause: aadpool.CausePool}}, told.starts)
+	assert.Equal(t, []aadpool.FetchStart{{Scope: scope, Cause: aadpool.FetchCausePool}}, told.starts)
 	require.Eventually(t, func() bool { told.mu.Lock(); defer told.mu.Unlock(); return len(told.ends) == 1 }, time.Second, time.Millisecond)
-	assert.Equal(t, aadpool.CausePool, told.ends[0].Cause)
+	assert.Equal(t, aadpool.FetchCausePool, told.ends[0].Cause)
 	assert.NoError(t, told.ends[0].Err)
 	assert.Positive(t, told.ends[0].Duration)
 	assert.True(t, told.ends[0].Expires.After(time.Now()))
@@ -96,8 +99,9 @@ func TestObserverIsToldOfRefusedLoginsAndRetiredConnections(t *testing.T) {
 	wrong, err := hook.NewPool(t.Context(), a.Server.DSN("nobody"))
 	require.NoError(t, err)
 	defer wrong.Close()
-	require.Error(t, wrong.Ping(t.Context()))
+	require.Error(t, wrong.Ping(context.WithValue(t.Context(), spanKey{}, "a request that connects")))
 	require.Len(t, told.refused, 1)
+	assert.Contains(t, told.spans, "a request that connects")
 	assert.Equal(t, a.Server.Addr(), told.refused[0].Server)
 	assert.Equal(t, "nobody", told.refused[0].Role)
 	assert.Equal(t, aadpool.ReasonRole, told.refused[0].Reason)
@@ -112,7 +116,7 @@ func TestObserverIsToldOfRefusedLoginsAndRetiredConnections(t *testing.T) {
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	assert.True(t, told.retired[0].TokenExpires.Before(hook.Stats().TokenExpires), "an older token's")
-	assert.Equal(t, aadpool.CauseRenewal, told.starts[1].Cause)
+	assert.Equal(t, aadpool.FetchCauseRenewal, told.starts[1].Cause)
 }
 
 func TestRefusalByOAUTHBEARERIsExplained(t *testing.T) {
@@ -130,6 +134,6 @@ func TestRefusalByOAUTHBEARERIsExplained(t *testing.T) {
 	require.True(t, ok, err)
 	assert.Equal(t, aadpool.ReasonOAuth, refusal.Reason)
 	assert.Contains(t, err.Error(), "the token is for orders-api")
-	assert.EqualValues(t, 1, hook.Stats().Rejections)
+	assert.EqualValues(t, 1, hook.Stats().Refused)
 	require.Len(t, told.refused, 1)
 }

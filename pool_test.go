@@ -140,7 +140,7 @@ func testRotationsUnderLoad(t *testing.T, newPool poolMaker) {
 	t.Logf("%d acquires, %+v", watcher.acquires.Load(), stats)
 	assert.Zero(t, watcher.late.Load(), "connections given out whose token had ended before they were asked for")
 	assert.Zero(t, stats.FailedFetches)
-	assert.Zero(t, stats.Rejections)
+	assert.Zero(t, stats.Refused)
 	for _, login := range a.Server.Logins() {
 		assert.Empty(t, login.Message)
 	}
@@ -180,7 +180,7 @@ func TestStockPostgresChecksTheTokenItself(t *testing.T) {
 		err = pool.Ping(t.Context())
 		azuretest.Printed.Value(err)
 		require.ErrorContains(t, err, "password authentication failed")
-		assert.EqualValues(t, 1, hook.Stats().Rejections)
+		assert.EqualValues(t, 1, hook.Stats().Refused)
 	})
 }
 
@@ -452,7 +452,7 @@ func TestPoolThatIsClosedIsCollectedWithItsHook(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	pools, hooks := func() (weak.Pointer[pgxpool.Pool], weak.Pointer[aadpool.Hook]) {
 		var pool *pgxpool.Pool
-		observer := aadpool.Observer{ConnRetired: func(aadpool.ConnRetired) { pool.Stat() }}
+		observer := aadpool.Observer{ConnRetired: func(context.Context, aadpool.ConnRetired) { pool.Stat() }}
 		pool, err := aadpool.New(t.Context(), "host=/tmp user=orders-api", azuretest.Issuing(time.Hour, 0), aadpool.WithObserver(observer))
 		require.NoError(t, err)
 		hook, ok := aadpool.HookOf(pool)

@@ -137,7 +137,7 @@ func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*token.AccessTo
 func (c *tokenCache) patience(now time.Time, state token.State, cause FetchCause) time.Duration {
 	half := c.token.Expires().Sub(now) / 2
 	switch {
-	case state == token.Gone && c.failures > 0 && cause == CauseConnect:
+	case state == token.Gone && c.failures > 0 && cause == FetchCauseConnect:
 		return outageWait
 	case state == token.Gone:
 		return 0
@@ -201,7 +201,7 @@ func (c *tokenCache) renewIfDue(ctx context.Context, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if state := c.state(now); state != token.Fresh {
-		c.startFetch(ctx, now, state, CauseRenewal)
+		c.startFetch(ctx, now, state, FetchCauseRenewal)
 	}
 }
 
@@ -230,7 +230,7 @@ func (c *tokenCache) fetchIfDue(ctx context.Context) (*fetch, time.Duration) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	if state := c.state(now); state != token.Fresh {
-		if f := c.startFetch(ctx, now, state, CauseRenewal); f != nil {
+		if f := c.startFetch(ctx, now, state, FetchCauseRenewal); f != nil {
 			return f, 0
 		}
 	}
@@ -288,7 +288,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state token.
 		return nil
 	}
 	if state == token.Due {
-		cause = CauseRenewal
+		cause = FetchCauseRenewal
 	}
 	f := &fetch{cause: cause, start: now, done: make(chan struct{})}
 	c.inFlight = f
@@ -396,7 +396,7 @@ func (c *tokenCache) log(f *fetch, err error, expires, now time.Time, took time.
 	case left > 0:
 		c.logger.Warn("aadpool: could not renew the access token; connections go on with the one at hand while it lasts",
 			"scope", c.scope, "left", left.Round(time.Second), "next_try", pause, "error", reason)
-	case f.cause != CausePool: // whoever makes a pool gets the error, and connects to nothing yet
+	case f.cause != FetchCausePool: // whoever makes a pool gets the error, and connects to nothing yet
 		c.logger.Warn("aadpool: no valid access token; new connections fail until there is one",
 			"scope", c.scope, "next_try", pause, "error", reason)
 	}

@@ -40,7 +40,7 @@ func quietly(timeout time.Duration) *options {
 func mustGet(t *testing.T, c *tokenCache) (string, time.Duration) {
 	t.Helper()
 	start := time.Now()
-	token, err := c.get(t.Context(), CauseConnect)
+	token, err := c.get(t.Context(), FetchCauseConnect)
 	require.NoError(t, err)
 	return token.Secret(), time.Since(start)
 }
@@ -63,7 +63,7 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 1000 {
 					wg.Go(func() {
-						token, err := cache.get(t.Context(), CauseConnect)
+						token, err := cache.get(t.Context(), FetchCauseConnect)
 						if row.err != nil {
 							assert.ErrorIs(t, err, row.err)
 							return
@@ -233,7 +233,7 @@ func TestOutagePastTheTokensEnd(t *testing.T) {
 
 		first := cred.Count()
 		for range 600 { // a connect each 100 ms for a minute
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 			require.ErrorContains(t, err, "next try in ")
 			require.ErrorContains(t, err, testScope)
@@ -260,11 +260,11 @@ func TestBackoffFailsAtOnceWithTheLastError(t *testing.T) {
 			return azcore.AccessToken{}, azuretest.ErrEntra
 		}}
 		cache, _ := newTestCache(cred)
-		_, err := cache.get(t.Context(), CauseConnect)
+		_, err := cache.get(t.Context(), FetchCauseConnect)
 		require.ErrorIs(t, err, azuretest.ErrEntra)
 		start := time.Now()
 		for range 100 {
-			_, err = cache.get(t.Context(), CauseConnect)
+			_, err = cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorIs(t, err, azuretest.ErrEntra)
 		}
 		assert.Zero(t, time.Since(start))
@@ -328,14 +328,14 @@ func TestWaiterWhoseContextEndsReturnsWhileTheFetchGoesOn(t *testing.T) {
 
 		var wg sync.WaitGroup
 		wg.Go(func() { // who starts the fetch
-			_, err := cache.get(ctx, CauseConnect)
+			_, err := cache.get(ctx, FetchCauseConnect)
 			assert.ErrorIs(t, err, context.Canceled)
 			assert.Less(t, time.Since(cancelled), 10*time.Millisecond)
 		})
 		synctest.Wait()
 		for range 10 {
 			wg.Go(func() {
-				token, err := cache.get(t.Context(), CauseConnect)
+				token, err := cache.get(t.Context(), FetchCauseConnect)
 				if assert.NoError(t, err) {
 					assert.Equal(t, "token-1", token.Secret())
 				}
@@ -393,7 +393,7 @@ func TestCredentialGetsNothingOfTheCallersContext(t *testing.T) {
 				ctx = policy.WithCaptureResponse(ctx, &captured)
 				ctx = policy.WithHTTPHeader(ctx, http.Header{"Authorization": {"a request's"}})
 				ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GetConn: func(string) { traced = true }})
-				_, err := cache.get(ctx, CauseConnect)
+				_, err := cache.get(ctx, FetchCauseConnect)
 				require.NoError(t, err)
 				assert.Empty(t, sent.Get("Authorization"))
 				assert.Nil(t, captured)
@@ -419,12 +419,12 @@ func TestInAnOutageAConnectWaitsForASecondAtMost(t *testing.T) {
 			return azuretest.NewToken(n, time.Hour), nil
 		}}
 		cache, _ := newTestCache(cred)
-		_, err := cache.get(t.Context(), CausePool)
+		_, err := cache.get(t.Context(), FetchCausePool)
 		require.ErrorIs(t, err, azuretest.ErrEntra, "the first failure is waited for")
 		failed := 0
 		for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
 			began := time.Now()
-			_, err = cache.get(t.Context(), CauseConnect)
+			_, err = cache.get(t.Context(), FetchCauseConnect)
 			require.LessOrEqual(t, time.Since(began), outageWait)
 			if err == nil {
 				assert.Less(t, time.Since(start), time.Minute)
@@ -447,7 +447,7 @@ func TestHangingCredential(t *testing.T) {
 				return azcore.AccessToken{}, errors.New("IMDS at 169.254.169.254: " + ctx.Err().Error()) // as azidentity's: it wraps nothing
 			}})
 			start := time.Now()
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.ErrorContains(t, err, "IMDS")
 			assert.ErrorContains(t, err, "no answer within the token timeout of 30s")
@@ -465,7 +465,7 @@ func TestHangingCredential(t *testing.T) {
 				return azuretest.NewToken(n, time.Hour), nil
 			}}
 			cache := newTokenCache(cred.GetToken, testScope, quietly(time.Second))
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			time.Sleep(backoff.First * 12 / 10)
 			mustGet(t, cache)
@@ -480,13 +480,13 @@ func TestHangingCredential(t *testing.T) {
 			}}
 			cache, _ := newTestCache(cred)
 			start := time.Now()
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorContains(t, err, "no answer within the token timeout of 30s")
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			assert.Equal(t, defaultTokenTimeout, time.Since(start))
 
 			for time.Since(start) < 24*time.Hour { // a connect each 10 s
-				_, err := cache.get(t.Context(), CauseConnect)
+				_, err := cache.get(t.Context(), FetchCauseConnect)
 				require.Error(t, err)
 				time.Sleep(10 * time.Second)
 			}
@@ -532,7 +532,7 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return row.token, nil }})
-			_, err := cache.get(t.Context(), CauseConnect)
+			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorContains(t, err, row.want)
 			assert.NotContains(t, err.Error(), "secret")
 			assert.EqualValues(t, 1, cache.snapshot().failed)
@@ -547,7 +547,7 @@ func TestTokensThatLiveMillisecondsAreNotAskedForWithoutAPause(t *testing.T) {
 				cred := azuretest.Issuing(life, 0)
 				cache, _ := newTestCache(cred)
 				for range 2000 {
-					_, _ = cache.get(t.Context(), CauseConnect)
+					_, _ = cache.get(t.Context(), FetchCauseConnect)
 					time.Sleep(time.Millisecond)
 				}
 				assert.LessOrEqual(t, cred.Count(), 3, "in two seconds")
@@ -627,7 +627,7 @@ func TestRenewalsDriftApart(t *testing.T) {
 		busiest := map[int64]int{}
 		for range replicas {
 			cache := newTokenCache(azuretest.Issuing(65*time.Minute, 0).GetToken, testScope, quietly(time.Second))
-			token, err := cache.get(t.Context(), CauseConnect)
+			token, err := cache.get(t.Context(), FetchCauseConnect)
 			require.NoError(t, err)
 			left := token.Expires().Sub(token.RenewAt())
 			assert.LessOrEqual(t, left, 5*time.Minute)
@@ -663,8 +663,8 @@ func TestWhatIsLoggedWhenThereIsNoToken(t *testing.T) {
 		cause    FetchCause
 		warnings int
 	}{
-		{CauseConnect, 1},
-		{CausePool, 0}, // who makes a pool gets the error
+		{FetchCauseConnect, 1},
+		{FetchCausePool, 0}, // who makes a pool gets the error
 	} {
 		t.Run(string(row.cause), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -699,7 +699,7 @@ func TestAConnectThatFindsTheTokenDueCausesARenewal(t *testing.T) {
 		time.Sleep(56 * time.Minute)
 		mustGet(t, cache)
 		synctest.Wait()
-		assert.Equal(t, []FetchCause{CauseConnect, CauseRenewal}, causes)
+		assert.Equal(t, []FetchCause{FetchCauseConnect, FetchCauseRenewal}, causes)
 	})
 }
 

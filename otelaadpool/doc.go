@@ -23,7 +23,7 @@
 //	aadpool.token.fetches              counter     {fetch}       requests to the credential that have ended
 //	aadpool.token.fetch.last_duration  gauge       s             how long the last of them took
 //	aadpool.token.waits                counter     {wait}        connects that had to wait for a token
-//	aadpool.login.rejections           counter     {rejection}   logins that the server refused
+//	aadpool.login.refused           counter     {login}   logins that the server refused
 //	aadpool.connection.retirements     counter     {retirement}  connections closed for newer ones
 //
 // aadpool.token.fetches has the attribute error.type, with the value _OTHER, on fetches that brought no valid token,

@@ -73,7 +73,7 @@ func ExampleRegister() {
 	// aadpool.token.fetches {fetch}
 	// aadpool.token.fetch.last_duration s
 	// aadpool.token.waits {wait}
-	// aadpool.login.rejections {rejection}
+	// aadpool.login.refused {login}
 	// aadpool.connection.retirements {retirement}
 }
 

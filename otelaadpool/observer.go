@@ -154,17 +154,17 @@ func (e *events) fetchIn(start time.Time) []trace.Link {
 	return []trace.Link{{SpanContext: latest.context}}
 }
 
-func (e *events) loginRefused(refused aadpool.LoginRefused) {
+func (e *events) loginRefused(ctx context.Context, refused aadpool.LoginRefused) {
 	attributes := e.with(refusalReason.String(string(refused.Reason)), sqlState.String(refused.SQLState))
 	if host, port, err := net.SplitHostPort(refused.Server); err == nil {
 		number, _ := strconv.Atoi(port) // which aadpool has put there
 		attributes = append(attributes, serverAddress.String(host), serverPort.Int(number))
 	}
-	e.refusals.Add(context.Background(), 1, set(attributes))
+	e.refusals.Add(ctx, 1, set(attributes))
 }
 
-func (e *events) connRetired(retired aadpool.ConnRetired) {
-	e.retirementLife.Record(context.Background(), time.Until(retired.TokenExpires).Seconds(), set(e.with()))
+func (e *events) connRetired(ctx context.Context, retired aadpool.ConnRetired) {
+	e.retirementLife.Record(ctx, time.Until(retired.TokenExpires).Seconds(), set(e.with()))
 }
 
 func set(attributes []attribute.KeyValue) metric.MeasurementOption {

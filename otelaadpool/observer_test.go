@@ -17,6 +17,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
@@ -88,10 +89,10 @@ func TestWhatIsExportedOfEachEvent(t *testing.T) {
 		{
 			"fetches are counted by cause and outcome, and told apart by how long they took",
 			func(o aadpool.Observer) {
-				fetch(o, aadpool.CausePool, 40*time.Millisecond, nil)
-				fetch(o, aadpool.CauseRenewal, 2*time.Second, nil)
-				fetch(o, aadpool.CauseRenewal, 3*time.Second, nil)
-				fetch(o, aadpool.CauseConnect, 250*time.Millisecond, noToken)
+				fetch(o, aadpool.FetchCausePool, 40*time.Millisecond, nil)
+				fetch(o, aadpool.FetchCauseRenewal, 2*time.Second, nil)
+				fetch(o, aadpool.FetchCauseRenewal, 3*time.Second, nil)
+				fetch(o, aadpool.FetchCauseConnect, 250*time.Millisecond, noToken)
 			},
 			[]string{
 				`aadpool_token_fetch_duration_seconds_count{aadpool_token_fetch_cause="pool"} 1`,
@@ -118,8 +119,8 @@ func TestWhatIsExportedOfEachEvent(t *testing.T) {
 		{
 			"refused logins by reason and server, without the role, of which there may be many",
 			func(o aadpool.Observer) {
-				o.LoginRefused(refused)
-				o.LoginRefused(refused)
+				o.LoginRefused(t.Context(), refused)
+				o.LoginRefused(t.Context(), refused)
 			},
 			[]string{
 				`aadpool_login_refusals_total{aadpool_login_refusal_reason="role",db_response_status_code="28P01",` +
@@ -129,8 +130,8 @@ func TestWhatIsExportedOfEachEvent(t *testing.T) {
 		{
 			"retired connections, by what their token had left",
 			func(o aadpool.Observer) {
-				o.ConnRetired(aadpool.ConnRetired{TokenExpires: time.Now().Add(90 * time.Second)})
-				o.ConnRetired(aadpool.ConnRetired{TokenExpires: time.Now().Add(-time.Second)})
+				o.ConnRetired(t.Context(), aadpool.ConnRetired{TokenExpires: time.Now().Add(90 * time.Second)})
+				o.ConnRetired(t.Context(), aadpool.ConnRetired{TokenExpires: time.Now().Add(-time.Second)})
 			},
 			[]string{
 				`aadpool_connection_retirement_time_to_expiry_seconds_count 2`,
@@ -321,14 +322,30 @@ func (m refusingMeter) Int64Counter(name string, options ...metric.Int64CounterO
 
 // emitAll tells an observer of one event of each kind, of failures if there is an error.
 func emitAll(o aadpool.Observer, err error) {
-	end, wait := aadpool.FetchEnd{Scope: dbScope, Cause: aadpool.CauseRenewal}, aadpool.Waited{Scope: dbScope}
+	end, wait := aadpool.FetchEnd{Scope: dbScope, Cause: aadpool.FetchCauseRenewal}, aadpool.Waited{Scope: dbScope}
 	if err != nil {
 		end.Err = &aadpool.TokenError{Scope: dbScope, Err: err}
 		wait.Err = end.Err
 	}
-	ctx := o.FetchStart(context.Background(), aadpool.FetchStart{Scope: dbScope, Cause: aadpool.CauseRenewal})
+	ctx := o.FetchStart(context.Background(), aadpool.FetchStart{Scope: dbScope, Cause: aadpool.FetchCauseRenewal})
 	o.FetchEnd(ctx, end)
 	o.Waited(context.Background(), wait)
-	o.LoginRefused(aadpool.LoginRefused{Server: "[::1]:5432", Refusal: aadpool.Refusal{Reason: aadpool.ReasonOther, SQLState: "28000"}})
-	o.ConnRetired(aadpool.ConnRetired{TokenExpires: time.Now()})
+	o.LoginRefused(context.Background(), aadpool.LoginRefused{Server: "[::1]:5432", Refusal: aadpool.Refusal{Reason: aadpool.ReasonOther, SQLState: "28000"}})
+	o.ConnRetired(context.Background(), aadpool.ConnRetired{TokenExpires: time.Now()})
+}
+
+// A request to Entra belongs to the trace of the request that caused it, also without an Observer.
+func TestCredentialGetsTheSpanOfTheCaller(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	trace := newTrace()
+	ctx, request := trace.begun(t.Context())
+	var seen oteltrace.SpanContext
+	cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+		seen = oteltrace.SpanContextFromContext(ctx)
+		return azuretest.NewToken(n, time.Hour), nil
+	}}
+	pool, err := aadpool.New(ctx, "host=/tmp user=orders-api", cred)
+	require.NoError(t, err)
+	pool.Close()
+	assert.Equal(t, request.SpanContext(), seen)
 }

@@ -165,7 +165,7 @@ func live(t *testing.T, target target) {
 	require.Error(t, nobody.Ping(t.Context()))
 	azure.Server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
 	azure.Server.CloseConnections()
-	reaches("refused logins", func(s aadpool.Stats) bool { return s.Rejections >= 3 })
+	reaches("refused logins", func(s aadpool.Stats) bool { return s.Refused >= 3 })
 	azure.Server.SetFault(aadpooltest.Fault{})
 
 	azure.SetFailure(aadpooltest.ServerError(503))

@@ -60,12 +60,12 @@ func register(meter metric.Meter, source Source, opts options) (metric.Registrat
 		i.observe(o, source.Stats(), all, failures)
 		return nil
 	}
-	return meter.RegisterCallback(observe, i.timeToExpiry, i.fetches, i.lastDuration, i.waits, i.rejections, i.retirements)
+	return meter.RegisterCallback(observe, i.timeToExpiry, i.fetches, i.lastDuration, i.waits, i.refused, i.retirements)
 }
 
 type instruments struct {
-	timeToExpiry, lastDuration              metric.Float64ObservableGauge
-	fetches, waits, rejections, retirements metric.Int64ObservableCounter
+	timeToExpiry, lastDuration           metric.Float64ObservableGauge
+	fetches, waits, refused, retirements metric.Int64ObservableCounter
 }
 
 func newInstruments(meter metric.Meter) (instruments, error) {
@@ -79,7 +79,7 @@ func newInstruments(meter metric.Meter) (instruments, error) {
 		metric.WithDescription("How long the last request to the credential took."))
 	i.waits, errs[3] = meter.Int64ObservableCounter("aadpool.token.waits", metric.WithUnit("{wait}"),
 		metric.WithDescription("Connects that had to wait for an access token."))
-	i.rejections, errs[4] = meter.Int64ObservableCounter("aadpool.login.rejections", metric.WithUnit("{rejection}"),
+	i.refused, errs[4] = meter.Int64ObservableCounter("aadpool.login.refused", metric.WithUnit("{login}"),
 		metric.WithDescription("Logins that the database server refused."))
 	i.retirements, errs[5] = meter.Int64ObservableCounter("aadpool.connection.retirements",
 		metric.WithUnit("{retirement}"),
@@ -97,6 +97,6 @@ func (i instruments) observe(o metric.Observer, s aadpool.Stats, all, failures m
 		o.ObserveFloat64(i.lastDuration, s.LastFetchDuration.Seconds(), all)
 	}
 	o.ObserveInt64(i.waits, s.Waits, all)
-	o.ObserveInt64(i.rejections, s.Rejections, all)
+	o.ObserveInt64(i.refused, s.Refused, all)
 	o.ObserveInt64(i.retirements, s.RetiredConns, all)
 }

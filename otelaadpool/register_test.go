@@ -44,7 +44,7 @@ func TestWhatIsExported(t *testing.T) {
 			func() stats { return stats{} },
 			[]string{
 				`aadpool_connection_retirements_total 0`,
-				`aadpool_login_rejections_total 0`,
+				`aadpool_login_refused_total 0`,
 				`aadpool_token_fetches_total 0`,
 				`aadpool_token_fetches_total{error_type="_OTHER"} 0`,
 				`aadpool_token_waits_total 0`,
@@ -57,7 +57,7 @@ func TestWhatIsExported(t *testing.T) {
 			},
 			[]string{
 				`aadpool_connection_retirements_total 0`,
-				`aadpool_login_rejections_total 0`,
+				`aadpool_login_refused_total 0`,
 				`aadpool_token_fetch_last_duration_seconds 1.5`,
 				`aadpool_token_fetches_total 0`,
 				`aadpool_token_fetches_total{error_type="_OTHER"} 1`,
@@ -69,12 +69,12 @@ func TestWhatIsExported(t *testing.T) {
 			func() stats {
 				return stats{
 					TokenExpires: time.Now().Add(20 * time.Minute), Fetches: 9, FailedFetches: 2,
-					LastFetchDuration: 250 * time.Millisecond, Waits: 3, Rejections: 4, RetiredConns: 5,
+					LastFetchDuration: 250 * time.Millisecond, Waits: 3, Refused: 4, RetiredConns: 5,
 				}
 			},
 			[]string{
 				`aadpool_connection_retirements_total 5`,
-				`aadpool_login_rejections_total 4`,
+				`aadpool_login_refused_total 4`,
 				`aadpool_token_fetch_last_duration_seconds 0.25`,
 				`aadpool_token_fetches_total 7`,
 				`aadpool_token_fetches_total{error_type="_OTHER"} 2`,
@@ -87,7 +87,7 @@ func TestWhatIsExported(t *testing.T) {
 			func() stats { return stats{TokenExpires: time.Now().Add(-time.Minute), Fetches: 1} },
 			[]string{
 				`aadpool_connection_retirements_total 0`,
-				`aadpool_login_rejections_total 0`,
+				`aadpool_login_refused_total 0`,
 				`aadpool_token_fetch_last_duration_seconds 0`,
 				`aadpool_token_fetches_total 1`,
 				`aadpool_token_fetches_total{error_type="_OTHER"} 0`,

@@ -52,7 +52,7 @@ func TestAPoolsLifeIsSeenInItsMetrics(t *testing.T) {
 	azure.Server.SetFault(aadpooltest.RefuseLogins("28P01", "password authentication failed"))
 	azure.Server.CloseConnections()
 	pingAnyway := func() { _ = pool.Ping(t.Context()) }
-	reaches("aadpool_login_rejections_total", 1, pingAnyway)
+	reaches("aadpool_login_refused_total", 1, pingAnyway)
 
 	azure.SetFailure(aadpooltest.ServerError(503))
 	reaches(`aadpool_token_fetches_total{error_type="_OTHER"}`, 1, pingAnyway)

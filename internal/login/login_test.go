@@ -122,7 +122,7 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 		{"the role in another case", "Orders-API", func(azuretest.Azure) {},
 			`password authentication failed for user "Orders-API"`, aadpool.ReasonRole, "role names are case-sensitive"},
 		{"another audience", "orders-api", func(a azuretest.Azure) { a.Server.SetAudience("https://ossrdbms-aad.database.chinacloudapi.cn") },
-			"does not have a valid audience claim", aadpool.ReasonAudience, "set WithScope"},
+			"does not have a valid audience claim", aadpool.ReasonTokenAudience, "set WithScope"},
 		{"locked out", "orders-api", func(a azuretest.Azure) {
 			a.Server.SetFault(aadpooltest.RefuseLogins("28000", "too many failed login attempts"))
 		},
@@ -159,7 +159,7 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 				assert.Contains(t, err.Error(), explained.Advice, "for log.Fatal(err)")
 				assert.Contains(t, refused.Hint, "the token is for orders-api, audience https://ossrdbms-aad.database.windows.net, and ends at ")
 			}
-			assert.EqualValues(t, 2, hook.Stats().Rejections, "the third was not made")
+			assert.EqualValues(t, 2, hook.Stats().Refused, "the third was not made")
 			assert.Equal(t, 1, a.Requests(), "a token that was just fetched is not asked for again")
 			warning := logs.String()
 			assert.Equal(t, 1, strings.Count(warning, "the server refused the login"), "one warning for the three")
@@ -181,7 +181,7 @@ func TestErrorOfStartupThatIsNotAboutTheLoginIsLeftAlone(t *testing.T) {
 	_, ok := aadpool.Explain(err)
 	assert.False(t, ok)
 	assert.Empty(t, refused.Hint)
-	assert.Zero(t, hook.Stats().Rejections)
+	assert.Zero(t, hook.Stats().Refused)
 }
 
 func TestRefusalByAServerWithTwoHostsIsTriedOnTheOther(t *testing.T) {

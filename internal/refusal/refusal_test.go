@@ -101,7 +101,7 @@ func TestServerThatSaysNothingMayHoldTheTokenForTooLong(t *testing.T) {
 	}
 }
 
-func TestOtherErrorsOfStartupAreNoRejections(t *testing.T) {
+func TestOtherErrorsOfStartupAreNoRefusals(t *testing.T) {
 	for _, row := range []struct{ code, message string }{
 		{"3D000", `database "orders" does not exist`},
 		{"53300", "sorry, too many clients already"},

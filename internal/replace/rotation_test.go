@@ -380,7 +380,7 @@ func TestObserverThatTakesItsTimeMakesNoRequestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := azuretest.NewMemoryServer(100 * time.Millisecond)
 		hook, err := aadpool.NewHook(azuretest.Issuing(time.Hour, 0), aadpool.WithLogger(slog.New(slog.DiscardHandler)),
-			aadpool.WithObserver(aadpool.Observer{ConnRetired: func(aadpool.ConnRetired) { time.Sleep(50 * time.Millisecond) }}))
+			aadpool.WithObserver(aadpool.Observer{ConnRetired: func(context.Context, aadpool.ConnRetired) { time.Sleep(50 * time.Millisecond) }}))
 		require.NoError(t, err)
 		pool := newMemoryPool(t, hook, server,
 			"host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_idle_time=3h pool_health_check_period=3h")

@@ -35,7 +35,7 @@ func TestRefusalsHaveTheReasonsOfTheTable(t *testing.T) {
 		seen[reason] = true
 		t.Run(words+" "+reason, func(t *testing.T) {
 			size := 1300
-			if reason == string(aadpool.ReasonTooLong) {
+			if reason == string(aadpool.ReasonTokenTooLong) {
 				size = 2048
 			}
 			said := strings.ReplaceAll(words, "…", "x")

@@ -153,7 +153,7 @@ func TestAzureCLISwitchedToAnotherUser(t *testing.T) {
 	azuretest.Printed.Value(refused)
 	assert.Contains(t, refused.Message, `password authentication failed for user "ada@contoso.example"`)
 	assert.Contains(t, refused.Hint, `the token is for "bob@contoso.example" but the role is "ada@contoso.example"`)
-	assert.Positive(t, hook.Stats().Rejections)
+	assert.Positive(t, hook.Stats().Refused)
 	require.Eventually(t, func() bool { return connect(following) == nil && azuretest.Whoami(t, following) == l.bob.Name }, time.Minute, 20*time.Millisecond)
 
 	l.login(t, l.ada)

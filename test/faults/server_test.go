@@ -44,7 +44,7 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 				assert.True(t, containsAny(err.Error(), row.sees), err)
 				assert.GreaterOrEqual(t, took, row.least)
 				assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
-				assert.Zero(t, hook.Stats().Rejections, "the server refused nothing")
+				assert.Zero(t, hook.Stats().Refused, "the server refused nothing")
 
 				a.Server.SetFault(aadpooltest.Fault{})
 				assert.Equal(t, "orders-api", azuretest.Whoami(t, pool))
@@ -113,7 +113,7 @@ func TestServerCutsEveryConnection(t *testing.T) {
 				require.NoError(t, writes.Write(t.Context(), pool))
 			}
 			assert.Equal(t, 1, a.Requests(), "the token serves on")
-			assert.Zero(t, hook.Stats().Rejections)
+			assert.Zero(t, hook.Stats().Refused)
 		})
 	}
 }
@@ -166,7 +166,7 @@ func TestFailoverBetweenTwoHosts(t *testing.T) {
 			require.NoError(t, writes.Write(t.Context(), pool))
 			assert.Len(t, a.Server.Logins(), logins+1, "the first one is back")
 			assert.Equal(t, 1, a.Requests())
-			assert.Zero(t, hook.Stats().Rejections)
+			assert.Zero(t, hook.Stats().Refused)
 			assert.Zero(t, a.Server.Stats().PlaintextPasswords)
 		})
 	}
@@ -227,7 +227,7 @@ func TestAtTheConnectionLimit(t *testing.T) {
 	require.NoError(t, err, "the connections there are go on")
 	held[1].Release()
 	require.NoError(t, writes.Write(t.Context(), pool))
-	assert.Zero(t, hook.Stats().Rejections)
+	assert.Zero(t, hook.Stats().Refused)
 	assert.Equal(t, 1, a.Requests())
 
 	require.NoError(t, a.AsSuperuser("alter role "+role+" connection limit -1"))
@@ -263,7 +263,7 @@ func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	}
 	_, err = held.Exec(context.WithoutCancel(t.Context()), "select 1")
 	require.NoError(t, err, "the connections there are go on")
-	assert.LessOrEqual(t, hook.Stats().Rejections, int64(6), "twice at once, and then after pauses")
+	assert.LessOrEqual(t, hook.Stats().Refused, int64(6), "twice at once, and then after pauses")
 	assert.Equal(t, 1, a.Requests(), "a token that the credential has just returned is not asked for again")
 
 	a.Server.SetFault(aadpooltest.Fault{})

@@ -53,14 +53,14 @@ func TestTokensOfEachKind(t *testing.T) {
 			if row.refusal == "" {
 				require.NoError(t, err)
 				assert.Equal(t, a.App.Name, azuretest.Whoami(t, pool))
-				assert.Zero(t, hook.Stats().Rejections)
+				assert.Zero(t, hook.Stats().Refused)
 				return
 			}
 			var refused *pgconn.PgError
 			require.ErrorAs(t, err, &refused)
 			assert.Contains(t, refused.Message, row.refusal)
 			assert.Contains(t, refused.Hint, row.hint)
-			assert.EqualValues(t, 1, hook.Stats().Rejections)
+			assert.EqualValues(t, 1, hook.Stats().Refused)
 		})
 	}
 }
@@ -126,5 +126,5 @@ func TestTokenOfAnotherTenant(t *testing.T) {
 	require.ErrorAs(t, err, &refused)
 	assert.True(t, strings.Contains(refused.Message, "validating the access token"), refused.Message)
 	assert.Contains(t, refused.Hint, "the token is for orders-api")
-	assert.EqualValues(t, 1, hook.Stats().Rejections)
+	assert.EqualValues(t, 1, hook.Stats().Refused)
 }

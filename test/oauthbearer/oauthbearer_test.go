@@ -98,7 +98,7 @@ func TestPostgreSQLItselfRefuses(t *testing.T) {
 			assert.Equal(t, "28000", refused.Code)
 			assert.Equal(t, "OAuth bearer token refused: invalid_token", refusal.Words(refused))
 			assert.NotEmpty(t, refused.Hint)
-			assert.EqualValues(t, 1, hook.Stats().Rejections)
+			assert.EqualValues(t, 1, hook.Stats().Refused)
 			if strings.HasPrefix(row.token, "eyJ") {
 				assert.NotContains(t, fmt.Sprintf("%+v", refused), row.token)
 			}

@@ -50,7 +50,7 @@ func logIn(t testing.TB, dsn, token string) (refusals int64, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
 	err = pool.Ping(ctx)
-	return hook.Stats().Rejections, err
+	return hook.Stats().Refused, err
 }
 
 // longestToken is the longest password in bytes that this PgBouncer takes, or 0 where no token is too long for it.

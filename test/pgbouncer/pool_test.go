@@ -123,7 +123,7 @@ func TestPoolThroughRotations(t *testing.T) {
 			queries := queryUntil(t, pool, func() bool { return cred.given.Load() >= 4 })
 			assert.Positive(t, queries)
 			assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(4), "each connection was replaced")
-			assert.Zero(t, hook.Stats().Rejections)
+			assert.Zero(t, hook.Stats().Refused)
 			for _, login := range a.server.Logins() {
 				assert.Empty(t, login.Message, "the server let PgBouncer in, each time")
 			}

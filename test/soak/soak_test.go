@@ -256,8 +256,8 @@ func (s *soak) report() {
 	s.t.Logf("%d writes acknowledged and found, %d notifications, %d log records without a token", s.ledger.acknowledged(), s.notifications.Load(), s.logRecords.Load())
 	s.t.Logf("%d tokens of %d fetches (%d failed); back at most %s after a fault of Entra's", s.tokens.count(), stats.Fetches, stats.FailedFetches,
 		time.Duration(s.slowestRecovery.Load()).Round(time.Millisecond))
-	s.t.Logf("%d connections handed out, none past its token's end; %d logins, %d refused; %d retired, %d rejections", s.handedOut.Load(), len(logins), refused,
-		stats.RetiredConns, stats.Rejections)
+	s.t.Logf("%d connections handed out, none past its token's end; %d logins, %d refused; %d retired, %d refusals", s.handedOut.Load(), len(logins), refused,
+		stats.RetiredConns, stats.Refused)
 	s.t.Logf("faults: %v", s.faults)
 	s.t.Logf("resources: %s", s.resources.String())
 }

@@ -49,7 +49,7 @@ func TestReadinessWhileTheServerRefusesTheRole(t *testing.T) {
 		_, err := pgx.Connect(t.Context(), p.socketDSN())
 		require.Error(t, err)
 	}
-	require.Equal(t, int64(2), p.config.Hook.Stats().Rejections, "logins are paced")
+	require.Equal(t, int64(2), p.config.Hook.Stats().Refused, "logins are paced")
 	assert.NoError(t, p.ready(t.Context()))
 
 	a.server.SetFault(aadpooltest.Fault{})

@@ -20,13 +20,13 @@ var (
 		"Requests to the credential that have ended; error_type if they brought no valid token.", []string{"error_type"}, nil)
 	lastFetch = prometheus.NewDesc("aadpool_token_fetch_last_duration_seconds",
 		"How long the last request to the credential took.", nil, nil)
-	tokenWaits = prometheus.NewDesc("aadpool_token_waits_total", "Connects that had to wait for an access token.", nil, nil)
-	rejections = prometheus.NewDesc("aadpool_login_rejections_total", "Logins that the database server refused.", nil, nil)
+	tokenWaits    = prometheus.NewDesc("aadpool_token_waits_total", "Connects that had to wait for an access token.", nil, nil)
+	refusedLogins = prometheus.NewDesc("aadpool_login_refused_total", "Logins that the database server refused.", nil, nil)
 )
 
 // Describe implements [prometheus.Collector].
 func (m tokenMetrics) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{timeToExpiry, tokenFetches, lastFetch, tokenWaits, rejections} {
+	for _, d := range []*prometheus.Desc{timeToExpiry, tokenFetches, lastFetch, tokenWaits, refusedLogins} {
 		descriptions <- d
 	}
 }
@@ -49,5 +49,5 @@ func (m tokenMetrics) Collect(metrics chan<- prometheus.Metric) {
 	counter(tokenFetches, s.Fetches-s.FailedFetches, "") // an empty label is to Prometheus as none
 	counter(tokenFetches, s.FailedFetches, entra.OtherError)
 	counter(tokenWaits, s.Waits)
-	counter(rejections, s.Rejections)
+	counter(refusedLogins, s.Refused)
 }
