@@ -5,14 +5,12 @@ import (
 	"net/url"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
-	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
 )
 
@@ -123,7 +121,7 @@ func (e *environment) refreshAtOnce(replicas []*localservice.Replica, as localse
 // What may look like a lost answer or concurrent use, and is not.
 func TestAUsedTokenIsReuse(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *service.Config) { c.OAuth.RefreshTokens.Grace = time.Minute })
+	e := setup(t)
 	e.Config.OAuth.RefreshTokens.Grace = 0
 	graceless := e.start(nil)
 	orders, thief := e.register("orders"), e.register("thief")

@@ -54,7 +54,6 @@ func TestLoginsGoOnWhile(t *testing.T) {
 	const inFlight, perAddress = 4, 8
 	e := setup(t, func(c *service.Config) {
 		c.OAuth.MaxInFlight, c.OAuth.MaxInFlightPerAddress = inFlight, inFlight
-		c.OAuth.BodyTimeout = time.Minute
 		c.Connections = connections.Limits{Total: 3 * perAddress, PerAddress: perAddress}
 	})
 	orders := e.register("orders")
@@ -79,7 +78,7 @@ func TestLoginsGoOnWhile(t *testing.T) {
 // A body must have arrived by a time, however many bytes of it do.
 func TestSlowBodies(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = 200 * time.Millisecond })
+	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = time.Second })
 	orders := e.register("orders")
 	t.Run("nothing of it", func(t *testing.T) {
 		_, answers := e.openBody(e.replica)
@@ -126,7 +125,7 @@ func mustTimeOut(t *testing.T, answers *bufio.Reader) {
 
 func TestStreamsAreBounded(t *testing.T) {
 	t.Parallel()
-	e := setup(t, func(c *service.Config) { c.OAuth.BodyTimeout = time.Minute })
+	e := setup(t)
 	attacker := e.dialStreams(e.replica)
 	assert.EqualValues(t, 100, attacker.max)
 	var last uint32
