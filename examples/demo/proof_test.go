@@ -1,12 +1,13 @@
 package main
 
 import (
+	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -18,7 +19,12 @@ func TestStatementsAreCheckedAgainstTheTokenThatWasSent(t *testing.T) {
 	client, server := net.Pipe()
 	defer client.Close()
 	defer server.Close()
-	conn, err := rememberToken(t.Context(), &pgconn.Config{Password: token}, client)
+	conn, err := rememberToken(t.Context(), nil, client)
+	require.NoError(t, err)
+	go func() { _, _ = io.Copy(io.Discard, server) }()
+	password, err := (&pgproto3.PasswordMessage{Password: token}).Encode(nil)
+	require.NoError(t, err)
+	_, err = conn.Write(password)
 	require.NoError(t, err)
 
 	for _, row := range []struct {

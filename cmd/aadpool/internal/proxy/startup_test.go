@@ -108,11 +108,12 @@ func serveOne(t *testing.T, serve func(net.Conn)) net.Addr {
 }
 
 // connectHearing connects to the proxy, and returns what the last notice of the start-up says.
-func connectHearing(t *testing.T, p *Proxy) (conn *pgx.Conn, notice string, err error) {
+func connectHearing(t *testing.T, p *Proxy) (conn *pgx.Conn, notice *string, err error) {
 	t.Helper()
+	notice = new(string)
 	client, err := pgx.ParseConfig(p.socketDSN())
 	require.NoError(t, err)
-	client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { notice = n.Message }
+	client.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *notice = n.Message }
 	conn, err = pgx.ConnectConfig(t.Context(), client)
 	if err == nil {
 		t.Cleanup(func() { _ = conn.Close(context.Background()) })
@@ -139,8 +140,8 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 	p, _ := startProxy(t, newAzure(t).configTo(t, server, secret))
 	conn, notice, err := connectHearing(t, p)
 	require.NoError(t, err)
-	assert.Contains(t, notice, "[redacted]")
-	assert.NotContains(t, notice, secret[:20])
+	assert.Contains(t, *notice, "[redacted]")
+	assert.NotContains(t, *notice, secret[:20])
 	assert.Equal(t, "[redacted]", conn.PgConn().ParameterStatus("motd"))
 }
 
@@ -161,13 +162,15 @@ func TestWhatTheServerSaysAtOnceReachesTheClient(t *testing.T) {
 			server := serveOne(t, func(conn net.Conn) { welcomeAndSay(conn, row.says) })
 			p, _ := startProxy(t, newAzure(t).configTo(t, server, "a token"))
 			conn, notice, err := connectHearing(t, p)
+			if err == nil { // it came after the end of the start-up
+				err = conn.Ping(t.Context())
+			}
 			if row.code != "" {
 				assert.Equal(t, row.code, refusedBy(t, err).Code)
 				return
 			}
 			require.NoError(t, err)
-			assert.NoError(t, conn.Ping(t.Context()))
-			assert.Equal(t, row.notice, notice)
+			assert.Equal(t, row.notice, *notice)
 		})
 	}
 }
