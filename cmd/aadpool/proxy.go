@@ -160,13 +160,8 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 			return c, t, err
 		}
 	}
-	if err := cmd.secure(&c); err != nil {
+	if err := cmd.secure(&c, len(in.passed) > 0); err != nil {
 		return c, t, err
-	}
-	if cmd.TCP && c.Password == nil {
-		if err := cmd.setPassword(&c, len(in.passed) > 0); err != nil {
-			return c, t, err
-		}
 	}
 	for _, note := range t.Notes {
 		logger.Warn(note)
@@ -222,12 +217,16 @@ func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger
 }
 
 // secure is about who may connect.
-func (cmd *proxyCommand) secure(c *proxy.Config) (err error) {
+func (cmd *proxyCommand) secure(c *proxy.Config, forCommand bool) (err error) {
 	if c.AllowUsers, err = userIDs(cmd.AllowUser); err != nil {
 		return err
 	}
 	if cmd.PasswordFile != "" {
 		if c.Password, err = readPassword(cmd.PasswordFile); err != nil {
+			return err
+		}
+	} else if cmd.TCP {
+		if err := cmd.setPassword(c, forCommand); err != nil {
 			return err
 		}
 	}
