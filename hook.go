@@ -98,10 +98,10 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config) (*pooled, 
 	if config == nil || config.ConnConfig == nil {
 		return nil, errNoConfig
 	}
-	if err := dsn.CheckMeaning(config); err != nil {
+	said, err := dsn.SettingsOf(config)
+	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	said := dsn.SettingsOf(config.ConnString())
 	tlsPolicy := func() dsn.TLSPolicy { return said.TLS }
 	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, FetchCausePool)
 	if err != nil {

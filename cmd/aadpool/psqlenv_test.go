@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 func TestPsqlEnvironment(t *testing.T) {
@@ -122,5 +124,35 @@ func TestArgumentsThatWouldHavePsqlConnectElsewhere(t *testing.T) {
 		{"--echo-all evil", "an argument that is no option"},
 	} {
 		t.Run(row.args, func(t *testing.T) { assert.Equal(t, row.want, connectionArgument(strings.Fields(row.args))) })
+	}
+}
+
+func TestPsqlGetsWhatLibpqHasAndPgxHasNot(t *testing.T) {
+	const server = "postgres://orders-api@" + azureHost + "/orders"
+	for _, row := range []struct{ name, dsn, variable, want string }{
+		{"an address", server + "?hostaddr=192.0.2.7", "PGHOSTADDR", "192.0.2.7"},
+		{"revoked certificates", server + "?sslcrl=/etc/crl.pem", "PGSSLCRL", "/etc/crl.pem"},
+		{"a balance", server + "?load_balance_hosts=random", "PGLOADBALANCEHOSTS", "random"},
+		{"TLS 1.3", server + "?ssl_min_protocol_version=TLSv1.3", "PGSSLMINPROTOCOLVERSION", "TLSv1.3"},
+		{"a socket's user", "host=/run/x user=u sslmode=verify-full requirepeer=postgres", "PGREQUIREPEER", "postgres"},
+		{"no GSSAPI in the place of TLS", server + "?gssencmode=prefer", "PGGSSENCMODE", "disable"},
+		{"a fallback name", server + "?fallback_application_name=x", "PGAPPNAME", "x"},
+		{"what has no variable", server + "?keepalives_idle=3", "PGOPTIONS", ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clearEnvironment(t)
+			t.Setenv("PGHOSTADDR", "192.0.2.1")
+			target, policyErr, err := readTarget(dsn.ReadForLibpq, row.dsn, "")
+			require.NoError(t, err)
+			require.NoError(t, policyErr)
+			pairs, err := psqlEnvironment(target, 17)
+			require.NoError(t, err)
+			assert.NotContains(t, pairs, "PGHOSTADDR=192.0.2.1", "of the environment")
+			if row.want == "" {
+				assert.NotContains(t, strings.Join(pairs, "\n"), row.variable+"=")
+				return
+			}
+			assert.Contains(t, pairs, row.variable+"="+row.want)
+		})
 	}
 }

@@ -48,7 +48,8 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 			if row.change != nil {
 				row.change(config)
 			}
-			said := dsn.SettingsOf(config.ConnString())
+			said, err := dsn.SettingsOf(config)
+			require.NoError(t, err)
 			MatchLifetime(config, said.Lifetime, said.Jitter, row.life)
 			assert.Equal(t, row.lifetime, config.MaxConnLifetime, "MaxConnLifetime")
 			assert.Equal(t, row.jitter, config.MaxConnLifetimeJitter, "MaxConnLifetimeJitter")

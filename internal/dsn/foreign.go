@@ -210,9 +210,24 @@ func Prepare(config *pgconn.Config, policy func() TLSPolicy) error {
 	return Secure(config, policy())
 }
 
+// isForServer reports whether the server is to get a parameter as it is. It runs at each connect, and does not look for
+// misspellings.
+func isForServer(name, value string) bool {
+	p, known := lookUp(name)
+	if !known {
+		return true
+	}
+	treated, _ := p.treat(name, value)
+	return treated == passed
+}
+
 // takeOut does not change the map in place: stdlib passes a shallow copy of a config.
 func takeOut(config *pgconn.Config) error {
-	if len(config.RuntimeParams) == 0 {
+	forServer := true
+	for name, value := range config.RuntimeParams {
+		forServer = forServer && isForServer(name, value)
+	}
+	if forServer {
 		return nil
 	}
 	j := judge(config.RuntimeParams)

@@ -155,9 +155,19 @@ func hasCutPassword(url string) bool {
 	return false
 }
 
+// maxName is more bytes than the name of a host, a role or a database has: it may go into errors.
+const maxName = 255
+
+// isControl reports whether r has no picture of its own, and changes those of others: it would be in errors and logs.
+func isControl(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\ufffd'
+}
+
 func misreadName(what, name string) string {
 	switch {
-	case strings.ContainsFunc(name, unicode.IsControl):
+	case len(name) > maxName:
+		return "the " + what + " is longer than one can be"
+	case strings.ContainsFunc(name, isControl):
 		return "there is a line break or another control character in the " + what
 	case unfilled.MatchString(name):
 		return "the " + what + " has a variable or a placeholder in it that has not been filled in"
@@ -176,9 +186,11 @@ func misreadHosts(config *pgconn.Config) string {
 
 func misreadHost(host string) string {
 	if isUnixSocket(host) {
-		return ""
+		return misreadName("Unix socket's directory", host)
 	}
 	switch {
+	case len(host) > maxName:
+		return "the host is longer than a name can be"
 	case strings.Contains(host, "@"):
 		return "there is an @ in the host; in a URL write an @ that is in the user name as %40"
 	case strings.Contains(host, "://"):
@@ -191,7 +203,7 @@ func misreadHost(host string) string {
 		return "there is a = in the host: host= has no value, and takes what comes next for one"
 	case strings.Contains(host, "/"):
 		return "there is a / in the host: write the server's name alone, and the database as dbname="
-	case strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+	case strings.ContainsFunc(host, func(r rune) bool { return unicode.IsSpace(r) || isControl(r) }):
 		return "there is a blank or a control character in the host"
 	case strings.ContainsAny(host, ";\"'`\\"):
 		return anotherDriver

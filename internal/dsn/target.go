@@ -51,7 +51,7 @@ func read(text string, libpqs map[string]string) (*Target, error) {
 	}
 	t := &Target{Config: config, Own: map[string]string{}, Libpq: libpqs, given: givenBy(dsn)}
 	t.takeOwn(config.ConnConfig.RuntimeParams)
-	if err := CheckMeaning(config); err != nil {
+	if err := checkMeaning(config); err != nil {
 		return nil, err
 	}
 	t.describe(dsn)
@@ -102,9 +102,9 @@ func Parse(text string) (*pgxpool.Config, error) {
 
 func parsing(err error) error { return fmt.Errorf("parsing the DSN: %w", err) }
 
-// CheckMeaning returns an error if pgx takes the DSN that config was made from to mean something else than its writer.
+// checkMeaning returns an error if pgx takes the DSN that config was made from to mean something else than its writer.
 // What it was taken for may hold a part of a password, and is not shown.
-func CheckMeaning(config *pgxpool.Config) error {
+func checkMeaning(config *pgxpool.Config) error {
 	if fault := misread(&config.ConnConfig.Config, config.ConnString()); fault != "" {
 		return parsing(errors.New(fault))
 	}
@@ -124,18 +124,22 @@ type Settings struct {
 	Notes            []string // what its writer may not expect
 }
 
-// SettingsOf reads the Settings of a DSN that has been parsed before. The config that came of it does not tell, and may
-// have been changed since; so the DSN is parsed again.
-func SettingsOf(dsn string) Settings {
-	config, err := pgx.ParseConfig(dsn)
+// SettingsOf checks the DSN that config was made from, as Read does, and reads its Settings. The config does not tell,
+// and may have been changed since; so the DSN is parsed again.
+func SettingsOf(config *pgxpool.Config) (Settings, error) {
+	if err := checkMeaning(config); err != nil {
+		return Settings{}, err
+	}
+	dsn := config.ConnString()
+	parsed, err := pgx.ParseConfig(dsn)
 	if err != nil { // as for a config that was not made from a DSN; what it holds was chosen
-		return Settings{Lifetime: true, Jitter: true}
+		return Settings{Lifetime: true, Jitter: true}, nil
 	}
 	// pgx leaves pgxpool's parameters where it puts all that it does not know.
-	_, lifetime := config.RuntimeParams["pool_max_conn_lifetime"]
-	_, jitter := config.RuntimeParams["pool_max_conn_lifetime_jitter"]
+	_, lifetime := parsed.RuntimeParams["pool_max_conn_lifetime"]
+	_, jitter := parsed.RuntimeParams["pool_max_conn_lifetime_jitter"]
 	policy := PolicyOf(dsn)
-	return Settings{TLS: policy, Lifetime: lifetime, Jitter: jitter, Notes: notesOn(dsn, policy)}
+	return Settings{TLS: policy, Lifetime: lifetime, Jitter: jitter, Notes: notesOn(dsn, policy)}, nil
 }
 
 // notesOn tells of what a DSN says and its writer may not expect.

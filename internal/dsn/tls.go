@@ -113,9 +113,11 @@ func Secure(config *pgconn.Config, policy TLSPolicy) error {
 		switch {
 		case secure(entry.Host, entry.TLSConfig):
 			kept = append(kept, entry)
+		case policy.isNoHost(entry.Host):
+			return errNoHost
 		case entry.TLSConfig != nil:
 			kept = append(kept, policy.verify(entry))
-		case isUnixSocket(entry.Host) || policy.isNoHost(entry.Host) || policy.mode != tlsOptional:
+		case isUnixSocket(entry.Host) || policy.mode != tlsOptional:
 			return policy.refuse(entry.Host)
 		}
 		// What is left over is the plaintext half of prefer or allow.
@@ -156,8 +158,6 @@ type plaintextError struct{ host, advice string }
 // refuse is for a host that the token would go to in the clear.
 func (p TLSPolicy) refuse(host string) error {
 	switch {
-	case p.isNoHost(host):
-		return errNoHost
 	case isUnixSocket(host):
 		return plaintextError{host, fmt.Sprintf("sslmode=%s asks for TLS, which a Unix socket does not have: name the "+
 			"server's host, or have the socket's owner checked by requirepeer=USER", p.mode)}

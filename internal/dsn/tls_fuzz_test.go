@@ -31,6 +31,7 @@ func FuzzNoPlaintextOffTheMachine(f *testing.F) {
 			}
 		}
 		f.Add(row.dsn, mode, negotiation, []byte(nil))
+		f.Add(row.dsn, mode, negotiation, []byte("&%\xcf,"))
 		f.Add(row.dsn, mode, negotiation, []byte{0x00, 0x11, 0x23, 0x06, 0x27, 0x04, 0x15, 0x18})
 	}
 	clearPGEnvOfFuzzing(f)
