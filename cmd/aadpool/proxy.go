@@ -43,7 +43,7 @@ type proxyCommand struct {
 
 	MaxSessions    int           `default:"${max_sessions}" placeholder:"N" env:"AADPOOL_MAX_SESSIONS" help:"How many sessions there may be at once (default: ${default})."`
 	StartupTimeout time.Duration `default:"${startup_timeout}" env:"AADPOOL_STARTUP_TIMEOUT" help:"How long a client may take from its connection to its session (default: ${default})."`
-	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long sessions may go on after SIGTERM (default: ${default})."`
+	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long transactions may go on after SIGTERM (default: ${default})."`
 	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
 	TokenSecret    string        `name:"token-secret-file" placeholder:"FILE" env:"AADPOOL_TOKEN_SECRET_FILE" help:"Serve the token at /token of --http, on loopback, to whoever knows the secret in the file."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`

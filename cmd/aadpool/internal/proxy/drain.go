@@ -35,8 +35,8 @@ const (
 	cancelsAtOnce = 16
 )
 
-// errTerminated is PostgreSQL's own for sessions that end with the server. It says that nothing has come about of what was
-// not answered.
+// errTerminated is PostgreSQL's own for sessions that end with the server. It says that nothing has come about of what
+// was not answered.
 var errTerminated = pgwire.Fatal("57P01", "terminating connection due to administrator command")
 
 // errUnresolved is for sessions of which that is not known: the server has not answered.

@@ -63,7 +63,7 @@ type Config struct {
 
 	// StartupTimeout is how long a client may take from its connection to its session.
 	StartupTimeout time.Duration
-	// Drain is how long sessions may go on when the proxy is told to end.
+	// Drain is how long transactions may go on when the proxy is told to end.
 	Drain time.Duration
 	// MaxSessions is how many there may be at once.
 	MaxSessions int

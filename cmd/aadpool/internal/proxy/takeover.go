@@ -39,12 +39,15 @@ func isInUse(err error) bool {
 
 // takingOver listens at an address, which a proxy that shuts down lets go of.
 func takingOver[T any](network, address string, listen func() (T, error)) (listener T, err error) {
-	for deadline := time.Now().Add(takeOverTimeout); ; time.Sleep(drainPoll) {
+	deadline, pause := time.Now().Add(takeOverTimeout), drainPoll
+	for {
 		listener, err = listen()
 		if err == nil || !isInUse(err) || time.Now().After(deadline) {
 			return listener, err
 		}
 		askToLetGo(network, address, deadline)
+		time.Sleep(pause)
+		pause *= 2 // PostgreSQL, which may have the address as well, logs each question
 	}
 }
 
