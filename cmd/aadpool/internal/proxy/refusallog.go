@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// refusalsAtOnce is how long a refusal waits for others like it: a thousand clients that time out together are one line.
+// refusalsAtOnce is how long a refusal waits for others like it: a thousand clients that time out together are one
+// line.
 const refusalsAtOnce = time.Second
 
 // A refusalLog logs refusals, those that are alike and come together in one line with their number.
