@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-
-	"github.com/aadpool/aadpool/internal/token"
 )
 
 // flagName is the one thing that an error about an argument may repeat: the rest may be a part of a password.
@@ -79,6 +77,3 @@ func firstWord(args []string) string {
 	}
 	return ""
 }
-
-// oneLine is text without its line breaks: other people's errors quote what programs have printed.
-func oneLine(text string) string { return token.OneLine(text) }

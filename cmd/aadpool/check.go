@@ -13,6 +13,8 @@ import (
 	"github.com/aadpool/aadpool"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -46,9 +48,9 @@ type check struct {
 	answers  io.Reader // of the person who is asked; nil if nobody is
 
 	// What the steps have found out so far.
-	target     target
-	hosts      []host
-	credential *watchedCredential
+	target     server.Target
+	hosts      []server.Host
+	credential *server.WatchedCredential
 	hook       *aadpool.Hook
 	facts      tokenFacts
 	conn       *pgx.Conn
@@ -146,7 +148,7 @@ func (c *check) take(ctx context.Context, name string, onFailure outcome, do fun
 func (c *check) waitingFor(step string) string {
 	switch step {
 	case "credential":
-		return c.credential.waitingFor()
+		return c.credential.WaitingFor()
 	case "DNS":
 		return "asking the resolver"
 	case "TCP":
@@ -166,7 +168,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	var policyErr error
 	d := c.timed(ctx, "DSN", func(context.Context) (step, *diagnosis) {
 		var err error
-		if c.target, policyErr, err = parseTarget(c.command.DSN, c.command.Scope); err != nil {
+		if c.target, policyErr, err = server.ParseTarget(c.command.DSN, c.command.Scope); err != nil {
 			return step{Text: err.Error()}, diag.OfDSN(c.again, c.command.DSN, err)
 		}
 		return c.describeDSN(), nil
@@ -176,7 +178,7 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 	}
 	return c.timed(ctx, "TLS policy", func(context.Context) (step, *diagnosis) {
 		if policyErr != nil {
-			return step{Text: withoutPrefix(policyErr)}, diag.OfPolicy(c.target.first(), policyErr)
+			return step{Text: terminal.WithoutPrefix(policyErr)}, diag.OfPolicy(c.target.First(), policyErr)
 		}
 		return c.describePolicy(), nil
 	})
@@ -184,23 +186,23 @@ func (c *check) readDSN(ctx context.Context) *diagnosis {
 
 func (c *check) describeDSN() step {
 	t := c.target
-	c.reporter.Secrets = c.reporter.Secrets.With(t.secret)
+	c.reporter.Secrets = c.reporter.Secrets.With(t.Secret)
 	if c.outside.lookup != nil {
-		t.config.ConnConfig.LookupFunc = c.outside.lookup
-		t.secured.ConnConfig.LookupFunc = c.outside.lookup
+		t.Config.ConnConfig.LookupFunc = c.outside.lookup
+		t.Secured.ConnConfig.LookupFunc = c.outside.lookup
 	}
-	c.hosts = hosts(&t.secured.ConnConfig.Config)
-	s := step{Text: t.describe(), Details: map[string]any{
-		"role": t.config.ConnConfig.User, "database": t.config.ConnConfig.Database, "hosts": strings.Split(hostNames(c.hosts), ", "),
+	c.hosts = server.Hosts(&t.Secured.ConnConfig.Config)
+	s := step{Text: t.Describe(), Details: map[string]any{
+		"role": t.Config.ConnConfig.User, "database": t.Config.ConnConfig.Database, "hosts": strings.Split(server.HostNames(c.hosts), ", "),
 	}}
-	if t.secret != "" {
+	if t.Secret != "" {
 		s.Notes = append(s.Notes, "there is a password in the DSN, PGPASSWORD or the password file; a pool does not use it")
 	}
 	for _, note := range t.Notes {
 		s.Outcome = warned
 		s.Notes = append(s.Notes, note)
 	}
-	if role, ok := dsn.WithoutServer(t.config.ConnConfig.User, t.config.ConnConfig.Host); ok {
+	if role, ok := dsn.WithoutServer(t.Config.ConnConfig.User, t.Config.ConnConfig.Host); ok {
 		s.Outcome = warned
 		s.Notes = append(s.Notes, "Single Server wanted its name behind the role's; a Flexible Server has roles without it: put user="+role+" into the DSN")
 	}
@@ -211,12 +213,19 @@ func (c *check) describeDSN() step {
 	return s
 }
 
+var modeMeaning = map[string]string{
+	"disable":     "no TLS, which is allowed as it does not leave this machine",
+	"verify-full": "verify-full: the certificate's chain and name are verified",
+	"verify-ca":   "verify-ca: the certificate's chain is verified, but not its name",
+	"require":     "require: encrypted, but whoever answers gets the token; use verify-full",
+}
+
 func (c *check) describePolicy() step {
-	s := step{Details: map[string]any{"raised": c.target.isRaised()}}
+	s := step{Details: map[string]any{"raised": c.target.IsRaised()}}
 	modes := map[string]string{}
 	var texts []string
 	for _, h := range c.hosts {
-		mode := sslMode(h.tls)
+		mode := server.SSLMode(h.TLS)
 		modes[h.String()] = mode
 		if meaning := modeMeaning[mode]; len(texts) == 0 || texts[len(texts)-1] != meaning {
 			texts = append(texts, meaning)
@@ -227,7 +236,7 @@ func (c *check) describePolicy() step {
 	}
 	s.Text = strings.Join(texts, "; ")
 	s.Details["sslmode"] = modes
-	if c.target.isRaised() {
+	if c.target.IsRaised() {
 		s.Notes = []string{"the DSN has no sslmode, or prefer or allow, which may fall back to plaintext: a pool takes verify-full"}
 	}
 	return s
@@ -235,7 +244,7 @@ func (c *check) describePolicy() step {
 
 // getToken gets a token in the way that a pool does.
 func (c *check) getToken(ctx context.Context) *diagnosis {
-	config := c.target.config.Copy()
+	config := c.target.Config.Copy()
 	d := c.timed(ctx, "credential", func(ctx context.Context) (step, *diagnosis) {
 		if err := c.hook.Configure(ctx, config); err != nil {
 			return c.diagnoseNoToken(err)
@@ -245,12 +254,12 @@ func (c *check) getToken(ctx context.Context) *diagnosis {
 	if d != nil {
 		return d
 	}
-	c.target.secured = config
+	c.target.Secured = config
 	if c.command.userFromToken {
-		c.target.config.ConnConfig.User = config.ConnConfig.User
+		c.target.Config.ConnConfig.User = config.ConnConfig.User
 	}
 	return c.timed(ctx, "token", func(context.Context) (step, *diagnosis) {
-		token, scope := c.credential.given()
+		token, scope := c.credential.Given()
 		c.reporter.Secrets = c.reporter.Secrets.With(token.Token)
 		c.facts = readToken(token, scope, time.Now())
 		return c.facts.describe(time.Now()), nil
@@ -258,13 +267,13 @@ func (c *check) getToken(ctx context.Context) *diagnosis {
 }
 
 func (c *check) describeCredential() step {
-	name := c.credential.answered()
+	name := c.credential.Answered()
 	s := step{Text: name + " of the default chain answered", Details: map[string]any{"credential": name}}
 	if c.command.Credential != "default" {
 		s.Text, s.Details["credential"] = "--credential "+c.command.Credential, c.command.Credential
 		return s
 	}
-	for _, other := range c.credential.others(name) {
+	for _, other := range c.credential.Others(name) {
 		s.Notes = append(s.Notes, other.String())
 	}
 	return s
@@ -274,12 +283,12 @@ func (c *check) describeCredential() step {
 func (c *check) diagnoseNoToken(err error) (step, *diagnosis) {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok {
-		return step{Text: withoutPrefix(err)}, &diagnosis{Cause: diag.OtherCredential, Status: exitCredential,
+		return step{Text: terminal.WithoutPrefix(err)}, &diagnosis{Cause: diag.OtherCredential, Status: exitCredential,
 			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
 			Fix:     []string{"# correct what is named above"}}
 	}
 	lines := attemptLines(noToken.Err)
-	return step{Text: lines[0], Notes: lines[1:]}, c.credential.diagnose(noToken.Err)
+	return step{Text: lines[0], Notes: lines[1:]}, c.credential.Diagnose(noToken.Err)
 }
 
 func (f tokenFacts) describe(now time.Time) step {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 )
 
 func TestCheckGoesTheWholeWay(t *testing.T) {
@@ -364,8 +365,8 @@ func TestCheckFindsNoAddress(t *testing.T) {
 }
 
 func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
-	h := host{name: azureHost, port: 5432}
-	d := diag.OfDial(h.server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
+	h := server.Host{Name: azureHost, Port: 5432}
+	d := diag.OfDial(h.Server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
 	assert.Equal(t, diag.Unreachable, d.Cause)
 	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
 }
@@ -373,8 +374,8 @@ func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
 // Windows has an error of its own for a closed port, in words of its own.
 func TestCheckOnAClosedPortOfWindows(t *testing.T) {
 	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connectex", syscall.Errno(10061))}
-	h := host{name: azureHost, port: 5432}
-	d := diag.OfDial(h.server(), []error{fmt.Errorf("192.0.2.1:5432: %w", shortNetworkError(refused))})
+	h := server.Host{Name: azureHost, Port: 5432}
+	d := diag.OfDial(h.Server(), []error{fmt.Errorf("192.0.2.1:5432: %w", shortNetworkError(refused))})
 	assert.Equal(t, diag.Refused, d.Cause)
 }
 

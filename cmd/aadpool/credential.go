@@ -1,21 +1,18 @@
 package main
 
 import (
-	"context"
+	"cmp"
+	"log/slog"
 	"os"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	azlog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
@@ -91,7 +88,7 @@ func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aa
 	}
 	hook, err := aadpool.NewHook(credential, options...)
 	if err != nil {
-		return nil, usageError(withoutPrefix(err))
+		return nil, usageError(terminal.WithoutPrefix(err))
 	}
 	return hook, nil
 }
@@ -109,86 +106,27 @@ func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.Tok
 	return keptSignIn{made}, nil
 }
 
-// A watchedCredential makes the credential of the flags when it is first asked, remembers the token that it has given, and
-// sees whom it asks for it.
-type watchedCredential struct {
-	flags   credentialFlags
-	options azcore.ClientOptions
+// silent is the logger of a Hook whose warnings would say again what the program says.
+var silent = slog.New(slog.DiscardHandler)
 
-	made    sync.Once // guards what follows
-	inner   azcore.TokenCredential
-	makeErr error
-
-	mu    sync.Mutex // guards what follows
-	scope string
-	token azcore.AccessToken
-	// logged is what azidentity has said about it, request the last to Entra, and metadata the last to the metadata service.
-	logged   []string
-	request  diag.Request
-	metadata diag.MetadataRequest
+// takeFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
+// reported when it is used.
+func (f *credentialFlags) takeFrom(connString string) {
+	t, _, err := server.ParseTargetForLibpq(connString, f.Scope)
+	if err != nil {
+		return
+	}
+	if f.Credential == credential.Default {
+		f.Credential = cmp.Or(t.Credential.Credential, f.Credential)
+	}
+	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
+		f.Timeout = signInTimeout
+	}
+	f.ClientID, f.TenantID = cmp.Or(f.ClientID, t.Credential.ClientID), cmp.Or(f.TenantID, t.Credential.TenantID)
+	f.Scope, f.userFromToken = cmp.Or(f.Scope, t.Credential.Scope), t.Credential.UserFromToken
 }
-
-var _ azcore.TokenCredential = (*watchedCredential)(nil)
 
 // watched is the credential that the flags name.
-func (f credentialFlags) watched(options azcore.ClientOptions) *watchedCredential {
-	w := &watchedCredential{flags: f, options: options}
-	w.options.PerRetryPolicies = append(slices.Clone(options.PerRetryPolicies), requestWatch{w})
-	listen(w)
-	return w
-}
-
-// GetToken is azcore.TokenCredential's.
-func (w *watchedCredential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	if err := w.make(); err != nil {
-		return azcore.AccessToken{}, err
-	}
-	token, err := w.inner.GetToken(ctx, options)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.scope = strings.Join(options.Scopes, " ")
-	if err == nil {
-		w.token = token
-	}
-	return token, err
-}
-
-// make makes the credential, unless it is there.
-func (w *watchedCredential) make() error {
-	w.made.Do(func() { w.inner, w.makeErr = w.flags.newCredential(w.options) })
-	return w.makeErr
-}
-
-func (w *watchedCredential) given() (token azcore.AccessToken, scope string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.token, w.scope
-}
-
-// maxLogged is more than a chain says of one token: an agent fetches tokens for weeks.
-const maxLogged = 100
-
-// azidentity has one log for the whole process, without a lock. The listener is set once and passes on to the credential
-// that was made last.
-var (
-	listenOnce sync.Once
-	listenerMu sync.Mutex
-	listener   *watchedCredential // guarded by listenerMu
-)
-
-func listen(w *watchedCredential) {
-	listenerMu.Lock()
-	listener = w
-	listenerMu.Unlock()
-	listenOnce.Do(func() {
-		azlog.SetEvents(azidentity.EventAuthentication)
-		azlog.SetListener(func(_ azlog.Event, message string) {
-			listenerMu.Lock()
-			current := listener
-			listenerMu.Unlock()
-			current.mu.Lock()
-			defer current.mu.Unlock()
-			current.logged = append(current.logged[max(0, len(current.logged)-maxLogged+1):], message)
-		})
-	})
+func (f credentialFlags) watched(options azcore.ClientOptions) *server.WatchedCredential {
+	return server.Watch(f.Credential, options, f.newCredential)
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 func TestDatabaseURL(t *testing.T) {
@@ -37,7 +39,7 @@ func TestDatabaseURL(t *testing.T) {
 			clearEnvironment(t)
 			config, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
-			set := clientEnvironment(row.addr, row.config, target{config: config}, row.password)
+			set := clientEnvironment(row.addr, row.config, server.Target{Target: &dsn.Target{Config: config}}, row.password)
 			assert.Equal(t, row.want, set["DATABASE_URL"])
 			read, err := pgxpool.ParseConfig(set["DATABASE_URL"])
 			require.NoError(t, err)

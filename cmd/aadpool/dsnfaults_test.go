@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -122,7 +123,7 @@ func TestWhatIsIgnoredIsTold(t *testing.T) {
 
 func TestRoleOfSingleServerIsToldWithoutItsSuffix(t *testing.T) {
 	clearEnvironment(t)
-	target, _, err := parseTarget("postgres://orders-api%40orders@"+azureHost+"/orders", "")
+	target, _, err := server.ParseTarget("postgres://orders-api%40orders@"+azureHost+"/orders", "")
 	require.NoError(t, err)
 	c := &check{command: &checkCommand{}, target: target, reporter: &report.Reporter{}}
 	assert.Contains(t, c.describeDSN().Notes[0], "put user=orders-api into the DSN")

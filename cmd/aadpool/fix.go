@@ -90,7 +90,7 @@ func (c *check) within(ctx context.Context, conn *pgx.Conn, do func(context.Cont
 
 // logInToFix logs in as who may be able to undo the fault.
 func (c *check) logInToFix(ctx context.Context, d *diagnosis) (*pgx.Conn, error) {
-	user := c.target.config.ConnConfig.User
+	user := c.target.Config.ConnConfig.User
 	switch {
 	case c.command.FixAs != "":
 		user = c.command.FixAs

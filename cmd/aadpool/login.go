@@ -11,7 +11,6 @@ import (
 
 	"github.com/aadpool/aadpool"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
@@ -21,7 +20,7 @@ import (
 // and only the server knows.
 func (c *check) compareRole(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "role", func(context.Context) (step, *diagnosis) {
-		return describeRole(c.target.config.ConnConfig.User, c.facts, c.target.NamesUser), nil
+		return describeRole(c.target.Config.ConnConfig.User, c.facts, c.target.NamesUser), nil
 	})
 }
 
@@ -57,7 +56,7 @@ func describeRole(role string, f tokenFacts, named bool) step {
 // logIn connects as the pool does.
 func (c *check) logIn(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
-		role := c.target.config.ConnConfig
+		role := c.target.Config.ConnConfig
 		conn, err := c.connect(ctx, role.User, role.Database)
 		if err != nil {
 			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
@@ -69,13 +68,7 @@ func (c *check) logIn(ctx context.Context) *diagnosis {
 
 // connect is one connection to the server of the DSN.
 func (c *check) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
-	config := c.target.secured.ConnConfig.Copy()
-	config.User, config.Database = role, database
-	if err := c.hook.BeforeConnect(ctx, config); err != nil {
-		return nil, err
-	}
-	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
-	return pgx.ConnectConfig(ctx, config)
+	return server.Connect(ctx, c.hook, c.target.Secured.ConnConfig, role, database)
 }
 
 // rightsQuery also serves on a PgBouncer that pools transactions.
@@ -122,7 +115,7 @@ func describeRights(database, role string, connect bool, limit int32) step {
 // showPool says how a pool on this DSN would be set.
 func (c *check) showPool(ctx context.Context) *diagnosis {
 	return c.timed(ctx, "pool", func(context.Context) (step, *diagnosis) {
-		config := c.target.secured
+		config := c.target.Secured
 		return step{
 			Text: fmt.Sprintf("MaxConnLifetime %s, MaxConnLifetimeJitter %s; MaxConns %d, MinConns %d",
 				config.MaxConnLifetime, config.MaxConnLifetimeJitter, config.MaxConns, config.MinConns),
@@ -136,38 +129,24 @@ func (c *check) showPool(ctx context.Context) *diagnosis {
 
 // loginFacts is what is known of a login.
 func (c *check) loginFacts() diag.LoginFacts {
-	config := c.target.config.ConnConfig
-	return diag.LoginFacts{Server: c.hosts[0].server(), Role: config.User, Database: config.Database,
+	config := c.target.Config.ConnConfig
+	return diag.LoginFacts{Server: c.hosts[0].Server(), Role: config.User, Database: config.Database,
 		NamesUser: c.target.NamesUser, Claims: c.facts.claims, TokenSize: c.facts.size}
 }
 
 // diagnoseLogin says why the server has let nobody in.
 func (c *check) diagnoseLogin(ctx context.Context, err error) *diagnosis {
 	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
-		return c.credential.diagnose(noToken.Err)
+		return c.credential.Diagnose(noToken.Err)
 	}
 	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return diag.OfServer(c.loginFacts(), said)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return diag.OfSilence(c.hosts[0].server())
+		return diag.OfSilence(c.hosts[0].Server())
 	}
-	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && c.answersAShortPassword(ctx) {
-		return diag.OfLongToken(c.hosts[0].server(), closed.TokenSize)
+	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
+		return diag.OfLongToken(c.hosts[0].Server(), closed.TokenSize)
 	}
 	return diag.OfBrokenLogin()
-}
-
-// answersAShortPassword reports whether the server says something to a password that it cannot take.
-func (c *check) answersAShortPassword(ctx context.Context) bool {
-	config := c.target.secured.ConnConfig.Copy()
-	config.Password = "not a token"
-	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err == nil {
-		_ = conn.Close(ctx)
-		return true
-	}
-	_, answered := errors.AsType[*pgconn.PgError](err)
-	return answered
 }

@@ -46,6 +46,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 func main() {
@@ -157,7 +158,7 @@ func conclude(ctx context.Context, err error, stderr io.Writer) exitStatus {
 		status = exitInterrupted
 	}
 	if !failed.told {
-		fmt.Fprintln(stderr, "aadpool:", oneLine(report.KnownSecrets().Redact(err.Error())))
+		fmt.Fprintln(stderr, "aadpool:", token.OneLine(report.KnownSecrets().Redact(err.Error())))
 	}
 	return status
 }

@@ -18,6 +18,8 @@ import (
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 // reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes on
@@ -40,8 +42,8 @@ func (c *check) reachHosts(ctx context.Context) *diagnosis {
 }
 
 // reachHost resolves, dials, and makes TLS.
-func (c *check) reachHost(ctx context.Context, h host) *diagnosis {
-	if path := h.socket(); path != "" {
+func (c *check) reachHost(ctx context.Context, h server.Host) *diagnosis {
+	if path := h.Socket(); path != "" {
 		c.skip("DNS", path+" is a Unix socket")
 		conn, d := c.dial(ctx, h, "unix", []string{path})
 		if d == nil {
@@ -59,37 +61,37 @@ func (c *check) reachHost(ctx context.Context, h host) *diagnosis {
 		return d
 	}
 	defer conn.Close()
-	if h.tls == nil {
+	if h.TLS == nil {
 		c.skip("TLS", "the DSN says sslmode=disable, to this machine")
 		return nil
 	}
 	return c.handshake(ctx, h, conn)
 }
 
-func (c *check) resolve(ctx context.Context, h host) ([]string, *diagnosis) {
-	if _, err := netip.ParseAddr(h.name); err == nil {
-		c.skip("DNS", h.name+" is an address")
-		return []string{h.address()}, nil
+func (c *check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosis) {
+	if _, err := netip.ParseAddr(h.Name); err == nil {
+		c.skip("DNS", h.Name+" is an address")
+		return []string{h.Address()}, nil
 	}
 	var addresses []string
 	d := c.hostStep(ctx, "DNS", func(ctx context.Context) (step, *diagnosis) {
-		names, err := c.target.secured.ConnConfig.LookupFunc(ctx, h.name)
+		names, err := c.target.Secured.ConnConfig.LookupFunc(ctx, h.Name)
 		if err == nil && len(names) == 0 {
 			err = errors.New("no address")
 		}
 		if err != nil {
-			return step{Text: fmt.Sprintf("%s: %s", h.name, shortNetworkError(err))}, diag.OfDNS(h.server())
+			return step{Text: fmt.Sprintf("%s: %s", h.Name, shortNetworkError(err))}, diag.OfDNS(h.Server())
 		}
 		for _, name := range names {
-			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.port))))
+			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.Port))))
 		}
-		return step{Text: h.name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.name, "addresses": names}}, nil
+		return step{Text: h.Name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.Name, "addresses": names}}, nil
 	})
 	return addresses, d
 }
 
 // dial connects to the first address that answers, as pgx does.
-func (c *check) dial(ctx context.Context, h host, network string, addresses []string) (conn net.Conn, d *diagnosis) {
+func (c *check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn, d *diagnosis) {
 	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (step, *diagnosis) {
 		var errs []error
 		for i, address := range addresses {
@@ -106,7 +108,7 @@ func (c *check) dial(ctx context.Context, h host, network string, addresses []st
 				break
 			}
 		}
-		return step{Text: errors.Join(errs...).Error()}, diag.OfDial(h.server(), errs)
+		return step{Text: errors.Join(errs...).Error()}, diag.OfDial(h.Server(), errs)
 	})
 	return conn, d
 }
@@ -115,11 +117,11 @@ func (c *check) dial(ctx context.Context, h host, network string, addresses []st
 // https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
 var sslRequest = binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, 1234<<16|5679)
 
-func (c *check) handshake(ctx context.Context, h host, conn net.Conn) *diagnosis {
+func (c *check) handshake(ctx context.Context, h server.Host, conn net.Conn) *diagnosis {
 	return c.hostStep(ctx, "TLS", func(ctx context.Context) (step, *diagnosis) {
-		state, err := startTLS(ctx, conn, h.tls, c.target.secured.ConnConfig.SSLNegotiation == "direct")
+		state, err := startTLS(ctx, conn, h.TLS, c.target.Secured.ConnConfig.SSLNegotiation == "direct")
 		if err != nil {
-			return step{Text: oneLine(err.Error())}, diag.OfTLS(h.server(), err)
+			return step{Text: token.OneLine(err.Error())}, diag.OfTLS(h.Server(), err)
 		}
 		return describeTLS(state), nil
 	})
@@ -177,7 +179,7 @@ func earlyError(body []byte) error {
 		}
 	}
 	text, _, _ := strings.Cut(string(body), "\x00")
-	return &pgconn.PgError{Severity: "FATAL", Code: "53000", Message: oneLine(text)}
+	return &pgconn.PgError{Severity: "FATAL", Code: "53000", Message: token.OneLine(text)}
 }
 
 func describeTLS(state tls.ConnectionState) step {

@@ -22,6 +22,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/dsn"
@@ -133,17 +134,16 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 }
 
 // config is the proxy's, but for where it listens when it runs a command.
-func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t target, err error) {
+func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t server.Target, err error) {
 	cmd.takeFrom(cmd.DSN)
-	t, policyErr, err := parseTarget(cmd.DSN, cmd.Scope)
+	t, policyErr, err := server.ParseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
-		return c, t, usageError(withoutPrefix(err))
+		return c, t, usageError(terminal.WithoutPrefix(err))
 	}
 	if policyErr != nil {
-		text := strings.TrimPrefix(policyErr.Error(), "aadpool: ")
-		return c, t, exitError{status: diag.OfPolicy(t.first(), policyErr).Status, text: text}
+		return c, t, exitError{status: diag.OfPolicy(t.First(), policyErr).Status, text: terminal.WithoutPrefix(policyErr)}
 	}
-	upstream := t.secured.ConnConfig
+	upstream := t.Secured.ConnConfig
 	upstream.Password = ""
 	if in.outside.lookup != nil {
 		upstream.LookupFunc = in.outside.lookup
@@ -155,10 +155,8 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		QuietSessions: !cmd.LogSessions,
 	}
 	cmd.chooseListener(&c, len(in.passed) > 0)
-	if c.SocketDir != "" { // libpq takes for a directory only what begins with a slash
-		if c.SocketDir, err = filepath.Abs(c.SocketDir); err != nil {
-			return c, t, err
-		}
+	if c.SocketDir, err = absolute(c.SocketDir); err != nil {
+		return c, t, err
 	}
 	if err := cmd.secure(&c, len(in.passed) > 0); err != nil {
 		return c, t, err
@@ -170,6 +168,15 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		c.Token, err = cmd.serveTokenByHTTP(c.Upstream)
 	}
 	return c, t, err
+}
+
+// absolute is the path of a directory that there is to be, if one is named: libpq takes for a directory only what begins
+// with a slash.
+func absolute(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	return filepath.Abs(dir)
 }
 
 // minTokenSecret is the length of the secret for /token: short ones can be guessed.
@@ -187,7 +194,7 @@ func (cmd *proxyCommand) serveTokenByHTTP(upstream *pgx.ConnConfig) (http.Handle
 	}
 	scope, err := cmd.scopeOf(upstream)
 	if err != nil {
-		return nil, usageError(withoutPrefix(err))
+		return nil, usageError(terminal.WithoutPrefix(err))
 	}
 	return agent.HTTPHandler(secret, func(ctx context.Context) (agent.Token, error) { return cmd.tokens.get(ctx, scope) }), nil
 }
@@ -206,7 +213,7 @@ func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger
 	if err != nil {
 		return nil, err
 	}
-	if err := source.credential.make(); err != nil {
+	if err := source.credential.Make(); err != nil {
 		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
 	}
 	cmd.tokens = newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)

@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/azuretest"
 
 	"github.com/aadpool/aadpool/aadpooltest"
@@ -346,7 +347,7 @@ func TestNamesUser(t *testing.T) {
 			if row.env != "" {
 				t.Setenv("PGUSER", row.env)
 			}
-			target, _, err := parseTarget(row.dsn, "")
+			target, _, err := server.ParseTarget(row.dsn, "")
 			require.NoError(t, err)
 			assert.Equal(t, row.want, target.NamesUser)
 		})

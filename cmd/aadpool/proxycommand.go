@@ -12,10 +12,11 @@ import (
 	"sync"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 )
 
 // runWith runs the command after -- with a proxy of its own, which ends with it.
-func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t target) error {
+func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t server.Target) error {
 	path, err := exec.LookPath(in.passed[0])
 	if err != nil {
 		return exitError{status: exitNoProgram, text: fmt.Sprintf("%s cannot be run: %s", in.passed[0], lookFailure(err))}
@@ -54,7 +55,7 @@ func lookFailure(err error) string {
 
 // clientEnvironment are libpq's variables, and the one that other programs read, for a client of the proxy at addr.
 // password is empty where the proxy asks for none.
-func clientEnvironment(addr net.Addr, config proxy.Config, t target, password string) map[string]string {
+func clientEnvironment(addr net.Addr, config proxy.Config, t server.Target, password string) map[string]string {
 	host, port, mode := config.SocketDir, "5432", "disable"
 	if addr.Network() != "unix" {
 		host, port, _ = net.SplitHostPort(addr.String())
@@ -64,7 +65,7 @@ func clientEnvironment(addr net.Addr, config proxy.Config, t target, password st
 	}
 	set := map[string]string{
 		"PGHOST": host, "PGPORT": port, "PGSSLMODE": mode, "PGGSSENCMODE": "disable", "PGPASSWORD": password,
-		"PGDATABASE": t.config.ConnConfig.Database, "PGUSER": t.config.ConnConfig.User,
+		"PGDATABASE": t.Config.ConnConfig.Database, "PGUSER": t.Config.ConnConfig.User,
 	}
 	if config.AnyUser {
 		set["PGUSER"] = ""

@@ -14,7 +14,8 @@ import (
 	"syscall"
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
-	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
 // psqlCommand is aadpool psql.
@@ -39,12 +40,12 @@ func (cmd *psqlCommand) run(in invocation) error {
 		return usageError(arg + " after -- would have psql connect elsewhere than the DSN says: put it into the DSN")
 	}
 	cmd.takeFrom(cmd.DSN)
-	t, policyErr, err := readTarget(dsn.ReadForLibpq, cmd.DSN, cmd.Scope)
+	t, policyErr, err := server.ParseTargetForLibpq(cmd.DSN, cmd.Scope)
 	if err != nil {
 		return usageError(err.Error())
 	}
 	if policyErr != nil {
-		return exitError{status: diag.OfPolicy(t.first(), policyErr).Status, text: withoutPrefix(policyErr)}
+		return exitError{status: diag.OfPolicy(t.First(), policyErr).Status, text: terminal.WithoutPrefix(policyErr)}
 	}
 	source, err := cmd.tokenSource(in.outside)
 	if err != nil {
@@ -58,7 +59,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	config := t.config.ConnConfig.Copy()
+	config := t.Config.ConnConfig.Copy()
 	token, _, err := source.token(in.ctx, config)
 	if err != nil {
 		return err

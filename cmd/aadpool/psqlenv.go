@@ -8,19 +8,21 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 )
 
 // psqlEnvironment is the environment that has psql connect as a pool on the DSN would. psql gets no DSN: a password in
 // it, or in a service file, would come before the token, and pgx's own keywords mean nothing to libpq.
-func psqlEnvironment(t target, version int) ([]string, error) {
-	all := hosts(&t.secured.ConnConfig.Config)
-	config := t.secured.ConnConfig
+func psqlEnvironment(t server.Target, version int) ([]string, error) {
+	all := server.Hosts(&t.Secured.ConnConfig.Config)
+	config := t.Secured.ConnConfig
 	names, ports := make([]string, len(all)), make([]string, len(all))
 	mode := "disable"
 	for i, h := range all {
-		names[i], ports[i] = h.name, strconv.Itoa(int(h.port))
-		if h.tls != nil {
-			mode = sslMode(h.tls) // one for all, but for Unix sockets, to which it does not apply
+		names[i], ports[i] = h.Name, strconv.Itoa(int(h.Port))
+		if h.TLS != nil {
+			mode = server.SSLMode(h.TLS) // one for all, but for Unix sockets, to which it does not apply
 		}
 	}
 	set := map[string]string{

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 )
 
 func TestPsqlEnvironment(t *testing.T) {
@@ -37,7 +37,7 @@ func TestPsqlEnvironment(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
 			setenv(t, map[string]string{"PGHOSTADDR": "192.0.2.1", "PGPASSFILE": "/x", "PGPASSWORD": "hunter2", "PGCLIENTENCODING": "UTF8", "PAGER": "less"})
-			target, policyErr, err := parseTarget(row.dsn, "")
+			target, policyErr, err := server.ParseTarget(row.dsn, "")
 			require.NoError(t, err)
 			require.NoError(t, policyErr)
 			pairs, err := psqlEnvironment(target, row.version)
@@ -128,21 +128,21 @@ func TestArgumentsThatWouldHavePsqlConnectElsewhere(t *testing.T) {
 }
 
 func TestPsqlGetsWhatLibpqHasAndPgxHasNot(t *testing.T) {
-	const server = "postgres://orders-api@" + azureHost + "/orders"
+	const url = "postgres://orders-api@" + azureHost + "/orders"
 	for _, row := range []struct{ name, dsn, variable, want string }{
-		{"an address", server + "?hostaddr=192.0.2.7", "PGHOSTADDR", "192.0.2.7"},
-		{"revoked certificates", server + "?sslcrl=/etc/crl.pem", "PGSSLCRL", "/etc/crl.pem"},
-		{"a balance", server + "?load_balance_hosts=random", "PGLOADBALANCEHOSTS", "random"},
-		{"TLS 1.3", server + "?ssl_min_protocol_version=TLSv1.3", "PGSSLMINPROTOCOLVERSION", "TLSv1.3"},
+		{"an address", url + "?hostaddr=192.0.2.7", "PGHOSTADDR", "192.0.2.7"},
+		{"revoked certificates", url + "?sslcrl=/etc/crl.pem", "PGSSLCRL", "/etc/crl.pem"},
+		{"a balance", url + "?load_balance_hosts=random", "PGLOADBALANCEHOSTS", "random"},
+		{"TLS 1.3", url + "?ssl_min_protocol_version=TLSv1.3", "PGSSLMINPROTOCOLVERSION", "TLSv1.3"},
 		{"a socket's user", "host=/run/x user=u sslmode=verify-full requirepeer=postgres", "PGREQUIREPEER", "postgres"},
-		{"no GSSAPI in the place of TLS", server + "?gssencmode=prefer", "PGGSSENCMODE", "disable"},
-		{"a fallback name", server + "?fallback_application_name=x", "PGAPPNAME", "x"},
-		{"what has no variable", server + "?keepalives_idle=3", "PGOPTIONS", ""},
+		{"no GSSAPI in the place of TLS", url + "?gssencmode=prefer", "PGGSSENCMODE", "disable"},
+		{"a fallback name", url + "?fallback_application_name=x", "PGAPPNAME", "x"},
+		{"what has no variable", url + "?keepalives_idle=3", "PGOPTIONS", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
 			t.Setenv("PGHOSTADDR", "192.0.2.1")
-			target, policyErr, err := readTarget(dsn.ReadForLibpq, row.dsn, "")
+			target, policyErr, err := server.ParseTargetForLibpq(row.dsn, "")
 			require.NoError(t, err)
 			require.NoError(t, policyErr)
 			pairs, err := psqlEnvironment(target, 17)

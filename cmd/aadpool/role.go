@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 	"unicode"
@@ -14,6 +13,7 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // maxIdentifier is how many bytes PostgreSQL keeps of a name; the rest it cuts off:
@@ -101,7 +101,7 @@ func (r *roleCommand) apply(in invocation) error {
 // applyOver goes the way of a check to the server, and makes the role there.
 func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
 	inPrincipals := func(context.Context) *diagnosis {
-		c.target.config.ConnConfig.Database = roles.PrincipalsDatabase
+		c.target.Config.ConnConfig.Database = roles.PrincipalsDatabase
 		return nil
 	}
 	for _, do := range []func(context.Context) *diagnosis{c.readDSN, inPrincipals, c.getToken} {
@@ -110,7 +110,7 @@ func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
 		}
 	}
 	run := roles.Run{Role: r.role(), LockTimeout: r.LockTimeout, Timeout: r.Timeout, Report: c.reporter.Step,
-		Host: c.hosts[0].name, AdminID: c.facts.objectID}
+		Host: c.hosts[0].Name, AdminID: c.facts.objectID}
 	var d *diagnosis
 	if run.Admin, d = c.logInTo(ctx, roles.PrincipalsDatabase); d != nil {
 		return d
@@ -131,8 +131,8 @@ func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
 // logInTo connects to a database, and reports that.
 func (c *check) logInTo(ctx context.Context, database string) (conn *pgx.Conn, d *diagnosis) {
 	d = c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
-		c.target.config.ConnConfig.Database = database // which a diagnosis names
-		user := c.target.config.ConnConfig.User
+		c.target.Config.ConnConfig.Database = database // which a diagnosis names
+		user := c.target.Config.ConnConfig.User
 		var err error
 		if conn, err = c.connect(ctx, user, database); err != nil {
 			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
@@ -142,8 +142,6 @@ func (c *check) logInTo(ctx context.Context, database string) (conn *pgx.Conn, d
 	return conn, d
 }
 
-var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-
 func (r *roleCommand) check() error {
 	if err := checkName("the role's name", r.Name); err != nil {
 		return err
@@ -152,7 +150,7 @@ func (r *roleCommand) check() error {
 		return usageError("PostgreSQL keeps this name for itself: give the role another, with --object-id and --kind")
 	}
 	switch {
-	case r.ObjectID != "" && !uuid.MatchString(r.ObjectID):
+	case r.ObjectID != "" && !entra.IsUUID(r.ObjectID):
 		return usageError("--object-id is no UUID: az ad sp show, az ad user show and az ad group show print one as id")
 	case r.ObjectID != "" && r.Kind == "":
 		return usageError("--object-id needs --kind: user, group, service-principal or managed-identity")

@@ -152,7 +152,7 @@ func (cmd *whoamiCommand) run(in invocation) error {
 	if _, _, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST"))); err != nil {
 		return err
 	}
-	given, scope := source.credential.given()
+	given, scope := source.credential.Given()
 	facts := readToken(given, scope, time.Now())
 	who := identity{cmd.describeCredential(), string(facts.kind), facts.name, facts.tenant, facts.objectID, scope,
 		given.ExpiresOn.UTC().Truncate(time.Second)}

@@ -17,6 +17,8 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -126,7 +128,7 @@ func serverOnly(hosts string) *pgx.ConnConfig {
 // A tokenSource gets tokens in the way that a pool does.
 type tokenSource struct {
 	flags      credentialFlags
-	credential *watchedCredential
+	credential *server.WatchedCredential
 	hook       *aadpool.Hook
 }
 
@@ -142,7 +144,7 @@ func (s tokenSource) token(ctx context.Context, config *pgx.ConnConfig) (token s
 	if err := s.hook.BeforeConnect(ctx, config); err != nil {
 		return "", time.Time{}, s.failure(err)
 	}
-	given, _ := s.credential.given()
+	given, _ := s.credential.Given()
 	return given.Token, given.ExpiresOn, nil
 }
 
@@ -150,10 +152,10 @@ func (s tokenSource) token(ctx context.Context, config *pgx.ConnConfig) (token s
 func (s tokenSource) failure(err error) error {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok { // the hosts need tokens of different scopes
-		return usageError(withoutPrefix(err))
+		return usageError(terminal.WithoutPrefix(err))
 	}
 	text := strings.Join(attemptLines(noToken.Err), "; ")
-	if d := s.credential.diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
+	if d := s.credential.Diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
 		text += ". " + d.Meaning + " To fix: " + d.FirstCommand()
 	}
 	return exitError{status: exitCredential, text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+
+	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // Parameters are what a DSN says that is aadpool's own. The zero value is a DSN that says nothing of the kind.
@@ -13,14 +15,11 @@ type Parameters struct {
 	UserFromToken                         bool
 }
 
-var (
-	clientID = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
-	tenantID = regexp.MustCompile(`^[A-Za-z0-9.-]+$`) // or its domain
-)
+var tenantID = regexp.MustCompile(`^[A-Za-z0-9.-]+$`) // a UUID, or its domain
 
 // CheckClientID says what is wrong with a client id; "" if nothing is.
 func CheckClientID(id string) string {
-	if clientID.MatchString(id) {
+	if entra.IsUUID(id) {
 		return ""
 	}
 	return "must be a UUID, the client id (application id) of the identity, which is not its object id"

@@ -92,7 +92,7 @@ func federatedCredentials(entra.Kind) []string {
 
 // clientIDText is clientID inside a query of az's.
 func clientIDText() string {
-	if id := os.Getenv("AZURE_CLIENT_ID"); uuid.MatchString(id) {
+	if id := os.Getenv("AZURE_CLIENT_ID"); entra.IsUUID(id) {
 		return id
 	}
 	return "'$AZURE_CLIENT_ID'"
@@ -112,7 +112,7 @@ func logIn(kind entra.Kind) []string {
 	case entra.PowerShell:
 		return []string{"Connect-AzAccount"}
 	case entra.AzureCLI:
-		if tenant := os.Getenv("AZURE_TENANT_ID"); uuid.MatchString(tenant) {
+		if tenant := os.Getenv("AZURE_TENANT_ID"); entra.IsUUID(tenant) {
 			return []string{"az login --tenant " + tenant}
 		}
 		return []string{"az login"}

@@ -3,12 +3,11 @@ package diagnosis
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"runtime"
 	"strings"
-)
 
-var uuid = regexp.MustCompile(`^(?i)[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
+	"github.com/aadpool/aadpool/internal/entra"
+)
 
 // ShellQuote makes one word of text for a POSIX shell.
 func ShellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
@@ -61,7 +60,7 @@ func InstallAzureCLI() []string {
 
 // clientID is the application's, if the environment says so in a form that is fit for a command line.
 func clientID() string {
-	if id := os.Getenv("AZURE_CLIENT_ID"); uuid.MatchString(id) {
+	if id := os.Getenv("AZURE_CLIENT_ID"); entra.IsUUID(id) {
 		return id
 	}
 	return `"$AZURE_CLIENT_ID"`

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 
 // A requestWatch is the part of a credential's pipeline that sees its requests. Azidentity's errors have lost what the
 // network said, and a chain that goes on to the next credential tells nobody how the metadata service answered.
-type requestWatch struct{ credential *watchedCredential }
+type requestWatch struct{ credential *WatchedCredential }
 
 // Do is policy.Policy's.
 func (r requestWatch) Do(request *policy.Request) (*http.Response, error) {
@@ -43,24 +43,24 @@ func (r requestWatch) askMetadata(request *policy.Request) (*http.Response, erro
 	return response, err
 }
 
-func (w *watchedCredential) setRequest(r diag.Request) {
+func (w *WatchedCredential) setRequest(r diag.Request) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.request = r
 }
 
-func (w *watchedCredential) lastRequest() diag.Request {
+func (w *WatchedCredential) lastRequest() diag.Request {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.request
 }
 
-// waitingFor is what the credential is doing, for a person who waits.
-func (w *watchedCredential) waitingFor() string {
+// WaitingFor is what the credential is doing, for a person who waits.
+func (w *WatchedCredential) WaitingFor() string {
 	if r := w.lastRequest(); r.URL != nil && !r.Answered {
 		return "asking " + r.URL.Host
 	}
-	switch w.flags.Credential {
+	switch w.name {
 	case "cli":
 		return "asking az"
 	case "managed-identity":
@@ -88,9 +88,9 @@ func (e lastingError) Unwrap() error { return e.error }
 // NonRetriable is azcore's mark.
 func (lastingError) NonRetriable() {}
 
-// diagnose says why there is no token. err is what the credential has returned.
-func (w *watchedCredential) diagnose(err error) *diagnosis {
+// Diagnose says why there is no token. err is what the credential has returned.
+func (w *WatchedCredential) Diagnose(err error) *diag.Diagnosis {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return diag.OfCredential(diag.CredentialFacts{Name: w.flags.Credential, Request: w.request, Metadata: w.metadata}, err)
+	return diag.OfCredential(diag.CredentialFacts{Name: w.name, Request: w.request, Metadata: w.metadata}, err)
 }

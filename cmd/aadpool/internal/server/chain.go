@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"os"
@@ -12,8 +12,8 @@ import (
 var chain = []string{"EnvironmentCredential", "WorkloadIdentityCredential", "ManagedIdentityCredential",
 	"AzureCLICredential", "AzureDeveloperCLICredential", "AzurePowerShellCredential"}
 
-// answered names the credential of the default chain that gave the token. It is empty where there is no chain.
-func (w *watchedCredential) answered() string {
+// Answered names the credential of the default chain that gave the token. It is empty where there is no chain.
+func (w *WatchedCredential) Answered() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, message := range w.logged {
@@ -24,8 +24,8 @@ func (w *watchedCredential) answered() string {
 	return ""
 }
 
-// others says why the credentials of the chain before the one that answered gave no token, and which were not asked.
-func (w *watchedCredential) others(answered string) []entra.Attempt {
+// Others says why the credentials of the chain before the one that answered gave no token, and which were not asked.
+func (w *WatchedCredential) Others(answered string) []entra.Attempt {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	reasons := map[string]string{}
