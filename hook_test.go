@@ -537,3 +537,26 @@ func TestAPoolThatVerifiesNobodySaysSoOnce(t *testing.T) {
 		assert.Contains(t, said[0], row.warns)
 	}
 }
+
+func TestUnixSocketInThePlaceOfAVerifiedServerIsRefused(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	for _, connString := range []string{"host=/run/pg user=u sslmode=verify-full", "postgres://u@%2Frun%2Fpg/d?ssl=true"} {
+		_, err := New(t.Context(), connString, azuretest.Issuing(time.Hour, 0))
+		require.ErrorIs(t, err, ErrPlaintext)
+		require.ErrorContains(t, err, "requirepeer=USER")
+
+		hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
+		require.NoError(t, err)
+		config, err := pgx.ParseConfig(connString)
+		require.NoError(t, err)
+		require.ErrorIs(t, hook.BeforeConnect(t.Context(), config), ErrPlaintext, "a single connection")
+	}
+	hook, err := NewHook(azuretest.Issuing(time.Hour, 0))
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig("postgres://u@/d")
+	require.NoError(t, err)
+	require.ErrorContains(t, hook.BeforeConnect(t.Context(), config), "no host is named")
+	config, err = pgx.ParseConfig("postgres://u@db.example/d?schema=public")
+	require.NoError(t, err)
+	require.ErrorContains(t, hook.BeforeConnect(t.Context(), config), "schema= is Prisma and R2DBC's")
+}

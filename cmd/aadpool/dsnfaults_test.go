@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/azuretest"
@@ -127,4 +128,18 @@ func TestRoleOfSingleServerIsToldWithoutItsSuffix(t *testing.T) {
 	require.NoError(t, err)
 	c := &check{command: &checkCommand{}, target: target, reporter: &report.Reporter{}}
 	assert.Contains(t, c.describeDSN().Notes[0], "put user=orders-api into the DSN")
+}
+
+func TestUnixSocketInThePlaceOfAVerifiedServer(t *testing.T) {
+	for _, dsn := range []string{
+		"host=/run/pg user=u sslmode=verify-full", "postgres://u@%2Frun%2Fpg/d?ssl=true", "host=/run/pg user=u sslrootcert=system",
+	} {
+		clearEnvironment(t)
+		for _, args := range [][]string{{"check", dsn}, {"proxy", dsn, "--socket-dir=" + t.TempDir()}, {"psql", dsn}} {
+			got := runCommand(t, outside{}, args...)
+			assert.Equal(t, diag.Plaintext, got.status, "%s %s", args[0], got.stdout+got.stderr)
+			assert.Contains(t, got.stdout+got.stderr, "/run/pg in the clear")
+		}
+		assert.Contains(t, runCommand(t, outside{}, "check", dsn).stdout, "requirepeer=postgres")
+	}
 }
