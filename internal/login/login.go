@@ -48,7 +48,6 @@ type login struct {
 
 	mu      sync.Mutex         // guards what follows against a config that serves for two connections at once
 	token   *token.AccessToken // nil once the connection is up
-	filter  *token.Filter      // of the token; nil until a server's words ask for it
 	config  *pgconn.Config     // pgx's own copy, which the connection keeps; nil before beforeStartup
 	ctx     context.Context    // of the connect, for report
 	server  net.Addr           // of the host being tried
@@ -157,7 +156,7 @@ func (l *login) end(conn *pgconn.PgConn) error {
 	}
 	l.report.Succeeded(conn, l.config, l.token)
 	l.takeBack()
-	l.token, l.filter, l.ctx = nil, nil, nil
+	l.token, l.ctx = nil, nil
 	return nil
 }
 

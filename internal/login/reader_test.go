@@ -87,11 +87,11 @@ func (f *failsOnce) Read([]byte) (int, error) {
 
 func TestLoginPrintsNoToken(t *testing.T) {
 	l := newLogin(t)
-	require.True(t, l.carriesToken(l.token.Secret()))
+	require.True(t, l.token.Filter().IsIn(l.token.Secret()))
 	var printed strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%x"} {
 		fmt.Fprintf(&printed, verb, l)
-		fmt.Fprintf(&printed, verb, l.filter)
+		fmt.Fprintf(&printed, verb, l.token.Filter())
 	}
 	assert.NotContains(t, printed.String(), "secretsecret")
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/refusal"
-	"github.com/aadpool/aadpool/internal/token"
 )
 
 const (
@@ -159,9 +158,8 @@ func (l *login) filterMessage(message []byte) ([]byte, error) {
 		}
 	case 'S':
 		var s pgproto3.ParameterStatus
-		if l.carriesToken(string(body)) && s.Decode(body) == nil {
-			s.Name, s.Value = l.withoutToken(s.Name), l.withoutToken(s.Value)
-			return s.Encode(nil)
+		if s.Decode(body) == nil {
+			return l.filterParameter(&s, message)
 		}
 	case 'R':
 		if e := l.authenticate(body); e != nil {
@@ -170,21 +168,20 @@ func (l *login) filterMessage(message []byte) ([]byte, error) {
 	case 'Z': // ReadyForQuery
 		l.isReady = true
 	}
-	if l.carriesToken(string(body)) {
+	if l.token.Filter().IsIn(string(body)) {
 		return nil, errRepeats
 	}
 	return message, nil
 }
 
-func (l *login) words() *token.Filter {
-	if l.filter == nil {
-		l.filter = token.NewFilter(l.token.Secret())
+// filterParameter returns message, which s is, or what pgx gets in its place.
+func (l *login) filterParameter(s *pgproto3.ParameterStatus, message []byte) ([]byte, error) {
+	filter := l.token.Filter()
+	if !filter.IsIn(s.Name) && !filter.IsIn(s.Value) {
+		return message, nil
 	}
-	return l.filter
-}
-
-func (l *login) carriesToken(text string) bool {
-	return len(text) >= token.Fragment && l.words().IsIn(text)
+	s.Name, s.Value = l.withoutToken(s.Name), l.withoutToken(s.Value)
+	return s.Encode(nil)
 }
 
 // authenticate does what an authentication message asks for: for pgx to answer it puts the token into the config. A
@@ -267,5 +264,5 @@ func (l *login) withoutToken(text string) string {
 	if text == "" {
 		return ""
 	}
-	return strings.ReplaceAll(l.words().Scrub(text), "[aadpool:", "[")
+	return strings.ReplaceAll(l.token.Filter().Scrub(text), "[aadpool:", "[")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -19,6 +20,7 @@ type AccessToken struct {
 	// secret returns the token. It is a function because fmt, with a verb that does not fit, prints what an unexported
 	// pointer points to, and does not call its String method.
 	secret func() string
+	filter func() *Filter // made once, when a server's words first ask for it
 
 	expires  time.Time     // by the wall clock: a laptop's sleep and a VM's pause count
 	renewAt  time.Time     // likewise
@@ -58,6 +60,7 @@ func New(t azcore.AccessToken, now time.Time, share float64) (*AccessToken, erro
 	renewAt = renewAt.Add(time.Duration(share * float64(min(expires.Sub(renewAt)*2/5, time.Hour))))
 	return &AccessToken{
 		secret:   func() string { return t.Token },
+		filter:   sync.OnceValue(func() *Filter { return NewFilter(t.Token) }),
 		expires:  expires,
 		renewAt:  renewAt,
 		leftWhen: left,
@@ -84,6 +87,9 @@ func (t *AccessToken) State(now time.Time) State {
 
 // Secret is the token itself.
 func (t *AccessToken) Secret() string { return t.secret() }
+
+// Filter finds the token in texts of whoever was sent it.
+func (t *AccessToken) Filter() *Filter { return t.filter() }
 
 // Expires is when t ends; zero for a nil t.
 func (t *AccessToken) Expires() time.Time {

@@ -12,8 +12,8 @@ const (
 	// maxText bounds a text of a server that has just been sent a token: PostgreSQL's own are far shorter.
 	maxText = 2000
 
-	// Fragment is how much of a token in a row is too much. A server's words and a role's name hold no such run.
-	Fragment = 24
+	// fragment is how much of a token in a row is too much. A server's words and a role's name hold no such run.
+	fragment = 24
 )
 
 // longRun is what no message of a login holds for its own sake: over 100 characters without a space.
@@ -57,14 +57,16 @@ func cut(text string) string {
 
 // IsIn reports whether text holds a fragment of the token.
 func (f *Filter) IsIn(text string) bool {
-	text = squeeze(text)
-	if len(text) < Fragment {
+	if len(text) < fragment {
+		return false // as most texts of a server's
+	}
+	if text = squeeze(text); len(text) < fragment {
 		return false
 	}
 	for _, form := range f.forms() {
 		// Every run of two fragments' length in form holds one that begins at a multiple of its length.
-		for at := 0; at+Fragment <= len(form); at += Fragment {
-			if strings.Contains(text, form[at:at+Fragment]) {
+		for at := 0; at+fragment <= len(form); at += fragment {
+			if strings.Contains(text, form[at:at+fragment]) {
 				return true
 			}
 		}
@@ -76,9 +78,7 @@ func (f *Filter) IsIn(text string) bool {
 func Scrub(text, secret string) string { return NewFilter(secret).Scrub(text) }
 
 // Carries is [Filter.IsIn] for one text.
-func Carries(text, secret string) bool {
-	return len(text) >= Fragment && NewFilter(secret).IsIn(text)
-}
+func Carries(text, secret string) bool { return NewFilter(secret).IsIn(text) }
 
 // squeeze makes alike what differs in case, spaces, punctuation or base64's alphabet only.
 func squeeze(text string) string {

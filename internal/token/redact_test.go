@@ -118,9 +118,9 @@ func TestCarries(t *testing.T) {
 		name, text, secret string
 		want               bool
 	}{
-		{"the first fragment", secret[:Fragment], secret, true},
-		{"a fragment less one", secret[:Fragment-1], secret, false},
-		{"a secret of one fragment", secret[:Fragment], secret[:Fragment], true},
+		{"the first fragment", secret[:fragment], secret, true},
+		{"a fragment less one", secret[:fragment-1], secret, false},
+		{"a secret of one fragment", secret[:fragment], secret[:fragment], true},
 		{"a run across fragments, as long as two", "x" + secret[1:] + secret[:1], secret, true},
 		{"nothing", "", secret, false},
 	} {
