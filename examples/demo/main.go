@@ -1,6 +1,6 @@
 // The demo shows a pool whose connections log in with Entra access tokens go through several token rotations under
 // steady load, and proves that nobody noticed. Then Entra goes down: within the token's life nobody notices that either;
-// past its end new connections fail at once, and all is well soon after Entra is back. See [summary.failures] for what
+// past its end new connections fail within a second, and all is well soon after Entra is back. See [summary.failures] for what
 // would make the demo fail.
 //
 // Everything runs on this machine: a PostgreSQL of its own, behind the stand-ins of aadpooltest for Azure Database for

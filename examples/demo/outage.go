@@ -32,7 +32,8 @@ const (
 	// connection out in the last hundredth of its token's life.
 	endsSoon = 500 * time.Millisecond
 
-	// probedWithin is how long to look for a connect that fails at once. azidentity retries within a request for seconds.
+	// probedWithin is how long to look for a connect that fails at once. azidentity retries within a request for seconds, and
+	// a connect waits for a second of them.
 	probedWithin = 20 * time.Second
 
 	// atOnce is long for a busy machine. A connect within a pause takes some microseconds.
@@ -157,7 +158,7 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // tryToConnect asks for a token to connect with, as the pool does. It reports whether that failed at once, as it does
-// within the pause between two requests; while one is under way a connect waits for it.
+// within the pause between two requests; while one is under way a connect waits for it, for a second at most.
 func (o *outage) tryToConnect(ctx context.Context) bool {
 	config, err := pgx.ParseConfig(o.demo.services.DSN())
 	if err != nil {

@@ -160,6 +160,7 @@ func (s summary) table() string {
 	if o := s.outage; o != nil && !o.times.back.IsZero() {
 		row("Entra was down", "%s, %s of it with a valid token", seconds(o.times.back.Sub(o.times.down)), seconds(o.times.ended.Sub(o.times.down)))
 		row("queries that failed for want of a token", "%d", s.refused)
+		row("the longest that one of them waited", "%s", s.slowestRefusal.Round(time.Millisecond))
 		row("a new connection failed within a pause after", "%s", o.probeTook.Round(time.Microsecond))
 		row("queries of an open session after the token's end", "%d", o.answered)
 		if !o.times.served.IsZero() {

@@ -101,7 +101,6 @@ func (r *replacer) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpoo
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
 	config.BeforeConnect = r.beforeConnect(own.BeforeConnect)
 	config.AfterConnect = r.afterConnect(own.AfterConnect)
-	config.ShouldPing = r.shouldPing(own.ShouldPing)
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
@@ -109,8 +108,7 @@ func (r *replacer) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpoo
 	}
 	r.pool = pool
 	// pgxpool has taken the callbacks; what it goes on reading of config is not touched.
-	config.BeforeConnect, config.AfterConnect = own.BeforeConnect, own.AfterConnect
-	config.ShouldPing, config.PrepareConn = own.ShouldPing, own.PrepareConn
+	config.BeforeConnect, config.AfterConnect, config.PrepareConn = own.BeforeConnect, own.AfterConnect, own.PrepareConn
 	return pool, nil
 }
 
@@ -143,7 +141,8 @@ func (r *replacer) keeps(v Verdict) bool {
 		}
 		return false
 	}
-	if r.ahead.Load() > 0 && r.pool.Stat().IdleConns() > 0 && r.takeOpened() {
+	// A connection stands open in the place of a due one, unless another request is quicker.
+	if n := r.ahead.Load(); n > 0 && r.pool.Stat().IdleConns() > 0 && r.ahead.CompareAndSwap(n, n-1) {
 		return false
 	}
 	if !r.begins() {
@@ -159,15 +158,6 @@ func (r *replacer) keeps(v Verdict) bool {
 }
 
 func isFull(stat *pgxpool.Stat) bool { return stat.TotalConns() >= stat.MaxConns() }
-
-// takeOpened reports whether a connection stands open in the place of a due one.
-func (r *replacer) takeOpened() bool {
-	if r.ahead.Add(-1) >= 0 {
-		return true
-	}
-	r.ahead.Add(1) // another took it
-	return false
-}
 
 // giveUp notes that a connection is about to be closed.
 func (r *replacer) giveUp() {
@@ -238,9 +228,13 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	full := isFull(r.pool.Stat())
 	s := &step{replacer: r, mayGiveUp: full || r.ahead.Load() > 0}
 	ctx = context.WithValue(ctx, stepKey{}, s)
-	defer s.tellRetired(context.Background())
-	s.hold(r.pool.AcquireAllIdle(ctx))
-	defer s.release()
+	defer func() {
+		s.release()
+		if s.givenUp != nil { // no request waits for another to be released any more
+			r.Retired(context.Background(), s.givenUp)
+		}
+	}()
+	s.held = r.pool.AcquireAllIdle(ctx)
 	switch {
 	case full && s.givenUp != nil, !wanted && s.due == 0 && r.ahead.Load() >= 0:
 		return s, nil
@@ -274,11 +268,11 @@ func (r *replacer) open(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
-	if !s.isOpening() { // what Acquire found will be idle again, and has not been used
-		r.Held(ctx, conn.Conn())
-	} else {
+	defer conn.Release()
+	if s.isOpening() {
 		r.ahead.Add(1)
+	} else {
+		r.Held(ctx, conn.Conn()) // what Acquire found will be idle again, and has not been used
 	}
-	conn.Release()
 	return nil
 }

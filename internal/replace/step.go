@@ -48,10 +48,13 @@ func without(ctx context.Context) context.Context {
 // prepare is PrepareConn for what the replacer's own Acquire, and AcquireAllIdle, meet. It reports false for what
 // others acquire with the step's context.
 func (s *step) prepare(ctx context.Context, conn *pgx.Conn) (own, keep bool) {
-	if s.isOpening() {
-		return s.owns(conn), true
-	}
 	r := s.replacer
+	s.mu.Lock()
+	opening, opened := s.opening, s.opened
+	s.mu.Unlock()
+	if opening {
+		return conn == opened, true
+	}
 	switch held := r.Held(ctx, conn); {
 	case held.Idle > r.maxIdle && r.pool.Stat().TotalConns() > r.minConns:
 		return true, false // pgxpool would have closed it, had it not been held before
@@ -67,26 +70,6 @@ func (s *step) prepare(ctx context.Context, conn *pgx.Conn) (own, keep bool) {
 	s.mayGiveUp, s.givenUp = false, conn
 	r.giveUp()
 	return true, false
-}
-
-// owns reports whether a connection is acquired by the replacer itself: an idle one, or what was opened for s.
-func (s *step) owns(conn *pgx.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return !s.opening || conn == s.opened
-}
-
-// tellRetired tells of the connection that was given up, now that no request waits for another.
-func (s *step) tellRetired(ctx context.Context) {
-	if s.givenUp != nil {
-		s.replacer.Retired(ctx, s.givenUp)
-	}
-}
-
-func (s *step) hold(conns []*pgxpool.Conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.held = conns
 }
 
 // release lets go of the idle connections: those that were used last are used next again.
@@ -112,7 +95,6 @@ func (s *step) isOpening() bool {
 type (
 	beforeConnect = func(context.Context, *pgx.ConnConfig) error
 	afterConnect  = func(context.Context, *pgx.Conn) error
-	shouldPing    = func(context.Context, pgxpool.ShouldPingParams) bool
 )
 
 // beforeConnect is the pool's BeforeConnect. For a step it is the moment when pgxpool has begun to open a connection.
@@ -141,18 +123,5 @@ func (r *replacer) afterConnect(next afterConnect) afterConnect {
 		}
 		r.Opened(conn)
 		return next(ctx, conn)
-	}
-}
-
-// shouldPing is the pool's ShouldPing. What a step acquires is not used.
-func (r *replacer) shouldPing(next shouldPing) shouldPing {
-	return func(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-		if s := r.own(ctx); s != nil {
-			if s.owns(params.Conn) {
-				return false
-			}
-			ctx = without(ctx)
-		}
-		return next(ctx, params)
 	}
 }
