@@ -16,8 +16,8 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// The benchmarks here compare a pool of aadpool's with a plain one that has the token as its password, on one server, in
-// short rounds that take turns, so that whatever else the machine does falls on both. How the processes of a pool's
+// The benchmarks here compare a pool of aadpool's with a plain one that has the token as its password, on one server,
+// in short rounds that take turns, so that whatever else the machine does falls on both. How the processes of a pool's
 // connections are spread over the processors makes a difference, too, so the pools are made anew a number of times. A
 // second plain pool takes part as a control: its ratio to the first tells how much of a difference is noise.
 
@@ -108,7 +108,8 @@ func compare(b *testing.B, workers, n int, f func(*pgxpool.Pool)) (all times) {
 		c := newContest(b, a)
 		t := c.run(workers, n, f)
 		c.close()
-		all.plain, all.ours, all.control = append(all.plain, t.plain...), append(all.ours, t.ours...), append(all.control, t.control...)
+		all.plain, all.ours, all.control = append(all.plain, t.plain...), append(all.ours, t.ours...),
+			append(all.control, t.control...)
 	}
 	return all
 }
@@ -127,8 +128,8 @@ func median(d []time.Duration) float64 {
 	return float64(d[len(d)/2])
 }
 
-// BenchmarkSteadyState reports the rate of select 1 through an aadpool pool as a ratio to that through plain pgxpool: the
-// median of the rounds and its middle half, and the median for the control.
+// BenchmarkSteadyState reports the rate of select 1 through an aadpool pool as a ratio to that through plain pgxpool:
+// the median of the rounds and its middle half, and the median for the control.
 func BenchmarkSteadyState(b *testing.B) {
 	for _, workers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {

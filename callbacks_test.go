@@ -42,7 +42,10 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 		called("AfterNetConnect")
 		return conn, nil
 	}
-	config.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error { called("pgconn.AfterConnect"); return nil }
+	config.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error {
+		called("pgconn.AfterConnect")
+		return nil
+	}
 	config.AfterConnect = func(context.Context, *pgx.Conn) error { called("AfterConnect"); return nil }
 	config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { called("PrepareConn"); return true, nil }
 	//lint:ignore SA1019 pgxpool still has it
@@ -50,7 +53,10 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 	config.AfterRelease = func(*pgx.Conn) bool { called("AfterRelease"); return true }
 	config.BeforeClose = func(*pgx.Conn) { called("BeforeClose") }
 	onPgError := config.ConnConfig.OnPgError
-	config.ConnConfig.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool { called("OnPgError"); return onPgError(c, e) }
+	config.ConnConfig.OnPgError = func(c *pgconn.PgConn, e *pgconn.PgError) bool {
+		called("OnPgError")
+		return onPgError(c, e)
+	}
 
 	pool, err := aadpool.NewWithConfig(t.Context(), config, a.Credential(t))
 	require.NoError(t, err)
@@ -68,8 +74,10 @@ func TestCallersCallbacksAreStillCalledInOrder(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{
-		"TraceAcquireStart", "BeforeConnect", "TraceConnectStart", "AfterNetConnect", "pgconn.AfterConnect", "TraceConnectEnd",
-		"AfterConnect", "PrepareConn", "TraceAcquireEnd", "TraceQueryStart", "OnPgError", "TraceQueryEnd", "AfterRelease", "BeforeClose",
+		"TraceAcquireStart", "BeforeConnect", "TraceConnectStart", "AfterNetConnect", "pgconn.AfterConnect",
+		"TraceConnectEnd",
+		"AfterConnect", "PrepareConn", "TraceAcquireEnd", "TraceQueryStart", "OnPgError", "TraceQueryEnd", "AfterRelease",
+		"BeforeClose",
 	}, distinct, "as in pgxpool, which calls no BeforeAcquire where there is a PrepareConn")
 }
 
@@ -141,7 +149,8 @@ func TestCallersErrorsArePassedOn(t *testing.T) {
 // orderTracer tells of each thing that it is called for.
 type orderTracer func(string)
 
-func (f orderTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+func (f orderTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool,
+	_ pgxpool.TraceAcquireStartData) context.Context {
 	f("TraceAcquireStart")
 	return ctx
 }

@@ -21,10 +21,10 @@ import (
 
 // Tests of a wall clock that is set, and of a machine that sleeps: the wall clock jumps and the monotonic one does not.
 //
-// In a bubble of testing/synctest, as on a machine that nobody touches, the two go together. But nothing in this package
-// knows what time it is other than by comparing the present with moments that it has recorded. So setting the wall clock
-// forward by d looks to it just as if each moment that is compared by the wall clock moved d into the past, and those
-// compared by the monotonic clock stayed. That is what setClock does. Which moment is of which kind is for
+// In a bubble of testing/synctest, as on a machine that nobody touches, the two go together. But nothing in this
+// package knows what time it is other than by comparing the present with moments that it has recorded. So setting the
+// wall clock forward by d looks to it just as if each moment that is compared by the wall clock moved d into the past,
+// and those compared by the monotonic clock stayed. That is what setClock does. Which moment is of which kind is for
 // TestWhichClockEachMomentIsComparedBy to see, outside a bubble, where a time.Time has a monotonic reading or not.
 
 // setClock makes c see the wall clock set forward by d, or back if d is negative.
@@ -226,8 +226,12 @@ func TestMachineAsleepForTwoHours(t *testing.T) {
 		name   string
 		second func(first azcore.AccessToken) (azcore.AccessToken, error)
 	}{
-		{"the pause after the same token again does not matter", func(first azcore.AccessToken) (azcore.AccessToken, error) { return first, nil }},
-		{"nor does the pause after a refresh that failed", func(azcore.AccessToken) (azcore.AccessToken, error) { return azcore.AccessToken{}, azuretest.ErrEntra }},
+		{"the pause after the same token again does not matter", func(first azcore.AccessToken) (azcore.AccessToken, error) {
+			return first, nil
+		}},
+		{"nor does the pause after a refresh that failed", func(azcore.AccessToken) (azcore.AccessToken, error) {
+			return azcore.AccessToken{}, azuretest.ErrEntra
+		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -28,7 +28,8 @@ import (
 func clientCertificate(t *testing.T) (*x509.Certificate, crypto.PrivateKey) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	certificate, err := x509.ParseCertificate(der)
@@ -47,34 +48,43 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 		principal aadpooltest.Principal
 		cred      func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error)
 	}{
-		{"client secret", serviceIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client secret", serviceIdentity, func(_ *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret,
 				&azidentity.ClientSecretCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"client certificate", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client certificate", serviceIdentity, func(t *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			certificate, key := clientCertificate(t)
 			p.Certificate = certificate
 			a.Register(p)
 			return azidentity.NewClientCertificateCredential(a.TenantID(), p.ClientID, []*x509.Certificate{certificate}, key,
 				&azidentity.ClientCertificateCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"client assertion", serviceIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"client assertion", serviceIdentity, func(_ *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			return azidentity.NewClientAssertionCredential(a.TenantID(), p.ClientID,
 				func(context.Context) (string, error) { return a.FederatedToken(p) },
 				&azidentity.ClientAssertionCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"workload identity (AKS)", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"workload identity (AKS)", managedIdentity, func(t *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
 			require.NoError(t, err)
 			azuretest.SetAzureEnv(t, environment)
-			return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.Options()})
+			return azidentity.NewWorkloadIdentityCredential(
+				&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"managed identity by App Service", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			azuretest.SetAzureEnv(t, a.AppServiceEnv(p))
-			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
-		}},
-		{"managed identity by IMDS", managedIdentity, func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
+		{"managed identity by App Service", managedIdentity,
+			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+				azuretest.SetAzureEnv(t, a.AppServiceEnv(p))
+				return azidentity.NewManagedIdentityCredential(
+					&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
+			}},
+		{"managed identity by IMDS", managedIdentity, func(_ *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
+			return azidentity.NewManagedIdentityCredential(
+				&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.Options(), ID: azidentity.ClientID(p.ClientID)})
 		}},
 		{"Azure CLI", user, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			dir := t.TempDir()
@@ -82,21 +92,25 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 			require.NoError(t, a.InstallAzureCLI(p, dir))
 			return azidentity.NewAzureCLICredential(nil)
 		}},
-		{"environment", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"environment", serviceIdentity, func(t *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			azuretest.SetAzureEnv(t, a.ClientSecretEnv(p))
 			return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"default, by the environment", serviceIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"default, by the environment", serviceIdentity, func(t *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			azuretest.SetAzureEnv(t, a.ClientSecretEnv(p))
 			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.Options()})
 		}},
-		{"default, by workload identity", managedIdentity, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
-			environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
-			require.NoError(t, err)
-			azuretest.SetAzureEnv(t, environment)
-			return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.Options()})
-		}},
-		{"chained: no azd on this machine, so az", user, func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+		{"default, by workload identity", managedIdentity,
+			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) (azcore.TokenCredential, error) {
+				environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
+				require.NoError(t, err)
+				azuretest.SetAzureEnv(t, environment)
+				return azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.Options()})
+			}},
+		{"chained: no azd on this machine, so az", user, func(t *testing.T, a azuretest.Azure,
+			p aadpooltest.Principal) (azcore.TokenCredential, error) {
 			dir := t.TempDir()
 			t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 			require.NoError(t, a.InstallAzureCLI(p, dir))
@@ -127,8 +141,8 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 	}
 }
 
-// TestErrorOfACredentialCanBeReadByAll: who waits for one request shares its error, and azidentity's changes the response
-// that it reads its text from.
+// TestErrorOfACredentialCanBeReadByAll: who waits for one request shares its error, and azidentity's changes the
+// response that it reads its text from.
 func TestErrorOfACredentialCanBeReadByAll(t *testing.T) {
 	a := azuretest.New(t)
 	a.SetFailure(aadpooltest.ServerError(503))

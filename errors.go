@@ -37,8 +37,8 @@ type TokenError struct {
 	Err error
 }
 
-// Error returns one line, with the sentence of the credential's error that matters, and in brackets what to do. The whole
-// is in Err's text, and in the log at debug level.
+// Error returns one line, with the sentence of the credential's error that matters, and in brackets what to do. The
+// whole is in Err's text, and in the log at debug level.
 func (e *TokenError) Error() string {
 	text := "aadpool: no access token for " + e.Scope
 	if e.Err != nil {

@@ -23,8 +23,8 @@ import (
 	"github.com/aadpool/aadpool/internal/conn"
 )
 
-// fleetOutEnv names a file. If it is set, a fleet of 1,000 replicas is simulated, too, and the file gets what came of it,
-// as JSON: bench/ makes a plot and a paragraph of it.
+// fleetOutEnv names a file. If it is set, a fleet of 1,000 replicas is simulated, too, and the file gets what came of
+// it, as JSON: bench/ makes a plot and a paragraph of it.
 const fleetOutEnv = "AADPOOL_FLEET_OUT"
 
 const (
@@ -34,8 +34,9 @@ const (
 	fleetCallerRetry = time.Second // within which a place that has no connection is asked for one again
 )
 
-// A fleetScenario is a service of many replicas, each with a pool whose connections are all in use, so that a connection
-// is replaced as soon as it has to be. Time is virtual; the token cache, the lifetimes and the deadlines are the real ones.
+// A fleetScenario is a service of many replicas, each with a pool whose connections are all in use, so that a
+// connection is replaced as soon as it has to be. Time is virtual; the token cache, the lifetimes and the deadlines are
+// the real ones.
 type fleetScenario struct {
 	Name        string
 	Replicas    int
@@ -273,7 +274,8 @@ func (d fleetDay) check(t *testing.T) {
 	assert.LessOrEqual(t, slices.Max(d.Requests), s.Replicas, "nor is there a second in which each asks twice")
 	after := (outageEnd + time.Minute) / time.Second
 	assert.LessOrEqual(t, slices.Max(d.Requests[after:]), max(6, s.Replicas/40), "after it, renewals are out of step")
-	assert.LessOrEqual(t, d.Recovery, 8*time.Second, "all have tokens within two seconds of the longest back-off after the outage")
+	assert.LessOrEqual(t, d.Recovery, 8*time.Second,
+		"all have tokens within two seconds of the longest back-off after the outage")
 }
 
 func TestFleetDoesNotReconnectAtOnceAndDoesNotStormEntra(t *testing.T) {
@@ -286,7 +288,8 @@ func TestFleetDoesNotReconnectAtOnceAndDoesNotStormEntra(t *testing.T) {
 	day.check(t)
 	s := day.Scenario
 	started := (s.StartWithin + time.Minute) / time.Second
-	assert.LessOrEqual(t, slices.Max(day.Connects[started:s.OutageFrom/time.Second]), slices.Max(day.Unspread[started:s.OutageFrom/time.Second])/5,
+	assert.LessOrEqual(t, slices.Max(day.Connects[started:s.OutageFrom/time.Second]),
+		slices.Max(day.Unspread[started:s.OutageFrom/time.Second])/5,
 		"the peak of connects in a second after an expiry, to that of connections that end with their tokens")
 	assert.NotZero(t, day.Recovery, "the outage was long enough for all tokens to end")
 	assert.Equal(t, 5*s.Replicas, fleetSum(day.Requests, 0, s.OutageFrom), "one request for each token")
@@ -304,7 +307,8 @@ func TestFleetLogsInOnceForEachToken(t *testing.T) {
 		{"the longest that Entra draws", 90 * m, 90 * m, 0, 1.05},
 		{"two hours", 2 * h, 2 * h, 0, 1.05},
 		{"24 hours", 24 * h, 24 * h, 0, 1.05},
-		{"24 hours, renewed after 12, as a managed identity's: half of the last tenth is given up", 24 * h, 24 * h, 12 * h, 1.08},
+		{"24 hours, renewed after 12, as a managed identity's: half of the last tenth is given up", 24 * h, 24 * h, 12 * h,
+			1.08},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			day := fleetScenario{
@@ -328,7 +332,8 @@ func TestFleetOfAThousandReplicasForADay(t *testing.T) {
 	for _, s := range []fleetScenario{
 		{Name: "tokens live 60 to 90 minutes at random", MinLife: time.Hour, MaxLife: 90 * time.Minute},
 		{Name: "all tokens live 65 minutes", MinLife: 65 * time.Minute, MaxLife: 65 * time.Minute},
-		{Name: "all tokens live 24 hours and are renewed after 12", MinLife: 24 * time.Hour, MaxLife: 24 * time.Hour, RefreshIn: 12 * time.Hour},
+		{Name: "all tokens live 24 hours and are renewed after 12", MinLife: 24 * time.Hour, MaxLife: 24 * time.Hour,
+			RefreshIn: 12 * time.Hour},
 	} {
 		s.Replicas, s.Connections, s.StartWithin, s.Length = 1000, 10, time.Minute, 25*time.Hour
 		s.OutageFrom, s.OutageFor = 12*time.Hour-time.Minute, 20*time.Minute

@@ -85,7 +85,8 @@ func TestSingleConnection(t *testing.T) {
 	t.Run("nor does its config serve for another", func(t *testing.T) {
 		for _, used := range []*pgx.ConnConfig{config, conn.Config()} {
 			_, err := pgx.ConnectConfig(t.Context(), used)
-			require.ErrorContains(t, err, "aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
+			require.ErrorContains(t, err,
+				"aadpool: this config has already served for a connection; for another, call Hook.BeforeConnect on a fresh copy")
 		}
 	})
 }

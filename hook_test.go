@@ -48,29 +48,52 @@ func TestBadInputIsAClearError(t *testing.T) {
 		want      string
 	}{
 		{"no credential", testDSN, nil, nil, "the credential is nil: make one with azidentity"},
-		{"the nil that a failed constructor returned", testDSN, nilPointer, nil, "the credential is a nil *azidentity.ClientSecretCredential: check the error"},
-		{"an empty DSN, and no PGHOST", "", good, nil, "the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like postgres://"},
+		{"the nil that a failed constructor returned", testDSN, nilPointer, nil,
+			"the credential is a nil *azidentity.ClientSecretCredential: check the error"},
+		{"an empty DSN, and no PGHOST", "", good, nil,
+			"the DSN is empty and neither PGHOST nor PGSERVICE is set; a DSN looks like postgres://"},
 		{"a DSN of blanks", "  ", good, nil, "the DSN is empty"},
-		{"a DSN that is neither URL nor keywords", "hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value; a DSN looks like"},
-		{"a URL of another kind", "mysql://u:hunter2@db.example/d", good, nil, "parsing the DSN: this is a URL of another kind of server: a URL begins with postgres://"},
-		{"a password with a blank in it", "host=db.example password=hunter2 hunter2 hunter2", good, nil, "parsing the DSN: failed to parse as keyword/value"},
-		{"a password with a slash in it", "postgres://u:hun/hunter2@db.example/d", good, nil, "parsing the DSN: invalid port"},
-		{"a password with a colon and an at sign", "postgres://u:hun:hunter2@hunter2@db.example:hunter2/d", good, nil, "parsing the DSN: invalid port"},
-		{"a user's @ that is not escaped", "postgres://ada@contoso.example@db.example/d", good, nil, "write an @ that is in the user name as %40"},
-		{"a password's @ that is not escaped", "postgres://u:hun@hunter2@db.example/d", good, nil, "there is an @ in the host"},
-		{"a password with an at sign and a slash in it", "postgres://u:p@hunter2/w@db.example/d", good, nil, "there is an @ in the database's name; in a URL write @ as %40"},
-		{"a connection string of ADO.NET", "Server=db.example;Database=d;Port=5432;User Id=u;Password=hunter2;Ssl Mode=Require;", good, nil, "this looks like a connection string for another driver (ADO.NET, JDBC, SQLAlchemy); a DSN looks like postgres://"},
-		{"one of ADO.NET without blanks", "Host=db.example;Database=d;Username=u;Password=hunter2", good, nil, "this looks like a connection string for another driver"},
-		{"a URL of JDBC", "jdbc:postgresql://db.example:5432/d?user=u&password=hunter2", good, nil, "this looks like a connection string for another driver"},
-		{"a pool parameter that is no number", "postgres://u:hunter2@db.example/d?pool_max_conns=hunter2", good, nil, "cannot parse pool_max_conns"},
-		{"an unknown sslmode", "postgres://u:hunter2@db.example/d?sslmode=on", good, nil, "failed to configure TLS (sslmode is invalid)"},
-		{"a root certificate that is not there", "postgres://u:hunter2@db.example/d?sslrootcert=/nowhere.pem", good, nil, "/nowhere.pem"},
-		{"plaintext to a remote host", testDSN + "?sslmode=disable", good, nil, "refusing to send an access token to db.example in the clear"},
+		{"a DSN that is neither URL nor keywords", "hunter2", good, nil,
+			"parsing the DSN: failed to parse as keyword/value; a DSN looks like"},
+		{"a URL of another kind", "mysql://u:hunter2@db.example/d", good, nil,
+			"parsing the DSN: this is a URL of another kind of server: a URL begins with postgres://"},
+		{"a password with a blank in it", "host=db.example password=hunter2 hunter2 hunter2", good, nil,
+			"parsing the DSN: failed to parse as keyword/value"},
+		{"a password with a slash in it", "postgres://u:hun/hunter2@db.example/d", good, nil,
+			"parsing the DSN: invalid port"},
+		{"a password with a colon and an at sign", "postgres://u:hun:hunter2@hunter2@db.example:hunter2/d", good, nil,
+			"parsing the DSN: invalid port"},
+		{"a user's @ that is not escaped", "postgres://ada@contoso.example@db.example/d", good, nil,
+			"write an @ that is in the user name as %40"},
+		{"a password's @ that is not escaped", "postgres://u:hun@hunter2@db.example/d", good, nil,
+			"there is an @ in the host"},
+		{"a password with an at sign and a slash in it", "postgres://u:p@hunter2/w@db.example/d", good, nil,
+			"there is an @ in the database's name; in a URL write @ as %40"},
+		{"a connection string of ADO.NET",
+			"Server=db.example;Database=d;Port=5432;User Id=u;Password=hunter2;Ssl Mode=Require;", good, nil,
+			"this looks like a connection string for another driver (ADO.NET, JDBC, SQLAlchemy); a DSN looks like postgres://"},
+		{"one of ADO.NET without blanks", "Host=db.example;Database=d;Username=u;Password=hunter2", good, nil,
+			"this looks like a connection string for another driver"},
+		{"a URL of JDBC", "jdbc:postgresql://db.example:5432/d?user=u&password=hunter2", good, nil,
+			"this looks like a connection string for another driver"},
+		{"a pool parameter that is no number", "postgres://u:hunter2@db.example/d?pool_max_conns=hunter2", good, nil,
+			"cannot parse pool_max_conns"},
+		{"an unknown sslmode", "postgres://u:hunter2@db.example/d?sslmode=on", good, nil,
+			"failed to configure TLS (sslmode is invalid)"},
+		{"a root certificate that is not there", "postgres://u:hunter2@db.example/d?sslrootcert=/nowhere.pem", good, nil,
+			"/nowhere.pem"},
+		{"plaintext to a remote host", testDSN + "?sslmode=disable", good, nil,
+			"refusing to send an access token to db.example in the clear"},
 		{"an empty token", testDSN, fixed(azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}), nil, "empty token"},
-		{"an expired token", testDSN, fixed(azuretest.NewToken(1, -time.Minute)), nil, "the credential returned a token that expired "},
+		{"an expired token", testDSN, fixed(azuretest.NewToken(1, -time.Minute)), nil,
+			"the credential returned a token that expired "},
 		{"a token without an expiry", testDSN, fixed(azcore.AccessToken{Token: "hunter2"}), nil, "without an expiry"},
-		{"a user wanted from a token that is no JWT", testDSN, fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "names no user (the token is not a JWT); put user= into the DSN"},
-		{"a user wanted from a token that names none", testDSN, fixed(azcore.AccessToken{Token: azuretest.JWT(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()}, "its claims are: oid"},
+		{"a user wanted from a token that is no JWT", testDSN,
+			fixed(azcore.AccessToken{Token: "hunter2", ExpiresOn: time.Now().Add(time.Hour)}), []Option{WithUserFromToken()},
+			"names no user (the token is not a JWT); put user= into the DSN"},
+		{"a user wanted from a token that names none", testDSN,
+			fixed(azcore.AccessToken{Token: azuretest.JWT(`{"oid":"1"}`), ExpiresOn: time.Now().Add(time.Hour)}),
+			[]Option{WithUserFromToken()}, "its claims are: oid"},
 		{"an option given nonsense", testDSN, good, []Option{WithScope("")}, "WithScope"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -202,8 +225,11 @@ func TestReasonsAreThoseOfTheTableOfServersWords(t *testing.T) {
 
 func TestWithUserFromTokenSetsTheUser(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	token := azcore.AccessToken{Token: azuretest.JWT(`{"upn":"ada@contoso.example"}`), ExpiresOn: time.Now().Add(time.Hour)}
-	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }}, WithUserFromToken())
+	token := azcore.AccessToken{Token: azuretest.JWT(`{"upn":"ada@contoso.example"}`),
+		ExpiresOn: time.Now().Add(time.Hour)}
+	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+		return token, nil
+	}}, WithUserFromToken())
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig("postgres://somebody@db.example/orders")
 	require.NoError(t, err)
@@ -223,7 +249,8 @@ func TestHookHoldsTheTokenOfOneScope(t *testing.T) {
 	for _, row := range []struct{ host, want string }{
 		{"a.postgres.database.azure.com", ""},
 		{"b.postgres.database.azure.com", ""},
-		{"c.postgres.cosmos.azure.com", "this Hook's are for https://ossrdbms-aad.database.windows.net/.default; make another Hook for it"},
+		{"c.postgres.cosmos.azure.com",
+			"this Hook's are for https://ossrdbms-aad.database.windows.net/.default; make another Hook for it"},
 	} {
 		config, err := pgx.ParseConfig("postgres://u@" + row.host + "/d")
 		require.NoError(t, err)
@@ -262,7 +289,9 @@ func TestLifetimeFollowsTheWholeLifeOfATokenThatIsAlmostOver(t *testing.T) {
 		Token:     azuretest.JWT(`{"iat":` + unix(issued) + `,"exp":` + unix(issued.Add(24*time.Hour)) + `}`),
 		ExpiresOn: issued.Add(24 * time.Hour),
 	}
-	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return token, nil }})
+	hook, err := NewHook(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+		return token, nil
+	}})
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig(testDSN)
 	require.NoError(t, err)
@@ -292,7 +321,9 @@ func TestHangingCredentialHoldsNoSlotOfThePoolPastTheTokenTimeout(t *testing.T) 
 
 		start := time.Now()
 		_, err = pool.Acquire(t.Context())
-		require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: no answer within the token timeout of 5s")
+		require.ErrorContains(t, err,
+			"aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: no answer within the token "+
+				"timeout of 5s")
 		assert.Equal(t, 5*time.Second, time.Since(start))
 		assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 
@@ -322,10 +353,12 @@ func TestRefusedTokenIsAskedForAgainAtTheNextConnect(t *testing.T) {
 		time.Sleep(time.Minute)
 
 		refused := &pgconn.PgError{Code: "28P01"}
-		hook.loginRefused(t.Context(), login.Refused{Config: &config.Config, Token: hook.cache.Load().token, Reason: refusal.Role, Err: refused})
+		hook.loginRefused(t.Context(), login.Refused{Config: &config.Config, Token: hook.cache.Load().token,
+			Reason: refusal.Role, Err: refused})
 		again := config.Copy()
 		require.NoError(t, hook.BeforeConnect(t.Context(), again))
-		assert.Equal(t, "token-2", arrive(t, again, asksForPassword).Password, "someone may have logged in as another user meanwhile")
+		assert.Equal(t, "token-2", arrive(t, again, asksForPassword).Password,
+			"someone may have logged in as another user meanwhile")
 	})
 }
 
@@ -401,7 +434,8 @@ func TestKeepFreshInAnOutageAsksNoMoreOftenThanABusyPool(t *testing.T) {
 		for _, gap := range cred.Gaps()[1:] {
 			assert.GreaterOrEqual(t, gap, backoff.First)
 		}
-		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/longestPause), "every half minute before, every five seconds after")
+		assert.LessOrEqual(t, cred.Count(), 20+int(time.Hour/longestPause),
+			"every half minute before, every five seconds after")
 	})
 }
 
@@ -411,7 +445,8 @@ func TestKeepFreshOfAHookWithoutAScopeIsAnError(t *testing.T) {
 }
 
 func BenchmarkHookWithTheTokenCached(b *testing.B) {
-	for _, dsn := range []string{testDSN, testDSN + "?sslmode=require", "postgres://orders-api@127.0.0.1/orders?sslmode=disable"} {
+	for _, dsn := range []string{testDSN, testDSN + "?sslmode=require",
+		"postgres://orders-api@127.0.0.1/orders?sslmode=disable"} {
 		b.Run(dsn, func(b *testing.B) { benchmarkHook(b, dsn) })
 	}
 }
@@ -484,7 +519,8 @@ func TestTokenNeverPrintsItself(t *testing.T) {
 	hook.cache.Store(cache)
 
 	var out bytes.Buffer
-	for _, value := range []any{made, struct{ Token *token.AccessToken }{made}, []*token.AccessToken{made}, cache, hook, errors.Join(azuretest.ErrEntra)} {
+	for _, value := range []any{made, struct{ Token *token.AccessToken }{made}, []*token.AccessToken{made}, cache, hook,
+		errors.Join(azuretest.ErrEntra)} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			fmt.Fprintf(&out, verb+"\n", value)
 		}

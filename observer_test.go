@@ -66,7 +66,11 @@ func TestObserverIsToldOfFetchesAndWaits(t *testing.T) {
 
 	scope := aadpooltest.DefaultAudience + "/.default"
 	assert.Equal(t, []aadpool.FetchStart{{Scope: scope, Cause: aadpool.FetchCausePool}}, told.starts)
-	require.Eventually(t, func() bool { told.mu.Lock(); defer told.mu.Unlock(); return len(told.ends) == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		told.mu.Lock()
+		defer told.mu.Unlock()
+		return len(told.ends) == 1
+	}, time.Second, time.Millisecond)
 	assert.Equal(t, aadpool.FetchCausePool, told.ends[0].Cause)
 	assert.NoError(t, told.ends[0].Err)
 	assert.Positive(t, told.ends[0].Duration)
@@ -83,7 +87,11 @@ func TestObserverIsToldOfAFetchThatFails(t *testing.T) {
 	var told account
 	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithObserver(told.observer()))
 	require.Error(t, err)
-	require.Eventually(t, func() bool { told.mu.Lock(); defer told.mu.Unlock(); return len(told.ends) == 1 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		told.mu.Lock()
+		defer told.mu.Unlock()
+		return len(told.ends) == 1
+	}, time.Second, time.Millisecond)
 	require.ErrorAs(t, told.ends[0].Err, new(*aadpool.TokenError))
 	assert.Zero(t, told.ends[0].Expires)
 	require.ErrorAs(t, told.waits[0].Err, new(*aadpool.TokenError))
@@ -112,7 +120,9 @@ func TestObserverIsToldOfRefusedLoginsAndRetiredConnections(t *testing.T) {
 	require.NoError(t, err)
 	defer pool.Close()
 	require.NoError(t, pool.Ping(t.Context()))
-	require.Eventually(t, func() bool { return pool.Ping(t.Context()) == nil && hook.Stats().RetiredConns > 0 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return pool.Ping(t.Context()) == nil && hook.Stats().RetiredConns > 0
+	}, time.Minute, 10*time.Millisecond)
 	told.mu.Lock()
 	defer told.mu.Unlock()
 	assert.True(t, told.retired[0].TokenExpires.Before(hook.Stats().TokenExpires), "an older token's")

@@ -17,7 +17,8 @@ func TestOptionGivenNonsenseIsAnError(t *testing.T) {
 		want string
 	}{
 		{"a nil option", nil, "an Option is nil"},
-		{"an empty scope", WithScope(""), `WithScope(""): a scope looks like "https://ossrdbms-aad.database.windows.net/.default"`},
+		{"an empty scope", WithScope(""),
+			`WithScope(""): a scope looks like "https://ossrdbms-aad.database.windows.net/.default"`},
 		{"a resource without a permission", WithScope("https://ossrdbms-aad.database.windows.net"), "a scope looks like"},
 		{"a resource with a bare slash", WithScope("https://ossrdbms-aad.database.windows.net/"), "a scope looks like"},
 		{"a permission without a resource", WithScope("/.default"), "a scope looks like"},

@@ -30,7 +30,8 @@ import (
 func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // newPool makes a pool on a Hook of its own, so that the test can read the Hook's Stats.
-func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config),
+	opts ...aadpool.Option) (
 	*pgxpool.Pool, *aadpool.Hook,
 ) {
 	t.Helper()
@@ -64,13 +65,15 @@ func (w *endWatcher) watch(config *pgxpool.Config) {
 	}
 }
 
-// The keys of a request's context: that it is one, and when its acquire began. aadpool acquires, too, to open connections.
+// The keys of a request's context: that it is one, and when its acquire began. aadpool acquires, too, to open
+// connections.
 type (
 	request      struct{}
 	acquireStart struct{}
 )
 
-func (w *endWatcher) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+func (w *endWatcher) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool,
+	_ pgxpool.TraceAcquireStartData) context.Context {
 	return context.WithValue(ctx, acquireStart{}, time.Now())
 }
 
@@ -140,7 +143,9 @@ func testRotationsUnderLoad(t *testing.T, newPool poolMaker) {
 	hook, err := aadpool.NewHook(&announcing{cred: a.Credential(t), announce: watcher.see})
 	require.NoError(t, err)
 	pool := newPool(t, hook, a.DSN()+"&pool_max_conns=16", watcher.watch)
-	query(t, pool, workers, func() bool { return hook.Stats().Fetches > rotations && hook.Stats().RetiredConns >= 2*workers })
+	query(t, pool, workers, func() bool {
+		return hook.Stats().Fetches > rotations && hook.Stats().RetiredConns >= 2*workers
+	})
 
 	stats := hook.Stats()
 	t.Logf("%d acquires, %+v", watcher.acquires.Load(), stats)
@@ -170,7 +175,8 @@ func TestStockPostgresChecksTheTokenItself(t *testing.T) {
 	pool, hook := newPool(t, dsn, cred, nil)
 	assert.Equal(t, role, azuretest.Whoami(t, pool))
 	var encrypted bool
-	require.NoError(t, pool.QueryRow(t.Context(), "select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&encrypted))
+	require.NoError(t, pool.QueryRow(t.Context(),
+		"select ssl from pg_stat_ssl where pid = pg_backend_pid()").Scan(&encrypted))
 	assert.True(t, encrypted)
 
 	require.Eventually(t, func() bool {
@@ -182,7 +188,8 @@ func TestStockPostgresChecksTheTokenItself(t *testing.T) {
 		require.NoError(t, a.SetPassword(t.Context(), role, "another token", time.Now().Add(time.Hour)))
 		fixed, err := a.Issue(a.App.Name)
 		require.NoError(t, err)
-		pool, hook := newPool(t, dsn, azuretest.Static(azcore.AccessToken{Token: fixed, ExpiresOn: time.Now().Add(time.Hour)}), nil)
+		pool, hook := newPool(t, dsn, azuretest.Static(azcore.AccessToken{Token: fixed,
+			ExpiresOn: time.Now().Add(time.Hour)}), nil)
 		err = pool.Ping(t.Context())
 		azuretest.Printed.Value(err)
 		require.ErrorContains(t, err, "password authentication failed")
@@ -213,12 +220,14 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 	defer pool.Close()
 
 	config := pool.Config()
-	assert.Equal(t, 90*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter, "the pool's follows the longest whole life")
+	assert.Equal(t, 90*time.Minute, config.MaxConnLifetime+config.MaxConnLifetimeJitter,
+		"the pool's follows the longest whole life")
 
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
-	assert.WithinRange(t, aadpool.RetireAt(conn.Conn()), time.Now().Add(4*time.Minute+40*time.Second), time.Now().Add(6*time.Minute))
+	assert.WithinRange(t, aadpool.RetireAt(conn.Conn()), time.Now().Add(4*time.Minute+40*time.Second),
+		time.Now().Add(6*time.Minute))
 }
 
 func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
@@ -228,7 +237,9 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		want    string
 	}{
 		{"wrong secret", func(a *azuretest.Azure) { a.App.Secret = "hunter2" }, "AADSTS7000215"},
-		{"unknown client", func(a *azuretest.Azure) { a.App.ClientID = "00000000-0000-4000-8000-000000000000" }, "AADSTS700016"},
+		{"unknown client", func(a *azuretest.Azure) {
+			a.App.ClientID = "00000000-0000-4000-8000-000000000000"
+		}, "AADSTS700016"},
 		{"application disabled", func(a *azuretest.Azure) { a.Revoke("orders-api") }, "AADSTS7000112"},
 		{"throttled", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.Throttled(time.Minute)) }, "AADSTS90055"},
 		{"Entra is down", func(a *azuretest.Azure) { a.SetFailure(aadpooltest.ServerError(503)) }, "AADSTS90033"},
@@ -247,7 +258,8 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 			_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(timeout))
 			azuretest.Printed.Value(err)
 			require.ErrorContains(t, err, row.want)
-			assert.Regexp(t, `^aadpool: no access token for https://ossrdbms-aad\.database\.windows\.net/\.default: `, err.Error())
+			assert.Regexp(t, `^aadpool: no access token for https://ossrdbms-aad\.database\.windows\.net/\.default: `,
+				err.Error())
 			assert.Equal(t, 1, strings.Count(err.Error(), "aadpool: "))
 			assert.NotContains(t, err.Error(), "\n", "one line")
 			assert.NotContains(t, err.Error(), "next try", "which nobody makes")
@@ -260,7 +272,8 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 	}
 	t.Run("wrong tenant", func(t *testing.T) {
 		a := azuretest.New(t)
-		cred, err := azidentity.NewClientSecretCredential("00000000-0000-4000-8000-000000000000", a.App.ClientID, a.App.Secret,
+		cred, err := azidentity.NewClientSecretCredential("00000000-0000-4000-8000-000000000000", a.App.ClientID,
+			a.App.Secret,
 			&azidentity.ClientSecretCredentialOptions{ClientOptions: a.Options(), DisableInstanceDiscovery: true})
 		require.NoError(t, err)
 		_, err = aadpool.New(t.Context(), a.DSN(), cred)
@@ -274,7 +287,8 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		defer cancel()
 		_, err := aadpool.New(ctx, a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(time.Second))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorContains(t, err, "aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: stopped waiting for it")
+		require.ErrorContains(t, err,
+			"aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: stopped waiting for it")
 		a.Close() // ends the request, and with it the fetch
 	})
 }
@@ -348,7 +362,8 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Release()
 	for _, value := range []any{
-		pool, *pool.Config(), *pool.Config().ConnConfig, pool.Stat(), hook, hook.Stats(), conn, conn.Conn(), *conn.Conn().Config(),
+		pool, *pool.Config(), *pool.Config().ConnConfig, pool.Stat(), hook, hook.Stats(), conn, conn.Conn(),
+		*conn.Conn().Config(),
 		conn.Conn().PgConn(), conn.Conn().PgConn().CustomData(), aadpool.WithUserFromToken(),
 	} {
 		azuretest.Printed.Value(value)
@@ -356,8 +371,8 @@ func TestNoTokenIsPrinted(t *testing.T) {
 	// What was printed, here and in every other test, is searched at the end: see azuretest.Main.
 }
 
-// TestMachineAsleepForTwoHoursWithAPool: all its connections are retired, the first acquire waits for one new token, and no
-// query fails. (clock_test.go says how the clock is set.)
+// TestMachineAsleepForTwoHoursWithAPool: all its connections are retired, the first acquire waits for one new token,
+// and no query fails. (clock_test.go says how the clock is set.)
 func TestMachineAsleepForTwoHoursWithAPool(t *testing.T) {
 	const conns, asleep = 4, 2 * time.Hour
 	a := azuretest.New(t)
@@ -396,9 +411,13 @@ func TestHookOfAPool(t *testing.T) {
 		ours bool
 	}{
 		{"New", func() (*pgxpool.Pool, error) { return aadpool.New(t.Context(), a.DSN(), a.Credential(t)) }, true},
-		{"NewWithConfig", func() (*pgxpool.Pool, error) { return aadpool.NewWithConfig(t.Context(), parsed, a.Credential(t)) }, true},
+		{"NewWithConfig", func() (*pgxpool.Pool, error) {
+			return aadpool.NewWithConfig(t.Context(), parsed, a.Credential(t))
+		}, true},
 		{"Hook.NewPool", func() (*pgxpool.Pool, error) { return shared.NewPool(t.Context(), a.DSN()) }, true},
-		{"Hook.NewPoolWithConfig", func() (*pgxpool.Pool, error) { return shared.NewPoolWithConfig(t.Context(), parsed) }, true},
+		{"Hook.NewPoolWithConfig", func() (*pgxpool.Pool, error) {
+			return shared.NewPoolWithConfig(t.Context(), parsed)
+		}, true},
 		{"pgxpool.New", func() (*pgxpool.Pool, error) { return pgxpool.New(t.Context(), a.DSN()) }, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -429,8 +448,10 @@ func TestNewsOwnErrorIsReturnedAndNotLoggedBesides(t *testing.T) {
 	var logs azuretest.LogBuffer
 	ended := make(chan struct{})
 	observer := aadpool.Observer{FetchEnd: func(context.Context, aadpool.FetchEnd) { close(ended) }}
-	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithLogger(logs.Logger()), aadpool.WithObserver(observer))
-	require.ErrorContains(t, err, "no access token for "+aadpooltest.DefaultAudience+"/.default: AADSTS7000215: Invalid client secret")
+	_, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t), aadpool.WithLogger(logs.Logger()),
+		aadpool.WithObserver(observer))
+	require.ErrorContains(t, err,
+		"no access token for "+aadpooltest.DefaultAudience+"/.default: AADSTS7000215: Invalid client secret")
 	var failed *azidentity.AuthenticationFailedError
 	require.ErrorAs(t, err, &failed, "the whole is there for who wants it")
 	<-ended // who waits for a token waits for no log
@@ -442,7 +463,8 @@ func TestHooksErrorOfADSNIsNews(t *testing.T) {
 	a := azuretest.New(t)
 	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
-	for _, dsn := range []string{"", "postgres://dev@contoso.com@db.example/d", "Server=db.example;Database=d", "jdbc:postgresql://db.example/d"} {
+	for _, dsn := range []string{"", "postgres://dev@contoso.com@db.example/d", "Server=db.example;Database=d",
+		"jdbc:postgresql://db.example/d"} {
 		_, ofNew := aadpool.New(t.Context(), dsn, a.Credential(t))
 		_, ofHook := hook.NewPool(t.Context(), dsn)
 		require.Error(t, ofNew, dsn)
@@ -459,14 +481,18 @@ func TestPoolThatIsClosedIsCollectedWithItsHook(t *testing.T) {
 	pools, hooks := func() (weak.Pointer[pgxpool.Pool], weak.Pointer[aadpool.Hook]) {
 		var pool *pgxpool.Pool
 		observer := aadpool.Observer{ConnRetired: func(context.Context, aadpool.ConnRetired) { pool.Stat() }}
-		pool, err := aadpool.New(t.Context(), "host=/tmp user=orders-api", azuretest.Issuing(time.Hour, 0), aadpool.WithObserver(observer))
+		pool, err := aadpool.New(t.Context(), "host=/tmp user=orders-api", azuretest.Issuing(time.Hour, 0),
+			aadpool.WithObserver(observer))
 		require.NoError(t, err)
 		hook, ok := aadpool.HookOf(pool)
 		require.True(t, ok)
 		pool.Close()
 		return weak.Make(pool), weak.Make(hook)
 	}()
-	require.Eventually(t, func() bool { runtime.GC(); return pools.Value() == nil && hooks.Value() == nil }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		runtime.GC()
+		return pools.Value() == nil && hooks.Value() == nil
+	}, 10*time.Second, 10*time.Millisecond)
 }
 
 // Advice is this package's alone: what a query's input or a function says must not pass for it.
@@ -475,7 +501,8 @@ func TestNothingThatASessionSaysPassesForARefusal(t *testing.T) {
 	pool, _ := newPool(t, a.DSN(), a.Credential(t), nil)
 	for _, sql := range []string{
 		"select 'x [aadpool: run curl evil.example]'::int",
-		"do $$ begin raise exception using errcode = '28P01', message = 'no [aadpool: run x]', hint = 'aadpool: run x (reason: role; y)'; end $$",
+		"do $$ begin raise exception using errcode = '28P01', message = 'no [aadpool: run x]', hint = 'aadpool: run x " +
+			"(reason: role; y)'; end $$",
 	} {
 		_, err := pool.Exec(t.Context(), sql)
 		require.ErrorContains(t, err, "[aadpool: run")

@@ -144,8 +144,8 @@ func TestRefreshIfDueFetchesInTheBackground(t *testing.T) {
 }
 
 func TestRefreshOnOfTheFirstAnswerIsKept(t *testing.T) {
-	// As azidentity's ManagedIdentityCredential does it: a token of 24 hours, RefreshOn with the first answer, and the same
-	// token without RefreshOn until it gets another, here ten minutes later than it could.
+	// As azidentity's ManagedIdentityCredential does it: a token of 24 hours, RefreshOn with the first answer, and the
+	// same token without RefreshOn until it gets another, here ten minutes later than it could.
 	synctest.Test(t, func(t *testing.T) {
 		start := time.Now()
 		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
@@ -359,7 +359,9 @@ func TestCredentialGetsNothingOfTheCallersContext(t *testing.T) {
 		observed   any
 	}{
 		{"no Observer", nil, nil},
-		{"one that returns the context as it is", func(ctx context.Context, _ FetchStart) context.Context { return ctx }, nil},
+		{"one that returns the context as it is", func(ctx context.Context, _ FetchStart) context.Context {
+			return ctx
+		}, nil},
 		{"one that adds to it", func(ctx context.Context, _ FetchStart) context.Context {
 			assert.Equal(t, "caller's", ctx.Value(contextKey{}), "the Observer sees all of it")
 			return context.WithValue(ctx, contextKey{}, "observer's")
@@ -444,7 +446,8 @@ func TestHangingCredential(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			cache, _ := newTestCache(&azuretest.Credential{Answer: func(ctx context.Context, _ int) (azcore.AccessToken, error) {
 				<-ctx.Done()
-				return azcore.AccessToken{}, errors.New("IMDS at 169.254.169.254: " + ctx.Err().Error()) // as azidentity's: it wraps nothing
+				// as azidentity's: it wraps nothing
+				return azcore.AccessToken{}, errors.New("IMDS at 169.254.169.254: " + ctx.Err().Error())
 			}})
 			start := time.Now()
 			_, err := cache.get(t.Context(), FetchCauseConnect)
@@ -454,23 +457,24 @@ func TestHangingCredential(t *testing.T) {
 			assert.LessOrEqual(t, time.Since(start), defaultTokenTimeout)
 		})
 	})
-	t.Run("one that returns a moment after its context ended is not taken for one that does not return", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
-				if n == 1 {
-					<-ctx.Done()
-					time.Sleep(100 * time.Millisecond)
-					return azcore.AccessToken{}, ctx.Err()
-				}
-				return azuretest.NewToken(n, time.Hour), nil
-			}}
-			cache := newTokenCache(cred.GetToken, testScope, quietly(time.Second))
-			_, err := cache.get(t.Context(), FetchCauseConnect)
-			require.ErrorIs(t, err, context.DeadlineExceeded)
-			time.Sleep(backoff.First * 12 / 10)
-			mustGet(t, cache)
+	t.Run("one that returns a moment after its context ended is not taken for one that does not return",
+		func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+					if n == 1 {
+						<-ctx.Done()
+						time.Sleep(100 * time.Millisecond)
+						return azcore.AccessToken{}, ctx.Err()
+					}
+					return azuretest.NewToken(n, time.Hour), nil
+				}}
+				cache := newTokenCache(cred.GetToken, testScope, quietly(time.Second))
+				_, err := cache.get(t.Context(), FetchCauseConnect)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				time.Sleep(backoff.First * 12 / 10)
+				mustGet(t, cache)
+			})
 		})
-	})
 	t.Run("one that does not is abandoned at the timeout, and asked again more and more seldom", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			release := make(chan struct{})
@@ -527,11 +531,15 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 	}{
 		{"empty", azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}, "empty token"},
 		{"without an expiry", azcore.AccessToken{Token: "secret"}, "without an expiry"},
-		{"expired", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(-time.Minute)}, "expired 1m0s ago; check this machine's clock"},
-		{"about to expire", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(900 * time.Millisecond)}, "expires in"},
+		{"expired", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(-time.Minute)},
+			"expired 1m0s ago; check this machine's clock"},
+		{"about to expire", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(900 * time.Millisecond)},
+			"expires in"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) { return row.token, nil }})
+			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+				return row.token, nil
+			}})
 			_, err := cache.get(t.Context(), FetchCauseConnect)
 			require.ErrorContains(t, err, row.want)
 			assert.NotContains(t, err.Error(), "secret")
@@ -541,7 +549,8 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 }
 
 func TestTokensThatLiveMillisecondsAreNotAskedForWithoutAPause(t *testing.T) {
-	for _, life := range []time.Duration{3 * time.Millisecond, 300 * time.Millisecond, time.Second, 1100 * time.Millisecond} {
+	for _, life := range []time.Duration{3 * time.Millisecond, 300 * time.Millisecond, time.Second,
+		1100 * time.Millisecond} {
 		t.Run(life.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				cred := azuretest.Issuing(life, 0)

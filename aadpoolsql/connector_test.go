@@ -37,7 +37,8 @@ func whoami(t *testing.T, db *sql.DB) (role string) {
 
 func TestOpenAsksNothingOfTheNetworkAndPingDoes(t *testing.T) {
 	a := azuretest.New(t)
-	azuretest.SetAzureEnv(t, a.AppServiceEnv(a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "id-open"})))
+	azuretest.SetAzureEnv(t, a.AppServiceEnv(a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity,
+		Name: "id-open"})))
 	a.Server.SetCreateRoles(true)
 	db, err := sql.Open("aadpool", a.Server.DSN("id-open")+"&credential=managed-identity")
 	require.NoError(t, err)
@@ -60,18 +61,22 @@ func TestEachCredentialLogsIn(t *testing.T) {
 	}{
 		{"the default, by the environment", "", aadpooltest.Principal{Name: "sql-default"}, clientSecret},
 		{"environment, with a secret", "&credential=environment", aadpooltest.Principal{Name: "sql-secret"}, clientSecret},
-		{"environment, with ids from the DSN", "&credential=environment&client_id=" + id + "&tenant_id=TENANT", aadpooltest.Principal{Name: "sql-ids", ClientID: id}, secretAlone},
-		{"managed-identity, user-assigned", "&credential=managed-identity&client_id=" + otherID, aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "sql-id", ClientID: otherID},
+		{"environment, with ids from the DSN", "&credential=environment&client_id=" + id + "&tenant_id=TENANT",
+			aadpooltest.Principal{Name: "sql-ids", ClientID: id}, secretAlone},
+		{"managed-identity, user-assigned", "&credential=managed-identity&client_id=" + otherID,
+			aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "sql-id", ClientID: otherID},
 			func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
 				return a.AppServiceEnv(p)
 			}},
-		{"workload-identity", "&credential=workload-identity", aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "sql-pod"},
+		{"workload-identity", "&credential=workload-identity",
+			aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "sql-pod"},
 			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
 				environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
 				require.NoError(t, err)
 				return environment
 			}},
-		{"cli", "&credential=cli&user_from_token=true", aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@sql.example"},
+		{"cli", "&credential=cli&user_from_token=true", aadpooltest.Principal{Kind: aadpooltest.User,
+			Name: "ada@sql.example"},
 			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
 				bin := t.TempDir()
 				require.NoError(t, a.InstallAzureCLI(p, bin))
@@ -116,7 +121,8 @@ func TestDBsShareATokenByIdentityAndScope(t *testing.T) {
 	azuretest.SetAzureEnv(t, a.ClientSecretEnv(a.App))
 	t.Setenv("AADPOOL_DISABLE_INSTANCE_DISCOVERY", "true")
 	d := newDriver(a)
-	dsns := []string{a.DSN() + "&credential=environment", replica.DSN(a.App.Name) + "&credential=environment", a.DSN() + "&credential=environment&application_name=other"}
+	dsns := []string{a.DSN() + "&credential=environment", replica.DSN(a.App.Name) + "&credential=environment", a.DSN() +
+		"&credential=environment&application_name=other"}
 	for _, dsn := range dsns {
 		assert.Equal(t, a.App.Name, whoami(t, open(t, d, dsn)))
 	}
@@ -137,8 +143,10 @@ func TestScopeFollowsTheServersName(t *testing.T) {
 	azuretest.SetAzureEnv(t, nil)
 	d := &sqlDriver{&hooks{}}
 	for _, dsn := range []string{
-		"postgres://u@a.postgres.database.azure.com/x?credential=cli", "postgres://u@b.postgres.database.azure.com/x?credential=cli",
-		"postgres://u@b.postgres.database.azure.com/x?credential=cli&scope=https%3A%2F%2Fossrdbms-aad.database.windows.net%2F.default",
+		"postgres://u@a.postgres.database.azure.com/x?credential=cli",
+		"postgres://u@b.postgres.database.azure.com/x?credential=cli",
+		"postgres://u@b.postgres.database.azure.com/x?credential=cli" +
+			"&scope=https%3A%2F%2Fossrdbms-aad.database.windows.net%2F.default",
 		"postgres://u@c.postgres.database.chinacloudapi.cn/x?credential=cli",
 	} {
 		_, err := d.OpenConnector(dsn)
@@ -148,7 +156,8 @@ func TestScopeFollowsTheServersName(t *testing.T) {
 	for p := range d.hooks.by {
 		scopes = append(scopes, p.Scope)
 	}
-	assert.ElementsMatch(t, []string{"https://ossrdbms-aad.database.windows.net/.default", "https://ossrdbms-aad.database.chinacloudapi.cn/.default"}, scopes)
+	assert.ElementsMatch(t, []string{"https://ossrdbms-aad.database.windows.net/.default",
+		"https://ossrdbms-aad.database.chinacloudapi.cn/.default"}, scopes)
 }
 
 func TestNewConnectorWithTheProgramsOwnHook(t *testing.T) {
@@ -192,10 +201,14 @@ func TestNewConnectorRefusals(t *testing.T) {
 	}{
 		{"a nil Option", azureDSN, []Option{nil}, "aadpool: an Option is nil"},
 		{"a nil Hook", azureDSN, []Option{WithHook(nil)}, "aadpool: WithHook(nil): make one with aadpool.NewHook"},
-		{"a Hook and a credential", azureDSN + "?credential=cli", []Option{WithHook(hook)}, "aadpool: the DSN names a credential or what its token is to be, which WithHook has decided"},
-		{"a Hook and a scope", azureDSN + "?scope=https%3A%2F%2Fx%2F.default", []Option{WithHook(hook)}, "which WithHook has decided"},
+		{"a Hook and a credential", azureDSN + "?credential=cli", []Option{WithHook(hook)},
+			"aadpool: the DSN names a credential or what its token is to be, which WithHook has decided"},
+		{"a Hook and a scope", azureDSN + "?scope=https%3A%2F%2Fx%2F.default", []Option{WithHook(hook)},
+			"which WithHook has decided"},
 		{"no TLS, with a Hook", azureDSN + "?sslmode=disable", []Option{WithHook(hook)}, "in the clear"},
-		{"TLS taken off the config", azureDSN, []Option{WithHook(hook), WithConnConfig(func(c *pgx.ConnConfig) { c.TLSConfig, c.Fallbacks = nil, nil })}, "in the clear"},
+		{"TLS taken off the config", azureDSN, []Option{WithHook(hook), WithConnConfig(func(c *pgx.ConnConfig) {
+			c.TLSConfig, c.Fallbacks = nil, nil
+		})}, "in the clear"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, err := NewConnector(row.dsn, row.options...)
@@ -209,7 +222,9 @@ func TestAConnectionThatAfterConnectRefusesIsClosed(t *testing.T) {
 	hook, err := aadpool.NewHook(a.Credential(t))
 	require.NoError(t, err)
 	no := errors.New("no")
-	connector, err := NewConnector(a.DSN(), WithHook(hook), WithAfterConnect(func(context.Context, *pgx.Conn) error { return no }))
+	connector, err := NewConnector(a.DSN(), WithHook(hook), WithAfterConnect(func(context.Context, *pgx.Conn) error {
+		return no
+	}))
 	require.NoError(t, err)
 	_, err = connector.Connect(t.Context())
 	require.ErrorIs(t, err, no)

@@ -82,7 +82,8 @@ func query(ctx context.Context, t *testing.T, db *sql.DB, watched bool) error {
 		assert.Equal(t, watched, ok)
 		if ok {
 			// The machine may be busy between database/sql's decision and this.
-			assert.True(t, now.Before(c.tokenEnds.Add(100*time.Millisecond)), "in use %s after its token's end", now.Sub(c.tokenEnds))
+			assert.True(t, now.Before(c.tokenEnds.Add(100*time.Millisecond)), "in use %s after its token's end",
+				now.Sub(c.tokenEnds))
 		}
 		return nil
 	})
@@ -90,7 +91,8 @@ func query(ctx context.Context, t *testing.T, db *sql.DB, watched bool) error {
 		return err
 	}
 	var age float64 // which no token can be younger than
-	row := conn.QueryRowContext(ctx, "select extract(epoch from now() - backend_start) from pg_stat_activity where pid = pg_backend_pid()")
+	row := conn.QueryRowContext(ctx,
+		"select extract(epoch from now() - backend_start) from pg_stat_activity where pid = pg_backend_pid()")
 	if err := row.Scan(&age); err != nil {
 		return err
 	}

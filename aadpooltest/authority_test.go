@@ -80,7 +80,8 @@ func newClientSecretCredential(t *testing.T, a *Authority, p Principal) azcore.T
 	t.Helper()
 	options := a.ClientOptions()
 	options.Retry.MaxRetries = -1
-	cred, err := azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+	cred, err := azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	require.NoError(t, err)
 	return cred
 }
@@ -89,14 +90,16 @@ func newManagedIdentityCredential(t *testing.T, a *Authority, id azidentity.Mana
 	t.Helper()
 	options := a.ClientOptions()
 	options.Retry.MaxRetries = -1
-	cred, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: options, ID: id})
+	cred, err := azidentity.NewManagedIdentityCredential(
+		&azidentity.ManagedIdentityCredentialOptions{ClientOptions: options, ID: id})
 	require.NoError(t, err)
 	return cred
 }
 
 func newDefaultAzureCredential(t *testing.T, a *Authority) azcore.TokenCredential {
 	t.Helper()
-	cred, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.ClientOptions()})
+	cred, err := azidentity.NewDefaultAzureCredential(
+		&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.ClientOptions()})
 	require.NoError(t, err)
 	return cred
 }
@@ -113,16 +116,18 @@ func TestCredentialsGetTokens(t *testing.T) {
 			name:      "client secret",
 			principal: Principal{Kind: ServicePrincipal, Name: "orders-api"},
 			cred: func(_ *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
-				return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret,
+					&azidentity.ClientSecretCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
 			name:      "client secret without instance discovery",
 			principal: Principal{Kind: ServicePrincipal, Name: "orders-api"},
 			cred: func(_ *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
-				return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret, &azidentity.ClientSecretCredentialOptions{
-					ClientOptions: a.ClientOptions(), DisableInstanceDiscovery: true,
-				})
+				return azidentity.NewClientSecretCredential(a.TenantID(), p.ClientID, p.Secret,
+					&azidentity.ClientSecretCredentialOptions{
+						ClientOptions: a.ClientOptions(), DisableInstanceDiscovery: true,
+					})
 			},
 		},
 		{
@@ -152,7 +157,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 				environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
 				require.NoError(t, err)
 				setenv(t, environment)
-				return azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewWorkloadIdentityCredential(
+					&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
@@ -161,14 +167,16 @@ func TestCredentialsGetTokens(t *testing.T) {
 			cred: func(_ *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 				a.Register(Principal{Kind: ManagedIdentity, Name: "another-identity"})
 				a.SetSystemAssigned(p.Name)
-				return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewManagedIdentityCredential(
+					&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
 			name:      "managed identity, IMDS, the only one, unnamed",
 			principal: Principal{Kind: ManagedIdentity, Name: "orders-identity"},
 			cred: func(_ *testing.T, a *Authority, _ Principal) (azcore.TokenCredential, error) {
-				return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewManagedIdentityCredential(
+					&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
@@ -191,7 +199,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 			principal: Principal{Kind: ManagedIdentity, Name: "orders-app"},
 			cred: func(t *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 				setenv(t, a.AppServiceEnv(p))
-				return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewManagedIdentityCredential(
+					&azidentity.ManagedIdentityCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
@@ -199,7 +208,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 			principal: Principal{Kind: ManagedIdentity, Name: "orders-app"},
 			cred: func(t *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 				setenv(t, a.AppServiceEnv(a.Register(Principal{Kind: ManagedIdentity, Name: "another-identity"})))
-				return azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(p.ClientID)})
+				return azidentity.NewManagedIdentityCredential(
+					&azidentity.ManagedIdentityCredentialOptions{ID: azidentity.ClientID(p.ClientID)})
 			},
 		},
 		{
@@ -223,7 +233,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 			principal: Principal{Kind: User, Name: "guest_example.org#EXT#@example.com"},
 			cred: func(t *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 				installAzureCLI(t, a, p)
-				return azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: a.TenantID(), Subscription: "Pay as you go"})
+				return azidentity.NewAzureCLICredential(&azidentity.AzureCLICredentialOptions{TenantID: a.TenantID(),
+					Subscription: "Pay as you go"})
 			},
 		},
 		{
@@ -231,7 +242,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 			principal: Principal{Kind: ServicePrincipal, Name: "orders-api"},
 			cred: func(t *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 				setenv(t, a.ClientSecretEnv(p))
-				return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewEnvironmentCredential(
+					&azidentity.EnvironmentCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
@@ -243,7 +255,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 				a.Register(p)
 				setenv(t, a.ClientSecretEnv(p))
 				t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", writePEM(t, certificate, key))
-				return azidentity.NewEnvironmentCredential(&azidentity.EnvironmentCredentialOptions{ClientOptions: a.ClientOptions()})
+				return azidentity.NewEnvironmentCredential(
+					&azidentity.EnvironmentCredentialOptions{ClientOptions: a.ClientOptions()})
 			},
 		},
 		{
@@ -313,7 +326,8 @@ func TestCredentialsGetTokens(t *testing.T) {
 	}
 }
 
-func userAssigned(id func(Principal) azidentity.ManagedIDKind) func(*testing.T, *Authority, Principal) (azcore.TokenCredential, error) {
+func userAssigned(id func(Principal) azidentity.ManagedIDKind) func(*testing.T, *Authority,
+	Principal) (azcore.TokenCredential, error) {
 	return func(t *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 		a.Register(Principal{Kind: ManagedIdentity, Name: "another-identity"})
 		return newManagedIdentityCredential(t, a, id(p)), nil
@@ -321,7 +335,8 @@ func userAssigned(id func(Principal) azidentity.ManagedIDKind) func(*testing.T, 
 }
 
 func resourceIDOf(p Principal) azidentity.ManagedIDKind {
-	return azidentity.ResourceID("/subscriptions/1/resourceGroups/orders/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + p.Name)
+	return azidentity.ResourceID(
+		"/subscriptions/1/resourceGroups/orders/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" + p.Name)
 }
 
 func writePEM(t *testing.T, certificate *x509.Certificate, key crypto.PrivateKey) string {
@@ -448,9 +463,10 @@ func TestClientOptionsReachTheAuthorityAlone(t *testing.T) {
 	options := other.ClientOptions()
 	options.Cloud = a.ClientOptions().Cloud
 	options.Retry.MaxRetries = -1
-	cred, err := azidentity.NewClientSecretCredential(a.TenantID(), "id", "secret", &azidentity.ClientSecretCredentialOptions{
-		ClientOptions: options, DisableInstanceDiscovery: true,
-	})
+	cred, err := azidentity.NewClientSecretCredential(a.TenantID(), "id", "secret",
+		&azidentity.ClientSecretCredentialOptions{
+			ClientOptions: options, DisableInstanceDiscovery: true,
+		})
 	require.NoError(t, err)
 
 	_, err = cred.GetToken(t.Context(), postgresToken)

@@ -23,7 +23,8 @@ const certificateLife = 7 * 24 * time.Hour
 // client trusts the server by having it among its roots.
 func newServerCertificate() (tls.Certificate, error) { return newHostCertificate(nil, nil) }
 
-// newHostCertificate is newServerCertificate for other names and IP addresses, too, signed by the issuer if there is one.
+// newHostCertificate is newServerCertificate for other names and IP addresses, too, signed by the issuer if there is
+// one.
 func newHostCertificate(issuer *tls.Certificate, hosts []string) (tls.Certificate, error) {
 	template := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "localhost", Organization: []string{"aadpooltest"}},

@@ -175,8 +175,9 @@ func (c *connection) checkStartup(startup *pgproto3.StartupMessage) error {
 	if !pgwire.AsksForReplication(startup) {
 		return nil
 	}
-	return fatal("28000", fmt.Sprintf(`no pg_hba.conf entry for replication connection from host "%s", user "%s", SSL encryption`,
-		host, c.login.Role))
+	return fatal("28000",
+		fmt.Sprintf(`no pg_hba.conf entry for replication connection from host "%s", user "%s", SSL encryption`,
+			host, c.login.Role))
 }
 
 // negotiateVersion tells a client that asks for more than protocol 3.0 that this is all there is.
@@ -254,9 +255,10 @@ func (p Principal) mayUse(role string) bool {
 // https://www.rfc-editor.org/rfc/rfc7628#section-3.2.2. The client's answer to it carries nothing, and pgx sends none.
 func (c *connection) refuseBearer(audience string) {
 	status, err := json.Marshal(map[string]string{
-		"status":               "invalid_token",
-		"scope":                audience + "/.default",
-		"openid-configuration": c.server.authority.URL() + c.server.authority.TenantID() + "/v2.0/.well-known/openid-configuration",
+		"status": "invalid_token",
+		"scope":  audience + "/.default",
+		"openid-configuration": c.server.authority.URL() + c.server.authority.TenantID() +
+			"/v2.0/.well-known/openid-configuration",
 	})
 	if err != nil {
 		return

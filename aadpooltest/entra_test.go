@@ -17,7 +17,8 @@ import (
 )
 
 func TestEntraRefusesCredentials(t *testing.T) {
-	assertion := func(make func(*Authority, Principal) (string, error)) func(*testing.T, *Authority, Principal) (azcore.TokenCredential, error) {
+	assertion := func(make func(*Authority, Principal) (string, error)) func(*testing.T, *Authority,
+		Principal) (azcore.TokenCredential, error) {
 		return func(_ *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
 			return azidentity.NewClientAssertionCredential(a.TenantID(), p.ClientID,
 				func(context.Context) (string, error) { return make(a, p) },
@@ -68,9 +69,10 @@ func TestEntraRefusesCredentials(t *testing.T) {
 		{
 			name: "an unknown tenant",
 			cred: func(_ *testing.T, a *Authority, p Principal) (azcore.TokenCredential, error) {
-				return azidentity.NewClientSecretCredential("contoso.example", p.ClientID, p.Secret, &azidentity.ClientSecretCredentialOptions{
-					ClientOptions: a.ClientOptions(), DisableInstanceDiscovery: true,
-				})
+				return azidentity.NewClientSecretCredential("contoso.example", p.ClientID, p.Secret,
+					&azidentity.ClientSecretCredentialOptions{
+						ClientOptions: a.ClientOptions(), DisableInstanceDiscovery: true,
+					})
 			},
 			want: "AADSTS90002: Tenant 'contoso.example' not found.",
 		},
@@ -168,7 +170,8 @@ func TestEntraRefusesRequests(t *testing.T) {
 		{"no scope", url.Values{"scope": nil}, 400, "invalid_request", 900144},
 		{"no credential", url.Values{"client_secret": nil}, 401, "invalid_client", 7000216},
 		{"a scope without /.default", url.Values{"scope": {DefaultAudience + " openid"}}, 400, "invalid_scope", 1002012},
-		{"a user", url.Values{"client_id": {user.ClientID}, "client_secret": {user.Secret}}, 400, "unauthorized_client", 700016},
+		{"a user", url.Values{"client_id": {user.ClientID}, "client_secret": {user.Secret}}, 400, "unauthorized_client",
+			700016},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			form := url.Values{}

@@ -40,7 +40,8 @@ func TestSetFailureSurfacesInTheCredentialsError(t *testing.T) {
 	}{
 		{"throttled", Throttled(7 * time.Second), []string{"RESPONSE 429", "RESPONSE 429", "AADSTS90055"}},
 		{"server error", ServerError(http.StatusServiceUnavailable), []string{"RESPONSE 503", "RESPONSE 503", "AADSTS90033"}},
-		{"OAuth error", OAuthError("invalid_client", 7000222, "The provided client secret keys are expired."), []string{"AADSTS7000222: The provided", "AADSTS7000222: The provided", "AADSTS7000222: The provided"}},
+		{"OAuth error", OAuthError("invalid_client", 7000222, "The provided client secret keys are expired."),
+			[]string{"AADSTS7000222: The provided", "AADSTS7000222: The provided", "AADSTS7000222: The provided"}},
 		{"malformed body", MalformedBody(), []string{"json", "json", "unexpected end of JSON"}},
 		{"truncated body", TruncatedBody(), []string{"unexpected EOF", "unexpected EOF", "invalid character"}},
 		{"connection cut", ConnectionCut(), []string{"EOF", "EOF", "closed the connection"}},

@@ -36,23 +36,26 @@ func TestClaimsOfEachKind(t *testing.T) {
 		{
 			name:      "service principal",
 			principal: Principal{Kind: ServicePrincipal, Name: "orders-api", ClientID: "client-1", ObjectID: "object-1"},
-			want:      map[string]any{"app_displayname": "orders-api", "appid": "client-1", "oid": "object-1", "sub": "object-1", "idtyp": "app"},
-			without:   []string{"upn", "unique_name", "xms_mirid", "scp", "groups"},
+			want: map[string]any{"app_displayname": "orders-api", "appid": "client-1", "oid": "object-1", "sub": "object-1",
+				"idtyp": "app"},
+			without: []string{"upn", "unique_name", "xms_mirid", "scp", "groups"},
 		},
 		{
 			name:      "user-assigned managed identity",
 			principal: Principal{Kind: ManagedIdentity, Name: "orders-identity", ClientID: "client-2", ObjectID: "object-2"},
 			want: map[string]any{
 				"appid": "client-2", "oid": "object-2", "sub": "object-2", "idtyp": "app",
-				"xms_mirid": "/subscriptions/" + a.subscriptionID + "/resourcegroups/aadpooltest/providers/Microsoft.ManagedIdentity/userAssignedIdentities/orders-identity",
+				"xms_mirid": "/subscriptions/" + a.subscriptionID +
+					"/resourcegroups/aadpooltest/providers/Microsoft.ManagedIdentity/userAssignedIdentities/orders-identity",
 			},
 			without: []string{"app_displayname", "upn", "name", "scp", "groups"},
 		},
 		{
 			name:      "system-assigned managed identity",
 			principal: Principal{Kind: ManagedIdentity, Name: "orders-vm"},
-			want:      map[string]any{"xms_mirid": "/subscriptions/" + a.subscriptionID + "/resourcegroups/aadpooltest/providers/Microsoft.Compute/virtualMachines/orders-vm"},
-			without:   []string{"app_displayname"},
+			want: map[string]any{"xms_mirid": "/subscriptions/" + a.subscriptionID +
+				"/resourcegroups/aadpooltest/providers/Microsoft.Compute/virtualMachines/orders-vm"},
+			without: []string{"app_displayname"},
 		},
 		{
 			name:      "user",
@@ -103,7 +106,8 @@ func TestVerifyRefuses(t *testing.T) {
 	forged["oid"] = "another principal's"
 	forgedPayload, err := json.Marshal(forged)
 	require.NoError(t, err)
-	unsigned, err := jwt.NewWithClaims(jwt.SigningMethodNone, claimsOf(t, genuine)).SignedString(jwt.UnsafeAllowNoneSignatureType)
+	unsigned, err := jwt.NewWithClaims(jwt.SigningMethodNone,
+		claimsOf(t, genuine)).SignedString(jwt.UnsafeAllowNoneSignatureType)
 	require.NoError(t, err)
 	// The public key as an HMAC secret: https://www.rfc-editor.org/rfc/rfc8725#section-2.1.
 	confused, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claimsOf(t, genuine)).SignedString(a.key.N.Bytes())
@@ -123,7 +127,8 @@ func TestVerifyRefuses(t *testing.T) {
 	}{
 		{"nothing", "", ErrTokenInvalid},
 		{"no JWT", "hunter2", ErrTokenInvalid},
-		{"claims changed", header + "." + base64.RawURLEncoding.EncodeToString(forgedPayload) + "." + signature, ErrTokenInvalid},
+		{"claims changed", header + "." + base64.RawURLEncoding.EncodeToString(forgedPayload) + "." + signature,
+			ErrTokenInvalid},
 		{"signature cut off", header + "." + payload + ".", ErrTokenInvalid},
 		{"another authority's key", issue(other), ErrTokenInvalid},
 		{"alg none", unsigned, ErrTokenInvalid},
@@ -132,7 +137,8 @@ func TestVerifyRefuses(t *testing.T) {
 		{"no expiry", eternal, ErrTokenInvalid},
 		{"a federated token", federated, ErrTokenInvalid},
 		{"another audience", issue(a, WithAudience("https://management.azure.com/")), ErrTokenAudience},
-		{"expired a second ago", issue(a, WithIssuedAt(now.Add(-time.Hour)), WithLife(time.Hour-time.Second)), ErrTokenExpired},
+		{"expired a second ago", issue(a, WithIssuedAt(now.Add(-time.Hour)), WithLife(time.Hour-time.Second)),
+			ErrTokenExpired},
 		{"valid from tomorrow", issue(a, WithIssuedAt(now.Add(24*time.Hour))), ErrTokenNotYetValid},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

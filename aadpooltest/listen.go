@@ -32,8 +32,8 @@ func WithAddress(address string) ListenOption {
 	return func(l *listening) { l.address = address }
 }
 
-// WithMachineAddress is WithAddress for what an Azure machine asks without TLS: managed identity endpoints, and the proxy
-// of [Authority.ProxyEnv]. A [Server] does not have it.
+// WithMachineAddress is WithAddress for what an Azure machine asks without TLS: managed identity endpoints, and the
+// proxy of [Authority.ProxyEnv]. A [Server] does not have it.
 func WithMachineAddress(address string) ListenOption {
 	return func(l *listening) { l.machineAddress = address }
 }

@@ -23,7 +23,8 @@ func TestStandInsByName(t *testing.T) {
 		WithCertificateAuthority(ca))
 	require.NoError(t, err)
 	t.Cleanup(a.Close)
-	s, err := NewServer(a, sharedPostgres(t), WithAddress("0.0.0.0:0"), WithHosts("orders.postgres.test"), WithCertificateAuthority(ca))
+	s, err := NewServer(a, sharedPostgres(t), WithAddress("0.0.0.0:0"), WithHosts("orders.postgres.test"),
+		WithCertificateAuthority(ca))
 	require.NoError(t, err)
 	t.Cleanup(s.Close)
 	assert.Equal(t, ca.CertificatePEM(), a.CertificatePEM())
@@ -44,7 +45,9 @@ func TestStandInsByName(t *testing.T) {
 	assert.Contains(t, dsn, "@orders.postgres.test:")
 	config, err := pgx.ParseConfig(dsn)
 	require.NoError(t, err)
-	config.Password, config.LookupFunc = token.Token, func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
+	config.Password, config.LookupFunc = token.Token, func(context.Context, string) ([]string, error) {
+		return []string{"127.0.0.1"}, nil
+	}
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close(t.Context()))

@@ -25,14 +25,18 @@ func TestAzureCLI(t *testing.T) {
 		audience  string // of the token
 		fails     string // what standard error says where there is no token
 	}{
-		{name: "--resource", arguments: getAccessToken("-o", "json", "--resource", DefaultAudience), audience: DefaultAudience},
+		{name: "--resource", arguments: getAccessToken("-o", "json", "--resource", DefaultAudience),
+			audience: DefaultAudience},
 		{name: "--resource=", arguments: getAccessToken("--resource=" + DefaultAudience), audience: DefaultAudience},
 		{name: "--scope", arguments: getAccessToken("--scope", DefaultAudience+"/.default"), audience: DefaultAudience},
-		{name: "--tenant", arguments: getAccessToken("--resource", DefaultAudience, "--tenant", a.TenantID()), audience: DefaultAudience},
-		{name: "--subscription, which may have spaces", arguments: getAccessToken("--subscription", "Pay as you go", "--resource", DefaultAudience), audience: DefaultAudience},
+		{name: "--tenant", arguments: getAccessToken("--resource", DefaultAudience, "--tenant", a.TenantID()),
+			audience: DefaultAudience},
+		{name: "--subscription, which may have spaces", arguments: getAccessToken("--subscription", "Pay as you go",
+			"--resource", DefaultAudience), audience: DefaultAudience},
 		{name: "no resource", arguments: getAccessToken(), audience: "https://management.core.windows.net/"},
 		{name: "another tenant", arguments: getAccessToken("--tenant", "contoso.example"), fails: "AADSTS90002"},
-		{name: "a resource that would end the request's line", arguments: getAccessToken("--resource", "x\r\ny"), fails: "line break"},
+		{name: "a resource that would end the request's line", arguments: getAccessToken("--resource", "x\r\ny"),
+			fails: "line break"},
 		{name: "an unknown argument", arguments: getAccessToken("--debug"), fails: "unrecognized argument: --debug"},
 		{name: "another command", arguments: []string{"login"}, fails: "az account get-access-token"},
 	} {

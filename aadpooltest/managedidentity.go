@@ -47,7 +47,7 @@ func (a *Authority) resourceID(p Principal) string {
 }
 
 // serveIMDS answers as the Instance Metadata Service does:
-// https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token#get-a-token-using-http.
+// https://learn.microsoft.com/entra/identity/managed-identities-azure-resources/how-to-use-vm-token.
 func (a *Authority) serveIMDS(w http.ResponseWriter, r *http.Request) {
 	// DefaultAzureCredential leaves the header out to find out whether there is an IMDS: that is no token request.
 	if !strings.EqualFold(r.Header.Get("Metadata"), "true") {

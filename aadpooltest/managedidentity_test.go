@@ -23,9 +23,10 @@ func TestIMDSRefuses(t *testing.T) {
 			want: "Identity not found",
 		},
 		{
-			name:       "a request that names none of two identities",
-			registered: []Principal{{Kind: ManagedIdentity, Name: "orders-identity"}, {Kind: ManagedIdentity, Name: "billing-identity"}},
-			want:       "Multiple user assigned identities exist",
+			name: "a request that names none of two identities",
+			registered: []Principal{{Kind: ManagedIdentity, Name: "orders-identity"},
+				{Kind: ManagedIdentity, Name: "billing-identity"}},
+			want: "Multiple user assigned identities exist",
 		},
 		{
 			name:       "a client ID that is not the machine's",
@@ -34,10 +35,11 @@ func TestIMDSRefuses(t *testing.T) {
 			want:       "the requested identity isn't assigned to this resource",
 		},
 		{
-			name:       "a service principal's client ID",
-			registered: []Principal{{Kind: ServicePrincipal, Name: "orders-api", ClientID: "11111111-0000-4000-8000-000000000000"}},
-			id:         azidentity.ClientID("11111111-0000-4000-8000-000000000000"),
-			want:       "the requested identity isn't assigned to this resource",
+			name: "a service principal's client ID",
+			registered: []Principal{{Kind: ServicePrincipal, Name: "orders-api",
+				ClientID: "11111111-0000-4000-8000-000000000000"}},
+			id:   azidentity.ClientID("11111111-0000-4000-8000-000000000000"),
+			want: "the requested identity isn't assigned to this resource",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,16 +71,21 @@ func TestMachineEndpoints(t *testing.T) {
 		counts bool
 	}{
 		{"IMDS without the Metadata header", imdsPath, nil, resource, 400, "Required metadata header not specified", false},
-		{"IMDS without a resource", imdsPath, map[string]string{"Metadata": "true"}, nil, 400, "Required audience parameter not specified", true},
+		{"IMDS without a resource", imdsPath, map[string]string{"Metadata": "true"}, nil, 400,
+			"Required audience parameter not specified", true},
 		{"IMDS", imdsPath, map[string]string{"Metadata": "true"}, resource, 200, `"client_id":"` + p.ClientID + `"`, true},
 		{"App Service without its header", appServicePath, nil, resource, 401, "X-IDENTITY-HEADER", true},
-		{"App Service with a wrong header", appServicePath, map[string]string{"X-IDENTITY-HEADER": "x"}, resource, 401, "X-IDENTITY-HEADER", true},
-		{"App Service for an unknown identity", appServicePath, map[string]string{"X-IDENTITY-HEADER": identityHeader}, url.Values{"client_id": {"x"}, "resource": {DefaultAudience}}, 400, "No User Assigned", true},
-		{"App Service", appServicePath, map[string]string{"X-IDENTITY-HEADER": identityHeader}, resource, 200, `"resource":"` + DefaultAudience + `"`, true},
+		{"App Service with a wrong header", appServicePath, map[string]string{"X-IDENTITY-HEADER": "x"}, resource, 401,
+			"X-IDENTITY-HEADER", true},
+		{"App Service for an unknown identity", appServicePath, map[string]string{"X-IDENTITY-HEADER": identityHeader},
+			url.Values{"client_id": {"x"}, "resource": {DefaultAudience}}, 400, "No User Assigned", true},
+		{"App Service", appServicePath, map[string]string{"X-IDENTITY-HEADER": identityHeader}, resource, 200,
+			`"resource":"` + DefaultAudience + `"`, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before := a.Requests()
-			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.machineURL()+tt.path+"?"+tt.query.Encode(), nil)
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.machineURL()+tt.path+"?"+tt.query.Encode(),
+				nil)
 			require.NoError(t, err)
 			for name, value := range tt.header {
 				request.Header.Set(name, value)

@@ -47,8 +47,8 @@ type Postgres struct {
 //
 // The programs initdb and postgres are looked for on PATH, in the directory that pg_config names, and where Linux
 // packages, Homebrew and Postgres.app put them, newest version first; the error says what to install when there are
-// none. Because PostgreSQL refuses to run as root, a root process starts it as the user postgres, or else nobody. Of this
-// process's environment it gets PATH, LD_LIBRARY_PATH, DYLD_LIBRARY_PATH and TZ, and nothing else.
+// none. Because PostgreSQL refuses to run as root, a root process starts it as the user postgres, or else nobody. Of
+// this process's environment it gets PATH, LD_LIBRARY_PATH, DYLD_LIBRARY_PATH and TZ, and nothing else.
 //
 // It is tuned for tests and not for keeping data: nothing is flushed to disk. The superuser gets in through a Unix
 // socket that only the owner can reach. Over TCP, on 127.0.0.1, it takes TLS connections only, and asks them for a

@@ -107,7 +107,8 @@ func TestServersProcessesGetNoSecretFromTheEnvironment(t *testing.T) {
 		for line := range strings.Lines(string(environment)) {
 			name, _, _ := strings.Cut(line, "=")
 			// PWD, OLDPWD, SHLVL and _ are the shell's own.
-			assert.Contains(t, []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ", "LC_ALL", "PWD", "OLDPWD", "SHLVL", "_"},
+			assert.Contains(t, []string{"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ", "LC_ALL", "PWD", "OLDPWD", "SHLVL",
+				"_"},
 				name, program)
 		}
 		assert.Contains(t, string(environment), "TZ=Europe/Zurich", program)

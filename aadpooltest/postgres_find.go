@@ -30,8 +30,8 @@ var errNoPostgres = errors.New("aadpooltest: no PostgreSQL server programs (init
 	"macOS: brew install postgresql@17), " +
 	"put them on PATH, or set " + DatabaseEnv + " to the DSN of a superuser")
 
-// oldestPostgres is the first major version that takes a password as long as a token. PostgreSQL 13 takes about 995 bytes,
-// and closes the connection without a word beyond.
+// oldestPostgres is the first major version that takes a password as long as a token. PostgreSQL 13 takes about 995
+// bytes, and closes the connection without a word beyond.
 const oldestPostgres = 14
 
 // findPostgres returns the directory of the programs initdb and postgres.
@@ -48,7 +48,8 @@ func findPostgres(ctx context.Context) (string, error) {
 		if version >= oldestPostgres {
 			return dir, nil
 		}
-		notFound = fmt.Errorf("aadpooltest: PostgreSQL %d or newer is needed, since older ones take no password as long as a token: %s has version %d",
+		notFound = fmt.Errorf("aadpooltest: PostgreSQL %d or newer is needed, since older ones take no password as long "+
+			"as a token: %s has version %d",
 			oldestPostgres, dir, version)
 	}
 	return "", notFound

@@ -53,7 +53,10 @@ func TestStopReportsAServerThatHadCrashed(t *testing.T) {
 	pg, err := StartPostgres(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, syscall.Kill(postmasterPID(t, pg.dir), syscall.SIGKILL))
-	require.Eventually(t, func() bool { _, err := os.Stat(pg.dir); return os.IsNotExist(err) }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(pg.dir)
+		return os.IsNotExist(err)
+	}, time.Minute, 10*time.Millisecond)
 	require.ErrorContains(t, pg.Stop(), "ended by itself")
 }
 
@@ -86,7 +89,10 @@ func TestServerDoesNotOutliveAKilledProcess(t *testing.T) {
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
 	assert.Eventually(t, func() bool { return !isRunning(pid) }, time.Minute, 10*time.Millisecond)
-	assert.Eventually(t, func() bool { _, err := os.Stat(dir); return os.IsNotExist(err) }, time.Minute, 10*time.Millisecond)
+	assert.Eventually(t, func() bool {
+		_, err := os.Stat(dir)
+		return os.IsNotExist(err)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 func TestServerThatCannotStartSaysWhy(t *testing.T) {

@@ -21,8 +21,8 @@ const (
 	// or uses a federated assertion (AKS workload identity). Its token carries no display name: xms_mirid, its Azure
 	// resource ID, ends in its name.
 	ManagedIdentity
-	// User is a person, who signs in at a browser or with a device code, or is signed in to the Azure CLI. Name is the user principal name (UPN), which the token carries in
-	// upn and unique_name.
+	// User is a person, who signs in at a browser or with a device code, or is signed in to the Azure CLI. Name is the
+	// user principal name (UPN), which the token carries in upn and unique_name.
 	User
 )
 

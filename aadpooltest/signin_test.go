@@ -245,7 +245,8 @@ func TestSignInPageRefuses(t *testing.T) {
 		{"an unknown client", "client_id", "x", "AADSTS700016"},
 		{"a redirect elsewhere", "redirect_uri", "https://attacker.example", "AADSTS50011"},
 		{"a redirect with a user before the host", "redirect_uri", "http://localhost@attacker.example", "AADSTS50011"},
-		{"a redirect to a host that begins like loopback", "redirect_uri", "http://localhost.attacker.example", "AADSTS50011"},
+		{"a redirect to a host that begins like loopback", "redirect_uri", "http://localhost.attacker.example",
+			"AADSTS50011"},
 		{"an implicit grant", "response_type", "token", "AADSTS900144"},
 		{"no proof key", "code_challenge", "", "AADSTS900144"},
 		{"a plain proof key", "code_challenge_method", "plain", "AADSTS900144"},
@@ -356,9 +357,11 @@ func TestAzureDeveloperCLIAndPowerShell(t *testing.T) {
 	require.NoError(t, a.InstallAzureDeveloperCLI(ada, dir))
 	require.NoError(t, a.InstallAzurePowerShell(ada, dir))
 	t.Setenv("PATH", dir+":/bin:/usr/bin")
-	azd, err := azidentity.NewAzureDeveloperCLICredential(&azidentity.AzureDeveloperCLICredentialOptions{TenantID: a.TenantID()})
+	azd, err := azidentity.NewAzureDeveloperCLICredential(
+		&azidentity.AzureDeveloperCLICredentialOptions{TenantID: a.TenantID()})
 	require.NoError(t, err)
-	powerShell, err := azidentity.NewAzurePowerShellCredential(&azidentity.AzurePowerShellCredentialOptions{TenantID: a.TenantID()})
+	powerShell, err := azidentity.NewAzurePowerShellCredential(
+		&azidentity.AzurePowerShellCredentialOptions{TenantID: a.TenantID()})
 	require.NoError(t, err)
 	for name, getToken := range map[string]getToken{"azd": azd.GetToken, "PowerShell": powerShell.GetToken} {
 		t.Run(name, func(t *testing.T) {

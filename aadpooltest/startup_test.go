@@ -41,7 +41,8 @@ func dialTLS(t *testing.T, s *Server, protocols ...string) *tls.Conn {
 }
 
 func startupFor(role string) *pgproto3.StartupMessage {
-	return &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": role}}
+	return &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters: map[string]string{"user": role}}
 }
 
 // tlsAlert is the first byte of a record that says why TLS failed: https://www.rfc-editor.org/rfc/rfc8446#section-6.
@@ -59,10 +60,12 @@ func TestServerEndsWhatIsNoPostgresClient(t *testing.T) {
 		{"a packet that claims 2 GB", []byte{0x7f, 0xff, 0xff, 0xff, 0, 3, 0, 0}, ""},
 		{"protocol 2.0", []byte{0, 0, 0, 9, 0, 2, 0, 0, 0}, "unsupported frontend protocol 2.0"},
 		{"parameters without an end", []byte{0, 0, 0, 12, 0, 3, 0, 0, 'u', 's', 'e', 'r'}, "invalid startup packet layout"},
-		{"no user", encode(t, &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"database": "x"}}),
+		{"no user", encode(t, &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+			Parameters: map[string]string{"database": "x"}}),
 			"no PostgreSQL user name"},
 		{"a broken TLS handshake", []byte{pgwire.TLSHandshake, 3, 1, 0, 4, 1, 0, 0, 0}, tlsAlert},
-		{"bytes smuggled in after SSLRequest", append(encode(t, &pgproto3.SSLRequest{}), encode(t, startupFor("orders-api"))...),
+		{"bytes smuggled in after SSLRequest", append(encode(t, &pgproto3.SSLRequest{}),
+			encode(t, startupFor("orders-api"))...),
 			"received unencrypted data after SSL request"},
 		{"a cancel request for nobody", encode(t, &pgproto3.CancelRequest{ProcessID: 1, SecretKey: []byte{1, 2, 3, 4}}), ""},
 	} {
@@ -130,7 +133,8 @@ func TestUnknownVersionAndOptionsAreNegotiated(t *testing.T) {
 	frontend := pgproto3.NewFrontend(conn, conn)
 	message, err := frontend.Receive()
 	require.NoError(t, err)
-	assert.Equal(t, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 3 << 16, UnrecognizedOptions: []string{"_pq_.grease"}}, message)
+	assert.Equal(t, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 3 << 16,
+		UnrecognizedOptions: []string{"_pq_.grease"}}, message)
 	message, err = frontend.Receive()
 	require.NoError(t, err)
 	assert.IsType(t, &pgproto3.AuthenticationCleartextPassword{}, message)
@@ -168,7 +172,8 @@ func TestCompleteOAuthBearerRefusal(t *testing.T) {
 func TestBearerToken(t *testing.T) {
 	for _, row := range []struct{ name, mechanism, data, token, err string }{
 		{"what pgx and libpq send", "OAUTHBEARER", "n,,\x01auth=Bearer abc.def\x01\x01", "abc.def", ""},
-		{"with an authorization identity, host and port", "OAUTHBEARER", "n,a=jane,\x01host=h\x01port=5432\x01auth=Bearer abc\x01\x01", "abc", ""},
+		{"with an authorization identity, host and port", "OAUTHBEARER",
+			"n,a=jane,\x01host=h\x01port=5432\x01auth=Bearer abc\x01\x01", "abc", ""},
 		{"the scheme in another case", "OAUTHBEARER", "y,,\x01auth=BEARER abc\x01\x01", "abc", ""},
 		{"spaces before the token", "OAUTHBEARER", "n,,\x01auth=Bearer  abc\x01\x01", "abc", ""},
 		{"a line break after the token stays", "OAUTHBEARER", "n,,\x01auth=Bearer abc\n\x01\x01", "abc\n", ""},

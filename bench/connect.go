@@ -54,7 +54,8 @@ func (b *bench) measureHook(ctx context.Context) error {
 
 	s := section{
 		title: "The hook alone",
-		text:  "What runs before a connect, with the token at hand: azidentity from its own cache. Median and middle half of the rounds.",
+		text: "What runs before a connect, with the token at hand: azidentity from its own cache. Median and middle half " +
+			"of the rounds.",
 		table: [][]string{{"", "ns", "allocations"}},
 	}
 	r := row{name: "the hook, token at hand, ns", sign: -1, noise: 0.1, cells: map[contestant]cell{}}
@@ -62,10 +63,12 @@ func (b *bench) measureHook(ctx context.Context) error {
 		took := spreadOf(ls.of(c).perCall)
 		prepare()
 		allocated := allocations(n, func(i int) { _ = hooks[c](ctx, configs[i]) })
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.0f (%.0f–%.0f)", took.median, took.low, took.high), fmt.Sprintf("%.0f", allocated)})
+		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.0f (%.0f–%.0f)", took.median, took.low, took.high),
+			fmt.Sprintf("%.0f", allocated)})
 		r.cells[c] = cell{text: fmt.Sprintf("%.0f, %.0f allocations", took.median, allocated), figure: took.median}
 	}
-	s.after = "aadpool's hook also looks at the connection's TLS settings, and makes what will record the token's end on the connection and explain a refusal. " +
+	s.after = "aadpool's hook also looks at the connection's TLS settings, and makes what will record the token's end " +
+		"on the connection and explain a refusal. " +
 		"go-pgmultiauth's reads a variable that another goroutine may be writing, which is a data race."
 	b.report.headline = append(b.report.headline, r)
 	b.add(s)
@@ -99,7 +102,8 @@ func (b *bench) measureConnect(ctx context.Context) error {
 	}
 	s := section{
 		title: "Time to connect",
-		text:  "A connect and a disconnect through the pool, one at a time, with the token at hand: TCP, TLS, a process of PostgreSQL's, SCRAM.",
+		text: "A connect and a disconnect through the pool, one at a time, with the token at hand: TCP, TLS, a process " +
+			"of PostgreSQL's, SCRAM.",
 		table: [][]string{{"", "ms", "ratio to the floor"}},
 	}
 	r := row{
@@ -108,7 +112,8 @@ func (b *bench) measureConnect(ctx context.Context) error {
 	}
 	for _, c := range all {
 		ratio := ls.time(c)
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.2f", spreadOf(ls.of(c).perCall).median/1e6), ratioText(ratio)})
+		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.2f", spreadOf(ls.of(c).perCall).median/1e6),
+			ratioText(ratio)})
 		if c != floor && c != control {
 			r.cells[c] = cell{text: fmt.Sprintf("%.2f", ratio.median), figure: ratio.median}
 		}
@@ -155,8 +160,10 @@ func (b *bench) measureCold(ctx context.Context) error {
 
 	s := section{
 		title: fmt.Sprintf("%d cold connects at once", coldConnects),
-		text: fmt.Sprintf("From making the pool until %d goroutines hold a connection each. The credential takes %s for each call and has no cache; it answers calls side by side, "+
-			"which the real Azure CLI credential does not: there they queue. Median and middle half of %d rounds, the ratio to the floor's time of the same round plus one fetch.",
+		text: fmt.Sprintf("From making the pool until %d goroutines hold a connection each. The credential takes %s for "+
+			"each call and has no cache; it answers calls side by side, "+
+			"which the real Azure CLI credential does not: there they queue. Median and middle half of %d rounds, the ratio "+
+			"to the floor's time of the same round plus one fetch.",
 			coldConnects, coldFetch, rounds),
 		table: [][]string{{"", "s", "ratio to floor + one fetch", "token requests"}},
 	}
@@ -172,7 +179,8 @@ func (b *bench) measureCold(ctx context.Context) error {
 	for _, c := range all {
 		took := spreadOf(ls.of(c).perCall)
 		ratio, n := spreadOf(ratios(ls.of(c).perCall, ideal)), quantile(requests[c], 1)
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.2f (%.2f–%.2f)", took.median/1e9, took.low/1e9, took.high/1e9), ratioText(ratio), fmt.Sprintf("%.0f", n)})
+		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.2f (%.2f–%.2f)", took.median/1e9, took.low/1e9,
+			took.high/1e9), ratioText(ratio), fmt.Sprintf("%.0f", n)})
 		times.cells[c] = cell{text: fmt.Sprintf("%.2f", took.median/1e9), figure: took.median}
 		if c != floor {
 			asked.cells[c] = cell{text: fmt.Sprintf("%.0f", n), figure: n}
@@ -180,7 +188,8 @@ func (b *bench) measureCold(ctx context.Context) error {
 		if c == ours {
 			b.report.verdicts = append(b.report.verdicts,
 				verdict{"token requests for 200 cold connects: 1", fmt.Sprintf("%.0f", n), n == 1},
-				verdict{"200 cold connects: within 1.1 × (the floor's time + one fetch)", fmt.Sprintf("%.3f", ratio.median), ratio.median <= 1.1})
+				verdict{"200 cold connects: within 1.1 × (the floor's time + one fetch)", fmt.Sprintf("%.3f", ratio.median),
+					ratio.median <= 1.1})
 		}
 	}
 	b.report.headline = append(b.report.headline, times, asked)

@@ -40,7 +40,8 @@ var silent = aadpool.WithLogger(slog.New(slog.DiscardHandler))
 type hook = func(context.Context, *pgx.ConnConfig) error
 
 // newPool makes the contestant's pool, as its documentation says. token is for the floor, cred for the others.
-func (c contestant) newPool(ctx context.Context, dsn, token string, cred azcore.TokenCredential) (*pgxpool.Pool, error) {
+func (c contestant) newPool(ctx context.Context, dsn, token string, cred azcore.TokenCredential) (*pgxpool.Pool,
+	error) {
 	switch c {
 	case pgMultiAuth:
 		return pgmultiauth.NewDBPool(ctx, pgmultiauth.NewConfig(dsn, pgmultiauth.WithAzureAuth(cred)))

@@ -32,7 +32,8 @@ type database struct {
 
 func startDatabase(ctx context.Context) (*database, error) {
 	if os.Getenv(aadpooltest.DatabaseEnv) != "" {
-		return nil, errors.New(aadpooltest.DatabaseEnv + " is set; unset it: the benchmarks need a server of their own, with nothing between")
+		return nil, errors.New(aadpooltest.DatabaseEnv +
+			" is set; unset it: the benchmarks need a server of their own, with nothing between")
 	}
 	postgres, err := aadpooltest.StartPostgres(ctx)
 	if err != nil {
@@ -120,7 +121,8 @@ func register(authority *aadpooltest.Authority) aadpooltest.Principal {
 }
 
 // credential is azidentity's for the service principal.
-func credential(authority *aadpooltest.Authority, app aadpooltest.Principal, retry policy.RetryOptions) (azcore.TokenCredential, error) {
+func credential(authority *aadpooltest.Authority, app aadpooltest.Principal,
+	retry policy.RetryOptions) (azcore.TokenCredential, error) {
 	options := authority.ClientOptions()
 	options.Retry = retry
 	cred, err := azidentitysdk.NewClientSecretCredential(authority.TenantID(), app.ClientID, app.Secret,

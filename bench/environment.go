@@ -16,7 +16,8 @@ import (
 // measured are the modules whose versions matter for the results.
 var measured = []string{
 	"github.com/jackc/pgx/v5", "github.com/jackc/puddle/v2", "github.com/hashicorp/go-pgmultiauth",
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore", "github.com/Azure/azure-sdk-for-go/sdk/azidentity", "github.com/AzureAD/microsoft-authentication-library-for-go",
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore", "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+	"github.com/AzureAD/microsoft-authentication-library-for-go",
 }
 
 // introduction says what was measured where, and how to do it again.
@@ -26,12 +27,16 @@ func introduction(ctx context.Context, db *database, quick bool, took time.Durat
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "Written by `make bench` (`go run .` in this directory), which took %.0f minutes; nothing in it is written by hand. It needs no Azure account, only Go and PostgreSQL's server programs.\n\n", took.Minutes())
+	fmt.Fprintf(&b,
+		"Written by `make bench` (`go run .` in this directory), which took %.0f minutes; nothing in it is written by "+
+			"hand. It needs no Azure account, only Go and PostgreSQL's server programs.\n\n", took.Minutes())
 	if quick {
 		b.WriteString("**This was a quick run: the figures mean little.**\n\n")
 	}
-	fmt.Fprintf(&b, "- aadpool: commit %s, %s\n- machine: %s, %d processors, %s; %s/%s\n- %s, PostgreSQL %s, on the same machine\n",
-		commit, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), memory(), runtime.GOOS, runtime.GOARCH, runtime.Version(), db.version)
+	fmt.Fprintf(&b,
+		"- aadpool: commit %s, %s\n- machine: %s, %d processors, %s; %s/%s\n- %s, PostgreSQL %s, on the same machine\n",
+		commit, time.Now().UTC().Format("2006-01-02"), processor(), runtime.NumCPU(), memory(), runtime.GOOS, runtime.GOARCH,
+		runtime.Version(), db.version)
 	if info, ok := debug.ReadBuildInfo(); ok {
 		versions := map[string]string{}
 		for _, m := range info.Deps {
@@ -43,8 +48,10 @@ func introduction(ctx context.Context, db *database, quick bool, took time.Durat
 		}
 		fmt.Fprintf(&b, "- %s\n", strings.Join(list, ", "))
 	}
-	b.WriteString("\nThe floor is plain pgxpool with a token as its fixed password: it does nothing about tokens. azidentity is its client secret credential, called in BeforeConnect at each connect. " +
-		"Speeds are measured against PostgreSQL itself, over TLS; what needs an Entra, and logins that check the tokens, against the stand-ins of package aadpooltest in front of it. " +
+	b.WriteString("\nThe floor is plain pgxpool with a token as its fixed password: it does nothing about tokens. " +
+		"azidentity is its client secret credential, called in BeforeConnect at each connect. " +
+		"Speeds are measured against PostgreSQL itself, over TLS; what needs an Entra, and logins that check the tokens, " +
+		"against the stand-ins of package aadpooltest in front of it. " +
 		"All contestants take part in the same run, in turns or side by side.")
 	return b.String(), nil
 }
@@ -55,7 +62,8 @@ func commit(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("asking git for the commit: %w", err)
 	}
-	changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", "..", ":!.").Output()
+	changes, err := exec.CommandContext(ctx, "git", "status", "--porcelain", "--untracked-files=no", "--", "..",
+		":!.").Output()
 	if err != nil {
 		return "", fmt.Errorf("asking git for changes: %w", err)
 	}

@@ -39,17 +39,26 @@ func (b *bench) measureFleet(ctx context.Context) error {
 	d := days[0].Scenario
 	s := section{
 		title: "A fleet, simulated",
-		text: fmt.Sprintf("%d replicas with %d busy connections each, started within %s, for %.0f hours of virtual time, with the package's own token cache and deadlines; Entra is down for %s in the middle. "+
-			"“Together” is what the server would see if, with the same tokens, every connection ended with its token. Peaks are those of a second, after the start: before the outage, in it, in the minute after it "+
-			"(when those whose tokens had ended come back at once, as they must), and later. A token request is a call of the credential; azidentity makes up to four for one while Entra answers with errors.\n\n"+
-			"What can be reached. A connection has to log in once for each token, so that the fewest logins are those of “together”. "+
-			"They are at their most even if each moment at which a newer token can be had gets the same share: with tokens of 65 minutes the five minutes before the old one's end (which is when azidentity has a new one) "+
-			"and the minute of the start, in which the replicas' tokens end one after the other; with tokens of 24 hours the last tenth of their life, since to change sooner costs more logins than the mark allows; "+
-			"with tokens that live 60 to 90 minutes at random the 36 minutes in which the first ones end, and later all the time. "+
-			"Each replica decides for itself, so the logins of a second are Poisson's at the best: the least peak is the one that half of all such days exceed. "+
+		text: fmt.Sprintf("%d replicas with %d busy connections each, started within %s, for %.0f hours of virtual time, "+
+			"with the package's own token cache and deadlines; Entra is down for %s in the middle. "+
+			"“Together” is what the server would see if, with the same tokens, every connection ended with its token. Peaks "+
+			"are those of a second, after the start: before the outage, in it, in the minute after it "+
+			"(when those whose tokens had ended come back at once, as they must), and later. A token request is a call of "+
+			"the credential; azidentity makes up to four for one while Entra answers with errors.\n\n"+
+			"What can be reached. A connection has to log in once for each token, so that the fewest logins are those of "+
+			"“together”. "+
+			"They are at their most even if each moment at which a newer token can be had gets the same share: with tokens "+
+			"of 65 minutes the five minutes before the old one's end (which is when azidentity has a new one) "+
+			"and the minute of the start, in which the replicas' tokens end one after the other; with tokens of 24 hours the "+
+			"last tenth of their life, since to change sooner costs more logins than the mark allows; "+
+			"with tokens that live 60 to 90 minutes at random the 36 minutes in which the first ones end, and later all the "+
+			"time. "+
+			"Each replica decides for itself, so the logins of a second are Poisson's at the best: the least peak is the one "+
+			"that half of all such days exceed. "+
 			"The fewest token requests are one for each token's whole life, or for the time after which Entra wants it renewed.",
 			d.Replicas, d.Connections, d.StartWithin, d.Length.Hours(), d.OutageFor),
-		table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later", "in all"}},
+		table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later",
+			"in all"}},
 	}
 	for i, day := range days {
 		s.table = append(s.table,
@@ -61,7 +70,8 @@ func (b *bench) measureFleet(ctx context.Context) error {
 		if day.Recovery > 0 {
 			recovered = fmt.Sprintf("every replica had a token again %.1f s after the outage", day.Recovery.Seconds())
 		}
-		s.after += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage. ![%s](plots/fleet-%d.svg)\n", day.Scenario.Name, recovered, day.Waits, day.Scenario.Name, i+1)
+		s.after += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage. ![%s](plots/fleet-%d.svg)\n",
+			day.Scenario.Name, recovered, day.Waits, day.Scenario.Name, i+1)
 		if err := b.plotFleet(i+1, day); err != nil {
 			return err
 		}
@@ -85,13 +95,18 @@ func (d fleetDay) verdicts() []verdict {
 		from, to, when = outageEnd+aftermath, s.Length, "after the outage"
 	}
 	if busiest := peak(d.Connects, from, to); busiest > 0 {
-		verdicts = append(verdicts, ratioVerdict("fleet, "+s.Name+": reconnects in the busiest second "+when+", to the least peak: at most 1.5",
-			busiest, d.leastPeak(to-from), 1.5))
+		verdicts = append(verdicts,
+			ratioVerdict("fleet, "+s.Name+": reconnects in the busiest second "+when+", to the least peak: at most 1.5",
+				busiest, d.leastPeak(to-from), 1.5))
 	}
-	verdicts = append(verdicts, ratioVerdict("fleet, "+s.Name+": token requests before the outage, to the fewest: at most 1.1",
-		sum(d.Requests[:s.OutageFrom/time.Second]), d.fewestRequests(), 1.1))
-	return append(verdicts, ratioVerdict("fleet, "+s.Name+": token requests in the busiest second of later renewals, to all that come in the minute after the outage: at most 1/10",
-		peak(d.Requests, outageEnd+aftermath, s.Length), sum(d.Requests[outageEnd/time.Second:(outageEnd+aftermath)/time.Second]), 0.1))
+	verdicts = append(verdicts,
+		ratioVerdict("fleet, "+s.Name+": token requests before the outage, to the fewest: at most 1.1",
+			sum(d.Requests[:s.OutageFrom/time.Second]), d.fewestRequests(), 1.1))
+	return append(verdicts,
+		ratioVerdict("fleet, "+s.Name+": token requests in the busiest second of later renewals, to all that come in the "+
+			"minute after the outage: at most 1/10",
+			peak(d.Requests, outageEnd+aftermath, s.Length),
+			sum(d.Requests[outageEnd/time.Second:(outageEnd+aftermath)/time.Second]), 0.1))
 }
 
 func ratioVerdict(promise string, got, to int, most float64) verdict {
@@ -99,8 +114,8 @@ func ratioVerdict(promise string, got, to int, most float64) verdict {
 	return verdict{promise: promise, measured: fmt.Sprintf("%d to %d: %.2f", got, to, ratio), met: ratio <= most}
 }
 
-// fewestRequests is how many token requests there are before the outage at the least: one at the start, and one whenever a
-// token has ended, or Entra wants it renewed.
+// fewestRequests is how many token requests there are before the outage at the least: one at the start, and one
+// whenever a token has ended, or Entra wants it renewed.
 func (d fleetDay) fewestRequests() int {
 	s := d.Scenario
 	uses := (s.MinLife + s.MaxLife) / 2
@@ -110,8 +125,8 @@ func (d fleetDay) fewestRequests() int {
 	return s.Replicas * (1 + int(s.OutageFrom/uses))
 }
 
-// leastPeak is what the busiest second of so much time has at the least, if each replica decides for itself, and with no
-// more logins than the mark allows.
+// leastPeak is what the busiest second of so much time has at the least, if each replica decides for itself, and with
+// no more logins than the mark allows.
 func (d fleetDay) leastPeak(length time.Duration) int {
 	s := d.Scenario
 	life := (s.MinLife + s.MaxLife) / 2
@@ -151,8 +166,10 @@ func (d fleetDay) line(name, what string, series []int) []string {
 	s, all := d.Scenario, sum(series)
 	end := s.OutageFrom + s.OutageFor
 	return []string{
-		name, what, fmt.Sprintf("%.2f", float64(all)/float64(len(series))), fmt.Sprint(peak(series, s.StartWithin+aftermath, s.OutageFrom)),
-		fmt.Sprint(peak(series, s.OutageFrom, end)), fmt.Sprint(peak(series, end, end+aftermath)), fmt.Sprint(peak(series, end+aftermath, s.Length)), fmt.Sprint(all),
+		name, what, fmt.Sprintf("%.2f", float64(all)/float64(len(series))),
+		fmt.Sprint(peak(series, s.StartWithin+aftermath, s.OutageFrom)),
+		fmt.Sprint(peak(series, s.OutageFrom, end)), fmt.Sprint(peak(series, end, end+aftermath)),
+		fmt.Sprint(peak(series, end+aftermath, s.Length)), fmt.Sprint(all),
 	}
 }
 

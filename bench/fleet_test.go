@@ -16,10 +16,14 @@ func TestFleetVerdicts(t *testing.T) {
 		want                                     []string
 		met                                      []bool
 	}{
-		{"all as good as it can be", 400, 400, 100, 10, []string{"400 to 400: 1.00", "400 to 18: 22.22", "510 to 500: 1.02", "10 to 100: 0.10"}, []bool{true, false, true, true}},
-		{"a peak near the least", 25, 25, 100, 10, []string{"25 to 25: 1.00", "25 to 18: 1.39", "510", "10 to 100: 0.10"}, []bool{true, true, true, true}},
-		{"twice the logins", 200, 400, 100, 10, []string{"400 to 200: 2.00", "400 to 18", "510", "10 to 100"}, []bool{false, false, true, true}},
-		{"renewals in step", 400, 400, 100, 100, []string{"400 to 400", "400 to 18", "510", "100 to 100: 1.00"}, []bool{true, false, true, false}},
+		{"all as good as it can be", 400, 400, 100, 10, []string{"400 to 400: 1.00", "400 to 18: 22.22", "510 to 500: 1.02",
+			"10 to 100: 0.10"}, []bool{true, false, true, true}},
+		{"a peak near the least", 25, 25, 100, 10, []string{"25 to 25: 1.00", "25 to 18: 1.39", "510", "10 to 100: 0.10"},
+			[]bool{true, true, true, true}},
+		{"twice the logins", 200, 400, 100, 10, []string{"400 to 200: 2.00", "400 to 18", "510", "10 to 100"},
+			[]bool{false, false, true, true}},
+		{"renewals in step", 400, 400, 100, 100, []string{"400 to 400", "400 to 18", "510", "100 to 100: 1.00"},
+			[]bool{true, false, true, false}},
 		{"no token ended", 0, 0, 100, 0, []string{"0 to 0: 0.00", "510", "0 to 100"}, []bool{true, true, true}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -52,7 +56,8 @@ func TestFleetWhoseTokensEndAfterTheOutage(t *testing.T) {
 		promises = append(promises, v.promise+" "+v.measured)
 	}
 	// 1,000 logins in the last five minutes of the tokens' lives are 3.3 a second.
-	assert.Contains(t, promises, "fleet, : reconnects in the busiest second after the outage, to the least peak: at most 1.5 10 to 9: 1.11")
+	assert.Contains(t, promises,
+		"fleet, : reconnects in the busiest second after the outage, to the least peak: at most 1.5 10 to 9: 1.11")
 	assert.Equal(t, 100, day.fewestRequests())
 }
 

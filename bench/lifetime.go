@@ -38,11 +38,13 @@ func (b *bench) measureOldest(ctx context.Context) error {
 	}
 	s := section{
 		title: "The oldest connection in use",
-		text: fmt.Sprintf("Tokens live %s; a pool of 4 connections is busy for %s. The age is that of the oldest connection that it handed out, since its login. "+
+		text: fmt.Sprintf("Tokens live %s; a pool of 4 connections is busy for %s. The age is that of the oldest "+
+			"connection that it handed out, since its login. "+
 			"Without aadpool that goes on to pgxpool's MaxConnLifetime, an hour by default.", life, length),
 		table: [][]string{{"", "oldest, s", "of the token's life"}},
 	}
-	r := row{name: "oldest connection in use, as a share of its token's life", sign: -1, noise: 0.02, cells: map[contestant]cell{}}
+	r := row{name: "oldest connection in use, as a share of its token's life", sign: -1, noise: 0.02,
+		cells: map[contestant]cell{}}
 	for i, c := range contestants {
 		share := oldest[i].Seconds() / life.Seconds()
 		text := fmt.Sprintf("%.2f", share)
@@ -52,7 +54,8 @@ func (b *bench) measureOldest(ctx context.Context) error {
 		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.1f", oldest[i].Seconds()), text})
 		r.cells[c] = cell{text: text, figure: share}
 		if c == ours {
-			b.report.verdicts = append(b.report.verdicts, verdict{"no connection is handed out whose token has ended", fmt.Sprintf("the oldest at %.2f of the token's life", share), share < 1})
+			b.report.verdicts = append(b.report.verdicts, verdict{"no connection is handed out whose token has ended",
+				fmt.Sprintf("the oldest at %.2f of the token's life", share), share < 1})
 		}
 	}
 	b.report.headline = append(b.report.headline, r)
@@ -88,7 +91,8 @@ func oldestInUse(ctx context.Context, c contestant, cl *cloud, length time.Durat
 }
 
 // keepBusy has workers acquire a connection, tell its process id to seen, make a query and pause.
-func keepBusy(ctx context.Context, pool *pgxpool.Pool, workers int, pause, length time.Duration, seen func(pid uint32)) error {
+func keepBusy(ctx context.Context, pool *pgxpool.Pool, workers int, pause, length time.Duration,
+	seen func(pid uint32)) error {
 	errs := make([]error, workers)
 	var wg sync.WaitGroup
 	start := time.Now()
@@ -140,8 +144,10 @@ func (b *bench) measureExpiry(ctx context.Context) error {
 	ourPeak, theirPeak := slices.Max(spreadOut[half:]), slices.Max(together[half:])
 	b.add(section{
 		title: "Connects per second through an expiry",
-		text: fmt.Sprintf("A busy pool of %d connections, opened at once with a token of %s. Beside aadpool there is azidentity in BeforeConnect with pgxpool's MaxConnLifetime set to the token's life, "+
-			"which is how connections can be kept from outliving their tokens without it. With tokens of 75 minutes all is %.0f times as slow, and as much further apart.", expiryConns, life, (75*time.Minute).Seconds()/life.Seconds()),
+		text: fmt.Sprintf("A busy pool of %d connections, opened at once with a token of %s. Beside aadpool there is "+
+			"azidentity in BeforeConnect with pgxpool's MaxConnLifetime set to the token's life, "+
+			"which is how connections can be kept from outliving their tokens without it. With tokens of 75 minutes all is "+
+			"%.0f times as slow, and as much further apart.", expiryConns, life, (75*time.Minute).Seconds()/life.Seconds()),
 		table: [][]string{
 			{"", "most connects in a second"},
 			{"azidentity with MaxConnLifetime", fmt.Sprint(theirPeak)},

@@ -149,6 +149,7 @@ func (b *bench) write(ctx context.Context, took time.Duration) error {
 	if err := os.WriteFile(path, []byte(b.report.markdown(introduction)), 0o644); err != nil {
 		return err
 	}
-	fmt.Printf("\n%s\n%s\n%s is written\n", markdownTable(headlineTable(b.report.headline)), markdownTable(verdictTable(b.report.verdicts)), path)
+	fmt.Printf("\n%s\n%s\n%s is written\n", markdownTable(headlineTable(b.report.headline)),
+		markdownTable(verdictTable(b.report.verdicts)), path)
 	return nil
 }

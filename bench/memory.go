@@ -29,7 +29,9 @@ func (b *bench) measureMemory(ctx context.Context) error {
 	cred := &uncached{token: b.db.token}
 	ls := newLanes(all)
 	err := ls.takeTurns(rounds+1, func(l *lane) error {
-		bytes, err := memoryOf(idlePools, func() (*pgxpool.Pool, error) { return l.newPool(ctx, b.db.dsn, b.db.token.Token, cred) })
+		bytes, err := memoryOf(idlePools, func() (*pgxpool.Pool, error) {
+			return l.newPool(ctx, b.db.dsn, b.db.token.Token, cred)
+		})
 		ofPool[l.contestant] = append(ofPool[l.contestant], bytes)
 		return err
 	})
@@ -59,17 +61,21 @@ func (b *bench) measureMemory(ctx context.Context) error {
 	}
 	s := section{
 		title: "Memory",
-		text: fmt.Sprintf("Heap of this process after a garbage collection, for one of %d pools that have no connection, each with a token of its own (%d bytes), "+
-			"and for one of the %d connections of a pool. More than the floor: the median and the middle half of %d rounds. PostgreSQL's own memory is not in it.",
+		text: fmt.Sprintf("Heap of this process after a garbage collection, for one of %d pools that have no connection, "+
+			"each with a token of its own (%d bytes), "+
+			"and for one of the %d connections of a pool. More than the floor: the median and the middle half of %d rounds. "+
+			"PostgreSQL's own memory is not in it.",
 			idlePools, len(b.db.token.Token), connsOfOne, rounds),
-		table: [][]string{{"", "per idle pool, kB", "more than the floor, kB", "per connection, kB", "more than the floor, kB"}},
+		table: [][]string{{"", "per idle pool, kB", "more than the floor, kB", "per connection, kB",
+			"more than the floor, kB"}},
 	}
 	pools := row{name: "memory per idle pool above the floor's, kB", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	conns := row{name: "memory per connection above the floor's, kB", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	for _, c := range all {
 		morePool, moreConn := spreadOf(differences(ofPool[c], ofPool[floor])), spreadOf(differences(ofConn[c], ofConn[floor]))
 		s.table = append(s.table, []string{
-			string(c), kilobytes(spreadOf(ofPool[c]).median), kilobyteSpread(morePool), kilobytes(spreadOf(ofConn[c]).median), kilobyteSpread(moreConn),
+			string(c), kilobytes(spreadOf(ofPool[c]).median), kilobyteSpread(morePool), kilobytes(spreadOf(ofConn[c]).median),
+			kilobyteSpread(moreConn),
 		})
 		if c == floor || c == control {
 			continue
@@ -77,7 +83,8 @@ func (b *bench) measureMemory(ctx context.Context) error {
 		pools.cells[c] = cell{text: kilobytes(morePool.median), figure: morePool.median}
 		conns.cells[c] = cell{text: kilobytes(moreConn.median), figure: moreConn.median}
 		if c == ours {
-			b.report.verdicts = append(b.report.verdicts, verdict{"memory per idle pool: less than 16 kB above pgxpool's", kilobytes(morePool.median) + " kB", morePool.median < memoryLimit})
+			b.report.verdicts = append(b.report.verdicts, verdict{"memory per idle pool: less than 16 kB above pgxpool's",
+				kilobytes(morePool.median) + " kB", morePool.median < memoryLimit})
 		}
 	}
 	b.report.headline = append(b.report.headline, pools, conns)
@@ -126,11 +133,14 @@ func (b *bench) measureManyPools(ctx context.Context) error {
 	}
 	s := section{
 		title: fmt.Sprintf("%d pools in one process", n),
-		text: fmt.Sprintf("%d pools on one server, made one after the other, and then one connection of each, from %d goroutines, closed at once (the server allows 200). "+
+		text: fmt.Sprintf("%d pools on one server, made one after the other, and then one connection of each, from %d "+
+			"goroutines, closed at once (the server allows 200). "+
 			"The credential takes 5 ms and has no cache.", n, pingers),
-		table: [][]string{{"", "making them, s", "memory per pool, kB", "goroutines per pool", "connecting each, s", "token requests"}},
+		table: [][]string{{"", "making them, s", "memory per pool, kB", "goroutines per pool", "connecting each, s",
+			"token requests"}},
 	}
-	asked := row{name: fmt.Sprintf("token requests for %d pools of a connection each", n), sign: -1, cells: map[contestant]cell{}}
+	asked := row{name: fmt.Sprintf("token requests for %d pools of a connection each", n), sign: -1,
+		cells: map[contestant]cell{}}
 	for _, way := range []struct {
 		name       string
 		contestant contestant
@@ -156,7 +166,8 @@ func (b *bench) measureManyPools(ctx context.Context) error {
 		}
 		calls := cred.calls.Load()
 		s.table = append(s.table, []string{
-			way.name, fmt.Sprintf("%.1f", m.making.Seconds()), kilobytes(m.bytes), fmt.Sprintf("%.1f", m.goroutines), fmt.Sprintf("%.1f", m.connecting.Seconds()), fmt.Sprint(calls),
+			way.name, fmt.Sprintf("%.1f", m.making.Seconds()), kilobytes(m.bytes), fmt.Sprintf("%.1f", m.goroutines),
+			fmt.Sprintf("%.1f", m.connecting.Seconds()), fmt.Sprint(calls),
 		})
 		if way.contestant == floor {
 			continue

@@ -28,7 +28,8 @@ type outage struct {
 	Quick      bool // the credential does not try again by itself, to save time
 }
 
-// An outageLine is what the child process prints, as JSON, one a line: a connect, or how many token requests there were.
+// An outageLine is what the child process prints, as JSON, one a line: a connect, or how many token requests there
+// were.
 type outageLine struct {
 	Attempt  *attempt
 	Requests *int // in the outage
@@ -68,7 +69,8 @@ func insideOutages(quick bool) (outages []outage) {
 func pastOutages(quick bool) (outages []outage) {
 	o := outage{TokenLife: 20 * time.Second, From: 3 * time.Second, For: 42 * time.Second, Length: 60 * time.Second}
 	if quick {
-		o = outage{TokenLife: 8 * time.Second, From: 3 * time.Second, For: 14 * time.Second, Length: 27 * time.Second, Quick: true}
+		o = outage{TokenLife: 8 * time.Second, From: 3 * time.Second, For: 14 * time.Second, Length: 27 * time.Second,
+			Quick: true}
 	}
 	for _, c := range users {
 		o.Contestant = c
@@ -154,11 +156,15 @@ func (b *bench) reportInside(results []outageResult) {
 	o := results[0]
 	s := section{
 		title: "Entra is down while the token is good",
-		text: fmt.Sprintf("The authority answers 503 for %s; a connect each %s. The token at hand stays valid until after the end, but has to be renewed, by each contestant's own rule, "+
-			"two seconds into the outage. Each runs in a process of its own. azidentity tries again by itself, as it does by default%s.", o.For, outageInterval, quickNote(o.Quick)),
-		table: [][]string{{"", "connects in the outage", "failed", fmt.Sprintf("took over %s", tooLong), "longest, s", "token requests", "the process"}},
+		text: fmt.Sprintf("The authority answers 503 for %s; a connect each %s. The token at hand stays valid until after "+
+			"the end, but has to be renewed, by each contestant's own rule, "+
+			"two seconds into the outage. Each runs in a process of its own. azidentity tries again by itself, as it does by "+
+			"default%s.", o.For, outageInterval, quickNote(o.Quick)),
+		table: [][]string{{"", "connects in the outage", "failed", fmt.Sprintf("took over %s", tooLong), "longest, s",
+			"token requests", "the process"}},
 	}
-	r := row{name: fmt.Sprintf("connects that fail, or take over %s, in an outage while the token is good", tooLong), sign: -1, cells: map[contestant]cell{}}
+	r := row{name: fmt.Sprintf("connects that fail, or take over %s, in an outage while the token is good", tooLong),
+		sign: -1, cells: map[contestant]cell{}}
 	for _, res := range results {
 		during := res.during(res.From, res.From+res.For)
 		failed, late := count(during)
@@ -167,7 +173,8 @@ func (b *bench) reportInside(results []outageResult) {
 			longest = max(longest, a.Took)
 		}
 		s.table = append(s.table, []string{
-			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(failed), fmt.Sprint(late), fmt.Sprintf("%.1f", longest.Seconds()), res.asked(), res.fate(),
+			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(failed), fmt.Sprint(late),
+			fmt.Sprintf("%.1f", longest.Seconds()), res.asked(), res.fate(),
 		})
 		n := useless(during)
 		r.cells[res.Contestant] = cell{text: fmt.Sprintf("%d of %d", n, len(during)), figure: float64(n)}
@@ -175,7 +182,8 @@ func (b *bench) reportInside(results []outageResult) {
 			r.cells[res.Contestant] = shown("the process died")
 		}
 		if res.Contestant == ours {
-			b.report.verdicts = append(b.report.verdicts, verdict{"connects that fail in an outage inside the token's life: 0", fmt.Sprintf("%d of %d", failed, len(during)), failed == 0 && len(during) > 0})
+			b.report.verdicts = append(b.report.verdicts, verdict{"connects that fail in an outage inside the token's life: 0",
+				fmt.Sprintf("%d of %d", failed, len(during)), failed == 0 && len(during) > 0})
 		}
 	}
 	s.after = "Of a process that died, only the connects that had come back are counted."
@@ -187,11 +195,16 @@ func (b *bench) reportPast(results []outageResult) {
 	o := results[0]
 	s := section{
 		title: "Entra is down past the token's end",
-		text: fmt.Sprintf("As above, with tokens of %s and an outage of %s. Connects have to fail once the token has ended; what differs is how soon they say so, "+
-			"how much Entra is asked meanwhile, and how soon they work again after its return. (azidentity does not cache tokens of less than five minutes, "+
-			"and go-pgmultiauth asks for a new one in the last minute, so that theirs are of no use from the start. With longer tokens theirs stop being of use five minutes, or one, before they end.) "+
-			"A connect that waits for a token request takes as long as azidentity goes on trying; aadpool asks anew after a pause, in which connects fail at once.", o.TokenLife, o.For),
-		table: [][]string{{"", "connects in the outage", "failed", "time to fail: median, s", "longest, s", "token requests", "recovery, s", "the process"}},
+		text: fmt.Sprintf("As above, with tokens of %s and an outage of %s. Connects have to fail once the token has "+
+			"ended; what differs is how soon they say so, "+
+			"how much Entra is asked meanwhile, and how soon they work again after its return. (azidentity does not cache "+
+			"tokens of less than five minutes, "+
+			"and go-pgmultiauth asks for a new one in the last minute, so that theirs are of no use from the start. With "+
+			"longer tokens theirs stop being of use five minutes, or one, before they end.) "+
+			"A connect that waits for a token request takes as long as azidentity goes on trying; aadpool asks anew after a "+
+			"pause, in which connects fail at once.", o.TokenLife, o.For),
+		table: [][]string{{"", "connects in the outage", "failed", "time to fail: median, s", "longest, s", "token requests",
+			"recovery, s", "the process"}},
 	}
 	r := row{name: "recovery after an outage past the token's end, s", sign: -1, noise: 0.1, cells: map[contestant]cell{}}
 	asked := row{name: "… token requests meanwhile", sign: -1, noise: 0.1, cells: map[contestant]cell{}}
@@ -213,12 +226,14 @@ func (b *bench) reportPast(results []outageResult) {
 			asked.cells[res.Contestant] = shown("–")
 		}
 		s.table = append(s.table, []string{
-			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(len(failed)), fmt.Sprintf("%.3f", quantile(failed, 0.5)), fmt.Sprintf("%.1f", quantile(failed, 1)),
+			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(len(failed)), fmt.Sprintf("%.3f", quantile(failed, 0.5)),
+			fmt.Sprintf("%.1f", quantile(failed, 1)),
 			res.asked(), recovery, res.fate(),
 		})
 		if res.Contestant == ours {
 			b.report.verdicts = append(b.report.verdicts, verdict{
-				fmt.Sprintf("recovery after an outage past the token's end: within the longest back-off and 2 s, %s", recoveryLimit),
+				fmt.Sprintf("recovery after an outage past the token's end: within the longest back-off and 2 s, %s",
+					recoveryLimit),
 				recovery + " s", res.recovery() >= 0 && res.recovery() <= recoveryLimit,
 			})
 		}

@@ -21,7 +21,8 @@ func TestRecoveryIsTheFirstConnectThatIsUpAfterTheOutage(t *testing.T) {
 		{"begun in it", []attempt{{At: 8 * s, Took: 3 * s}}, s},
 		{"those that failed do not count", []attempt{{At: 11 * s, Took: s, Failed: true}, {At: 14 * s, Took: s}}, 5 * s},
 		{"nor those that were up before its end", []attempt{{At: 8 * s, Took: s}, {At: 14 * s, Took: s}}, 5 * s},
-		{"the first to begin need not be the first to be up", []attempt{{At: 9 * s, Took: 9 * s}, {At: 14 * s, Took: s}}, 5 * s},
+		{"the first to begin need not be the first to be up", []attempt{{At: 9 * s, Took: 9 * s}, {At: 14 * s, Took: s}},
+			5 * s},
 		{"none", []attempt{{At: 11 * s, Took: s, Failed: true}}, -1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -31,7 +32,8 @@ func TestRecoveryIsTheFirstConnectThatIsUpAfterTheOutage(t *testing.T) {
 }
 
 func TestConnectsAreCounted(t *testing.T) {
-	r := outageResult{attempts: []attempt{{At: 1}, {At: 2, Failed: true}, {At: 3, Took: 6 * time.Second}, {At: 3, Took: 6 * time.Second, Failed: true}, {At: 4}}}
+	r := outageResult{attempts: []attempt{{At: 1}, {At: 2, Failed: true}, {At: 3, Took: 6 * time.Second},
+		{At: 3, Took: 6 * time.Second, Failed: true}, {At: 4}}}
 	during := r.during(2, 4)
 	assert.Equal(t, r.attempts[1:4], during, "by their beginning")
 	failed, late := count(during)
@@ -42,7 +44,8 @@ func TestConnectsAreCounted(t *testing.T) {
 
 func TestWhatTheChildPrintsIsRead(t *testing.T) {
 	var r outageResult
-	require.NoError(t, r.read(bytes.NewBufferString(`{"Attempt":{"At":5,"Hook":1,"Took":2,"Failed":true}}`+"\n"+`{"Requests":7}`+"\n")))
+	require.NoError(t,
+		r.read(bytes.NewBufferString(`{"Attempt":{"At":5,"Hook":1,"Took":2,"Failed":true}}`+"\n"+`{"Requests":7}`+"\n")))
 	assert.Equal(t, []attempt{{At: 5, Hook: 1, Took: 2, Failed: true}}, r.attempts)
 	assert.Equal(t, 7, r.requests)
 	require.Error(t, r.read(bytes.NewBufferString("panic: no\n")))

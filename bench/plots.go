@@ -52,7 +52,8 @@ func (b *bench) save(p *plot.Plot, name string) error {
 
 // plotRotation shows each connect as a point.
 func (b *bench) plotRotation(contestants []contestant, attempts map[contestant][]attempt, fetch time.Duration) error {
-	p := newPlot(fmt.Sprintf("Time to connect while tokens are renewed; a token request takes %s", fetch), "seconds", "milliseconds")
+	p := newPlot(fmt.Sprintf("Time to connect while tokens are renewed; a token request takes %s", fetch), "seconds",
+		"milliseconds")
 	logarithmic(p, 1, 10_000)
 	for _, c := range contestants {
 		var points plotter.XYs
@@ -72,7 +73,8 @@ func (b *bench) plotRotation(contestants []contestant, attempts map[contestant][
 
 // plotExpiry shows the connects of each second.
 func (b *bench) plotExpiry(spreadOut, together []int) error {
-	p := newPlot(fmt.Sprintf("Connects per second of a pool of %d connections through the end of their token", expiryConns), "seconds", "connects per second")
+	p := newPlot(fmt.Sprintf("Connects per second of a pool of %d connections through the end of their token",
+		expiryConns), "seconds", "connects per second")
 	p.Y.Min, p.Y.Max = 0, expiryConns*1.4 // room for the legend
 	if err := addSteps(p, "azidentity with MaxConnLifetime", colours[azidentity], seconds(together)); err != nil {
 		return err
@@ -104,7 +106,8 @@ func addSteps(p *plot.Plot, name string, c color.Color, points plotter.XYs) erro
 // plotFleet shows the busiest second of each five minutes of a fleet's day.
 func (b *bench) plotFleet(number int, day fleetDay) error {
 	s := day.Scenario
-	p := newPlot(fmt.Sprintf("%d replicas of %d connections; %s; Entra is down for %s", s.Replicas, s.Connections, s.Name, s.OutageFor), "hours", "per second, busiest of five minutes")
+	p := newPlot(fmt.Sprintf("%d replicas of %d connections; %s; Entra is down for %s", s.Replicas, s.Connections, s.Name,
+		s.OutageFor), "hours", "per second, busiest of five minutes")
 	logarithmic(p, 0.5, 3000)
 	for _, series := range []struct {
 		name    string

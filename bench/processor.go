@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// onOneProcessor runs f with this process and the server's new ones on one processor, and reports whether it could: that
-// takes Linux's taskset. With one goroutine only one of client and server runs at a time. On two processors each call
-// then has two of them wake up, which on a virtual machine takes longer than the call, or not, as it happens.
+// onOneProcessor runs f with this process and the server's new ones on one processor, and reports whether it could:
+// that takes Linux's taskset. With one goroutine only one of client and server runs at a time. On two processors each
+// call then has two of them wake up, which on a virtual machine takes longer than the call, or not, as it happens.
 func (b *bench) onOneProcessor(ctx context.Context, f func() error) (confined bool, err error) {
 	if _, err := exec.LookPath("taskset"); err != nil {
 		return false, f()

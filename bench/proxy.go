@@ -32,8 +32,8 @@ const (
 	wayRelay     = "bare relay of TCP"
 )
 
-// measureProxy measures aadpool proxy as pgbench sees it, beside what stands in its place: nothing, PgBouncer, and a relay
-// that copies the bytes of a TLS connection without looking at them.
+// measureProxy measures aadpool proxy as pgbench sees it, beside what stands in its place: nothing, PgBouncer, and a
+// relay that copies the bytes of a TLS connection without looking at them.
 func (b *bench) measureProxy(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "aadpool-bench-")
 	if err != nil {
@@ -109,8 +109,8 @@ func lastLine(text string) string {
 
 var tps = regexp.MustCompile(`tps = ([\d.]+)`)
 
-// rate is how many transactions there are in a second: of a number of transactions, and not in a number of seconds, since
-// pgbench counts the time to connect to those.
+// rate is how many transactions there are in a second: of a number of transactions, and not in a number of seconds,
+// since pgbench counts the time to connect to those.
 func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int) (float64, error) {
 	if r.before != nil {
 		if err := r.before(ctx); err != nil {
@@ -118,7 +118,8 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int)
 		}
 	}
 	each := strconv.Itoa(max(transactions/r.share/clients, 1))
-	out, err := r.run(ctx, w, append([]string{"-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-t", each}, r.args...)...)
+	out, err := r.run(ctx, w, append([]string{"-n", "-M", "prepared", "-c", strconv.Itoa(clients), "-j",
+		strconv.Itoa(min(clients, 2)), "-t", each}, r.args...)...)
 	if err != nil {
 		return 0, err
 	}
@@ -161,12 +162,17 @@ func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, dir string, ways
 	}
 	s := section{
 		title: "aadpool proxy",
-		text: fmt.Sprintf("`pgbench -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to the direct connection's, round by round: "+
+		text: fmt.Sprintf("`pgbench -M prepared`, %d rounds in turns; the median, and the ratios to PgBouncer's and to "+
+			"the direct connection's, round by round: "+
 			"the median and the middle half. pgbench, what is between and the server share the machine's processors.\n\n"+
-			"PgBouncer keeps its sessions on the server from run to run; the others' are new in each. A new session pays for each page of the table that it has not touched yet, "+
-			"which can be as much as the query. So the statement of `pgbench -S` is run in two ways: over all 1,000,000 accounts with new sessions for everybody, PgBouncer's kept ones being ended before each run; "+
-			"and over the first 1,000 accounts, whose pages any session has after a moment, with sessions as each way has them.", run.rounds),
-		table: [][]string{{"accounts", "clients", "", "per second", "to PgBouncer", "to direct", "CPU between, µs per transaction"}},
+			"PgBouncer keeps its sessions on the server from run to run; the others' are new in each. A new session pays for "+
+			"each page of the table that it has not touched yet, "+
+			"which can be as much as the query. So the statement of `pgbench -S` is run in two ways: over all 1,000,000 "+
+			"accounts with new sessions for everybody, PgBouncer's kept ones being ended before each run; "+
+			"and over the first 1,000 accounts, whose pages any session has after a moment, with sessions as each way has them.",
+			run.rounds),
+		table: [][]string{{"accounts", "clients", "", "per second", "to PgBouncer", "to direct",
+			"CPU between, µs per transaction"}},
 	}
 	all, hot := run, run
 	all.args, all.before = []string{"-S"}, b.db.endSessions
@@ -192,7 +198,8 @@ func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, dir string, ways
 			b.promise("proxy: rate to PgBouncer's, "+what+": at least 1", spreadOf(ratios(proxy.rates, bouncer.rates)).median, 1)
 		}
 		if load.clients == 16 {
-			b.promise("proxy: rate to the direct connection's, "+what+": at least 0.8", spreadOf(ratios(proxy.rates, direct.rates)).median, 0.8)
+			b.promise("proxy: rate to the direct connection's, "+what+": at least 0.8",
+				spreadOf(ratios(proxy.rates, direct.rates)).median, 0.8)
 		}
 	}
 	b.add(s)
@@ -240,7 +247,8 @@ func (w *way) ratioTo(other *way) string {
 func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) error {
 	s := section{
 		title: "aadpool proxy: connects",
-		text:  "`pgbench -S -C`, one client: a connection for each query. PgBouncer has connections to the server at hand, and asks for no password.",
+		text: "`pgbench -S -C`, one client: a connection for each query. PgBouncer has connections to the server at " +
+			"hand, and asks for no password.",
 		table: [][]string{{"", "per second", "to direct"}},
 	}
 	run.args = []string{"-S", "-C"}
@@ -251,7 +259,8 @@ func (b *bench) proxyConnects(ctx context.Context, run pgbenchRun, ways []*way) 
 	for _, w := range ways {
 		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(direct)})
 	}
-	b.promise("proxy: connects to the direct connection's: at least 0.9", spreadOf(ratios(wayOf(ways, wayProxy).rates, direct.rates)).median, 0.9)
+	b.promise("proxy: connects to the direct connection's: at least 0.9",
+		spreadOf(ratios(wayOf(ways, wayProxy).rates, direct.rates)).median, 0.9)
 	b.add(s)
 	return nil
 }
@@ -278,11 +287,13 @@ func (b *bench) openWays(ctx context.Context, dir string) (ways []*way, stop fun
 		return nil, stop, err
 	}
 	direct := &way{name: wayDirect, environment: []string{
-		"PGHOST=" + server.Host, fmt.Sprint("PGPORT=", server.Port), "PGUSER=" + role, "PGDATABASE=postgres", "PGPASSWORD=" + b.db.token.Token,
+		"PGHOST=" + server.Host, fmt.Sprint("PGPORT=", server.Port), "PGUSER=" + role, "PGDATABASE=postgres", "PGPASSWORD=" +
+			b.db.token.Token,
 		"PGSSLMODE=verify-full", "PGSSLROOTCERT=" + b.db.rootCertificate(),
 	}}
 	ways = append(ways, direct)
-	for _, open := range []func(context.Context, string, *pgx.ConnConfig) (*way, func(), error){b.openProxy, b.openPgBouncer, b.openRelay} {
+	for _, open := range []func(context.Context, string, *pgx.ConnConfig) (*way, func(), error){b.openProxy,
+		b.openPgBouncer, b.openRelay} {
 		w, stopThis, err := open(ctx, dir, server)
 		if stopThis != nil {
 			stops = append(stops, stopThis)

@@ -71,7 +71,8 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 func (b *bench) reportIdleSessions(f idleFigures, tokenRequests int) {
 	b.add(section{
 		title: "aadpool proxy: idle sessions",
-		text: fmt.Sprintf("%d clients at once, to a proxy that has just started and whose credential keeps no token; then they do nothing. "+
+		text: fmt.Sprintf("%d clients at once, to a proxy that has just started and whose credential keeps no token; then "+
+			"they do nothing. "+
 			"The server is a PgBouncer, over TLS. Memory is the process's, as the operating system counts it.", idleSessions),
 		table: [][]string{
 			{"", ""},
@@ -82,7 +83,8 @@ func (b *bench) reportIdleSessions(f idleFigures, tokenRequests int) {
 		},
 	})
 	b.report.verdicts = append(b.report.verdicts,
-		verdict{fmt.Sprintf("proxy: token requests for %d sessions at once: 1", idleSessions), fmt.Sprint(tokenRequests), tokenRequests == 1},
+		verdict{fmt.Sprintf("proxy: token requests for %d sessions at once: 1", idleSessions), fmt.Sprint(tokenRequests),
+			tokenRequests == 1},
 		verdict{"proxy: memory of an idle session: at most 40 kB", fmt.Sprintf("%.1f kB", f.bytes/1000), f.bytes <= 40_000})
 }
 
@@ -193,7 +195,8 @@ func (b *bench) openTLSPgBouncer(ctx context.Context, dir string) (dsn string, s
 	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(home, 0o755), writeCertificate(home)); err != nil {
 		return "", nil, err
 	}
-	text := fmt.Sprintf(tlsBouncerConfig, server.Host, server.Port, role, b.db.token.Token, port, b.db.rootCertificate(), home)
+	text := fmt.Sprintf(tlsBouncerConfig, server.Host, server.Port, role, b.db.token.Token, port, b.db.rootCertificate(),
+		home)
 	if err := os.WriteFile(filepath.Join(home, "pgbouncer.ini"), []byte(text), 0o644); err != nil {
 		return "", nil, err
 	}
@@ -211,8 +214,9 @@ func writeCertificate(dir string) error {
 	if err != nil {
 		return err
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA:     true, BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return err
@@ -222,6 +226,8 @@ func writeCertificate(dir string) error {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(filepath.Join(dir, "bouncer.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
-		os.WriteFile(filepath.Join(dir, "bouncer.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o644))
+		os.WriteFile(filepath.Join(dir, "bouncer.crt"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+			0o644),
+		os.WriteFile(filepath.Join(dir, "bouncer.key"), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+			0o644))
 }

@@ -23,7 +23,8 @@ func (b *bench) proxyResult(ctx context.Context, ways []*way) error {
 	}
 	s := section{
 		title: "aadpool proxy: a result of 1 GB",
-		text:  fmt.Sprintf("One query whose result has %d rows of %d bytes, %d rounds in turns. Memory is the most that the process has had.", rows, resultWidth, rounds),
+		text: fmt.Sprintf("One query whose result has %d rows of %d bytes, %d rounds in turns. Memory is the most that "+
+			"the process has had.", rows, resultWidth, rounds),
 		table: [][]string{{"", "MB per second", "to PgBouncer", "to direct", "CPU between, ms per MB", "memory between, MB"}},
 	}
 	for _, w := range ways {
@@ -44,7 +45,8 @@ func (b *bench) proxyResult(ctx context.Context, ways []*way) error {
 	}
 	direct, bouncer := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer)
 	for _, w := range ways {
-		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(bouncer), w.ratioTo(direct),
+		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(bouncer),
+			w.ratioTo(direct),
 			spentText(w.cpu, "%.2f"), spentText([]float64{peakMemory(w.process)}, "%.0f")})
 	}
 	b.add(s)
@@ -58,7 +60,8 @@ func (w *way) readResult(ctx context.Context, rows int) (time.Duration, error) {
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	start := time.Now()
-	result := conn.PgConn().ExecParams(ctx, fmt.Sprintf("select repeat('x', %d) from generate_series(1, %d)", resultWidth, rows), nil, nil, nil, nil)
+	result := conn.PgConn().ExecParams(ctx, fmt.Sprintf("select repeat('x', %d) from generate_series(1, %d)", resultWidth,
+		rows), nil, nil, nil, nil)
 	got := 0
 	for result.NextRow() {
 		got++

@@ -49,19 +49,22 @@ func (b *bench) buildProxy(ctx context.Context, dir string) (binary string, err 
 }
 
 func runProxy(ctx context.Context, binary, dir, socket, dsn string, flags ...string) (*way, func(), error) {
-	cmd := exec.Command(binary, append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket, "--log-format=json"}, flags...)...)
+	cmd := exec.Command(binary, append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket,
+		"--log-format=json"}, flags...)...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	stop, err := start(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &way{name: wayProxy, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}, process: cmd.Process.Pid}
+	w := &way{name: wayProxy, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role,
+		"PGDATABASE=postgres"}, process: cmd.Process.Pid}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
 }
 
 // installCLI puts an az into dir that always has the one token that the database takes, and counts its calls.
 func (b *bench) installCLI(dir string) error {
-	answer, err := json.Marshal(map[string]any{"accessToken": b.db.token.Token, "expires_on": b.db.token.ExpiresOn.Unix(), "tokenType": "Bearer",
+	answer, err := json.Marshal(map[string]any{"accessToken": b.db.token.Token, "expires_on": b.db.token.ExpiresOn.Unix(),
+		"tokenType": "Bearer",
 		"expiresOn": b.db.token.ExpiresOn.Local().Format("2006-01-02 15:04:05.000000")})
 	if err != nil {
 		return err
@@ -113,14 +116,16 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	socket := filepath.Join(dir, "pgbouncer")
 	config := filepath.Join(socket, "pgbouncer.ini")
 	text := fmt.Sprintf(bouncerConfig, server.Host, server.Port, role, b.db.token.Token, socket, b.db.rootCertificate())
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755), os.WriteFile(config, []byte(text), 0o644)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755),
+		os.WriteFile(config, []byte(text), 0o644)); err != nil {
 		return nil, nil, err
 	}
 	process, stop, err := startPgBouncer(binary, socket)
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role, "PGDATABASE=postgres"}, process: process}
+	w := &way{name: wayPgBouncer, environment: []string{"PGHOST=" + socket, "PGPORT=5432", "PGUSER=" + role,
+		"PGDATABASE=postgres"}, process: process}
 	return w, stop, await(ctx, "unix", filepath.Join(socket, ".s.PGSQL.5432"))
 }
 

@@ -19,8 +19,9 @@ import (
 const (
 	replacedConns   = 50
 	replacedWorkers = 16
-	workerPause     = 20 * time.Millisecond // of a worker between its queries, so that the machine is not what one waits for
-	slowDial        = 100 * time.Millisecond
+	// of a worker between its queries, so that the machine is not what one waits for
+	workerPause = 20 * time.Millisecond
+	slowDial    = 100 * time.Millisecond
 )
 
 // A replacedPool is one whose connections are replaced while it is in use.
@@ -76,10 +77,13 @@ func (b *bench) measureReplacement(ctx context.Context) error {
 	length := time.Duration(rotations)*life*4/5 + life/2
 	s := section{
 		title: "An acquire while connections are replaced",
-		text: fmt.Sprintf("%d goroutines on %d open connections for %s: acquire, `select 1`, release, a pause of %s. Tokens live %s, and a login takes %s more than here. "+
+		text: fmt.Sprintf("%d goroutines on %d open connections for %s: acquire, `select 1`, release, a pause of %s. "+
+			"Tokens live %s, and a login takes %s more than here. "+
 			"“Within” are the acquires within a second of a login; “between” the others. The "+
-			"control keeps its connections, while others log in to the same server, on the same processors, when the first of aadpool's pools did.", replacedWorkers, replacedConns, length, workerPause, life, slowDial),
-		table: [][]string{{"", "logins", "acquires within", "between", "p99.9 within, ms", "p99.9 between, ms", "ratio", "that took a tenth of a login"}},
+			"control keeps its connections, while others log in to the same server, on the same processors, when the first "+
+			"of aadpool's pools did.", replacedWorkers, replacedConns, length, workerPause, life, slowDial),
+		table: [][]string{{"", "logins", "acquires within", "between", "p99.9 within, ms", "p99.9 between, ms", "ratio",
+			"that took a tenth of a login"}},
 	}
 	pools := replacedPools(life)
 	control := pools[len(pools)-1]
@@ -99,10 +103,13 @@ func (b *bench) measureReplacement(ctx context.Context) error {
 				paid++
 			}
 		}
-		s.table = append(s.table, []string{p.name, fmt.Sprint(len(p.logins)), fmt.Sprint(len(within)), fmt.Sprint(len(between)),
-			fmt.Sprintf("%.3f", quantile(within, 0.999)), fmt.Sprintf("%.3f", quantile(between, 0.999)), fmt.Sprintf("%.2f", p.ratio()), fmt.Sprint(paid)})
+		s.table = append(s.table, []string{p.name, fmt.Sprint(len(p.logins)), fmt.Sprint(len(within)),
+			fmt.Sprint(len(between)),
+			fmt.Sprintf("%.3f", quantile(within, 0.999)), fmt.Sprintf("%.3f", quantile(between, 0.999)),
+			fmt.Sprintf("%.2f", p.ratio()), fmt.Sprint(paid)})
 		if p.ours {
-			b.report.verdicts = append(b.report.verdicts, verdict{p.name + ": p99.9 of an acquire while connections are replaced: at most 1.2 of that between",
+			b.report.verdicts = append(b.report.verdicts, verdict{p.name +
+				": p99.9 of an acquire while connections are replaced: at most 1.2 of that between",
 				fmt.Sprintf("%.2f (control %.2f)", p.ratio(), control.ratio()), p.ratio() <= 1.2})
 		}
 	}

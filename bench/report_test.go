@@ -15,9 +15,12 @@ func TestTableSaysWhichPeerIsBetter(t *testing.T) {
 		cells map[contestant]cell
 		want  string
 	}{
-		{"more is better, and a peer has more", 1, 0.01, map[contestant]cell{azidentity: figure(1.1), ours: figure(1)}, "azidentity"},
-		{"less is better, and a peer has less", -1, 0.01, map[contestant]cell{pgMultiAuth: figure(0.9), ours: figure(1)}, "go-pgmultiauth"},
-		{"both are", -1, 0, map[contestant]cell{azidentity: figure(0), pgMultiAuth: figure(0), ours: figure(1)}, "azidentity, go-pgmultiauth"},
+		{"more is better, and a peer has more", 1, 0.01, map[contestant]cell{azidentity: figure(1.1), ours: figure(1)},
+			"azidentity"},
+		{"less is better, and a peer has less", -1, 0.01, map[contestant]cell{pgMultiAuth: figure(0.9), ours: figure(1)},
+			"go-pgmultiauth"},
+		{"both are", -1, 0, map[contestant]cell{azidentity: figure(0), pgMultiAuth: figure(0), ours: figure(1)},
+			"azidentity, go-pgmultiauth"},
 		{"the difference is noise", 1, 0.2, map[contestant]cell{azidentity: figure(1.1), ours: figure(1)}, ""},
 		{"equal", -1, 0, map[contestant]cell{azidentity: figure(1), ours: figure(1)}, ""},
 		{"plain pgxpool is no peer", -1, 0, map[contestant]cell{floor: figure(0), ours: figure(1)}, ""},
@@ -36,9 +39,11 @@ func headlineRow(sign, noise float64, cells map[contestant]cell) row {
 
 func TestMarkdown(t *testing.T) {
 	r := report{
-		headline: []row{headlineRow(-1, 0, map[contestant]cell{floor: shown("1"), azidentity: {text: "2", figure: 2}, ours: {text: "3", figure: 3}})},
+		headline: []row{headlineRow(-1, 0, map[contestant]cell{floor: shown("1"), azidentity: {text: "2", figure: 2},
+			ours: {text: "3", figure: 3}})},
 		verdicts: []verdict{{"a promise", "0", true}, {"another", "1", false}},
-		sections: []section{{title: "A measurement", text: "What it is.", table: [][]string{{"a", "b"}, {"1|2", "3"}}, after: "A note."}},
+		sections: []section{{title: "A measurement", text: "What it is.", table: [][]string{{"a", "b"}, {"1|2", "3"}},
+			after: "A note."}},
 	}
 	assert.Equal(t, `# Results
 

@@ -130,12 +130,15 @@ func (b *bench) measureRotation(ctx context.Context) error {
 
 	s := section{
 		title: "Through the renewal of a token",
-		text: fmt.Sprintf("A connect every %s for %s, while the credential (azidentity's client secret) takes %s for a request. "+
-			"The tokens live such that each contestant, by its own rule, renews them about every %s: azidentity five minutes before their end (they live %s), "+
+		text: fmt.Sprintf("A connect every %s for %s, while the credential (azidentity's client secret) takes %s for a "+
+			"request. "+
+			"The tokens live such that each contestant, by its own rule, renews them about every %s: azidentity five minutes "+
+			"before their end (they live %s), "+
 			"go-pgmultiauth one minute (%s), aadpool a fifth of their life (%s). The first token is there at the start. "+
 			"A connect counts as waiting if its hook took more than %s.",
 			rotationInterval, length, fetch, every, lives[azidentity], lives[pgMultiAuth], lives[ours], waited),
-		table: [][]string{{"", "connects", "token requests", "connects that waited for a token", "p50, ms", "p99, ms", "longest, ms"}},
+		table: [][]string{{"", "connects", "token requests", "connects that waited for a token", "p50, ms", "p99, ms",
+			"longest, ms"}},
 		after: "![Time to connect through renewals](plots/rotation.svg)",
 	}
 	r := row{name: "connects that waited for a renewal that takes 1 s", sign: -1, cells: map[contestant]cell{}}
@@ -153,11 +156,13 @@ func (b *bench) measureRotation(ctx context.Context) error {
 		}
 		s.table = append(s.table, []string{
 			string(c), fmt.Sprint(len(took)), fmt.Sprint(requests[c]), fmt.Sprint(n),
-			fmt.Sprintf("%.0f", quantile(took, 0.5)), fmt.Sprintf("%.0f", quantile(took, 0.99)), fmt.Sprintf("%.0f", slices.Max(took)),
+			fmt.Sprintf("%.0f", quantile(took, 0.5)), fmt.Sprintf("%.0f", quantile(took, 0.99)),
+			fmt.Sprintf("%.0f", slices.Max(took)),
 		})
 		r.cells[c] = cell{text: fmt.Sprintf("%d of %d", n, len(took)), figure: float64(n) / float64(len(took))}
 		if c == ours {
-			b.report.verdicts = append(b.report.verdicts, verdict{"connects that wait for a token after the first: 0", fmt.Sprintf("%d of %d, through %d renewals", n, len(took), requests[c]), n == 0})
+			b.report.verdicts = append(b.report.verdicts, verdict{"connects that wait for a token after the first: 0",
+				fmt.Sprintf("%d of %d, through %d renewals", n, len(took), requests[c]), n == 0})
 		}
 	}
 	b.report.headline = append(b.report.headline, r)
@@ -166,7 +171,8 @@ func (b *bench) measureRotation(ctx context.Context) error {
 }
 
 // rotate is one contestant's part. It returns its connects and how many token requests they made.
-func (b *bench) rotate(ctx context.Context, c contestant, life, fetch, length time.Duration) (attempts []attempt, requests int, err error) {
+func (b *bench) rotate(ctx context.Context, c contestant, life, fetch, length time.Duration) (attempts []attempt,
+	requests int, err error) {
 	cl, err := newCloud(b.db.postgres, life)
 	if err != nil {
 		return nil, 0, err

@@ -10,10 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// What depends on the machine's speed is measured in short rounds, in which the contestants take turns, so that whatever
-// else the machine does falls on all of them. How the processes of a pool's connections are spread over the processors
-// makes a difference, too; so the pools are made anew a number of times. The control tells how much of a difference is
-// noise.
+// What depends on the machine's speed is measured in short rounds, in which the contestants take turns, so that
+// whatever else the machine does falls on all of them. How the processes of a pool's connections are spread over the
+// processors makes a difference, too; so the pools are made anew a number of times. The control tells how much of a
+// difference is noise.
 
 // effort is how often that is done.
 type effort struct{ sets, rounds int }

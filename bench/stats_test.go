@@ -53,6 +53,7 @@ func TestRateIsTheInverseOfTime(t *testing.T) {
 }
 
 func TestPerSecond(t *testing.T) {
-	moments := []time.Duration{-time.Second, 0, 999 * time.Millisecond, time.Second, 2500 * time.Millisecond, 9 * time.Second}
+	moments := []time.Duration{-time.Second, 0, 999 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+		9 * time.Second}
 	assert.Equal(t, []int{2, 1, 1, 0}, perSecond(moments, 3*time.Second))
 }

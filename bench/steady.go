@@ -25,14 +25,18 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 	}
 	s := section{
 		title: "Steady state",
-		text: fmt.Sprintf("`select 1` through pools of %d open connections while no token is due. Ratios are to the floor: the median and the middle half, "+
-			"of %d rounds on %d sets of new pools for the rate, of the sets for p50 and p99. The control is the floor a second time.", poolSize, e.sets*e.rounds, e.sets),
+		text: fmt.Sprintf("`select 1` through pools of %d open connections while no token is due. Ratios are to the "+
+			"floor: the median and the middle half, "+
+			"of %d rounds on %d sets of new pools for the rate, of the sets for p50 and p99. The control is the floor a "+
+			"second time.", poolSize, e.sets*e.rounds, e.sets),
 		table: [][]string{{"goroutines", "", "per second", "rate, ratio", "p50, µs", "ratio", "p99, µs", "ratio"}},
 	}
 	for _, load := range []struct{ workers, calls int }{{1, 120}, {16, 320}, {64, 640}} {
 		ls := newLanes(all)
 		contest := func() error {
-			return ls.contest(ctx, b.db, e, poolSize, func(l *lane) error { return l.calls(load.workers, load.calls, selectOne) })
+			return ls.contest(ctx, b.db, e, poolSize, func(l *lane) error {
+				return l.calls(load.workers, load.calls, selectOne)
+			})
 		}
 		confined, err := false, error(nil)
 		if load.workers == 1 {
@@ -44,7 +48,8 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 			return err
 		}
 		if confined {
-			s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and of its spread, is that a processor wakes up."
+			s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and " +
+				"of its spread, is that a processor wakes up."
 		}
 		for _, c := range all {
 			l := ls.of(c)
@@ -117,25 +122,30 @@ func (b *bench) measureAcquire(ctx context.Context) error {
 
 	s := section{
 		title: "Acquire alone",
-		text:  "`Pool.Acquire` and `Conn.Release` by one goroutine, with nothing between. The difference to the floor is that of the rounds' times: the median and the middle half.",
+		text: "`Pool.Acquire` and `Conn.Release` by one goroutine, with nothing between. The difference to the floor is " +
+			"that of the rounds' times: the median and the middle half.",
 		table: [][]string{{"", "ns", "more than the floor, ns", "allocations"}},
 	}
 	times := row{name: "acquire and release, ns", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	for _, c := range all {
 		took := spreadOf(ls.of(c).perCall).median
 		more := spreadOf(differences(ls.of(c).perCall, ls.of(floor).perCall))
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.0f", took), fmt.Sprintf("%.0f (%.0f–%.0f)", more.median, more.low, more.high), fmt.Sprintf("%.2f", allocated[c])})
+		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.0f", took),
+			fmt.Sprintf("%.0f (%.0f–%.0f)", more.median, more.low, more.high), fmt.Sprintf("%.2f", allocated[c])})
 		times.cells[c] = cell{text: fmt.Sprintf("%.0f", took), figure: took}
 	}
 	clock, lookUp := costOf(func() { _ = time.Now() }), lookUpCost()
 	more := spreadOf(differences(ls.of(ours).perCall, ls.of(floor).perCall)).median
-	s.after = fmt.Sprintf("Of what aadpool adds, finding the connection's deadlines in its CustomData is %.0f ns here; the rest is a few atomic loads, comparisons and the call itself. "+
-		"Reading the machine's clock takes %.0f ns (`time.Now`). That is done four times a second while connections are acquired, and by each acquire only within a second of a deadline.", lookUp, clock)
+	s.after = fmt.Sprintf("Of what aadpool adds, finding the connection's deadlines in its CustomData is %.0f ns here; "+
+		"the rest is a few atomic loads, comparisons and the call itself. "+
+		"Reading the machine's clock takes %.0f ns (`time.Now`). That is done four times a second while connections are "+
+		"acquired, and by each acquire only within a second of a deadline.", lookUp, clock)
 	b.report.verdicts = append(b.report.verdicts, verdict{"added to an acquire: less than 35 ns",
 		fmt.Sprintf("%.0f ns, of which %.0f are the look-up", more, lookUp), more < 35})
 	added := math.Floor(allocated[ours] - allocated[floor] + 0.5)
 	b.report.headline = append(b.report.headline, times)
-	b.report.verdicts = append(b.report.verdicts, verdict{"allocations added to an acquire: none", fmt.Sprintf("%.0f", added), added <= 0})
+	b.report.verdicts = append(b.report.verdicts, verdict{"allocations added to an acquire: none",
+		fmt.Sprintf("%.0f", added), added <= 0})
 	b.add(s)
 	return nil
 }
@@ -164,7 +174,8 @@ func lookUpCost() float64 {
 	return cost
 }
 
-func (b *bench) allocationsPerAcquire(ctx context.Context, acquire func(*pgxpool.Pool) error) (map[contestant]float64, error) {
+func (b *bench) allocationsPerAcquire(ctx context.Context, acquire func(*pgxpool.Pool) error) (map[contestant]float64,
+	error) {
 	ls := newLanes(all)
 	defer ls.close()
 	if err := ls.open(ctx, b.db, 1); err != nil {

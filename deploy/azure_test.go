@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// firstLogin runs the script with programs in the place of az and aadpool that write down how they are called. What Azure
-// says to that is not shown by it. without names a program that is not there; answer is what the service that tells the
-// own address says.
+// firstLogin runs the script with programs in the place of az and aadpool that write down how they are called. What
+// Azure says to that is not shown by it. without names a program that is not there; answer is what the service that
+// tells the own address says.
 func firstLogin(t *testing.T, answer, without string, environment ...string) (calls, out string, err error) {
 	bin := t.TempDir()
 	log := filepath.Join(bin, "log")
@@ -41,7 +41,8 @@ func firstLogin(t *testing.T, answer, without string, environment ...string) (ca
 		require.NoError(t, os.Remove(filepath.Join(bin, without)))
 	}
 	command := exec.Command("/bin/sh", "azure/first-login.sh")
-	command.Env = append([]string{"PATH=" + bin, "LOG=" + log, "ANSWER=" + answer, "RESOURCE_GROUP=orders", "SERVER=orders-1234"},
+	command.Env = append([]string{"PATH=" + bin, "LOG=" + log, "ANSWER=" + answer, "RESOURCE_GROUP=orders",
+		"SERVER=orders-1234"},
 		environment...)
 	said, err := command.CombinedOutput()
 	text, readErr := os.ReadFile(log)
@@ -69,7 +70,8 @@ func TestFirstLoginRunsItsCommandsInOrder(t *testing.T) {
 		assert.True(t, found, "%s, after what is before it, in\n%s", want, text)
 		calls = rest
 	}
-	assert.Contains(t, out, "AZURE_CLIENT_ID=99999999-2222-3333-4444-555555555555 aadpool check --credential managed-identity")
+	assert.Contains(t, out,
+		"AZURE_CLIENT_ID=99999999-2222-3333-4444-555555555555 aadpool check --credential managed-identity")
 }
 
 // The firewall is opened for what another server says, or the user: an address, and one that does not stand for many.

@@ -120,7 +120,8 @@ func TestImagesContextIsTheProgramsSource(t *testing.T) {
 	} {
 		files, err := os.ReadFile("../.dockerignore")
 		require.NoError(t, err)
-		assert.Equal(t, ignored, isIgnored(strings.Fields(regexp.MustCompile(`(?m)^#.*$`).ReplaceAllString(string(files), "")), name), name)
+		assert.Equal(t, ignored, isIgnored(strings.Fields(regexp.MustCompile(`(?m)^#.*$`).ReplaceAllString(string(files),
+			"")), name), name)
 	}
 }
 
@@ -231,7 +232,8 @@ func assertConfined(t *testing.T, pod corev1.PodSpec) {
 		assert.Equal(t, &yes, context.RunAsNonRoot, container.Name)
 		assert.Equal(t, &no, context.AllowPrivilegeEscalation, container.Name)
 		assert.Equal(t, &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}, context.Capabilities, container.Name)
-		assert.Equal(t, &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}, context.SeccompProfile, container.Name)
+		assert.Equal(t, &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}, context.SeccompProfile,
+			container.Name)
 	}
 }
 

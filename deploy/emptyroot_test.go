@@ -30,8 +30,8 @@ import (
 // imageUser is that of the Dockerfile.
 const imageUser = 65532
 
-// TestSidecarRunsInAnEmptyRoot runs what the sidecar's manifest runs, as the image's user, in a root with nothing in it but
-// what the image has: against the stand-ins for Azure, with workload identity as the AKS webhook sets it up.
+// TestSidecarRunsInAnEmptyRoot runs what the sidecar's manifest runs, as the image's user, in a root with nothing in it
+// but what the image has: against the stand-ins for Azure, with workload identity as the AKS webhook sets it up.
 func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
@@ -66,7 +66,9 @@ func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 
-	require.Eventually(t, func() bool { return status("http://"+health+"/readyz") == http.StatusOK }, time.Minute, 20*time.Millisecond, "the startup probe")
+	require.Eventually(t, func() bool {
+		return status("http://"+health+"/readyz") == http.StatusOK
+	}, time.Minute, 20*time.Millisecond, "the startup probe")
 	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://id-orders-api@%s/postgres?sslmode=disable", listen))
 	require.NoError(t, err)
 	var user string
@@ -99,7 +101,8 @@ func put(t *testing.T, root, path string, text []byte) string {
 }
 
 // workloadIdentity is the environment that the AKS webhook gives a container, and a root certificate for the stand-in.
-func workloadIdentity(t *testing.T, authority *aadpooltest.Authority, identity aadpooltest.Principal, root string) map[string]string {
+func workloadIdentity(t *testing.T, authority *aadpooltest.Authority, identity aadpooltest.Principal,
+	root string) map[string]string {
 	dir := t.TempDir()
 	environment, err := authority.WorkloadIdentityEnv(identity, dir)
 	require.NoError(t, err)
@@ -112,7 +115,8 @@ func workloadIdentity(t *testing.T, authority *aadpooltest.Authority, identity a
 	require.NoError(t, err)
 	defer conn.Close()
 	chain := conn.ConnectionState().PeerCertificates
-	put(t, root, "/etc/ssl/certs/ca-certificates.crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw}))
+	put(t, root, "/etc/ssl/certs/ca-certificates.crt",
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw}))
 	environment["AADPOOL_DISABLE_INSTANCE_DISCOVERY"] = "true" // the stand-in is an authority that Entra does not know
 	return environment
 }
@@ -129,7 +133,8 @@ func upstream(t *testing.T, server *aadpooltest.Server, root string) map[string]
 }
 
 func serverChain(t *testing.T, server *aadpooltest.Server, config *pgx.ConnConfig) []byte {
-	conn, err := tls.Dial("tcp", server.Addr(), &tls.Config{RootCAs: server.CertPool(), NextProtos: []string{"postgresql"}})
+	conn, err := tls.Dial("tcp", server.Addr(), &tls.Config{RootCAs: server.CertPool(),
+		NextProtos: []string{"postgresql"}})
 	require.NoError(t, err)
 	defer conn.Close()
 	require.Equal(t, "127.0.0.1", config.Host)

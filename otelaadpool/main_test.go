@@ -29,7 +29,8 @@ func newTarget(t testing.TB) target {
 		otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
 	require.NoError(t, err)
 	reader := sdkmetric.NewManualReader()
-	return target{sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithReader(reader)), registry, reader}
+	return target{sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter), sdkmetric.WithReader(reader)), registry,
+		reader}
 }
 
 // scrape returns what the service answers to GET /metrics.

@@ -46,7 +46,8 @@ func exportedNames(t *testing.T) exported {
 	target, trace := newTarget(t), newTrace()
 	_, err := otelaadpool.Register(&everything, otelaadpool.WithMeterProvider(target.provider))
 	require.NoError(t, err)
-	observer, err := otelaadpool.NewObserver(otelaadpool.WithMeterProvider(target.provider), otelaadpool.WithTracerProvider(trace.provider))
+	observer, err := otelaadpool.NewObserver(otelaadpool.WithMeterProvider(target.provider),
+		otelaadpool.WithTracerProvider(trace.provider))
 	require.NoError(t, err)
 	emitAll(observer, errors.New("no"))
 	emitAll(observer, nil)
@@ -176,7 +177,8 @@ func TestDashboardShowsWhatIsExportedAndNothingElse(t *testing.T) {
 	for _, name := range names.prometheusNames {
 		assert.True(t, slices.ContainsFunc(used, func(series string) bool { return strings.HasPrefix(series, name) }), name)
 	}
-	assert.Subset(t, slices.Concat(names.prometheusSeries, names.labels), found(prometheusName, text), "variables and legends too")
+	assert.Subset(t, slices.Concat(names.prometheusSeries, names.labels), found(prometheusName, text),
+		"variables and legends too")
 }
 
 // groups are Prometheus's alerting rules.
@@ -218,7 +220,9 @@ func TestAlertsAreOnWhatIsExported(t *testing.T) {
 func TestDocumentationNamesWhatIsExportedAndNothingElse(t *testing.T) {
 	exported := exportedNames(t)
 	names := slices.Sorted(maps.Keys(exported.units))
-	ours := slices.DeleteFunc(slices.Clone(exported.attributes), func(name string) bool { return !strings.HasPrefix(name, "aadpool.") })
+	ours := slices.DeleteFunc(slices.Clone(exported.attributes), func(name string) bool {
+		return !strings.HasPrefix(name, "aadpool.")
+	})
 
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)

@@ -100,7 +100,8 @@ func TestWhatIsExportedOfEachEvent(t *testing.T) {
 				`aadpool_token_fetch_duration_seconds_bucket{aadpool_token_fetch_cause="pool",le="0.05"} 1`,
 				`aadpool_token_fetch_duration_seconds_count{aadpool_token_fetch_cause="renewal"} 2`,
 				`aadpool_token_fetch_duration_seconds_sum{aadpool_token_fetch_cause="renewal"} 5`,
-				`aadpool_token_fetch_duration_seconds_bucket{aadpool_token_fetch_cause="connect",error_type="AADSTS7000215",le="0.25"} 1`,
+				`aadpool_token_fetch_duration_seconds_bucket{aadpool_token_fetch_cause="connect",` +
+					`error_type="AADSTS7000215",le="0.25"} 1`,
 			},
 		},
 		{
@@ -170,7 +171,8 @@ func TestAttributesAreOnEachMetricAndSpanOfAnObserver(t *testing.T) {
 func TestACredentialThatHangsIsATimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		observer, _, trace := newObserver(t)
-		hook, err := aadpool.NewHook(&azuretest.Credential{Answer: func(ctx context.Context, _ int) (azcore.AccessToken, error) {
+		hook, err := aadpool.NewHook(&azuretest.Credential{Answer: func(ctx context.Context, _ int) (azcore.AccessToken,
+			error) {
 			<-ctx.Done()
 			return azcore.AccessToken{}, errors.New("ManagedIdentityCredential: no answer") // as azidentity's: it wraps nothing
 		}}, aadpool.WithObserver(observer), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
@@ -215,19 +217,24 @@ func TestASlowConnectExplainsItselfInATrace(t *testing.T) {
 	azure := azuretest.New(t)
 	azure.SetTokenLife(tokenLife)
 	observer, _, trace := newObserver(t)
-	hook, err := aadpool.NewHook(azure.Credential(t), aadpool.WithObserver(observer), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
+	hook, err := aadpool.NewHook(azure.Credential(t), aadpool.WithObserver(observer),
+		aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	made, newPool := trace.begun(t.Context())
 	pool, err := hook.NewPool(made, azure.DSN())
 	require.NoError(t, err)
 	defer pool.Close()
 
-	require.Eventually(t, func() bool { return time.Now().After(hook.Stats().TokenExpires) }, 2*tokenLife, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return time.Now().After(hook.Stats().TokenExpires)
+	}, 2*tokenLife, 10*time.Millisecond)
 	azure.SetLatency(300 * time.Millisecond)
 	ctx, request := trace.begun(t.Context())
 	require.NoError(t, pool.Ping(ctx))
 
-	require.Eventually(t, func() bool { return len(trace.named("fetch access token")) == 2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return len(trace.named("fetch access token")) == 2
+	}, time.Minute, 10*time.Millisecond)
 	fetches, waits := trace.named("fetch access token"), trace.named("wait for access token")
 	require.Len(t, waits, 2)
 	for i, cause := range []struct {
@@ -263,7 +270,8 @@ func TestAFailedFetchSaysWhyInItsSpan(t *testing.T) {
 		assert.NotContains(t, span.Status().Description, "\n")
 		assert.Equal(t, "AADSTS7000215", attributesOf(span)["error.type"])
 	}
-	assert.Contains(t, target.scrape(t), `aadpool_token_fetch_duration_seconds_count{aadpool_token_fetch_cause="pool",error_type="AADSTS7000215"} 1`)
+	assert.Contains(t, target.scrape(t),
+		`aadpool_token_fetch_duration_seconds_count{aadpool_token_fetch_cause="pool",error_type="AADSTS7000215"} 1`)
 	printSpans(trace)
 }
 
@@ -330,7 +338,8 @@ func emitAll(o aadpool.Observer, err error) {
 	ctx := o.FetchStart(context.Background(), aadpool.FetchStart{Scope: dbScope, Cause: aadpool.FetchCauseRenewal})
 	o.FetchEnd(ctx, end)
 	o.Waited(context.Background(), wait)
-	o.LoginRefused(context.Background(), aadpool.LoginRefused{Server: "[::1]:5432", Refusal: aadpool.Refusal{Reason: aadpool.ReasonOther, SQLState: "28000"}})
+	o.LoginRefused(context.Background(), aadpool.LoginRefused{Server: "[::1]:5432",
+		Refusal: aadpool.Refusal{Reason: aadpool.ReasonOther, SQLState: "28000"}})
 	o.ConnRetired(context.Background(), aadpool.ConnRetired{TokenExpires: time.Now()})
 }
 

@@ -40,7 +40,8 @@ func onPath(t *testing.T, program string) string {
 	path, err := exec.LookPath(program)
 	switch {
 	case os.Getenv("AADPOOL_PROMETHEUS") == "":
-		t.Skip("set AADPOOL_PROMETHEUS=1 to have a Prometheus evaluate the alert rules and the dashboard (make matrix-prometheus)")
+		t.Skip("set AADPOOL_PROMETHEUS=1 to have a Prometheus evaluate the alert rules and the dashboard (make " +
+			"matrix-prometheus)")
 	case err != nil:
 		t.Fatalf("%s is not on PATH: on Debian and Ubuntu it is in the package prometheus", program)
 	}
@@ -154,7 +155,10 @@ func live(t *testing.T, target target) {
 	require.NoError(t, err)
 	reaches := func(what string, reached func(aadpool.Stats) bool) {
 		t.Helper()
-		require.Eventually(t, func() bool { useAll(t, pool); return reached(hook.Stats()) }, time.Minute, 50*time.Millisecond, what)
+		require.Eventually(t, func() bool {
+			useAll(t, pool)
+			return reached(hook.Stats())
+		}, time.Minute, 50*time.Millisecond, what)
 	}
 
 	reaches("rotations", func(s aadpool.Stats) bool { return s.Fetches >= 3 && s.RetiredConns >= 16 })
@@ -163,7 +167,8 @@ func live(t *testing.T, target target) {
 	require.NoError(t, err)
 	defer nobody.Close()
 	require.Error(t, nobody.Ping(t.Context()))
-	azure.Server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+	azure.Server.SetFault(aadpooltest.RefuseLogins("28000",
+		"The access token has expired. Acquire a new token and try again."))
 	azure.Server.CloseConnections()
 	reaches("refused logins", func(s aadpool.Stats) bool { return s.Refused >= 3 })
 	azure.Server.SetFault(aadpooltest.Fault{})
@@ -173,7 +178,9 @@ func live(t *testing.T, target target) {
 	azure.SetFailure(aadpooltest.Failure{})
 	azure.SetLatency(500 * time.Millisecond)
 	fetches := hook.Stats().Fetches
-	reaches("rotations after it", func(s aadpool.Stats) bool { return s.Fetches-s.FailedFetches >= 5 && s.Fetches >= fetches+2 })
+	reaches("rotations after it", func(s aadpool.Stats) bool {
+		return s.Fetches-s.FailedFetches >= 5 && s.Fetches >= fetches+2
+	})
 }
 
 // useAll uses all connections of the pool at once, whatever comes of it.
@@ -205,7 +212,8 @@ scrape_configs: [{job_name: orders, static_configs: [{targets: [%[3]q]}]}]
 	file := filepath.Join(dir, "prometheus.yml")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
 	address := freeAddress(t)
-	cmd := exec.Command(program, "--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"), "--web.listen-address", address)
+	cmd := exec.Command(program, "--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"),
+		"--web.listen-address", address)
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	require.NoError(t, cmd.Start())

@@ -132,7 +132,8 @@ func TestTwoHooksAreToldApartByAttributes(t *testing.T) {
 func TestTheCallersAttributesAreNotWrittenInto(t *testing.T) {
 	attributes := make([]attribute.KeyValue, 1, 2)
 	attributes[0] = attribute.String("k", "v")
-	_, err := otelaadpool.Register(&stats{}, otelaadpool.WithMeterProvider(newTarget(t).provider), otelaadpool.WithAttributes(attributes...))
+	_, err := otelaadpool.Register(&stats{}, otelaadpool.WithMeterProvider(newTarget(t).provider),
+		otelaadpool.WithAttributes(attributes...))
 	require.NoError(t, err)
 	assert.Zero(t, attributes[:2][1])
 }
@@ -185,7 +186,8 @@ func (refusing) Meter(string, ...metric.MeterOption) metric.Meter { return refus
 
 type refusingMeter struct{ noop.Meter }
 
-func (m refusingMeter) Int64ObservableCounter(name string, options ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
+func (m refusingMeter) Int64ObservableCounter(name string,
+	options ...metric.Int64ObservableCounterOption) (metric.Int64ObservableCounter, error) {
 	if name == "aadpool.token.fetches" {
 		return nil, errors.New("refused " + name)
 	}

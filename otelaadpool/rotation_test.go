@@ -46,7 +46,8 @@ func TestAPoolsLifeIsSeenInItsMetrics(t *testing.T) {
 	reaches("aadpool_connection_retirements_total", 1, ping)
 	assert.GreaterOrEqual(t, value(t, target, "aadpool_token_fetches_total"), 2.0)
 	assert.Zero(t, value(t, target, `aadpool_token_fetches_total{error_type="_OTHER"}`))
-	assert.InDelta(t, tokenLife.Seconds()/2, value(t, target, "aadpool_token_time_to_expiry_seconds"), tokenLife.Seconds()/2)
+	assert.InDelta(t, tokenLife.Seconds()/2, value(t, target, "aadpool_token_time_to_expiry_seconds"),
+		tokenLife.Seconds()/2)
 	assert.Positive(t, value(t, target, "aadpool_token_fetch_last_duration_seconds"))
 
 	azure.Server.SetFault(aadpooltest.RefuseLogins("28P01", "password authentication failed"))

@@ -32,8 +32,8 @@ func printEnvironment(w io.Writer, variables map[string]string, asJSON bool) err
 // quote returns s as one word of a POSIX shell.
 func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// runCommand runs a command in the environment and returns its exit status. SIGTERM and SIGHUP are passed on to it. SIGINT
-// is not: a terminal sends it to the command itself, which decides.
+// runCommand runs a command in the environment and returns its exit status. SIGTERM and SIGHUP are passed on to it.
+// SIGINT is not: a terminal sends it to the command itself, which decides.
 func runCommand(
 	command []string, variables map[string]string, signals <-chan os.Signal, stdout, stderr io.Writer,
 ) (int, error) {

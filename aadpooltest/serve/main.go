@@ -9,9 +9,9 @@
 //
 //	serve -listen 0.0.0.0 -host standins -entra-port 8443 -machine-port 8081 -postgres-port 5432 -control-port 8080
 //
-// Without a command it serves until SIGINT, SIGTERM or SIGHUP. With one it ends with it, and with its exit status (128 and the
-// signal's number, if a signal ended it). Its own failures are status 1, a wrong command line is status 2. Nothing is
-// left of it but what the command made.
+// Without a command it serves until SIGINT, SIGTERM or SIGHUP. With one it ends with it, and with its exit status (128
+// and the signal's number, if a signal ended it). Its own failures are status 1, a wrong command line is status 2.
+// Nothing is left of it but what the command made.
 package main
 
 import (

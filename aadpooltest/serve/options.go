@@ -67,10 +67,12 @@ func (o *options) listenFlags(flags *flag.FlagSet) {
 			return nil
 		})
 	flags.IntVar(&o.entraPort, "entra-port", 0, "the `port` of Entra; 0: a free one")
-	flags.IntVar(&o.machinePort, "machine-port", 0, "the `port` of managed identity endpoints and of the proxy for instance discovery")
+	flags.IntVar(&o.machinePort, "machine-port", 0,
+		"the `port` of managed identity endpoints and of the proxy for instance discovery")
 	flags.IntVar(&o.postgresPort, "postgres-port", 0, "the `port` of the server")
 	flags.IntVar(&o.controlPort, "control-port", -1, "the `port` of health, /ca.pem and faults, see control.go; -1: none")
-	flags.StringVar(&o.caCertificateFile, "ca-certificate", "", "a `file` with the certificate authority to use (default: a new one)")
+	flags.StringVar(&o.caCertificateFile, "ca-certificate", "",
+		"a `file` with the certificate authority to use (default: a new one)")
 	flags.StringVar(&o.caKeyFile, "ca-key", "", "the `file` with its key")
 }
 

@@ -32,7 +32,8 @@ func (f agentFlags) dir() string {
 // identity names whose tokens the flags mean.
 func (f credentialFlags) identity() string {
 	account := ""
-	if kept, ok, err := signin.Load(); err == nil && ok && (f.Credential == credential.Default || credential.IsSignIn(f.Credential)) {
+	if kept, ok, err := signin.Load(); err == nil && ok &&
+		(f.Credential == credential.Default || credential.IsSignIn(f.Credential)) {
 		account = kept.Record.HomeAccountID
 	}
 	return agent.Identity(f.Credential, f.ClientID, f.TenantID, f.LoginHint, f.OIDCTokenFile, f.ClientCertificate,

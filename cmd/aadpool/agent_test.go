@@ -190,7 +190,8 @@ func TestTokenByHTTPIsForThisMachine(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"all addresses", []string{"--http", ":0", "--token-secret-file", file("hunter2-hunter2-hunter2")}, "on loopback alone"},
+		{"all addresses", []string{"--http", ":0", "--token-secret-file", file("hunter2-hunter2-hunter2")},
+			"on loopback alone"},
 		{"no --http", []string{"--token-secret-file", file("hunter2-hunter2-hunter2")}, "needs --http"},
 		{"a short secret", []string{"--http", "127.0.0.1:0", "--token-secret-file", file("hunter2")}, "fewer than 16"},
 		{"no such file", []string{"--http", "127.0.0.1:0", "--token-secret-file", "/nowhere"}, "/nowhere"},

@@ -33,8 +33,9 @@ func readToken(t azcore.AccessToken, scope string, now time.Time) tokenFacts {
 		name = ""
 	}
 	return tokenFacts{
-		scope: scope, name: name, kind: claims.Kind(), audience: claims.Audience(), tenant: claims.Text("tid"), objectID: claims.Text("oid"),
-		issued: claims.Issued(), life: claims.Life(), expires: t.ExpiresOn,
+		scope: scope, name: name, kind: claims.Kind(), audience: claims.Audience(), tenant: claims.Text("tid"),
+		objectID: claims.Text("oid"),
+		issued:   claims.Issued(), life: claims.Life(), expires: t.ExpiresOn,
 		refreshAt: token.RenewAt(t.ExpiresOn, t.RefreshOn, t.ExpiresOn.Sub(now)),
 		size:      len(t.Token), readable: claims.Err() == nil, claims: claims,
 	}

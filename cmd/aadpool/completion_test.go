@@ -21,7 +21,8 @@ func TestCompletionAnswersShells(t *testing.T) {
 		name, line string
 		want       []string
 	}{
-		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "agent", "token", "psql", "role", "install", "completion", "man", "help", "version"}},
+		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "agent", "token", "psql", "role",
+			"install", "completion", "man", "help", "version"}},
 		{"a command", "aadpool ro", []string{"role"}},
 		{"flags", "aadpool role x --gr", []string{"--grant"}},
 		{"the values of a flag", "aadpool role x --grant ", []string{"read", "readwrite", "owner"}},
@@ -57,7 +58,8 @@ func TestShellsComplete(t *testing.T) {
 	require.NoError(t, err)
 	program := "#!/bin/sh\nexec " + diag.ShellQuote(binary) + ` "$@"` + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "aadpool"), []byte(program), 0o700))
-	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "TERM=dumb", "INPUTRC=/dev/null")
+	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "TERM=dumb",
+		"INPUTRC=/dev/null")
 	for _, row := range []struct{ shell, start, load string }{
 		{"bash", "bash --norc -i", "source <(aadpool completion bash)"},
 		{"zsh", "zsh -f -i", "source <(aadpool completion zsh)"},
@@ -117,7 +119,8 @@ func TestCompletionScriptsLeadToTheProgram(t *testing.T) {
 	registered := exec.CommandContext(t.Context(), bash, "--norc", "-c", got.stdout+`complete -p aadpool`)
 	out, err := registered.CombinedOutput()
 	require.NoError(t, err, string(out))
-	program := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(out)), "complete -o default -C "), " aadpool")
+	program := strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(string(out)), "complete -o default -C "),
+		" aadpool")
 	answers := exec.CommandContext(t.Context(), bash, "--norc", "-c", "eval "+program)
 	answers.Env = append(os.Environ(), "COMP_LINE=aadpool compl")
 	out, err = answers.CombinedOutput()

@@ -9,8 +9,8 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
-// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a terminal
-// sends to all programs in its foreground.
+// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a
+// terminal sends to all programs in its foreground.
 var (
 	passedSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
 	fromTerminal  = map[os.Signal]bool{os.Interrupt: true}

@@ -8,11 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a terminal
-// sends to all programs in its foreground.
+// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a
+// terminal sends to all programs in its foreground.
 var (
-	passedSignals = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGWINCH}
-	fromTerminal  = map[os.Signal]bool{unix.SIGINT: true, unix.SIGQUIT: true, unix.SIGWINCH: true}
+	passedSignals = []os.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
+		unix.SIGWINCH}
+	fromTerminal = map[os.Signal]bool{unix.SIGINT: true, unix.SIGQUIT: true, unix.SIGWINCH: true}
 )
 
 // isInForeground reports whether this process is of those to which its terminal sends what is typed as a signal. Its

@@ -10,7 +10,8 @@ import (
 
 // runAsInit runs the program again, as a child, where it is the first process of a container and is to run a command.
 // The first process gets all those whose parents have ended, and nobody else can wait for them: they would fill the
-// table of processes. One that starts programs cannot wait for whatever ends without taking from these what they wait for.
+// table of processes. One that starts programs cannot wait for whatever ends without taking from these what they wait
+// for.
 func runAsInit(args []string) (code int, is bool) {
 	if _, passed := splitArguments(args); os.Getpid() != 1 || passed == nil {
 		return 0, false

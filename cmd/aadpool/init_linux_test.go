@@ -27,7 +27,8 @@ func TestFirstProcessOfAContainerReapsOrphans(t *testing.T) {
 	cmd := defaultProgram(t)
 	dsn := strings.Split(strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], programEnv+"="), "\n")
 	cmd = exec.Command(built, append(dsn, "--", "/bin/sh", "-c",
-		`trap 'exit 7' TERM; (/bin/sleep 3 &); while ! [ -e "$1" ]; do /bin/sleep 0.1; done; kill -TERM 1; while :; do /bin/sleep 0.1; done`, "sh", goOn)...)
+		`trap 'exit 7' TERM; (/bin/sleep 3 &); while ! [ -e "$1" ]; do /bin/sleep 0.1; done; kill -TERM 1; while :; do `+
+			`/bin/sleep 0.1; done`, "sh", goOn)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -35,8 +36,14 @@ func TestFirstProcessOfAContainerReapsOrphans(t *testing.T) {
 	defer func() { _ = cmd.Process.Kill() }()
 
 	var orphan string
-	require.Eventually(t, func() bool { orphan = childNamed(cmd.Process.Pid, "sleep"); return orphan != "" }, 20*time.Second, time.Millisecond)
-	assert.Eventually(t, func() bool { _, err := os.Stat(orphan); return os.IsNotExist(err) }, 20*time.Second, 10*time.Millisecond, "it has been waited for")
+	require.Eventually(t, func() bool {
+		orphan = childNamed(cmd.Process.Pid, "sleep")
+		return orphan != ""
+	}, 20*time.Second, time.Millisecond)
+	assert.Eventually(t, func() bool {
+		_, err := os.Stat(orphan)
+		return os.IsNotExist(err)
+	}, 20*time.Second, 10*time.Millisecond, "it has been waited for")
 	require.NoError(t, os.WriteFile(goOn, nil, 0o600))
 	_ = cmd.Wait()
 	assert.Equal(t, 7, cmd.ProcessState.ExitCode(), "signals and the status pass: %s", &stderr)

@@ -26,7 +26,8 @@ type azure struct {
 	bin    string // a directory that is all of PATH
 }
 
-// newAzure also takes the machine's own Azure and PostgreSQL settings out of the environment, and all programs off PATH.
+// newAzure also takes the machine's own Azure and PostgreSQL settings out of the environment, and all programs off
+// PATH.
 func newAzure(t *testing.T) azure {
 	t.Helper()
 	clearEnvironment(t)
@@ -42,7 +43,8 @@ func newAzure(t *testing.T) azure {
 func clearEnvironment(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	t.Setenv("AADPOOL_AGENT_DIR", filepath.Join(t.TempDir(), "agent"))
-	azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", discoveryEnv, "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DISPLAY", "WAYLAND_DISPLAY")
+	azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy",
+		"https_proxy", "no_proxy", discoveryEnv, "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "DISPLAY", "WAYLAND_DISPLAY")
 }
 
 func setenv(t *testing.T, environment map[string]string) {

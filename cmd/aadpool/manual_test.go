@@ -12,7 +12,8 @@ import (
 func TestManualHasAllThatHelpHas(t *testing.T) {
 	got := runCommand(t, outside{}, "man")
 	require.Equal(t, exitOK, got.status)
-	for _, part := range []string{".TH \"AADPOOL\"", ".SS \"aadpool role <name> [<dsn>] [flags]\"", `\-\-dry\-run`, `\-\-credential=NAME`, ".SH \"EXIT STATUS\""} {
+	for _, part := range []string{".TH \"AADPOOL\"", ".SS \"aadpool role <name> [<dsn>] [flags]\"", `\-\-dry\-run`,
+		`\-\-credential=NAME`, ".SH \"EXIT STATUS\""} {
 		assert.Contains(t, got.stdout, part)
 	}
 	parser, err := newParser(&commands{}, nil, nil)

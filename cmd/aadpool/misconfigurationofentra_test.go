@@ -29,15 +29,22 @@ const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 var misconfigurationsOfEntra = []misconfiguration{
 	{
 		"13: Entra's certificate is not trusted", secretWithoutDiscovery,
-		exitCredential, diag.EntraTrust, "credential", "The certificate of what answers as 127.0.0.1 is not trusted here", "SSL_CERT_FILE",
-		"x509: certificate signed by unknown authority", withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
+		exitCredential, diag.EntraTrust, "credential", "The certificate of what answers as 127.0.0.1 is not trusted here",
+		"SSL_CERT_FILE",
+		"x509: certificate signed by unknown authority", withTransport(func(*testing.T, azure) *http.Transport {
+			return &http.Transport{}
+		}),
 	},
 	{
 		"13: Entra's certificate is not trusted by az", func(t *testing.T, a azure) (string, []string) {
-			a.program(t, "az", `echo "ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries exceeded with url: / (Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed')))" >&2; exit 1`)
+			a.program(t, "az",
+				`echo "ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max retries exceeded with url: / `+
+					`(Caused by SSLError(SSLCertVerificationError(1, '[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify `+
+					`failed')))" >&2; exit 1`)
 			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
 		},
-		exitCredential, diag.EntraTrust, "credential", "signed by none that is trusted here", "REQUESTS_CA_BUNDLE", "CERTIFICATE_VERIFY_FAILED", nil,
+		exitCredential, diag.EntraTrust, "credential", "signed by none that is trusted here", "REQUESTS_CA_BUNDLE",
+		"CERTIFICATE_VERIFY_FAILED", nil,
 	},
 	{
 		"13: Entra's name does not resolve", func(t *testing.T, a azure) (string, []string) {
@@ -45,10 +52,12 @@ var misconfigurationsOfEntra = []misconfiguration{
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://login.example")
 			return dsn, flags
 		},
-		exitCredential, diag.EntraDNS, "credential", "There is no address for login.example here", "nslookup login.example", "no such host",
+		exitCredential, diag.EntraDNS, "credential", "There is no address for login.example here", "nslookup login.example",
+		"no such host",
 		withTransport(func(*testing.T, azure) *http.Transport {
 			return &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
-				return nil, &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "login.example", IsNotFound: true}}
+				return nil, &net.OpError{Op: "dial", Net: "tcp",
+					Err: &net.DNSError{Err: "no such host", Name: "login.example", IsNotFound: true}}
 			}}
 		}),
 	},
@@ -58,7 +67,8 @@ var misconfigurationsOfEntra = []misconfiguration{
 			t.Setenv("AZURE_AUTHORITY_HOST", "https://127.0.0.1:"+closedPort(t))
 			return dsn, flags
 		},
-		exitCredential, diag.EntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY", "connection refused",
+		exitCredential, diag.EntraUnreachable, "credential", "gets no answer from 127.0.0.1:", "HTTPS_PROXY",
+		"connection refused",
 		withTransport(func(*testing.T, azure) *http.Transport { return &http.Transport{} }),
 	},
 	{
@@ -79,7 +89,8 @@ var misconfigurationsOfEntra = []misconfiguration{
 			a.SetFailure(aadpooltest.ServerError(503))
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, diag.EntraDown, "credential", "Entra answers, with an error of its own", "azure.status.microsoft", "AADSTS90033", nil,
+		exitCredential, diag.EntraDown, "credential", "Entra answers, with an error of its own", "azure.status.microsoft",
+		"AADSTS90033", nil,
 	},
 	{
 		"13: Entra refuses in words that nobody knows", func(t *testing.T, a azure) (string, []string) {
@@ -87,22 +98,26 @@ var misconfigurationsOfEntra = []misconfiguration{
 			a.SetFailure(aadpooltest.OAuthError("invalid_grant", 99999, "It rains."))
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, diag.OtherCredential, "credential", "for a reason that is not known here", "https://aka.ms/azsdk/go/identity/troubleshoot", "AADSTS99999", nil,
+		exitCredential, diag.OtherCredential, "credential", "for a reason that is not known here",
+		"https://aka.ms/azsdk/go/identity/troubleshoot", "AADSTS99999", nil,
 	},
 	{
 		"14: instance discovery is out of reach", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, diag.Discovery, "credential", "The credential asks login.microsoftonline.com whether it knows the authority 127.0.0.1", "--disable-instance-discovery", "connection refused",
+		exitCredential, diag.Discovery, "credential",
+		"The credential asks login.microsoftonline.com whether it knows the authority 127.0.0.1",
+		"--disable-instance-discovery", "connection refused",
 		withTransport(func(t *testing.T, a azure) *http.Transport {
 			nobody := "127.0.0.1:" + closedPort(t)
-			return &http.Transport{TLSClientConfig: a.trust(t), DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-				if strings.HasPrefix(address, diag.PublicAuthority) {
-					address = nobody
-				}
-				return new(net.Dialer).DialContext(ctx, network, address)
-			}}
+			return &http.Transport{TLSClientConfig: a.trust(t),
+				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+					if strings.HasPrefix(address, diag.PublicAuthority) {
+						address = nobody
+					}
+					return new(net.Dialer).DialContext(ctx, network, address)
+				}}
 		}),
 	},
 }
@@ -182,8 +197,8 @@ func TestInstanceDiscoveryCanBeTurnedOff(t *testing.T) {
 	assert.Equal(t, exitOK, got.status, got.stdout)
 }
 
-// startOldPostgres is how PostgreSQL 13.23 takes a password: a long one ends the connection without a word. It returns the
-// port.
+// startOldPostgres is how PostgreSQL 13.23 takes a password: a long one ends the connection without a word. It returns
+// the port.
 func startOldPostgres(t *testing.T) string {
 	any := httptest.NewTLSServer(nil)
 	config := &tls.Config{Certificates: any.TLS.Certificates}
@@ -227,6 +242,7 @@ func refuseAsOldPostgres(conn net.Conn, config *tls.Config) {
 	if password, ok := message.(*pgproto3.PasswordMessage); err != nil || !ok || len(password.Password) > 995 {
 		return
 	}
-	backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01", Message: `password authentication failed for user "orders-api"`})
+	backend.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "28P01",
+		Message: `password authentication failed for user "orders-api"`})
 	_ = backend.Flush()
 }

@@ -56,15 +56,16 @@ func sessionUser(t *testing.T, dsn string) (user string) {
 	return user
 }
 
-// defaultProgram is aadpool proxy in a process of its own, on each system, with an identity of App Service: its endpoint
-// has no TLS, whose roots could be given by an environment variable on Linux alone.
+// defaultProgram is aadpool proxy in a process of its own, on each system, with an identity of App Service: its
+// endpoint has no TLS, whose roots could be given by an environment variable on Linux alone.
 func defaultProgram(t *testing.T, args ...string) *exec.Cmd {
 	clearEnvironment(t)
 	a := azuretest.New(t)
 	identity := a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "id-orders"})
 	home := shortDir(t)
 	setenv(t, a.AppServiceEnv(identity))
-	setenv(t, map[string]string{"HOME": home, "AppData": home, "XDG_RUNTIME_DIR": home, "AZURE_CLIENT_ID": identity.ClientID})
+	setenv(t, map[string]string{"HOME": home, "AppData": home, "XDG_RUNTIME_DIR": home,
+		"AZURE_CLIENT_ID": identity.ClientID})
 	self, err := os.Executable()
 	require.NoError(t, err)
 	args = append([]string{"proxy", a.Server.DSN("id-orders"), "--credential=managed-identity"}, args...)

@@ -47,13 +47,16 @@ func newProgram(t *testing.T, a azure, shell string, args ...string) *program {
 // logs waits for a line.
 func (p *program) logs(t *testing.T, text string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), text) }, 30*time.Second, 5*time.Millisecond,
+	require.Eventually(t, func() bool {
+		return strings.Contains(p.stderr.String(), text)
+	}, 30*time.Second, 5*time.Millisecond,
 		"%s in %s", text, &p.stderr)
 }
 
 // proxyArguments are those of a proxy on a socket in dir.
 func proxyArguments(a azure, dir string, more ...string) []string {
-	return append([]string{"proxy", a.server.DSN("orders-api"), "--disable-instance-discovery", "--credential=environment", "--socket-dir=" + dir}, more...)
+	return append([]string{"proxy", a.server.DSN("orders-api"), "--disable-instance-discovery", "--credential=environment",
+		"--socket-dir=" + dir}, more...)
 }
 
 func TestSignalsThatEndAProxy(t *testing.T) {
@@ -63,9 +66,11 @@ func TestSignalsThatEndAProxy(t *testing.T) {
 		pause         time.Duration
 		drains        bool
 	}{
-		{"SIGTERM twice at once, as timeout(1) sends it", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, time.Millisecond, true},
+		{"SIGTERM twice at once, as timeout(1) sends it", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, time.Millisecond,
+			true},
 		{"SIGTERM again later", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, sameSignal + 100*time.Millisecond, false},
-		{"SIGINT twice, to what a shell has started with &", `trap '' INT; exec "$@"`, syscall.SIGINT, syscall.SIGINT, sameSignal + 100*time.Millisecond, false},
+		{"SIGINT twice, to what a shell has started with &", `trap '' INT; exec "$@"`, syscall.SIGINT, syscall.SIGINT,
+			sameSignal + 100*time.Millisecond, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)

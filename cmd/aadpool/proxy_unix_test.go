@@ -24,7 +24,8 @@ func TestProxyPassesSignalsOnToTheCommand(t *testing.T) {
 			defer cancel()
 			script := findPsql(t) + ` -XAtc "select 'first'"
 				trap '` + findPsql(t) + ` -XAtc "select 42"; exit 42' INT TERM; echo ready; while :; do /bin/sleep 0.05; done`
-			status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", script}, stdout, &stderr, a.outside())
+			status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", script}, stdout, &stderr,
+				a.outside())
 			assert.Equal(t, exitStatus(42), status)
 			assert.Equal(t, "first\nready\n42\n", stdout.printed.String(), "the proxy serves on while the command ends")
 		})

@@ -52,8 +52,10 @@ func (f renewedFiles) put(path string, text []byte) {
 func (f renewedFiles) connect(address, password string) (*pgx.Conn, error) {
 	host, port, err := net.SplitHostPort(address)
 	require.NoError(f.t, err)
-	return pgx.Connect(f.t.Context(), fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres password='%s' sslmode=verify-full sslrootcert=%s channel_binding=require",
-		host, port, password, f.cert))
+	return pgx.Connect(f.t.Context(),
+		fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres password='%s' sslmode=verify-full sslrootcert=%s "+
+			"channel_binding=require",
+			host, port, password, f.cert))
 }
 
 func (f renewedFiles) letsIn(address, password string) *pgx.Conn {
@@ -71,7 +73,8 @@ func TestProxyReadsRenewedFiles(t *testing.T) {
 	f := renewedFiles{t, filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"), filepath.Join(dir, "password")}
 	f.renewCertificate()
 	f.put(f.password, []byte("correct horse\n"))
-	r := startProxy(t, a, a.server.DSN("orders-api"), "--listen=127.0.0.1:0", "--tls-cert="+f.cert, "--tls-key="+f.key, "--password-file="+f.password)
+	r := startProxy(t, a, a.server.DSN("orders-api"), "--listen=127.0.0.1:0", "--tls-cert="+f.cert, "--tls-key="+f.key,
+		"--password-file="+f.password)
 	address := r.logged(t, `msg=listening address=(\S+)`)
 	session := f.letsIn(address, "correct horse")
 

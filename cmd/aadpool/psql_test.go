@@ -34,23 +34,30 @@ func TestPsqlLogsIn(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"by a URL", func(_ *testing.T, a azure) string { return a.server.DSN("orders-api") }, []string{"-c", "select session_user"}, "orders-api\n"},
+		{"by a URL", func(_ *testing.T, a azure) string {
+			return a.server.DSN("orders-api")
+		}, []string{"-c", "select session_user"}, "orders-api\n"},
 		{"by keywords, with what only pgx understands", func(t *testing.T, a azure) string {
-			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=prefer sslrootcert='%s' pool_max_conns=7 default_query_exec_mode=exec statement_timeout=12345 application_name='a b'",
+			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=prefer sslrootcert='%s' "+
+				"pool_max_conns=7 default_query_exec_mode=exec statement_timeout=12345 application_name='a b'",
 				a.port(), a.rootFile(t))
-		}, []string{"-c", "select current_setting('statement_timeout') || current_setting('application_name')"}, "12345msa b\n"},
+		}, []string{"-c", "select current_setting('statement_timeout') || current_setting('application_name')"},
+			"12345msa b\n"},
 		{"in spite of a password in the DSN", func(_ *testing.T, a azure) string {
 			return strings.Replace(a.server.DSN("orders-api"), "orders-api@", "orders-api:hunter2hunter2@", 1)
 		}, []string{"-c", "select session_user"}, "orders-api\n"},
 		{"by a service file that has a password in it", func(t *testing.T, a azure) string {
 			file := filepath.Join(t.TempDir(), "services")
-			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil, "[orders]\nhost=127.0.0.1\nport=%s\nuser=orders-api\ndbname=postgres\npassword=hunter2hunter2\nsslrootcert=%s\nsslmode=allow\n",
+			require.NoError(t, os.WriteFile(file, fmt.Appendf(nil,
+				"[orders]\nhost=127.0.0.1\nport=%s\nuser=orders-api\ndbname=postgres\n"+
+					"password=hunter2hunter2\nsslrootcert=%s\nsslmode=allow\n",
 				a.port(), a.rootFile(t)), 0o600))
 			t.Setenv("PGSERVICEFILE", file)
 			return "service=orders"
 		}, []string{"-c", "select session_user"}, "orders-api\n"},
 		{"by the environment, whose other settings lead elsewhere", func(t *testing.T, a azure) string {
-			setenv(t, map[string]string{"PGHOST": "127.0.0.1", "PGPORT": a.port(), "PGUSER": "orders-api", "PGDATABASE": "postgres",
+			setenv(t, map[string]string{"PGHOST": "127.0.0.1", "PGPORT": a.port(), "PGUSER": "orders-api",
+				"PGDATABASE":    "postgres",
 				"PGSSLROOTCERT": a.rootFile(t), "PGSSLMODE": "allow", "PGHOSTADDR": "192.0.2.1", "PGPASSWORD": "hunter2hunter2"})
 			return ""
 		}, []string{"-c", "select session_user"}, "orders-api\n"},
@@ -58,7 +65,9 @@ func TestPsqlLogsIn(t *testing.T) {
 			t.Setenv("SSL_CERT_FILE", a.rootFile(t))
 			return "host=127.0.0.1 user=orders-api dbname=postgres port=" + a.port()
 		}, []string{"-c", "select session_user"}, "orders-api\n"},
-		{"to the second of two hosts", func(t *testing.T, a azure) string { return hostAnd(t, a, "127.0.0.1,", closedPort(t)+",") },
+		{"to the second of two hosts", func(t *testing.T, a azure) string {
+			return hostAnd(t, a, "127.0.0.1,", closedPort(t)+",")
+		},
 			[]string{"-c", "select session_user"}, "orders-api\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -80,7 +89,8 @@ func TestPsqlVerifiesTheServer(t *testing.T) {
 	a.useSecret(t)
 	a.usePsql(t, psql)
 	t.Setenv("SSL_CERT_FILE", other.rootFile(t))
-	got := runCommand(t, a.outside(), "psql", "host=127.0.0.1 user=orders-api dbname=postgres port="+a.port(), "--", "-c", "select 1")
+	got := runCommand(t, a.outside(), "psql", "host=127.0.0.1 user=orders-api dbname=postgres port="+a.port(), "--", "-c",
+		"select 1")
 	assert.Equal(t, exitStatus(2), got.status, "psql's own: the connection failed")
 	assert.Contains(t, got.stderr, "certificate")
 	assert.Empty(t, a.server.Logins(), "no token has been sent")

@@ -32,7 +32,8 @@ func (s *signalAt) Write(p []byte) (int, error) {
 }
 
 func TestPsqlGetsTheSignals(t *testing.T) {
-	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1,
+	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT,
+		syscall.SIGUSR1,
 		syscall.SIGUSR2, syscall.SIGWINCH} {
 		t.Run(signal.String(), func(t *testing.T) {
 			a := newAzure(t)
@@ -86,7 +87,8 @@ func TestSignalBeforeTheProgramStarts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // as main does at a signal
 	var stdout, stderr azuretest.LogBuffer
-	status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", "echo ran"}, &stdout, &stderr, a.outside())
+	status := run(ctx, []string{"proxy", a.server.DSN("orders-api"), "--", "/bin/sh", "-c", "echo ran"}, &stdout, &stderr,
+		a.outside())
 	assert.Equal(t, exitInterrupted, status)
 	assert.Empty(t, stdout.String())
 	assert.Equal(t, "aadpool: interrupted\n", lastLineOf(stderr.String()))

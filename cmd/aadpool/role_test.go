@@ -21,14 +21,22 @@ func TestRoleSQL(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"a user by name", []string{"ada@contoso.com"}, "select * from pgaadauth_create_principal('ada@contoso.com', false, false);\n"},
-		{"a guest", []string{"ada_example.com#EXT#@contoso.com", "--kind=user"}, "select * from pgaadauth_create_principal('ada_example.com#EXT#@contoso.com', false, false);\n"},
-		{"a group", []string{"Orders Readers", "--kind=group"}, "select * from pgaadauth_create_principal('Orders Readers', false, false);\n"},
-		{"a user by object id", []string{"ada", "--kind=user", "--object-id=" + someID}, "select * from pgaadauth_create_principal_with_oid('ada', '" + someID + "', 'user', false, false);\n"},
-		{"a group by object id", []string{"readers", "--kind=group", "--object-id=" + someID}, "select * from pgaadauth_create_principal_with_oid('readers', '" + someID + "', 'group', false, false);\n"},
-		{"a service principal by object id", []string{"api", "--kind=service-principal", "--object-id=" + someID}, "select * from pgaadauth_create_principal_with_oid('api', '" + someID + "', 'service', false, false);\n"},
-		{"a managed identity by object id", []string{"id", "--kind=managed-identity", "--object-id=" + someID}, "select * from pgaadauth_create_principal_with_oid('id', '" + someID + "', 'service', false, false);\n"},
-		{"an apostrophe and a backslash", []string{`o'br\ien`}, `select * from pgaadauth_create_principal(E'o''br\\ien', false, false);` + "\n"},
+		{"a user by name", []string{"ada@contoso.com"},
+			"select * from pgaadauth_create_principal('ada@contoso.com', false, false);\n"},
+		{"a guest", []string{"ada_example.com#EXT#@contoso.com", "--kind=user"},
+			"select * from pgaadauth_create_principal('ada_example.com#EXT#@contoso.com', false, false);\n"},
+		{"a group", []string{"Orders Readers", "--kind=group"},
+			"select * from pgaadauth_create_principal('Orders Readers', false, false);\n"},
+		{"a user by object id", []string{"ada", "--kind=user", "--object-id=" + someID},
+			"select * from pgaadauth_create_principal_with_oid('ada', '" + someID + "', 'user', false, false);\n"},
+		{"a group by object id", []string{"readers", "--kind=group", "--object-id=" + someID},
+			"select * from pgaadauth_create_principal_with_oid('readers', '" + someID + "', 'group', false, false);\n"},
+		{"a service principal by object id", []string{"api", "--kind=service-principal", "--object-id=" + someID},
+			"select * from pgaadauth_create_principal_with_oid('api', '" + someID + "', 'service', false, false);\n"},
+		{"a managed identity by object id", []string{"id", "--kind=managed-identity", "--object-id=" + someID},
+			"select * from pgaadauth_create_principal_with_oid('id', '" + someID + "', 'service', false, false);\n"},
+		{"an apostrophe and a backslash", []string{`o'br\ien`},
+			`select * from pgaadauth_create_principal(E'o''br\\ien', false, false);` + "\n"},
 		{"the right to read", []string{"api", "--grant=read", "--database=orders"}, `select * from pgaadauth_create_principal('api', false, false);
 
 \connect "orders"
@@ -58,8 +66,8 @@ alter default privileges in schema "Sales" grant usage, select on sequences to "
 	}
 }
 
-// withEntraFunctions is the DSN of a database that has the functions that the SQL calls. The server's own, which aadpooltest
-// makes, are for its administrators alone.
+// withEntraFunctions is the DSN of a database that has the functions that the SQL calls. The server's own, which
+// aadpooltest makes, are for its administrators alone.
 func withEntraFunctions(t *testing.T, a azure) string {
 	const name = "hostile"
 	superuser(t, a, "create database "+statement.Identifier(name))
@@ -78,8 +86,10 @@ var entraFunctions = []string{
 
 // hostileNames are what a careless program would take for something else.
 var hostileNames = []string{
-	"O'Brien@contoso.com", `back\slash`, `ends in \`, `quo"te`, `'; drop table victims; --`, `"; drop table victims; --`, `\'; drop table victims; --`,
-	"$$", "$1", "%s%d%I", ":name", `:"name"`, "/* comment", "-- comment", `\connect`, "E'x'", "Orders Readers", "Größe 表", "SELECT", "user", " ",
+	"O'Brien@contoso.com", `back\slash`, `ends in \`, `quo"te`, `'; drop table victims; --`, `"; drop table victims; --`,
+	`\'; drop table victims; --`,
+	"$$", "$1", "%s%d%I", ":name", `:"name"`, "/* comment", "-- comment", `\connect`, "E'x'", "Orders Readers", "Größe 表",
+	"SELECT", "user", " ",
 }
 
 func TestHostileNamesStayNames(t *testing.T) {
@@ -99,7 +109,8 @@ func TestHostileNamesStayNames(t *testing.T) {
 				_, err := conn.PgConn().Exec(t.Context(), got.stdout).ReadAll()
 				require.NoError(t, err, "%q: %s", name, got.stdout)
 				var found bool
-				require.NoError(t, conn.QueryRow(t.Context(), "select exists (select from pg_roles where rolname = $1)", name).Scan(&found))
+				require.NoError(t, conn.QueryRow(t.Context(), "select exists (select from pg_roles where rolname = $1)",
+					name).Scan(&found))
 				assert.True(t, found, "role %q", name)
 				_, err = conn.Exec(t.Context(), "drop role "+pgx.Identifier{name}.Sanitize())
 				require.NoError(t, err)
@@ -128,7 +139,8 @@ func TestGrantsOfHostileNames(t *testing.T) {
 		require.NoError(t, os.WriteFile(script, []byte(got.stdout), 0o600))
 		out, err := exec.CommandContext(t.Context(), psql, "-X", "-v", "ON_ERROR_STOP=1", "-f", script, dsn).CombinedOutput()
 		require.NoError(t, err, "%s\n%s", out, got.stdout)
-		connectTo(t, a, name, "set role "+quoted, "insert into "+quoted+".orders default values", "select * from "+quoted+".orders")
+		connectTo(t, a, name, "set role "+quoted, "insert into "+quoted+".orders default values",
+			"select * from "+quoted+".orders")
 	}
 }
 

@@ -55,13 +55,18 @@ func ownedByServices(t *testing.T, prefix string) (x tenant, api, jobs, reader s
 	q := statement.Identifier(api)
 	connectTo(t, x.azure, x.database,
 		fmt.Sprintf("grant create on schema public to %s, %s", q, statement.Identifier(jobs)),
-		fmt.Sprintf("create schema private authorization %s", q), "grant usage on schema private to "+statement.Identifier(reader))
-	must(t, x.as(t, api), "create table orders (id serial, state text)", "insert into orders (state) values ('new'), ('done')",
+		fmt.Sprintf("create schema private authorization %s", q),
+		"grant usage on schema private to "+statement.Identifier(reader))
+	must(t, x.as(t, api), "create table orders (id serial, state text)",
+		"insert into orders (state) values ('new'), ('done')",
 		"create sequence numbers", "create type state as enum ('new')", "create domain positive as int check (value > 0)",
 		"create function one() returns int language sql as 'select 1'",
-		"create table guarded (id int)", "insert into guarded values (1), (2), (3)", "alter table guarded enable row level security",
-		"create table private.secrets (id int)", "insert into private.secrets values (7)", "create table private.log (id int)",
-		"create view private.seen as select count(*) from orders", "grant select on private.seen to "+statement.Identifier(reader),
+		"create table guarded (id int)", "insert into guarded values (1), (2), (3)",
+		"alter table guarded enable row level security",
+		"create table private.secrets (id int)", "insert into private.secrets values (7)",
+		"create table private.log (id int)",
+		"create view private.seen as select count(*) from orders",
+		"grant select on private.seen to "+statement.Identifier(reader),
 		"create function definer() returns bigint language sql security definer as 'select count(*) from private.secrets'",
 		"create view unseen as select id from private.secrets", "grant select on unseen to "+statement.Identifier(reader),
 		"create view above as select id from unseen", "grant select on above to "+statement.Identifier(reader),
@@ -82,10 +87,14 @@ func TestNobodysTablesChangeHandsUnlessItIsNamed(t *testing.T) {
 		says   []string
 		silent string
 	}{
-		{"nobody is", nil, []string{"Cause: owned-by-another", `table public.orders, of "asked-api"`, `table public.jobs, of "asked-jobs"`, `type public.positive, of "asked-api"`,
-			"--take-from 'asked-api' --take-from 'asked-jobs'", `grant "asked-api" to "asked-migrations";`, "Nothing has been changed."}, `settings, of`},
-		{"one of two is", []string{"--take-from=" + api}, []string{"Cause: owned-by-another", "1 of \"asked-jobs\"", "--take-from 'asked-jobs'"}, "--take-from 'asked-api'"},
-		{"another is", []string{"--take-from=asked-reader", "--take-from=public"}, []string{"Cause: owned-by-another", "--take-from 'asked-api' --take-from 'asked-jobs'"}, ""},
+		{"nobody is", nil, []string{"Cause: owned-by-another", `table public.orders, of "asked-api"`,
+			`table public.jobs, of "asked-jobs"`, `type public.positive, of "asked-api"`,
+			"--take-from 'asked-api' --take-from 'asked-jobs'", `grant "asked-api" to "asked-migrations";`,
+			"Nothing has been changed."}, `settings, of`},
+		{"one of two is", []string{"--take-from=" + api},
+			[]string{"Cause: owned-by-another", "1 of \"asked-jobs\"", "--take-from 'asked-jobs'"}, "--take-from 'asked-api'"},
+		{"another is", []string{"--take-from=asked-reader", "--take-from=public"},
+			[]string{"Cause: owned-by-another", "--take-from 'asked-api' --take-from 'asked-jobs'"}, ""},
 	} {
 		for _, dry := range []string{"--dry-run", "--dry-run=false"} {
 			t.Run(row.name+" "+dry, func(t *testing.T) {
@@ -103,7 +112,8 @@ func TestNobodysTablesChangeHandsUnlessItIsNamed(t *testing.T) {
 	must(t, x.as(t, api), "insert into orders (state) values ('a')", "alter table orders add column note text")
 	must(t, x.as(t, jobs), "insert into jobs values (1)")
 	var made int
-	require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(), "select count(*) from pg_roles where rolname = 'asked-migrations'").Scan(&made))
+	require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(),
+		"select count(*) from pg_roles where rolname = 'asked-migrations'").Scan(&made))
 	assert.Zero(t, made)
 }
 
@@ -143,21 +153,28 @@ func TestFormerOwnersKeepWhatTheyCould(t *testing.T) {
 	dry := x.mustApply(t, append(command, "--dry-run")...)
 	first := x.mustApply(t, command...)
 	for _, part := range []string{
-		`! objects to change hands, to "kept-migrations": 1 of "kept-admin@contoso.example", 7 of "kept-api", 1 of "kept-jobs"`,
-		`table public.orders, of "kept-api"`, `table public.jobs, of "kept-jobs"`, `table public.settings, of "kept-admin@contoso.example"`,
-		`function public.definer() stays "kept-api"'s: it runs with its owner's rights; to give it away all the same: alter routine public.definer() owner to "kept-migrations";`,
-		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`, `view public.above stays "kept-api"'s`, `table public.logged stays "kept-api"'s`,
+		`! objects to change hands, to "kept-migrations": 1 of "kept-admin@contoso.example", 7 of "kept-api", 1 of ` +
+			`"kept-jobs"`,
+		`table public.orders, of "kept-api"`, `table public.jobs, of "kept-jobs"`,
+		`table public.settings, of "kept-admin@contoso.example"`,
+		`function public.definer() stays "kept-api"'s: it runs with its owner's rights; to give it away all the same: ` +
+			`alter routine public.definer() owner to "kept-migrations";`,
+		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`, `view public.above stays "kept-api"'s`,
+		`table public.logged stays "kept-api"'s`,
 	} {
 		assert.Contains(t, dry, part)
 		assert.Contains(t, first, part)
 	}
 	for _, who := range []string{api, jobs, x.admin.Name} {
-		assert.Contains(t, first, fmt.Sprintf(`✓ member made: %q is a member of "kept-migrations", and so may do with what was its own what it could`, who))
+		assert.Contains(t, first,
+			fmt.Sprintf(`✓ member made: %q is a member of "kept-migrations", and so may do with what was its own what it could`,
+				who))
 	}
 	for _, row := range rows {
 		assert.Equal(t, before[row.name], outcomeOf(t, x.as(t, row.who), row.sql), row.name)
 	}
-	must(t, x.as(t, migrations), "alter table orders add column by_migrations int", "alter table jobs add column by_migrations int", "drop table settings")
+	must(t, x.as(t, migrations), "alter table orders add column by_migrations int",
+		"alter table jobs add column by_migrations int", "drop table settings")
 	second := x.mustApply(t, command...)
 	assert.NotContains(t, second, "made: ")
 	assert.NotContains(t, second, "to change hands")
@@ -172,29 +189,43 @@ func TestOwnershipThatWouldCostRightsIsRefused(t *testing.T) {
 		setup        string
 		says         []string
 	}{
-		{"the former owner inherits nothing", 0, 160000, "alter role OWNER noinherit", []string{"Cause: owner-would-lose-rights", "is NOINHERIT", "alter role \"OWNER\" inherit;"}},
-		{"the new owner is a member without rights", 160000, 0, "grant OWNER to NEW with inherit false", []string{"Cause: owner-would-lose-rights", "without its rights", "with inherit true;"}},
-		{"a restrictive policy is for the new owner", 0, 0, "create table SCHEMA.other (); create policy p on SCHEMA.other as restrictive to NEW using (false); alter table SCHEMA.other owner to NEW",
-			[]string{"Cause: owner-would-lose-rights", "A restrictive policy of row-level security is for", "select * from pg_policies"}},
-		{"the former owner is a superuser", 0, 0, "alter role OWNER superuser", []string{"Cause: no-right-to-grant", "this administrator may not act for it"}},
-		{"nobody has let the administrator act for it", 160000, 0, "revoke admin option for OWNER from ADMIN granted by SUPERUSER", []string{"Cause: no-right-to-grant", "may not act for it"}},
-		{"the administrator may make no members", 160000, 0, "revoke admin option for NEW from ADMIN granted by SUPERUSER", []string{"Cause: owner-would-lose-rights", "may not make"}},
+		{"the former owner inherits nothing", 0, 160000, "alter role OWNER noinherit",
+			[]string{"Cause: owner-would-lose-rights", "is NOINHERIT", "alter role \"OWNER\" inherit;"}},
+		{"the new owner is a member without rights", 160000, 0, "grant OWNER to NEW with inherit false",
+			[]string{"Cause: owner-would-lose-rights", "without its rights", "with inherit true;"}},
+		{"a restrictive policy is for the new owner", 0, 0,
+			"create table SCHEMA.other (); create policy p on SCHEMA.other as restrictive to NEW using (false); alter table " +
+				"SCHEMA.other owner to NEW",
+			[]string{"Cause: owner-would-lose-rights", "A restrictive policy of row-level security is for",
+				"select * from pg_policies"}},
+		{"the former owner is a superuser", 0, 0, "alter role OWNER superuser",
+			[]string{"Cause: no-right-to-grant", "this administrator may not act for it"}},
+		{"nobody has let the administrator act for it", 160000, 0,
+			"revoke admin option for OWNER from ADMIN granted by SUPERUSER",
+			[]string{"Cause: no-right-to-grant", "may not act for it"}},
+		{"the administrator may make no members", 160000, 0, "revoke admin option for NEW from ADMIN granted by SUPERUSER",
+			[]string{"Cause: owner-would-lose-rights", "may not make"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if version < row.since || row.until != 0 && version >= row.until {
 				t.Skipf("not on PostgreSQL %d", version)
 			}
-			owner, owned, schema := x.service(t, fmt.Sprint("cost-owner", i)), x.service(t, fmt.Sprint("cost-new", i)), fmt.Sprint("cost", i)
-			named := strings.NewReplacer(`"OWNER"`, statement.Identifier(owner), "OWNER", statement.Identifier(owner), "NEW", statement.Identifier(owned), "ADMIN", statement.Identifier(x.admin.Name),
+			owner, owned, schema := x.service(t, fmt.Sprint("cost-owner", i)), x.service(t, fmt.Sprint("cost-new", i)),
+				fmt.Sprint("cost", i)
+			named := strings.NewReplacer(`"OWNER"`, statement.Identifier(owner), "OWNER", statement.Identifier(owner), "NEW",
+				statement.Identifier(owned), "ADMIN", statement.Identifier(x.admin.Name),
 				"SUPERUSER", "postgres", "SCHEMA", schema)
-			connectTo(t, x.azure, x.database, "create schema "+schema+" authorization "+statement.Identifier(x.admin.Name), "create table "+schema+".orders ()",
+			connectTo(t, x.azure, x.database, "create schema "+schema+" authorization "+statement.Identifier(x.admin.Name),
+				"create table "+schema+".orders ()",
 				"alter table "+schema+".orders owner to "+statement.Identifier(owner), named.Replace(row.setup))
 			got := x.apply(t, append(x.grant("owner"), owned, "--schema="+schema, "--take-from="+owner)...)
 			assert.Equal(t, exitDatabase, got.status, got.stdout+got.stderr)
-			for _, part := range append(row.says, fmt.Sprintf("table %s.orders, of %q", schema, owner), "Nothing has been changed.") {
+			for _, part := range append(row.says, fmt.Sprintf("table %s.orders, of %q", schema, owner),
+				"Nothing has been changed.") {
 				assert.Contains(t, got.stdout, named.Replace(part))
 			}
-			assert.Equal(t, owner, ask(t, x, "select tableowner from pg_tables where tablename = 'orders' and schemaname = '"+schema+"'"))
+			assert.Equal(t, owner, ask(t, x,
+				"select tableowner from pg_tables where tablename = 'orders' and schemaname = '"+schema+"'"))
 		})
 	}
 }
@@ -225,8 +256,10 @@ func TestDryRunWaitsForNobody(t *testing.T) {
 	other := x.connect(t, x.admin.Name, x.database)
 	connectTo(t, x.azure, x.database, "grant all on all tables in schema public to "+statement.Identifier(x.admin.Name))
 	must(t, other, "begin", "lock table orders, jobs, settings, logged, guarded in access exclusive mode",
-		"grant connect on database "+statement.Identifier(x.database)+" to "+statement.Identifier(reader), "grant usage on schema public to "+statement.Identifier(reader),
-		"alter default privileges in schema public grant select on tables to "+statement.Identifier(reader), "grant select on settings to public")
+		"grant connect on database "+statement.Identifier(x.database)+" to "+statement.Identifier(reader),
+		"grant usage on schema public to "+statement.Identifier(reader),
+		"alter default privileges in schema public grant select on tables to "+statement.Identifier(reader),
+		"grant select on settings to public")
 	for _, name := range []string{"nolock-new", reader} {
 		for _, rights := range []string{"read", "readwrite", "owner"} {
 			t.Run(rights+" for "+name, func(t *testing.T) {
@@ -261,11 +294,16 @@ func TestAnApplyThatMeetsALockNamesItAndLeavesNothing(t *testing.T) {
 		on      string
 		query   string
 	}{
-		{"a table that somebody reads", owner, api, "select * from z_last", "table public.z_last", "where relation = 'public.z_last'::regclass"},
-		{"a table whose rights somebody changes", x.grant("readwrite"), api, "grant select on z_last to public", "table public.z_last", "'public.z_last'::regclass"},
-		{"a table that somebody alters", x.grant("read"), api, "alter table z_last add column note text", "table public.z_last", "'public.z_last'::regclass"},
-		{"a sequence whose rights somebody changes", x.grant("readwrite"), api, "grant select on sequence numbers to public", "sequence public.numbers", "'public.numbers'::regclass"},
-		{"the schema", x.grant("read"), x.admin.Name, "grant usage on schema public to " + statement.Identifier(api), `schema "public"`, "pg_stat_activity"},
+		{"a table that somebody reads", owner, api, "select * from z_last", "table public.z_last",
+			"where relation = 'public.z_last'::regclass"},
+		{"a table whose rights somebody changes", x.grant("readwrite"), api, "grant select on z_last to public",
+			"table public.z_last", "'public.z_last'::regclass"},
+		{"a table that somebody alters", x.grant("read"), api, "alter table z_last add column note text",
+			"table public.z_last", "'public.z_last'::regclass"},
+		{"a sequence whose rights somebody changes", x.grant("readwrite"), api, "grant select on sequence numbers to public",
+			"sequence public.numbers", "'public.numbers'::regclass"},
+		{"the schema", x.grant("read"), x.admin.Name, "grant usage on schema public to " + statement.Identifier(api),
+			`schema "public"`, "pg_stat_activity"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			was := state()
@@ -274,7 +312,8 @@ func TestAnApplyThatMeetsALockNamesItAndLeavesNothing(t *testing.T) {
 			got := x.apply(t, append(row.command, "busy-new", "--lock-timeout=50ms")...)
 			must(t, other, "rollback")
 			assert.Equal(t, exitDatabase, got.status, got.stdout+got.stderr)
-			for _, part := range []string{"Cause: locked\nOthers use " + row.on + ": it could not be locked within 50ms. Nothing has been changed.", row.query, "undone: role"} {
+			for _, part := range []string{"Cause: locked\nOthers use " + row.on +
+				": it could not be locked within 50ms. Nothing has been changed.", row.query, "undone: role"} {
 				assert.Contains(t, got.stdout, part)
 			}
 			assert.NotContains(t, got.stdout, " made: ")
@@ -292,9 +331,11 @@ func TestFlagsOfOwnership(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"--take-from with other rights", []string{"--grant=read", "--database=d", "--take-from=api"}, "--take-from needs --grant owner"},
+		{"--take-from with other rights", []string{"--grant=read", "--database=d", "--take-from=api"},
+			"--take-from needs --grant owner"},
 		{"a lock timeout without end", []string{"--lock-timeout=0s"}, "--lock-timeout must be at least 1ms"},
-		{"a lock timeout that PostgreSQL would take for none", []string{"--lock-timeout=500us"}, "--lock-timeout must be at least 1ms"},
+		{"a lock timeout that PostgreSQL would take for none", []string{"--lock-timeout=500us"},
+			"--lock-timeout must be at least 1ms"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := runCommand(t, outside{}, append([]string{"role", "x", dsn, "--apply"}, row.args...)...)

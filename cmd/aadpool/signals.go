@@ -13,8 +13,8 @@ import (
 // sends it to its process and to its process group.
 const sameSignal = time.Second
 
-// untilSignal returns a context that the first SIGINT or SIGTERM ends, for the program to end in order. Another one ends
-// the program at once, unless it is for a program that it runs.
+// untilSignal returns a context that the first SIGINT or SIGTERM ends, for the program to end in order. Another one
+// ends the program at once, unless it is for a program that it runs.
 func untilSignal() (ctx context.Context, stop func()) {
 	ctx, end := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 16)

@@ -144,7 +144,8 @@ func TestCredentialsFlags(t *testing.T) {
 	delete(env, "AZURE_CLIENT_ID")
 	delete(env, "AZURE_TENANT_ID")
 	setenv(t, env)
-	got := runCommand(t, a.outside(), "whoami", "--credential", "oidc-file,github-actions", "--client-id", p.ClientID, "--tenant-id", a.TenantID())
+	got := runCommand(t, a.outside(), "whoami", "--credential", "oidc-file,github-actions", "--client-id", p.ClientID,
+		"--tenant-id", a.TenantID())
 	require.Equal(t, exitOK, got.status, got.stderr)
 	assert.Regexp(t, `(?m)^role +deploy$`, got.stdout)
 

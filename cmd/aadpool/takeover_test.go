@@ -17,7 +17,8 @@ func TestProxyTakesOverFromOneThatDrains(t *testing.T) {
 	a.useSecret(t)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	dir, tcp, health := shortDir(t), freeAddress(t), freeAddress(t)
-	args := []string{a.server.DSN("orders-api"), "--socket-dir=" + dir, "--listen=" + tcp, "--http=" + health, "--drain=1m"}
+	args := []string{a.server.DSN("orders-api"), "--socket-dir=" + dir, "--listen=" + tcp, "--http=" + health,
+		"--drain=1m"}
 	first := startProxy(t, a, args...)
 	first.logged(t, `(serving health and metrics)`)
 	host, port, err := net.SplitHostPort(tcp)

@@ -22,10 +22,13 @@ func TestTokenPrintsTheTokenAndNothingElse(t *testing.T) {
 		audience string
 	}{
 		{"of the public cloud", "", nil, aadpooltest.DefaultAudience},
-		{"by the server's name", "orders.postgres.database.usgovcloudapi.net", nil, "https://ossrdbms-aad.database.usgovcloudapi.net"},
+		{"by the server's name", "orders.postgres.database.usgovcloudapi.net", nil,
+			"https://ossrdbms-aad.database.usgovcloudapi.net"},
 		{"for a Unix socket", "/var/run/postgresql", nil, aadpooltest.DefaultAudience},
-		{"by a list of servers", "a.postgres.cosmos.azure.com,b.postgres.cosmos.azure.com", nil, "https://token.postgres.cosmos.azure.com"},
-		{"by the flag", "orders.postgres.database.usgovcloudapi.net", []string{"--scope", "https://example.com/.default"}, "https://example.com"},
+		{"by a list of servers", "a.postgres.cosmos.azure.com,b.postgres.cosmos.azure.com", nil,
+			"https://token.postgres.cosmos.azure.com"},
+		{"by the flag", "orders.postgres.database.usgovcloudapi.net", []string{"--scope", "https://example.com/.default"},
+			"https://example.com"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
@@ -101,8 +104,11 @@ func TestTokenFailsInOneLine(t *testing.T) {
 		flags []string
 		want  string
 	}{
-		{"no credential", func(*testing.T, azure) {}, nil, "no credential of the default chain has a token; EnvironmentCredential: missing environment variable AZURE_TENANT_ID; "},
-		{"no such credential here", func(*testing.T, azure) {}, []string{"--credential=environment"}, "the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"},
+		{"no credential", func(*testing.T, azure) {}, nil,
+			"no credential of the default chain has a token; EnvironmentCredential: missing environment variable " +
+				"AZURE_TENANT_ID; "},
+		{"no such credential here", func(*testing.T, azure) {}, []string{"--credential=environment"},
+			"the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"},
 		{"a wrong secret", func(t *testing.T, a azure) {
 			a.useSecret(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "hunter2hunter2")

@@ -35,7 +35,8 @@ func newDemo(ctx context.Context, s settings, services *localazure.Services, dis
 	if err != nil {
 		return nil, fmt.Errorf("making the credential: %w", err)
 	}
-	d.hook, err = aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.NewTextHandler(display, &slog.HandlerOptions{Level: slog.LevelWarn}))))
+	d.hook, err = aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.NewTextHandler(display,
+		&slog.HandlerOptions{Level: slog.LevelWarn}))))
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +91,8 @@ func (d *demo) run(ctx context.Context) summary {
 	result := d.summarize(elapsed)
 	result.interrupted = ctx.Err() != nil
 	d.pool.Close()
-	result.found, result.countErr = countAndDrop(context.WithoutCancel(ctx), d.services.Postgres.DSN(), d.load.table, d.load.written)
+	result.found, result.countErr = countAndDrop(context.WithoutCancel(ctx), d.services.Postgres.DSN(), d.load.table,
+		d.load.written)
 	return result
 }
 
@@ -111,7 +113,8 @@ func (d *demo) summarize(elapsed time.Duration) summary {
 		closedAtLifetime: d.pool.Stat().MaxLifetimeDestroyCount(),
 	}
 	if o := d.outage; o != nil {
-		s.outage = &outageResult{times: o.snapshot(), probeErr: o.probeErr, probeTook: o.probeTook, answered: o.answered.Load(), sessionErr: o.sessionErr}
+		s.outage = &outageResult{times: o.snapshot(), probeErr: o.probeErr, probeTook: o.probeTook,
+			answered: o.answered.Load(), sessionErr: o.sessionErr}
 		if !s.outage.times.down.IsZero() {
 			s.waited = o.waited
 		}

@@ -16,11 +16,13 @@ func TestLinesFitIn80Columns(t *testing.T) {
 		want string
 	}{
 		{"an ordinary second",
-			second{elapsed: 65 * time.Second, tally: tally{queries: 52_000, p50: 230 * time.Microsecond, p99: 12345 * time.Microsecond},
+			second{elapsed: 65 * time.Second, tally: tally{queries: 52_000, p50: 230 * time.Microsecond,
+				p99: 12345 * time.Microsecond},
 				conns: 16, tokenAge: 1250 * time.Millisecond, tokens: 3, retired: 32},
 			"   1:05    52000       0     0.2    12.3    16      1.2s      3       32     0"},
 		{"the largest of everything",
-			second{elapsed: 999 * time.Minute, tally: tally{queries: 99_999_999, failed: 999_999, p50: 9999 * time.Millisecond, p99: 9999 * time.Millisecond},
+			second{elapsed: 999 * time.Minute, tally: tally{queries: 99_999_999, failed: 999_999, p50: 9999 * time.Millisecond,
+				p99: 9999 * time.Millisecond},
 				conns: 150, tokenAge: 86400 * time.Second, tokens: 9999, retired: 999_999, waited: 9999},
 			" 999:00 99999999  999999  9999.0  9999.0   150  86400.0s   9999   999999  9999"},
 	} {

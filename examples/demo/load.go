@@ -100,7 +100,8 @@ func (l *load) query(ctx context.Context, write bool, row, last int64) error {
 		})
 	}
 	var found bool
-	if err := l.pool.QueryRow(ctx, "select exists (select from "+l.table+" where id = $1)"+fromWork, last).Scan(&found); err != nil {
+	if err := l.pool.QueryRow(ctx, "select exists (select from "+l.table+" where id = $1)"+fromWork,
+		last).Scan(&found); err != nil {
 		return err
 	}
 	if !found && last != 0 {
@@ -169,8 +170,8 @@ func (l *load) tally(latencies *latency.Histogram) tally {
 	}
 }
 
-// createTable makes the table that the load writes to. dsn is a superuser's: in PostgreSQL 15 and later a role may create
-// nothing in a database that is not its own.
+// createTable makes the table that the load writes to. dsn is a superuser's: in PostgreSQL 15 and later a role may
+// create nothing in a database that is not its own.
 func createTable(ctx context.Context, dsn string) (table string, err error) {
 	table = fmt.Sprintf("aadpool_demo_%d", time.Now().UnixNano())
 	return table, asSuperuser(ctx, dsn, func(conn *pgx.Conn) error {
@@ -180,8 +181,8 @@ func createTable(ctx context.Context, dsn string) (table string, err error) {
 	})
 }
 
-// countAndDrop returns how many of the rows are in the table, and drops it. It asks past the pool, so that what the pool
-// says is not believed.
+// countAndDrop returns how many of the rows are in the table, and drops it. It asks past the pool, so that what the
+// pool says is not believed.
 func countAndDrop(ctx context.Context, dsn, table string, rows []int64) (found int64, err error) {
 	return found, asSuperuser(ctx, dsn, func(conn *pgx.Conn) error {
 		query := "select count(*) from " + table + " where id = any ($1)"

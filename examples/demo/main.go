@@ -1,7 +1,7 @@
 // The demo shows a pool whose connections log in with Entra access tokens go through several token rotations under
-// steady load, and proves that nobody noticed. Then Entra goes down: within the token's life nobody notices that either;
-// past its end new connections fail within a second, and all is well soon after Entra is back. See [summary.failures] for what
-// would make the demo fail.
+// steady load, and proves that nobody noticed. Then Entra goes down: within the token's life nobody notices that
+// either; past its end new connections fail within a second, and all is well soon after Entra is back. See
+// [summary.failures] for what would make the demo fail.
 //
 // Everything runs on this machine: a PostgreSQL of its own, behind the stand-ins of aadpooltest for Azure Database for
 // PostgreSQL and for Entra ID. The credential is azidentity's, and the pool is pgxpool's, as in a service.
@@ -71,7 +71,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 }
 
 // show runs the load, with its live display, and gives the verdict. It returns the exit status.
-func show(ctx context.Context, s settings, services *localazure.Services, display *liveline.Display, stderr io.Writer) int {
+func show(ctx context.Context, s settings, services *localazure.Services, display *liveline.Display,
+	stderr io.Writer) int {
 	demo, err := newDemo(ctx, s, services, display)
 	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(stderr, "demo: could not start:", textOf(err))

@@ -28,7 +28,9 @@ func TestRotationsPass(t *testing.T) {
 	out := stdout.String()
 	require.Equal(t, 0, code, "%s\n%s", out, &stderr)
 	assert.Empty(t, stderr.String())
-	assert.Contains(t, out, "4 workers for 11s, and then through an outage of Entra, with queries that take the server 10ms each.\nA token lives 5s and takes 125ms to fetch.")
+	assert.Contains(t, out,
+		"4 workers for 11s, and then through an outage of Entra, with queries that take the server 10ms each.\nA token "+
+			"lives 5s and takes 125ms to fetch.")
 	assert.Contains(t, out, "token rotated: number 2")
 	assert.Regexp(t, `(?m)^ +0:05 +[1-9]\d* +0 `, out, "a line for the fifth second")
 	assert.Regexp(t, `token rotations +[2-9]`, out)

@@ -64,8 +64,8 @@ type outage struct {
 // outageTimes are when it went on; zero for what has not happened.
 type outageTimes struct{ down, ended, back, served time.Time }
 
-// run takes Entra down until the token has ended, and back up. It returns when queries have succeeded again for a while,
-// or do not in time, or ctx ends.
+// run takes Entra down until the token has ended, and back up. It returns when queries have succeeded again for a
+// while, or do not in time, or ctx ends.
 func (o *outage) run(ctx context.Context) {
 	life := o.demo.settings.tokenLife
 	if !waitUntil(ctx, 2*life, func() bool { return o.left() > life/2 }) {
@@ -84,7 +84,8 @@ func (o *outage) run(ctx context.Context) {
 	authority.SetFailure(aadpooltest.ServerError(http.StatusServiceUnavailable))
 	defer authority.SetFailure(aadpooltest.Failure{})
 	o.waited = o.demo.hook.Stats().Waits - o.demo.firstWaits
-	o.reach(&o.times.down, "Entra is down from now on. The token is good for %s more: nobody shall notice.", seconds(o.left()))
+	o.reach(&o.times.down, "Entra is down from now on. The token is good for %s more: nobody shall notice.",
+		seconds(o.left()))
 	if !wait(ctx, o.left()-endsSoon) {
 		return
 	}

@@ -38,8 +38,10 @@ func parseSettings(args []string, usage io.Writer) (settings, error) {
 	flags.Usage = func() {}
 	flags.DurationVar(&s.duration, "duration", 54*time.Second, "how long the load lasts before the outage")
 	flags.BoolVar(&s.outage, "outage", true, "take Entra down after it, until the token has ended, and back up")
-	flags.IntVar(&s.workers, "workers", 16, "how many goroutines make the load, and how many connections the pool may have")
-	flags.DurationVar(&s.tokenLife, "token-life", 0, "how long an access token lives, in whole seconds (default: drawn from 12s to 18s)")
+	flags.IntVar(&s.workers, "workers", 16,
+		"how many goroutines make the load, and how many connections the pool may have")
+	flags.DurationVar(&s.tokenLife, "token-life", 0,
+		"how long an access token lives, in whole seconds (default: drawn from 12s to 18s)")
 	if err := flags.Parse(args); err != nil {
 		if err == errHelp {
 			flags.SetOutput(usage)

@@ -17,12 +17,16 @@ func TestBadArguments(t *testing.T) {
 	}{
 		{"a flag that there is not", []string{"-speed", "9"}, "demo: flag provided but not defined: -speed; try -h\n"},
 		{"no flag at all", []string{"fast"}, "demo: \"fast\" is no flag; try -h\n"},
-		{"a duration without a unit", []string{"-duration", "90"}, "demo: invalid value \"90\" for flag -duration: parse error; try -h\n"},
+		{"a duration without a unit", []string{"-duration", "90"},
+			"demo: invalid value \"90\" for flag -duration: parse error; try -h\n"},
 		{"no time", []string{"-duration", "0s"}, "demo: -duration 0s: must be more than 0\n"},
 		{"nobody to work", []string{"-workers", "0"}, "demo: -workers 0: must be from 1 to 150\n"},
-		{"more workers than the server allows connections", []string{"-workers", "151"}, "demo: -workers 151: must be from 1 to 150\n"},
-		{"tokens that end before there could be another", []string{"-token-life", "3s"}, "demo: -token-life 3s: must be whole seconds, 4s or more\n"},
-		{"a fraction, which a token's exp cannot say", []string{"-token-life", "5500ms"}, "demo: -token-life 5.5s: must be whole seconds, 4s or more\n"},
+		{"more workers than the server allows connections", []string{"-workers", "151"},
+			"demo: -workers 151: must be from 1 to 150\n"},
+		{"tokens that end before there could be another", []string{"-token-life", "3s"},
+			"demo: -token-life 3s: must be whole seconds, 4s or more\n"},
+		{"a fraction, which a token's exp cannot say", []string{"-token-life", "5500ms"},
+			"demo: -token-life 5.5s: must be whole seconds, 4s or more\n"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var stdout, stderr bytes.Buffer

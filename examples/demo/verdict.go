@@ -108,7 +108,8 @@ func (s summary) failures() []string {
 	because(s.late > 0, "%d of %d statements started on a connection whose token had ended", s.late, s.statements)
 	because(s.queries > 0 && s.statements == 0, "no statement was checked against its connection's token")
 	because(s.logins.refused > 0, "the server refused %d logins", s.logins.refused)
-	because(s.logins.rotations < s.rotationsDue(), "%d token rotations were seen, and there must be %d at least in %s of tokens that live %s",
+	because(s.logins.rotations < s.rotationsDue(),
+		"%d token rotations were seen, and there must be %d at least in %s of tokens that live %s",
 		s.logins.rotations, s.rotationsDue(), s.steady.Round(time.Second), s.tokenLife)
 	if s.outage != nil && !s.interrupted {
 		s.outageFailures(because)
@@ -158,7 +159,8 @@ func (s summary) table() string {
 	row("connections closed at MaxConnLifetime", "%d", s.closedAtLifetime)
 	row("most reconnects within one second", "%d", s.logins.most)
 	if o := s.outage; o != nil && !o.times.back.IsZero() {
-		row("Entra was down", "%s, %s of it with a valid token", seconds(o.times.back.Sub(o.times.down)), seconds(o.times.ended.Sub(o.times.down)))
+		row("Entra was down", "%s, %s of it with a valid token", seconds(o.times.back.Sub(o.times.down)),
+			seconds(o.times.ended.Sub(o.times.down)))
 		row("queries that failed for want of a token", "%d", s.refused)
 		row("the longest that one of them waited", "%s", s.slowestRefusal.Round(time.Millisecond))
 		row("a new connection failed within a pause after", "%s", o.probeTook.Round(time.Microsecond))
@@ -174,9 +176,11 @@ func (s summary) table() string {
 // verdict is the last word on the run.
 func verdict(s summary, failures []string, display *liveline.Display) string {
 	if len(failures) == 0 {
-		text := fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token", s.queries, s.logins.rotations)
+		text := fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token", s.queries,
+			s.logins.rotations)
 		if o := s.outage; o != nil && !o.times.served.IsZero() {
-			text += fmt.Sprintf("\n  Entra was down for %s: unnoticed for %s, and over %s after it was back", seconds(o.times.back.Sub(o.times.down)),
+			text += fmt.Sprintf("\n  Entra was down for %s: unnoticed for %s, and over %s after it was back",
+				seconds(o.times.back.Sub(o.times.down)),
 				seconds(o.times.ended.Sub(o.times.down)), seconds(o.times.served.Sub(o.times.back)))
 		}
 		return display.Paint(liveline.Green, text)

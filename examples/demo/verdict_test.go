@@ -22,7 +22,8 @@ func flawless() summary {
 		logins:     logins{accepted: 64, rotations: 3, most: 8},
 		statements: 1400,
 		outage: &outageResult{
-			times:    outageTimes{down: down, ended: down.Add(10 * time.Second), back: down.Add(17 * time.Second), served: down.Add(19 * time.Second)},
+			times: outageTimes{down: down, ended: down.Add(10 * time.Second), back: down.Add(17 * time.Second),
+				served: down.Add(19 * time.Second)},
 			probeErr: errors.New("no access token (next try in 1s)"), probeTook: time.Microsecond, answered: 100,
 		},
 	}
@@ -41,7 +42,9 @@ func TestFailures(t *testing.T) {
 		{"a write was lost", func(s *summary) { s.found = 199 }, []string{"1 of 200 committed writes are lost"}},
 		{"the writes could not be counted", func(s *summary) { s.found, s.countErr = 0, errors.New("no route") },
 			[]string{"the committed writes could not be counted: no route"}},
-		{"a connect waited for a token", func(s *summary) { s.waited = 1 }, []string{"1 connects waited for a token after the first"}},
+		{"a connect waited for a token", func(s *summary) {
+			s.waited = 1
+		}, []string{"1 connects waited for a token after the first"}},
 		{"a statement ran on an ended token", func(s *summary) { s.late = 1 },
 			[]string{"1 of 1400 statements started on a connection whose token had ended"}},
 		{"a login was refused", func(s *summary) { s.logins.refused = 3 }, []string{"the server refused 3 logins"}},
@@ -50,19 +53,38 @@ func TestFailures(t *testing.T) {
 		{"a short run needs no rotation", func(s *summary) {
 			s.elapsed, s.steady, s.logins.rotations, s.interrupted = 29*time.Second, 29*time.Second, 0, true
 		}, nil},
-		{"nothing was checked", func(s *summary) { s.statements = 0 }, []string{"no statement was checked against its connection's token"}},
-		{"nothing was done", func(s *summary) { s.tally, s.found, s.statements = tally{refused: 50}, 0, 0 }, []string{"no query was made"}},
+		{"nothing was checked", func(s *summary) {
+			s.statements = 0
+		}, []string{"no statement was checked against its connection's token"}},
+		{"nothing was done", func(s *summary) {
+			s.tally, s.found, s.statements = tally{refused: 50}, 0, 0
+		}, []string{"no query was made"}},
 		{"no outage was wanted", func(s *summary) { s.outage = nil }, nil},
-		{"Entra did not go down", func(s *summary) { s.outage.times = outageTimes{} }, []string{"Entra was not taken down and back up"}},
+		{"Entra did not go down", func(s *summary) {
+			s.outage.times = outageTimes{}
+		}, []string{"Entra was not taken down and back up"}},
 		{"interrupted before the outage", func(s *summary) { s.outage.times, s.interrupted = outageTimes{}, true }, nil},
-		{"the outage had no effect", func(s *summary) { s.refused = 0 }, []string{"no query failed after the token's end: the outage had no effect"}},
-		{"the open session ended", func(s *summary) { s.outage.sessionErr = errors.New("EOF") }, []string{"the session that was open did not outlive the token: EOF"}},
-		{"the open session did nothing", func(s *summary) { s.outage.answered = 0 }, []string{"the session that was open answered nothing after the token's end"}},
-		{"no connect failed at once", func(s *summary) { s.outage.probeErr = nil }, []string{"no new connection failed within 250ms with the time of the next try"}},
-		{"a query hung", func(s *summary) { s.slowestRefusal = time.Minute }, []string{"a query without a token failed after 1m0s"}},
-		{"not back", func(s *summary) { s.outage.times.served = time.Time{} }, []string{"queries did not succeed again within 12s of Entra"}},
+		{"the outage had no effect", func(s *summary) {
+			s.refused = 0
+		}, []string{"no query failed after the token's end: the outage had no effect"}},
+		{"the open session ended", func(s *summary) {
+			s.outage.sessionErr = errors.New("EOF")
+		}, []string{"the session that was open did not outlive the token: EOF"}},
+		{"the open session did nothing", func(s *summary) {
+			s.outage.answered = 0
+		}, []string{"the session that was open answered nothing after the token's end"}},
+		{"no connect failed at once", func(s *summary) {
+			s.outage.probeErr = nil
+		}, []string{"no new connection failed within 250ms with the time of the next try"}},
+		{"a query hung", func(s *summary) {
+			s.slowestRefusal = time.Minute
+		}, []string{"a query without a token failed after 1m0s"}},
+		{"not back", func(s *summary) {
+			s.outage.times.served = time.Time{}
+		}, []string{"queries did not succeed again within 12s of Entra"}},
 		{"two things at once", func(s *summary) { s.waited, s.late = 1, 1 },
-			[]string{"1 connects waited for a token after the first", "1 of 1400 statements started on a connection whose token had ended"}},
+			[]string{"1 connects waited for a token after the first",
+				"1 of 1400 statements started on a connection whose token had ended"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := flawless()
@@ -85,14 +107,19 @@ func TestCountLogins(t *testing.T) {
 		want logins
 	}{
 		{"nobody came", nil, logins{}},
-		{"a pool filling up is no reconnect", []aadpooltest.Login{login(0, 20), login(0, 20), login(0, 20)}, logins{accepted: 3}},
+		{"a pool filling up is no reconnect", []aadpooltest.Login{login(0, 20), login(0, 20), login(0, 20)},
+			logins{accepted: 3}},
 		{"one refused has no token to count", []aadpooltest.Login{refused, login(2, 20)}, logins{accepted: 1, refused: 1}},
-		{"two tokens are one rotation", []aadpooltest.Login{login(0, 20), login(18, 36), login(19.5, 36)}, logins{accepted: 3, rotations: 1, most: 1}},
-		{"an old token that is still used is no rotation back", []aadpooltest.Login{login(0, 20), login(18, 36), login(18, 20)},
+		{"two tokens are one rotation", []aadpooltest.Login{login(0, 20), login(18, 36), login(19.5, 36)},
 			logins{accepted: 3, rotations: 1, most: 1}},
-		{"the busiest second lies across two", []aadpooltest.Login{login(0, 20), login(18.2, 36), login(18.9, 36), login(19.1, 36), login(19.8, 36)},
+		{"an old token that is still used is no rotation back",
+			[]aadpooltest.Login{login(0, 20), login(18, 36), login(18, 20)},
+			logins{accepted: 3, rotations: 1, most: 1}},
+		{"the busiest second lies across two", []aadpooltest.Login{login(0, 20), login(18.2, 36), login(18.9, 36),
+			login(19.1, 36), login(19.8, 36)},
 			logins{accepted: 5, rotations: 1, most: 3}},
-		{"a second ends where the next begins", []aadpooltest.Login{login(0, 20), login(18, 36), login(19, 36)}, logins{accepted: 3, rotations: 1, most: 1}},
+		{"a second ends where the next begins", []aadpooltest.Login{login(0, 20), login(18, 36), login(19, 36)},
+			logins{accepted: 3, rotations: 1, most: 1}},
 	} {
 		t.Run(row.name, func(t *testing.T) { assert.Equal(t, row.want, countLogins(row.all)) })
 	}

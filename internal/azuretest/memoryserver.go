@@ -22,7 +22,8 @@ var (
 	LetsIn  = slices.Concat(Frame('R', 0, 0, 0, 3), Frame('R', 0, 0, 0, 0), Frame('Z', 'I'))
 	Refuses = slices.Concat(Frame('R', 0, 0, 0, 3),
 		Frame('E', []byte("SFATAL\x00C28P01\x00Mpassword authentication failed for user \"orders-api\"\x00\x00")...))
-	EndsSession = Frame('E', []byte("SFATAL\x00VFATAL\x00C57P01\x00Mterminating connection due to administrator command\x00\x00")...)
+	EndsSession = Frame('E',
+		[]byte("SFATAL\x00VFATAL\x00C57P01\x00Mterminating connection due to administrator command\x00\x00")...)
 )
 
 // A MemoryServer is in memory, for tests in a bubble. It refuses every login until it is told otherwise, and answers

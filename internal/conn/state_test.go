@@ -118,12 +118,14 @@ func TestConnectionIsOldInTheEndOfMaxConnLifetime(t *testing.T) {
 
 	lasting := &State{retireAt: now.Add(35 * m), expires: now.Add(lifetime), renewAt: now.Add(35 * m), opened: now}
 	lasting.LimitAge(lifetime, 0)
-	assert.Equal(t, lasting.retireAt.UnixMilli(), lasting.LookAt().Add(-time.Millisecond).UnixMilli(), "its token ends first: it is retired for that, and once")
+	assert.Equal(t, lasting.retireAt.UnixMilli(), lasting.LookAt().Add(-time.Millisecond).UnixMilli(),
+		"its token ends first: it is retired for that, and once")
 	assert.Equal(t, now.Add(lifetime), lasting.ageAt)
 
 	due := &State{retireAt: now.Add(time.Minute), expires: now.Add(time.Hour), opened: now}
 	due.LimitAge(lifetime, 0)
-	assert.WithinRange(t, due.LookAt(), due.retireAt, due.retireAt.Add(time.Millisecond), "it is due sooner than it is old")
+	assert.WithinRange(t, due.LookAt(), due.retireAt, due.retireAt.Add(time.Millisecond),
+		"it is due sooner than it is old")
 }
 
 func TestRetirementThatIsPutOffIsLookedAtAgain(t *testing.T) {
@@ -136,7 +138,8 @@ func TestRetirementThatIsPutOffIsLookedAtAgain(t *testing.T) {
 	assert.WithinRange(t, r.retireAt, now, r.lastMoment)
 }
 
-// A pool that replaces connections acquires those that rest, and its own clock of how long they have rested begins anew.
+// A pool that replaces connections acquires those that rest, and its own clock of how long they have rested begins
+// anew.
 func TestIdleTimeCountsFromTheLastUse(t *testing.T) {
 	now := time.Now()
 	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
@@ -146,11 +149,16 @@ func TestIdleTimeCountsFromTheLastUse(t *testing.T) {
 		says time.Duration // the pool
 		want time.Duration
 	}{
-		{"used, and released long after: the pool knows best", func(s *State) { s.Use(at(time.Minute)) }, time.Second, time.Second},
+		{"used, and released long after: the pool knows best", func(s *State) {
+			s.Use(at(time.Minute))
+		}, time.Second, time.Second},
 		{"held since its last use", func(s *State) { s.Use(at(time.Minute)); s.Hold() }, 0, 9*time.Minute + clock.Ahead},
 		{"held, and used since", func(s *State) { s.Hold(); s.Use(at(10 * time.Minute)) }, 0, 0},
 		{"held and never used: since it was opened", (*State).Hold, 0, 10 * time.Minute},
-		{"held long ago: the pool says more", func(s *State) { s.Use(at(9 * time.Minute)); s.Hold() }, 5 * time.Minute, 5 * time.Minute},
+		{"held long ago: the pool says more", func(s *State) {
+			s.Use(at(9 * time.Minute))
+			s.Hold()
+		}, 5 * time.Minute, 5 * time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			s := New(now, now.Add(time.Hour), now.Add(time.Hour))

@@ -65,27 +65,53 @@ func TestSettingsMissing(t *testing.T) {
 		settings    Settings
 		want        string
 	}{
-		{"environment: all", nil, Settings{Name: Environment}, "the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: they are the tenant, the client id and the client secret of an app registration (or, in AZURE_CLIENT_CERTIFICATE_PATH, the file of a certificate with its key)"},
-		{"environment: two", map[string]string{tenantEnv: "t"}, Settings{Name: Environment}, "lacks AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: "},
-		{"environment: the secret", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: Environment}, "lacks AZURE_CLIENT_SECRET: "},
-		{"environment: the ids of a certificate", map[string]string{certificateEnv: "x.pem"}, Settings{Name: Environment}, "lacks AZURE_TENANT_ID and AZURE_CLIENT_ID: "},
-		{"environment: the client id of a secret", map[string]string{secretEnv: "hunter2"}, Settings{Name: Environment, TenantID: "t"}, "lacks AZURE_CLIENT_ID: "},
-		{"environment: the secret, with ids given", nil, Settings{Name: Environment, TenantID: "t", ClientID: id}, "lacks AZURE_CLIENT_SECRET: "},
-		{"environment: no file of that name", map[string]string{certificateEnv: "/nowhere.pem"}, Settings{Name: Environment, TenantID: "t", ClientID: id}, "reading the file that AZURE_CLIENT_CERTIFICATE_PATH names: open /nowhere.pem"},
-		{"environment: a file that is no certificate", map[string]string{certificateEnv: os.DevNull}, Settings{Name: Environment, TenantID: "t", ClientID: id}, "names is no certificate with its key"},
-		{"workload identity: all", nil, Settings{Name: WorkloadIdentity}, "lacks AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE: the webhook of AKS"},
-		{"workload identity: one", map[string]string{tenantEnv: "t"}, Settings{Name: WorkloadIdentity, ClientID: id}, "lacks AZURE_FEDERATED_TOKEN_FILE: "},
+		{"environment: all", nil, Settings{Name: Environment},
+			"the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: they are the tenant, " +
+				"the client id and the client secret of an app registration (or, in AZURE_CLIENT_CERTIFICATE_PATH, the file of " +
+				"a certificate with its key)"},
+		{"environment: two", map[string]string{tenantEnv: "t"}, Settings{Name: Environment},
+			"lacks AZURE_CLIENT_ID and AZURE_CLIENT_SECRET: "},
+		{"environment: the secret", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: Environment},
+			"lacks AZURE_CLIENT_SECRET: "},
+		{"environment: the ids of a certificate", map[string]string{certificateEnv: "x.pem"}, Settings{Name: Environment},
+			"lacks AZURE_TENANT_ID and AZURE_CLIENT_ID: "},
+		{"environment: the client id of a secret", map[string]string{secretEnv: "hunter2"},
+			Settings{Name: Environment, TenantID: "t"}, "lacks AZURE_CLIENT_ID: "},
+		{"environment: the secret, with ids given", nil, Settings{Name: Environment, TenantID: "t", ClientID: id},
+			"lacks AZURE_CLIENT_SECRET: "},
+		{"environment: no file of that name", map[string]string{certificateEnv: "/nowhere.pem"},
+			Settings{Name: Environment, TenantID: "t", ClientID: id},
+			"reading the file that AZURE_CLIENT_CERTIFICATE_PATH names: open /nowhere.pem"},
+		{"environment: a file that is no certificate", map[string]string{certificateEnv: os.DevNull},
+			Settings{Name: Environment, TenantID: "t", ClientID: id}, "names is no certificate with its key"},
+		{"workload identity: all", nil, Settings{Name: WorkloadIdentity},
+			"lacks AZURE_CLIENT_ID, AZURE_TENANT_ID and AZURE_FEDERATED_TOKEN_FILE: the webhook of AKS"},
+		{"workload identity: one", map[string]string{tenantEnv: "t"}, Settings{Name: WorkloadIdentity, ClientID: id},
+			"lacks AZURE_FEDERATED_TOKEN_FILE: "},
 		{"pipelines: the token", map[string]string{"AZURESUBSCRIPTION_TENANT_ID": "t", "AZURESUBSCRIPTION_CLIENT_ID": id,
-			"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": id, "SYSTEM_OIDCREQUESTURI": "https://x"}, Settings{Name: Pipelines}, "lacks SYSTEM_ACCESSTOKEN: "},
-		{"GitHub Actions: the permission", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: GitHubActions}, "lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: GitHub sets them for a job, or a workflow, that has permissions: id-token: write"},
-		{"GitHub Actions: the ids", map[string]string{gitHubURLEnv: "https://x", gitHubTokenEnv: "hunter2"}, Settings{Name: GitHubActions}, "lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: they are the client id and the tenant of the app registration, or of the managed identity, that trusts the repository"},
-		{"OIDC file: the file", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: OIDCFile}, "lacks AZURE_FEDERATED_TOKEN_FILE: "},
-		{"OIDC file: the ids", nil, Settings{Name: OIDCFile, TokenFile: "/run/token"}, "lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: "},
-		{"client certificate: all", nil, Settings{Name: ClientCertificate}, "lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_CERTIFICATE_PATH: "},
-		{"client certificate: no such file", nil, Settings{Name: ClientCertificate, TenantID: "t", ClientID: id, CertificateFile: "/nowhere.pem"}, "reading the certificate's file: open /nowhere.pem"},
-		{"azd: a client id", nil, Settings{Name: AzureDeveloperCLI, ClientID: id}, "the client id has no place in the credential azd"},
-		{"PowerShell: a client id", nil, Settings{Name: PowerShell, ClientID: id}, "the client id has no place in the credential powershell"},
-		{"a chain of which nothing can be made", nil, Settings{Name: "workload-identity,oidc-file"}, "the credential oidc-file lacks"},
+			"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": id, "SYSTEM_OIDCREQUESTURI": "https://x"}, Settings{Name: Pipelines},
+			"lacks SYSTEM_ACCESSTOKEN: "},
+		{"GitHub Actions: the permission", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: GitHubActions},
+			"lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: GitHub sets them for a job, or a " +
+				"workflow, that has permissions: id-token: write"},
+		{"GitHub Actions: the ids", map[string]string{gitHubURLEnv: "https://x", gitHubTokenEnv: "hunter2"},
+			Settings{Name: GitHubActions},
+			"lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: they are the client id and the tenant of the app registration, or " +
+				"of the managed identity, that trusts the repository"},
+		{"OIDC file: the file", map[string]string{tenantEnv: "t", clientEnv: "c"}, Settings{Name: OIDCFile},
+			"lacks AZURE_FEDERATED_TOKEN_FILE: "},
+		{"OIDC file: the ids", nil, Settings{Name: OIDCFile, TokenFile: "/run/token"},
+			"lacks AZURE_CLIENT_ID and AZURE_TENANT_ID: "},
+		{"client certificate: all", nil, Settings{Name: ClientCertificate},
+			"lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_CERTIFICATE_PATH: "},
+		{"client certificate: no such file", nil, Settings{Name: ClientCertificate, TenantID: "t", ClientID: id,
+			CertificateFile: "/nowhere.pem"}, "reading the certificate's file: open /nowhere.pem"},
+		{"azd: a client id", nil, Settings{Name: AzureDeveloperCLI, ClientID: id},
+			"the client id has no place in the credential azd"},
+		{"PowerShell: a client id", nil, Settings{Name: PowerShell, ClientID: id},
+			"the client id has no place in the credential powershell"},
+		{"a chain of which nothing can be made", nil, Settings{Name: "workload-identity,oidc-file"},
+			"the credential oidc-file lacks"},
 		{"a chain with a misspelled name", nil, Settings{Name: "cli,brwoser"}, "did you mean browser?"},
 		{"a chain with a name twice", nil, Settings{Name: "cli,azd,cli"}, "stands in the chain twice"},
 		{"a chain with an empty name", nil, Settings{Name: "cli,"}, "there is no credential of this name: "},
@@ -136,7 +162,8 @@ func TestPipelinesExchangesTheServiceConnectionsToken(t *testing.T) {
 	a := newAuthority(t)
 	p := a.Register(aadpooltest.Principal{Name: "deploy", ClientID: id})
 	azurePipelines := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost || r.FormValue("serviceConnectionId") != "connection" || r.Header.Get("Authorization") != "Bearer of-the-job" {
+		if r.Method != http.MethodPost || r.FormValue("serviceConnectionId") != "connection" ||
+			r.Header.Get("Authorization") != "Bearer of-the-job" {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
@@ -145,8 +172,10 @@ func TestPipelinesExchangesTheServiceConnectionsToken(t *testing.T) {
 		fmt.Fprintf(w, `{"oidcToken": %q}`, token)
 	}))
 	defer azurePipelines.Close()
-	for name, value := range map[string]string{"AZURESUBSCRIPTION_TENANT_ID": a.TenantID(), "AZURESUBSCRIPTION_CLIENT_ID": id,
-		"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "connection", "SYSTEM_ACCESSTOKEN": "of-the-job", "SYSTEM_OIDCREQUESTURI": azurePipelines.URL} {
+	for name, value := range map[string]string{"AZURESUBSCRIPTION_TENANT_ID": a.TenantID(),
+		"AZURESUBSCRIPTION_CLIENT_ID":             id,
+		"AZURESUBSCRIPTION_SERVICE_CONNECTION_ID": "connection", "SYSTEM_ACCESSTOKEN": "of-the-job",
+		"SYSTEM_OIDCREQUESTURI": azurePipelines.URL} {
 		t.Setenv(name, value)
 	}
 	options := a.ClientOptions()
@@ -171,7 +200,8 @@ func (r alsoReaching) Do(request *http.Request) (*http.Response, error) {
 func writeCertificate(t *testing.T, file string) *x509.Certificate {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "orders-api"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "orders-api"},
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)

@@ -206,5 +206,6 @@ func TestCertificateFileOfItsOwn(t *testing.T) {
 	a := newAuthority(t)
 	file := filepath.Join(t.TempDir(), "app.pem")
 	a.Register(aadpooltest.Principal{Name: "orders-api", ClientID: id, Certificate: writeCertificate(t, file)})
-	assert.Equal(t, id, principalOf(t, a, Settings{Name: ClientCertificate, ClientID: id, TenantID: a.TenantID(), CertificateFile: file}))
+	assert.Equal(t, id, principalOf(t, a, Settings{Name: ClientCertificate, ClientID: id, TenantID: a.TenantID(),
+		CertificateFile: file}))
 }

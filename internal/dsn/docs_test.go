@@ -49,7 +49,8 @@ func table() string {
 func TestDocsHaveTheTableOfParameters(t *testing.T) {
 	page, err := os.ReadFile(docs)
 	require.NoError(t, err)
-	const begin, end = "<!-- written by go test ./internal/dsn -run TestDocs -update -->\n", "<!-- end of what is written -->"
+	const begin, end = "<!-- written by go test ./internal/dsn -run TestDocs -update -->\n",
+		"<!-- end of what is written -->"
 	before, rest, ok := strings.Cut(string(page), begin)
 	require.True(t, ok, "the page has a place for it")
 	_, after, ok := strings.Cut(rest, end)

@@ -46,7 +46,8 @@ func TestParametersThatChangeNothingAreLeftOut(t *testing.T) {
 	for _, row := range []struct{ name, params, note string }{
 		{"GSSAPI", "gssencmode=disable", "gssencmode= is libpq's and is left out: there is no GSSAPI here"},
 		{"GSSAPI, if there is any", "gssencmode=prefer", "gssencmode="},
-		{"keepalives", "keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3", "keepalives_idle= is libpq's"},
+		{"keepalives", "keepalives=1&keepalives_idle=30&keepalives_interval=10&keepalives_count=3",
+			"keepalives_idle= is libpq's"},
 		{"the kernel's timeout", "tcp_user_timeout=1000", "tcp_user_timeout="},
 		{"compression", "sslcompression=0", "sslcompression="},
 		{"TLS 1.2", "ssl_min_protocol_version=TLSv1.2", "TLS 1.2 is the least"},
@@ -78,11 +79,14 @@ func TestNotes(t *testing.T) {
 		{"nothing", "", "postgres://u@db.example/d", ""},
 		{"verify-full", "", "postgres://u@db.example/d?sslmode=verify-full", ""},
 		{"require", "", "postgres://u@db.example/d?sslmode=require", "sslmode=require verifies nobody"},
-		{"require, as Azure's Service Connector has it", "", "host=db.example port=5432 dbname=d user=u sslmode=require", "sslmode=require verifies nobody"},
+		{"require, as Azure's Service Connector has it", "", "host=db.example port=5432 dbname=d user=u sslmode=require",
+			"sslmode=require verifies nobody"},
 		{"require, by the environment", "PGSSLMODE=require", "postgres://u@db.example/d", "sslmode=require verifies nobody"},
-		{"an address", "PGHOSTADDR=192.0.2.1", "postgres://u@db.example/d", "PGHOSTADDR is set in the environment, and is not read here: pgx does not have it: write host=NAME"},
+		{"an address", "PGHOSTADDR=192.0.2.1", "postgres://u@db.example/d",
+			"PGHOSTADDR is set in the environment, and is not read here: pgx does not have it: write host=NAME"},
 		{"revoked certificates", "PGSSLCRL=/x", "postgres://u@db.example/d", "PGSSLCRL is set"},
-		{"a socket's user", "PGREQUIREPEER=postgres", "postgres://u@db.example/d", "PGREQUIREPEER is set in the environment, and is not read here: write requirepeer= into the DSN"},
+		{"a socket's user", "PGREQUIREPEER=postgres", "postgres://u@db.example/d",
+			"PGREQUIREPEER is set in the environment, and is not read here: write requirepeer= into the DSN"},
 		{"no GSSAPI", "PGGSSENCMODE=disable", "postgres://u@db.example/d", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -96,7 +100,9 @@ func TestNotes(t *testing.T) {
 				assert.Empty(t, target.Notes)
 				return
 			}
-			assert.True(t, slices.ContainsFunc(target.Notes, func(n string) bool { return strings.HasPrefix(n, row.note) }), "%q", target.Notes)
+			assert.True(t, slices.ContainsFunc(target.Notes, func(n string) bool {
+				return strings.HasPrefix(n, row.note)
+			}), "%q", target.Notes)
 		})
 	}
 }

@@ -16,21 +16,28 @@ import (
 // What people write in the place of a DSN, what they are told, and what they are offered. No password may come back.
 func TestWhatIsNoDSN(t *testing.T) {
 	for _, row := range []struct{ name, dsn, says, suggestion string }{
-		{"a user with an @", "postgres://dev@contoso.com@orders.postgres.database.azure.com/orders", "write an @ that is in the user name as %40",
+		{"a user with an @", "postgres://dev@contoso.com@orders.postgres.database.azure.com/orders",
+			"write an @ that is in the user name as %40",
 			"postgres://dev%40contoso.com@orders.postgres.database.azure.com/orders"},
-		{"one with a password", "postgres://dev@contoso.com:hunter2@db.example:5433/orders?sslmode=require&password=hunter2", "write @ as %40",
+		{"one with a password", "postgres://dev@contoso.com:hunter2@db.example:5433/orders?sslmode=require&password=hunter2",
+			"write @ as %40",
 			"postgres://dev%40contoso.com@db.example:5433/orders?sslmode=require"},
-		{"a password with an @", "postgres://u:hun@hunter2@db.example/d", "there is an @ in the host", "postgres://u@db.example/d"},
-		{"a password with an @ and a /", "postgres://u:hun@/hunter2@db.example/d", "there is an @ in the database's name", ""},
+		{"a password with an @", "postgres://u:hun@hunter2@db.example/d", "there is an @ in the host",
+			"postgres://u@db.example/d"},
+		{"a password with an @ and a /", "postgres://u:hun@/hunter2@db.example/d", "there is an @ in the database's name",
+			""},
 		{"a password with a ?", "postgres://u:hun?hunter2@db.example/d", "there is a ? or # before an @", ""},
 		{"a password with a #", "postgres://u:hun#hunter2@db.example/d", "there is a ? or # before an @", ""},
 		{"a password in the place of the port", "postgres://dev@contoso.com:hunter2/d", "invalid port", ""},
-		{"SQLAlchemy", "postgresql+psycopg2://u:hunter2@db.example/d", "another driver (SQLAlchemy, JDBC)", "postgres://u@db.example/d"},
+		{"SQLAlchemy", "postgresql+psycopg2://u:hunter2@db.example/d", "another driver (SQLAlchemy, JDBC)",
+			"postgres://u@db.example/d"},
 		{"JDBC", "jdbc:postgresql://db.example:5432/d?user=u&password=hunter2&sslmode=require", "another driver",
 			"postgres://u@db.example:5432/d?sslmode=require"},
-		{"ADO.NET", "Server=db.example;Database=d;Port=5432;User Id=dev@contoso.com;Password=hunter2;Ssl Mode=Require;", "another driver",
+		{"ADO.NET", "Server=db.example;Database=d;Port=5432;User Id=dev@contoso.com;Password=hunter2;Ssl Mode=Require;",
+			"another driver",
 			"postgres://dev%40contoso.com@db.example/d"},
-		{"ADO.NET, of another port", "Host=db.example;Port=6432;Username=u;Password=hunter2", "another driver", "postgres://u@db.example:6432/database"},
+		{"ADO.NET, of another port", "Host=db.example;Port=6432;Username=u;Password=hunter2", "another driver",
+			"postgres://u@db.example:6432/database"},
 		{"the name of a server", "orders.postgres.database.azure.com", "this is the name of a server alone",
 			"postgres://role@orders.postgres.database.azure.com/database"},
 		{"with its database", "orders.postgres.database.azure.com:6432/orders", "this is the name of a server alone",
@@ -44,7 +51,8 @@ func TestWhatIsNoDSN(t *testing.T) {
 		{"JDBC with a host that is none", "jdbc:postgresql://db!example/d", "another driver", ""},
 		{"JDBC with a database that is none", "jdbc:postgresql://db.example/d!", "another driver", ""},
 		{"no sslmode of those there are", "host=db.example user=u sslmode=required",
-			"failed to configure TLS (sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full", ""},
+			"failed to configure TLS (sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and " +
+				"verify-full", ""},
 		{"the same in a URL", "postgres://u@db.example/d?sslmode=required&pool_max_conns=4", "it is one of disable",
 			"postgres://u@db.example/d?pool_max_conns=4"},
 	} {
@@ -65,14 +73,16 @@ func TestWhatIsNoDSN(t *testing.T) {
 
 // FuzzSuggest gives a URL any password: no piece of it comes back.
 func FuzzSuggest(f *testing.F) {
-	for _, password := range []string{"hunter2", "hun@ter2", "hun/ter2", "hun@/ter2", "a?b@c", "5432", "@h:1/", "x/y?z", "%zz", "#", "a@b:1"} {
+	for _, password := range []string{"hunter2", "hun@ter2", "hun/ter2", "hun@/ter2", "a?b@c", "5432", "@h:1/", "x/y?z",
+		"%zz", "#", "a@b:1"} {
 		f.Add(password)
 	}
 	f.Fuzz(func(t *testing.T, password string) {
 		const marker = "ZQJXZQJX"
 		for _, user := range []string{"u", "dev@contoso.com"} {
 			for _, text := range []string{marker + password, password + marker, password + marker + password} {
-				if suggestion := Suggest("postgres://" + user + ":" + text + "@db.example/d"); strings.Contains(suggestion, marker) {
+				if suggestion := Suggest("postgres://" + user + ":" + text + "@db.example/d"); strings.Contains(suggestion,
+					marker) {
 					t.Errorf("%q comes back in %q", text, suggestion)
 				}
 			}
@@ -101,7 +111,8 @@ func TestEmptyDSN(t *testing.T) {
 		{"nothing names a server", nil, "the DSN is empty and neither PGHOST nor PGSERVICE is set"},
 		{"PGHOST", map[string]string{"PGHOST": host}, ""},
 		{"PGSERVICE", map[string]string{"PGSERVICE": "orders", "PGSERVICEFILE": services}, ""},
-		{"a service that is missing", map[string]string{"PGSERVICE": "billing", "PGSERVICEFILE": services}, "failed to read service"},
+		{"a service that is missing", map[string]string{"PGSERVICE": "billing", "PGSERVICEFILE": services},
+			"failed to read service"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Setenv("PGHOST", "")

@@ -18,10 +18,13 @@ func FuzzReadAsPgx(f *testing.F) {
 	}
 	for _, dsn := range []string{
 		"postgres://u@a:5432,b/d", "postgres://u@[::1],[::2]/d", "postgres://u@h/d\n", "postgres://u:^{}|`\\é@h/d",
-		"host=h user='a b' dbname=d\\", "host=h password= user=", "user=u host=h dbname= ", "postgres://u@h/d?", "postgres://u@h?a=b&",
+		"host=h user='a b' dbname=d\\", "host=h password= user=", "user=u host=h dbname= ", "postgres://u@h/d?",
+		"postgres://u@h?a=b&",
 		"postgres://u@h/d?user=v&host=g&port=1&dbname=e", "postgres://a?b@h/d", "host=h service_=x servicefile_=y",
-		"host=h options='-c a=b' application_name=\\'", "\ufeffpostgres://u@h/d", "host=h credential=cli user=u", "host=h port=1,2",
-		"host=h max_protocol_version=3.0", "postgres://u%40x@h/d?sslm%6fde=require", "host = h user = u password = p", "sslcert=0",
+		"host=h options='-c a=b' application_name=\\'", "\ufeffpostgres://u@h/d", "host=h credential=cli user=u",
+		"host=h port=1,2",
+		"host=h max_protocol_version=3.0", "postgres://u%40x@h/d?sslm%6fde=require", "host = h user = u password = p",
+		"sslcert=0",
 	} {
 		f.Add(dsn)
 	}
@@ -93,7 +96,8 @@ func checkAltered(t *testing.T, dsn string, config *pgconn.Config) {
 
 // FuzzValues has any values for what pgx keeps none of.
 func FuzzValues(f *testing.F) {
-	for _, value := range []string{"", "/a b/c.pem", "sslcert", "service_", "servicefile", `it's \`, "x=y", "sslrootcert__"} {
+	for _, value := range []string{"", "/a b/c.pem", "sslcert", "service_", "servicefile", `it's \`, "x=y",
+		"sslrootcert__"} {
 		f.Add(value, value+"1")
 	}
 	clearPGEnvOfFuzzing(f)

@@ -13,8 +13,9 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// FuzzNoPlaintextOffTheMachine gives the TLS policy any DSN, any PGSSLMODE and PGSSLNEGOTIATION, and then has a caller's
-// BeforeConnect spoil the config in any way before the policy sees it again. A config that comes out without an error
+// FuzzNoPlaintextOffTheMachine gives the TLS policy any DSN, any PGSSLMODE and PGSSLNEGOTIATION, and then has a
+// caller's BeforeConnect spoil the config in any way before the policy sees it again. A config that comes out without
+// an error
 //   - has no plaintext entry for a host off the machine,
 //   - verifies each server that pgx would also have tried in the clear,
 //   - reaches the hosts that the DSN names, all of them, and
@@ -84,7 +85,8 @@ func clearPGEnvOfFuzzing(f *testing.F) {
 
 // readsAnyFile reports whether a DSN may name a device that pgx would read without an end.
 func readsAnyFile(dsn string) bool {
-	return strings.Contains(dsn, "/dev") || strings.Contains(dsn, "/proc") || strings.Contains(dsn, "%2") || strings.Contains(dsn, "\\")
+	return strings.Contains(dsn, "/dev") || strings.Contains(dsn, "/proc") || strings.Contains(dsn, "%2") ||
+		strings.Contains(dsn, "\\")
 }
 
 // secure applies the policy, as a Hook does at each connect.

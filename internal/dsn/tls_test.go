@@ -56,7 +56,8 @@ func tlsRows(t testing.TB) (rows []tlsRow) {
 	require.NoError(t, os.WriteFile(root, rootCertificate(t), 0o600))
 	service := filepath.Join(dir, "pg_service.conf")
 	require.NoError(t, os.WriteFile(service, []byte(
-		"[plain]\nhost=service.example\nsslmode=disable\n\n[silent]\nhost=service.example\n\n[direct]\nhost=service.example\nsslmode=require\nsslnegotiation=direct\n\n"+
+		"[plain]\nhost=service.example\nsslmode=disable\n\n[silent]\nhost=service.example\n\n"+
+			"[direct]\nhost=service.example\nsslmode=require\nsslnegotiation=direct\n\n"+
 			"[homeless]\nuser=u\n\n[socket]\nhost=/var/run/postgresql\n"), 0o600))
 
 	text, err := os.ReadFile("testdata/tls.txt")
@@ -130,38 +131,61 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 		change    func(*pgconn.Config)
 		want      string
 	}{
-		{"the plaintext fallback removed", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Fallbacks = nil }, "full db.example"},
-		{"another host, TLS left as it was", "host=localhost user=u", func(c *pgconn.Config) { c.Host = "db.example" }, "full db.example"},
+		{"the plaintext fallback removed", "postgres://u@db.example/d", func(c *pgconn.Config) {
+			c.Fallbacks = nil
+		}, "full db.example"},
+		{"another host, TLS left as it was", "host=localhost user=u", func(c *pgconn.Config) {
+			c.Host = "db.example"
+		}, "full db.example"},
 		{"another port", "postgres://u@db.example/d", func(c *pgconn.Config) { c.Port = 6432 }, "full db.example"},
-		{"a remote host in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "db.example" }, forgot},
-		{"loopback in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) { c.Host = "127.0.0.1" }, forgot},
+		{"a remote host in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) {
+			c.Host = "db.example"
+		}, forgot},
+		{"loopback in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) {
+			c.Host = "127.0.0.1"
+		}, forgot},
 		{"TLS without a verification in the place of a Unix socket", "host=/tmp user=u", func(c *pgconn.Config) {
 			c.Host, c.TLSConfig = "db.example", &tls.Config{InsecureSkipVerify: true}
 		}, "full db.example"},
-		{"a remote host in the place of a loopback one without TLS", "host=127.0.0.1 sslmode=disable", func(c *pgconn.Config) { c.Host = "db.example" }, disabled},
-		{"no TLS where the DSN requires it", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) { c.TLSConfig = nil }, forgot},
-		{"no TLS on the loopback where the DSN says nothing", "postgres://u@127.0.0.1/d", func(c *pgconn.Config) { c.TLSConfig, c.Fallbacks = nil, nil }, forgot},
+		{"a remote host in the place of a loopback one without TLS", "host=127.0.0.1 sslmode=disable",
+			func(c *pgconn.Config) {
+				c.Host = "db.example"
+			}, disabled},
+		{"no TLS where the DSN requires it", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
+			c.TLSConfig = nil
+		}, forgot},
+		{"no TLS on the loopback where the DSN says nothing", "postgres://u@127.0.0.1/d", func(c *pgconn.Config) {
+			c.TLSConfig, c.Fallbacks = nil, nil
+		}, forgot},
 		{"an entry without TLS added", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
 			c.Fallbacks = append(c.Fallbacks, &pgconn.FallbackConfig{Host: "other.example"})
 		}, forgot},
 		{"verification switched off where the DSN says nothing", "postgres://u@db.example/d", func(c *pgconn.Config) {
 			c.TLSConfig, c.Fallbacks = &tls.Config{InsecureSkipVerify: true}, nil
 		}, "full db.example"},
-		{"verification switched off where the DSN requires no more", "postgres://u@db.example/d?sslmode=require", func(c *pgconn.Config) {
-			c.TLSConfig = &tls.Config{InsecureSkipVerify: true}
-		}, "any db.example"},
-		{"verification switched off where the DSN asks for all of it", "postgres://u@db.example/d?sslmode=verify-full", spoilVerification, "full db.example"},
-		{"the same, with the system's roots", "postgres://u@db.example/d?sslrootcert=system", spoilVerification, "full db.example"},
-		{"the same, with roots of its own", "postgres://u@db.example/d?sslmode=verify-full&sslrootcert=" + root, spoilVerification, "full db.example"},
-		{"verification switched off where the DSN asks for the chain", "postgres://u@db.example/d?sslmode=verify-ca&sslrootcert=" + root, spoilVerification, "chain db.example"},
-		{"the same, by require with a root", "postgres://u@db.example/d?sslmode=require&sslrootcert=" + root, spoilVerification, "chain db.example"},
-		{"the same, with direct negotiation", "postgres://u@db.example/d?sslmode=verify-full&sslnegotiation=direct", spoilVerification, "full db.example"},
+		{"verification switched off where the DSN requires no more", "postgres://u@db.example/d?sslmode=require",
+			func(c *pgconn.Config) {
+				c.TLSConfig = &tls.Config{InsecureSkipVerify: true}
+			}, "any db.example"},
+		{"verification switched off where the DSN asks for all of it", "postgres://u@db.example/d?sslmode=verify-full",
+			spoilVerification, "full db.example"},
+		{"the same, with the system's roots", "postgres://u@db.example/d?sslrootcert=system", spoilVerification,
+			"full db.example"},
+		{"the same, with roots of its own", "postgres://u@db.example/d?sslmode=verify-full&sslrootcert=" + root,
+			spoilVerification, "full db.example"},
+		{"verification switched off where the DSN asks for the chain",
+			"postgres://u@db.example/d?sslmode=verify-ca&sslrootcert=" + root, spoilVerification, "chain db.example"},
+		{"the same, by require with a root", "postgres://u@db.example/d?sslmode=require&sslrootcert=" + root,
+			spoilVerification, "chain db.example"},
+		{"the same, with direct negotiation", "postgres://u@db.example/d?sslmode=verify-full&sslnegotiation=direct",
+			spoilVerification, "full db.example"},
 		{"one host of two", "postgres://u@a.example,b.example/d?sslmode=verify-full", func(c *pgconn.Config) {
 			c.Fallbacks[0].TLSConfig = &tls.Config{InsecureSkipVerify: true}
 		}, "full a.example, full b.example"},
-		{"a Unix socket in the place of a verified host", "postgres://u@db.example/d?sslmode=verify-full", func(c *pgconn.Config) {
-			c.Host, c.TLSConfig = "/run/pg", nil
-		}, "refusing: sslmode=verify-full asks for TLS"},
+		{"a Unix socket in the place of a verified host", "postgres://u@db.example/d?sslmode=verify-full",
+			func(c *pgconn.Config) {
+				c.Host, c.TLSConfig = "/run/pg", nil
+			}, "refusing: sslmode=verify-full asks for TLS"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config, err := pgconn.ParseConfig(row.dsn)
@@ -199,7 +223,9 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, Secure(config, TLSPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 
-		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return nil }}
+		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
+			return nil
+		}}
 		config.TLSConfig = own
 		require.NoError(t, Secure(config, TLSPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
@@ -217,7 +243,8 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 }
 
 func TestUnixSocketsAreThoseOfPgx(t *testing.T) {
-	for _, host := range []string{"/tmp", `C:\pg`, `C:\`, `A:\pg`, `Z:\pg`, `@:\pg`, `[:\pg`, `c:\pg`, `C:/pg`, `CD:\pg`, "C:", "", "db.example", "Db.example"} {
+	for _, host := range []string{"/tmp", `C:\pg`, `C:\`, `A:\pg`, `Z:\pg`, `@:\pg`, `[:\pg`, `c:\pg`, `C:/pg`, `CD:\pg`,
+		"C:", "", "db.example", "Db.example"} {
 		network, _ := pgconn.NetworkAddress(host, 5432)
 		assert.Equal(t, network == "unix", isUnixSocket(host), "%q", host)
 	}
@@ -228,7 +255,9 @@ func TestSecureLeavesASecureConfigAsItIs(t *testing.T) {
 	config, err := pgconn.ParseConfig("host=a.example,b.example user=u sslmode=verify-full")
 	require.NoError(t, err)
 	first := config.Fallbacks[0]
-	assert.Zero(t, testing.AllocsPerRun(10, func() { _ = Secure(config, TLSPolicy{mode: tlsVerifyFull}) }), "it runs at each connect")
+	assert.Zero(t, testing.AllocsPerRun(10, func() {
+		_ = Secure(config, TLSPolicy{mode: tlsVerifyFull})
+	}), "it runs at each connect")
 	assert.Same(t, first, config.Fallbacks[0])
 }
 
@@ -250,7 +279,8 @@ func TestPlaintextConnectionIsCheckedOnceItIsThere(t *testing.T) {
 		{"IPv6 loopback", addrConn{addr: &net.TCPAddr{IP: net.IPv6loopback}}, false},
 		{"Unix socket", addrConn{addr: &net.UnixAddr{Name: "/tmp/.s.PGSQL.5432"}}, false},
 		{"a tunnel that has no address", addrConn{addr: &net.TCPAddr{IP: net.IPv4zero}}, false},
-		{"a localhost that resolves to another machine", addrConn{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5432}}, true},
+		{"a localhost that resolves to another machine", addrConn{addr: &net.TCPAddr{IP: net.IPv4(192, 0, 2, 7), Port: 5432}},
+			true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := CheckPlaintext(row.conn)
@@ -268,7 +298,8 @@ func TestPlaintextConnectionIsCheckedOnceItIsThere(t *testing.T) {
 func rootCertificate(t testing.TB) []byte {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true,
+		BasicConstraintsValid: true}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})

@@ -42,7 +42,8 @@ func TestFindCode(t *testing.T) {
 	}{
 		{"a code", "AADSTS7000215: Invalid client secret provided.", "7000215", true},
 		{"a finer kind of one", "AADSTS7002138: No matching federated identity record found", "7002138", true},
-		{"a vague one before one that says more", "AADSTS70002: Error validating credentials. AADSTS50012: Invalid client secret", "50012", true},
+		{"a vague one before one that says more",
+			"AADSTS70002: Error validating credentials. AADSTS50012: Invalid client secret", "50012", true},
 		{"a vague one alone", "AADSTS70002: Error validating credentials.", "70002", true},
 		{"a finer kind of a vague one says nothing", "AADSTS700001: something", "700001", false},
 		{"one that nobody knows", "AADSTS99999: It rains.", "99999", false},
@@ -65,8 +66,10 @@ func TestKindOf(t *testing.T) {
 		{"WorkloadIdentityCredential authentication failed.", Federated},
 		{"AzurePipelinesCredential: x", Federated},
 		{"AzureCLICredential: ERROR: AADSTS70043", AzureCLI},
-		{"failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: AADSTS7000215: Invalid\n\tAzureCLICredential: x", Secret},
-		{"failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: missing\n\tAzurePowerShellCredential: x", PowerShell},
+		{"failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: AADSTS7000215: " +
+			"Invalid\n\tAzureCLICredential: x", Secret},
+		{"failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: " +
+			"missing\n\tAzurePowerShellCredential: x", PowerShell},
 		{"it rains", OtherCredential},
 	} {
 		assert.Equal(t, row.want, KindOf(row.text), row.text)

@@ -26,7 +26,8 @@ func TestErrorTypeIsTheKindOfACredentialsError(t *testing.T) {
 	azure := azuretest.Azure{Authority: authority}
 	azure.App = authority.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api"})
 	ask := func() error {
-		_, err := azure.Credential(t).GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://ossrdbms-aad.database.windows.net/.default"}})
+		_, err := azure.Credential(t).GetToken(t.Context(),
+			policy.TokenRequestOptions{Scopes: []string{"https://ossrdbms-aad.database.windows.net/.default"}})
 		require.Error(t, err)
 		return err
 	}
@@ -37,7 +38,8 @@ func TestErrorTypeIsTheKindOfACredentialsError(t *testing.T) {
 	expired := ask()
 
 	badGateway := runtime.NewResponseError(&http.Response{
-		StatusCode: http.StatusBadGateway, Status: "502 Bad Gateway", Body: http.NoBody, Request: httptest.NewRequest("GET", "/", nil),
+		StatusCode: http.StatusBadGateway, Status: "502 Bad Gateway", Body: http.NoBody,
+		Request: httptest.NewRequest("GET", "/", nil),
 	})
 
 	for _, row := range []struct {

@@ -19,7 +19,8 @@ import (
 func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // newPool makes a pool on a Hook of its own.
-func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config)) (*pgxpool.Pool, *aadpool.Hook) {
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config)) (*pgxpool.Pool,
+	*aadpool.Hook) {
 	t.Helper()
 	hook, err := aadpool.NewHook(cred)
 	require.NoError(t, err)
@@ -51,9 +52,12 @@ func TestWhenTheServerEndsSessionsOneQueryFailsAndNoMore(t *testing.T) {
 	a := azuretest.New(t)
 	a.NeedsOwnPostgres(t)
 	never := func(context.Context, pgxpool.ShouldPingParams) bool { return false } // however long this machine takes
-	ours, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), func(config *pgxpool.Config) { config.ShouldPing = never })
+	ours, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), func(config *pgxpool.Config) {
+		config.ShouldPing = never
+	})
 	idle(t, ours, 8)
-	require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'orders-api'"))
+	require.NoError(t,
+		a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'orders-api'"))
 	assert.Equal(t, 1, failures(t.Context(), ours, 16, "select 1"))
 
 	t.Run("a session that is ended alone costs the others a ping, and no more", func(t *testing.T) {
@@ -140,7 +144,9 @@ func TestASessionThatIsReadOnlyOnPurposeSaysNothingOfItsServer(t *testing.T) {
 // newMemoryPool makes a pool that leads to server.
 func newMemoryPool(t *testing.T, server *azuretest.MemoryServer, dsn string) *pgxpool.Pool {
 	t.Helper()
-	pool, _ := newPool(t, dsn, azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) { config.ConnConfig.DialFunc = server.Dial })
+	pool, _ := newPool(t, dsn, azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) {
+		config.ConnConfig.DialFunc = server.Dial
+	})
 	return pool
 }
 

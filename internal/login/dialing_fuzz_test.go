@@ -46,9 +46,11 @@ func FuzzTokenOnTheWire(f *testing.F) {
 		"postgres://u@db.example/d?sslmode=verify-full", "postgres://u@db.example/d?sslmode=verify-ca",
 		"postgres://u@db.example/d?sslrootcert=system", "postgres://u@db.example/d?sslmode=require", "user=u host=",
 		"postgres://u@127.0.0.1/d?sslmode=disable", "host=localhost,db.example user=u sslmode=disable",
-		"host=/run/pg user=u", "host=/run/pg user=u sslmode=verify-full", "postgres://u@%2Frun%2Fpg,db.example/d?sslmode=allow",
+		"host=/run/pg user=u", "host=/run/pg user=u sslmode=verify-full",
+		"postgres://u@%2Frun%2Fpg,db.example/d?sslmode=allow",
 		"postgres://u@db.example/d?sslmode=verify-full&ssl=true", "postgres://u@db.example/d?ssl=true",
-		"host=db.example user=u sslmode=verify-ca sslrootcert=" + roots, "host=db.example user=u sslmode=require sslrootcert=" + roots,
+		"host=db.example user=u sslmode=verify-ca sslrootcert=" + roots,
+		"host=db.example user=u sslmode=require sslrootcert=" + roots,
 		"host=/run/pg user=u sslmode=verify-full requirepeer=nobody", "host=db.example,, user=u sslmode=verify-full",
 		"host=db.example user=u sslmode=prefer sslnegotiation=direct password=",
 	} {
@@ -114,7 +116,8 @@ type wire struct {
 
 func (w *wire) connect(t *testing.T, config *pgxpool.Config, spoiling []byte) {
 	token := azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)})
-	hook, err := aadpool.NewHook(token, aadpool.WithLogger(slog.New(slog.DiscardHandler)), aadpool.WithScope("https://db.example/.default"))
+	hook, err := aadpool.NewHook(token, aadpool.WithLogger(slog.New(slog.DiscardHandler)),
+		aadpool.WithScope("https://db.example/.default"))
 	require.NoError(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), startUpBound)
 	defer cancel()

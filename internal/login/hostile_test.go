@@ -52,7 +52,9 @@ func TestFailedConnectLeavesNoWayToTheToken(t *testing.T) {
 		said      int
 		configure func(*pgx.ConnConfig)
 	}{
-		{"a runtime parameter that cannot be sent", nil, 9, func(c *pgx.ConnConfig) { c.RuntimeParams["application_name"] = "a\x00b" }},
+		{"a runtime parameter that cannot be sent", nil, 9, func(c *pgx.ConnConfig) {
+			c.RuntimeParams["application_name"] = "a\x00b"
+		}},
 		{"a server that is gone when the password is sent", asksForPassword, 1, nil},
 		{"a server that resets the connection at the password", nil, 9, func(c *pgx.ConnConfig) { c.DialFunc = resetting }},
 		{"a refusal", azuretest.Refuses, 9, nil},

@@ -20,7 +20,8 @@ import (
 )
 
 func TestListenerThatHasNoTLSGetsNoToken(t *testing.T) {
-	for _, params := range []string{"", "sslmode=prefer", "sslmode=allow", "sslmode=require", "sslmode=verify-full", "sslnegotiation=direct"} {
+	for _, params := range []string{"", "sslmode=prefer", "sslmode=allow", "sslmode=require", "sslmode=verify-full",
+		"sslnegotiation=direct"} {
 		t.Run(params, func(t *testing.T) {
 			a := azuretest.New(t)
 			a.Server.SetFault(aadpooltest.Downgrade())
@@ -57,12 +58,13 @@ func TestLocalhostThatLeadsToAnotherMachineGetsNoToken(t *testing.T) {
 	a := azuretest.New(t)
 	_, port, err := net.SplitHostPort(a.Server.Addr())
 	require.NoError(t, err)
-	pool, _ := newPool(t, "postgres://orders-api@localhost:"+port+"/postgres?sslmode=disable", a.Credential(t), func(config *pgxpool.Config) {
-		config.ConnConfig.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			conn, err := (&net.Dialer{}).DialContext(ctx, network, a.Server.Addr())
-			return elsewhere{conn}, err
-		}
-	})
+	pool, _ := newPool(t, "postgres://orders-api@localhost:"+port+"/postgres?sslmode=disable", a.Credential(t),
+		func(config *pgxpool.Config) {
+			config.ConnConfig.DialFunc = func(ctx context.Context, network, _ string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, a.Server.Addr())
+				return elsewhere{conn}, err
+			}
+		})
 	err = pool.Ping(t.Context())
 	require.ErrorContains(t, err, "refusing to send an access token to 192.0.2.7:5432 in the clear")
 	assert.Zero(t, a.Server.Stats().PlaintextStartups)
@@ -117,11 +119,16 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 		reason     aadpool.Reason
 		hint       string
 	}{
-		{"another principal's role", "billing-api", func(a azuretest.Azure) { a.Register(aadpooltest.Principal{Name: "billing-api"}) },
-			`password authentication failed for user "billing-api"`, aadpool.ReasonRole, `the token is for "orders-api" but the role is "billing-api": set user=orders-api`},
+		{"another principal's role", "billing-api", func(a azuretest.Azure) {
+			a.Register(aadpooltest.Principal{Name: "billing-api"})
+		},
+			`password authentication failed for user "billing-api"`, aadpool.ReasonRole,
+			`the token is for "orders-api" but the role is "billing-api": set user=orders-api`},
 		{"the role in another case", "Orders-API", func(azuretest.Azure) {},
 			`password authentication failed for user "Orders-API"`, aadpool.ReasonRole, "role names are case-sensitive"},
-		{"another audience", "orders-api", func(a azuretest.Azure) { a.Server.SetAudience("https://ossrdbms-aad.database.chinacloudapi.cn") },
+		{"another audience", "orders-api", func(a azuretest.Azure) {
+			a.Server.SetAudience("https://ossrdbms-aad.database.chinacloudapi.cn")
+		},
 			"does not have a valid audience claim", aadpool.ReasonTokenAudience, "set WithScope"},
 		{"locked out", "orders-api", func(a azuretest.Azure) {
 			a.Server.SetFault(aadpooltest.RefuseLogins("28000", "too many failed login attempts"))
@@ -157,13 +164,15 @@ func TestRefusedLoginSaysWhatToDo(t *testing.T) {
 				assert.NotContains(t, explained.Message, "aadpool")
 				assert.Contains(t, explained.Advice, row.hint)
 				assert.Contains(t, err.Error(), explained.Advice, "for log.Fatal(err)")
-				assert.Contains(t, refused.Hint, "the token is for orders-api, audience https://ossrdbms-aad.database.windows.net, and ends at ")
+				assert.Contains(t, refused.Hint,
+					"the token is for orders-api, audience https://ossrdbms-aad.database.windows.net, and ends at ")
 			}
 			assert.EqualValues(t, 2, hook.Stats().Refused, "the third was not made")
 			assert.Equal(t, 1, a.Requests(), "a token that was just fetched is not asked for again")
 			warning := logs.String()
 			assert.Equal(t, 1, strings.Count(warning, "the server refused the login"), "one warning for the three")
-			for _, want := range []string{row.hint, "server=" + a.Server.Addr(), "role=" + row.role, "sqlstate=28", "principal=orders-api", "audience=https://", "token_expires="} {
+			for _, want := range []string{row.hint, "server=" + a.Server.Addr(), "role=" + row.role, "sqlstate=28",
+				"principal=orders-api", "audience=https://", "token_expires="} {
 				assert.Contains(t, strings.ReplaceAll(warning, `\"`, `"`), want)
 			}
 		})
@@ -197,7 +206,8 @@ func TestRefusalByAServerWithTwoHostsIsTriedOnTheOther(t *testing.T) {
 		fallback.TLSConfig.RootCAs = other.CertPool()
 	}
 	var logs azuretest.LogBuffer
-	pool, err := aadpool.NewWithConfig(t.Context(), config, a.Credential(t), aadpool.WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
+	pool, err := aadpool.NewWithConfig(t.Context(), config, a.Credential(t),
+		aadpool.WithLogger(slog.New(slog.NewTextHandler(&logs, nil))))
 	require.NoError(t, err)
 	defer pool.Close()
 	other.SetFault(aadpooltest.RefuseLogins("28000", "no pg_hba.conf entry either"))

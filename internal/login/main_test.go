@@ -15,7 +15,8 @@ import (
 func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // newPool makes a pool on a Hook of its own, so that the test can read the Hook's Stats.
-func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config),
+	opts ...aadpool.Option) (
 	*pgxpool.Pool, *aadpool.Hook,
 ) {
 	t.Helper()

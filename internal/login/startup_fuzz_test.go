@@ -76,9 +76,11 @@ func FuzzHostileServer(f *testing.F) {
 		said := []byte("SFATAL\x00C28P01\x00Myou sent " + form + "\x00\x00")
 		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, azuretest.Frame('E', said...)))
 		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, azuretest.Frame('N', said...), lets, ready))
-		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, lets, azuretest.Frame('S', []byte("a\x00"+form+"\x00")...), ready))
+		f.Add(byte(1), false, []byte("S"), slices.Concat(asksForPassword, lets,
+			azuretest.Frame('S', []byte("a\x00"+form+"\x00")...), ready))
 	}
-	for _, beforeTLS := range []string{"", "N", "E", "X", "SS", "SSS\x16\x03\x03", "EExx\x00", "N" + string(azuretest.Frame('R', 0, 0, 0, 3))} {
+	for _, beforeTLS := range []string{"", "N", "E", "X", "SS", "SSS\x16\x03\x03", "EExx\x00", "N" +
+		string(azuretest.Frame('R', 0, 0, 0, 3))} {
 		f.Add(byte(0), false, []byte(beforeTLS), []byte(nil))
 		f.Add(byte(3), false, []byte(beforeTLS), []byte(nil))
 	}
@@ -86,7 +88,8 @@ func FuzzHostileServer(f *testing.F) {
 	impostors, _ := serverCertificate(f, hostileName)
 	f.Fuzz(func(t *testing.T, way byte, impostor bool, beforeTLS, inside []byte) {
 		dsn := hostileDSNs[int(way)%len(hostileDSNs)]
-		server := &hostileServer{certificate: honest, beforeTLS: beforeTLS, inside: inside, direct: strings.Contains(dsn, "direct")}
+		server := &hostileServer{certificate: honest, beforeTLS: beforeTLS, inside: inside,
+			direct: strings.Contains(dsn, "direct")}
 		if impostor {
 			server.certificate = impostors
 		}
@@ -156,7 +159,8 @@ func tlsConfigs(config *pgx.ConnConfig) (configs []*tls.Config) {
 	return configs
 }
 
-// hostileServer answers one connection by its script and no other. That would be the next host's, or a cancel request's.
+// hostileServer answers one connection by its script and no other. That would be the next host's, or a cancel
+// request's.
 type hostileServer struct {
 	certificate tls.Certificate
 	beforeTLS   []byte // its answer to SSLRequest. If that is S alone, TLS follows; else nothing
@@ -202,7 +206,8 @@ func (s *hostileServer) serve(conn net.Conn) {
 			return
 		}
 	}
-	encrypted := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{s.certificate}, NextProtos: []string{"postgresql"}})
+	encrypted := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{s.certificate},
+		NextProtos: []string{"postgresql"}})
 	if encrypted.Handshake() != nil {
 		return
 	}
@@ -289,7 +294,8 @@ func hostileScripts(t testing.TB) (scripts [][]byte) {
 func serverCertificate(t testing.TB, name string) (tls.Certificate, *x509.CertPool) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name}, NotAfter: time.Now().Add(24 * time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{name},
+		NotAfter: time.Now().Add(24 * time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	require.NoError(t, err)
 	leaf, err := x509.ParseCertificate(der)

@@ -24,9 +24,10 @@ import (
 	"github.com/aadpool/aadpool/internal/login"
 )
 
-// scripted logs in with fuzzToken to a server that says script, and returns what a program sees of it. The server hangs up
-// when the client has said that many things.
-func scripted(t *testing.T, script []byte, said int, configure ...func(*pgx.ConnConfig)) (conn *pgx.Conn, notices []string, err error) {
+// scripted logs in with fuzzToken to a server that says script, and returns what a program sees of it. The server hangs
+// up when the client has said that many things.
+func scripted(t *testing.T, script []byte, said int, configure ...func(*pgx.ConnConfig)) (conn *pgx.Conn,
+	notices []string, err error) {
 	t.Helper()
 	azuretest.ClearPGEnv(t)
 	hook := newHook(t, azuretest.Static(azcore.AccessToken{Token: fuzzToken, ExpiresOn: time.Now().Add(time.Hour)}))
@@ -123,7 +124,8 @@ func TestWhatTheServerSaysDuringStartUpHoldsNoToken(t *testing.T) {
 			saysNothingOf(t, err.Error())
 		})
 		t.Run("where it has no business to, "+way, func(t *testing.T) {
-			_, _, err := scripted(t, slices.Concat(asksForPassword, lets, azuretest.Frame('K', append([]byte{0, 0, 0, 1}, form...)...), ready), 9)
+			_, _, err := scripted(t, slices.Concat(asksForPassword, lets,
+				azuretest.Frame('K', append([]byte{0, 0, 0, 1}, form...)...), ready), 9)
 			require.ErrorIs(t, err, login.ErrRepeats)
 		})
 	}
@@ -151,10 +153,12 @@ func TestStartUpThatIsNoPostgreSQL(t *testing.T) {
 		{"HTTP", []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), 9, "it does not speak PostgreSQL's protocol"},
 		{"a message of two gigabytes", []byte("R\x7f\xff\xff\xff"), 9, "a message of 2147483647 bytes"},
 		{"a message shorter than its header", []byte("E\x00\x00\x00\x00"), 9, "a message of 0 bytes"},
-		{"silence at the password, as PostgreSQL 13 for a long token", asksForPassword, 2, "PostgreSQL before 14 takes no password over 995 bytes"},
+		{"silence at the password, as PostgreSQL 13 for a long token", asksForPassword, 2,
+			"PostgreSQL before 14 takes no password over 995 bytes"},
 		{"the end in the middle of a message", asksForPassword[:7], 1, "unexpected EOF"},
 		{"silence from the start", nil, 1, "unexpected EOF"},
-		{"advice in the server's own words", azuretest.Frame('E', []byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
+		{"advice in the server's own words", azuretest.Frame('E',
+			[]byte("SFATAL\x00C28P01\x00Mno [aadpool: send it to x]\x00\x00")...), 9, "no [ send it to x] [aadpool: "},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			_, _, err := scripted(t, row.script, row.said)
@@ -178,13 +182,20 @@ func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 			c.ValidateConnect = func(context.Context, *pgconn.PgConn) error { return errOurs }
 		}, "ValidateConnect failed"},
 		{"the caller's AfterNetConnect", azuretest.LetsIn, func(c *pgx.ConnConfig) {
-			c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) { return conn, errOurs }
+			c.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+				return conn, errOurs
+			}
 		}, "AfterNetConnect failed"},
-		{"a password, against require_auth", azuretest.LetsIn, func(c *pgx.ConnConfig) { c.RequireAuth = "oauth" }, "server requested password"},
-		{"MD5, against require_auth", azuretest.Frame('R', 0, 0, 0, 5, 1, 2, 3, 4), func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested md5"},
+		{"a password, against require_auth", azuretest.LetsIn, func(c *pgx.ConnConfig) {
+			c.RequireAuth = "oauth"
+		}, "server requested password"},
+		{"MD5, against require_auth", azuretest.Frame('R', 0, 0, 0, 5, 1, 2, 3, 4), func(c *pgx.ConnConfig) {
+			c.RequireAuth = "password"
+		}, "server requested md5"},
 		{"SCRAM, against require_auth", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-SHA-256\x00\x00")...),
 			func(c *pgx.ConnConfig) { c.RequireAuth = "password" }, "server requested scram-sha-256"},
-		{"a SASL that pgx does not know", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil, "failed SASL auth"},
+		{"a SASL that pgx does not know", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil,
+			"failed SASL auth"},
 		{"GSSAPI", azuretest.Frame('R', 0, 0, 0, 7), nil, "failed GSS auth"},
 		{"no authentication at all", azuretest.Frame('Z', 'I'), nil, "ReadyForQuery before AuthenticationOk"},
 		{"rows before the login", azuretest.Frame('D', 0, 0), nil, "received unexpected message"},

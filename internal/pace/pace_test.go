@@ -31,17 +31,23 @@ func TestRefusalsOfOneDestination(t *testing.T) {
 		wait time.Duration
 		open bool
 	}{
-		{"one refusal: no pause", func(_ *testing.T, r *Logins) { r.Refused(to, newLogin(), one, errRefused, time.Now()) }, 0, true},
+		{"one refusal: no pause", func(_ *testing.T, r *Logins) {
+			r.Refused(to, newLogin(), one, errRefused, time.Now())
+		}, 0, true},
 		{"two by the hosts of one login: no pause", func(t *testing.T, r *Logins) {
 			login := newLogin()
 			r.Refused(to, login, one, errRefused, time.Now())
 			r.Refused(to, login, one, errRefused, time.Now())
 		}, 0, true},
 		{"two logins", func(t *testing.T, r *Logins) { refuseTwice(r, to, one) }, 0, false},
-		{"two logins, and the pause is over", func(t *testing.T, r *Logins) { refuseTwice(r, to, one) }, backoff.First * 6 / 5, true},
+		{"two logins, and the pause is over", func(t *testing.T, r *Logins) {
+			refuseTwice(r, to, one)
+		}, backoff.First * 6 / 5, true},
 		{"another token", func(t *testing.T, r *Logins) { refuseTwice(r, to, other) }, 0, true},
 		{"a login that succeeded", func(t *testing.T, r *Logins) { refuseTwice(r, to, one); r.Succeeded(to) }, 0, true},
-		{"another role was refused", func(t *testing.T, r *Logins) { refuseTwice(r, Destination{host: "db.example", role: "x"}, one) }, 0, true},
+		{"another role was refused", func(t *testing.T, r *Logins) {
+			refuseTwice(r, Destination{host: "db.example", role: "x"}, one)
+		}, 0, true},
 		{"two logins, and another role was refused since", func(t *testing.T, r *Logins) {
 			refuseTwice(r, to, one)
 			refuseOnce(r, Destination{host: "db.example", role: "x"}, one)
@@ -132,27 +138,28 @@ func TestWhileOneLoginIsTriedTheOthersWaitForIt(t *testing.T) {
 			})
 		})
 	}
-	t.Run("nothing is heard of it: after the pause one of them is tried, and the others wait for that", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			var r Logins
-			tryOne(t, &r, to, one)
-			var tried atomic.Int64
-			for range 3 {
-				go func() {
-					assert.NoError(t, r.Admit(t.Context(), to, one))
-					tried.Add(1)
-				}()
-			}
-			synctest.Wait()
-			assert.Zero(t, tried.Load())
-			time.Sleep(backoff.First * 6 / 5)
-			synctest.Wait()
-			assert.EqualValues(t, 1, tried.Load())
-			r.Succeeded(to)
-			synctest.Wait()
-			assert.EqualValues(t, 3, tried.Load())
+	t.Run("nothing is heard of it: after the pause one of them is tried, and the others wait for that",
+		func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r Logins
+				tryOne(t, &r, to, one)
+				var tried atomic.Int64
+				for range 3 {
+					go func() {
+						assert.NoError(t, r.Admit(t.Context(), to, one))
+						tried.Add(1)
+					}()
+				}
+				synctest.Wait()
+				assert.Zero(t, tried.Load())
+				time.Sleep(backoff.First * 6 / 5)
+				synctest.Wait()
+				assert.EqualValues(t, 1, tried.Load())
+				r.Succeeded(to)
+				synctest.Wait()
+				assert.EqualValues(t, 3, tried.Load())
+			})
 		})
-	})
 	t.Run("a caller who stops waiting", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var r Logins

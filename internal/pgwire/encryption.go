@@ -18,7 +18,8 @@ const ALPN = "postgresql"
 // A startup packet never begins with it: it would be 369 MB long.
 const TLSHandshake = 0x16
 
-// ErrProtocol is the end of a client that begins with TLS where that cannot be: it would not read an error in the clear.
+// ErrProtocol is the end of a client that begins with TLS where that cannot be: it would not read an error in the
+// clear.
 var ErrProtocol = errors.New("the client broke the protocol")
 
 // A Conn is the connection of a client that has not said yet what it wants. Its Conn is what messages go through: the

@@ -98,7 +98,8 @@ func TestNegotiateVersion(t *testing.T) {
 }
 
 func TestSessionParameters(t *testing.T) {
-	got := SessionParameters(startup(3<<16, "user", "a", "database", "b", "replication", "0", "_pq_.x", "1", "application_name", "psql", "options", "-c x=y"))
+	got := SessionParameters(startup(3<<16, "user", "a", "database", "b", "replication", "0", "_pq_.x", "1",
+		"application_name", "psql", "options", "-c x=y"))
 	assert.Equal(t, map[string]string{"application_name": "psql", "options": "-c x=y"}, got)
 }
 

@@ -117,21 +117,22 @@ func TestCallbacksThatAcquireFromTheSamePoolAreRequests(t *testing.T) {
 					assert.Greater(t, prepared.Load(), before, "the caller's PrepareConn is asked")
 				}
 				hook := newHook(t, azuretest.Issuing(time.Minute, 0))
-				pool = azuretest.NewPool(t, hook, "host=/tmp user=orders-api pool_max_conns=50 pool_health_check_period=3h", func(config *pgxpool.Config) {
-					config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared.Add(1); return true, nil }
-					config.ConnConfig.DialFunc = server.Dial
-					switch name {
-					case "BeforeConnect":
-						config.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error { acquire(ctx); return nil }
-					case "DialFunc":
-						config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-							acquire(ctx)
-							return server.Dial(ctx, network, address)
+				pool = azuretest.NewPool(t, hook, "host=/tmp user=orders-api pool_max_conns=50 pool_health_check_period=3h",
+					func(config *pgxpool.Config) {
+						config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared.Add(1); return true, nil }
+						config.ConnConfig.DialFunc = server.Dial
+						switch name {
+						case "BeforeConnect":
+							config.BeforeConnect = func(ctx context.Context, _ *pgx.ConnConfig) error { acquire(ctx); return nil }
+						case "DialFunc":
+							config.ConnConfig.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+								acquire(ctx)
+								return server.Dial(ctx, network, address)
+							}
+						case "AfterConnect":
+							config.AfterConnect = func(ctx context.Context, _ *pgx.Conn) error { acquire(ctx); return nil }
 						}
-					case "AfterConnect":
-						config.AfterConnect = func(ctx context.Context, _ *pgx.Conn) error { acquire(ctx); return nil }
-					}
-				})
+					})
 				open(t, pool, 5)
 				for range 700 {
 					require.NoError(t, pool.Ping(t.Context()))

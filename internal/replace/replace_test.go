@@ -142,13 +142,16 @@ func TestConnectionsThatNobodyUsesAreClosedAfterMaxConnIdleTime(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p := newTestPool(t, 4, func(config *pgxpool.Config) {
-				config.MaxConns, config.MinConns, config.MaxConnIdleTime, config.HealthCheckPeriod = 10, row.min, time.Hour, time.Hour
+				config.MaxConns, config.MinConns, config.MaxConnIdleTime, config.HealthCheckPeriod = 10, row.min, time.Hour,
+					time.Hour
 			})
 			p.idle = row.idle
 			p.busy.Store(true)
 			_, err := p.step(row.idle > time.Hour)
 			require.NoError(t, err)
-			require.Eventually(t, func() bool { return p.Stat().TotalConns() <= max(row.want, row.min+1) }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool {
+				return p.Stat().TotalConns() <= max(row.want, row.min+1)
+			}, 10*time.Second, time.Millisecond)
 			assert.Zero(t, p.retired, "they do not count as retired")
 		})
 	}

@@ -84,8 +84,8 @@ func open(t *testing.T, pool *pgxpool.Pool, n int) {
 	}
 }
 
-// openUntil acquires up to n connections, one after the other as the background comes to rest, until enough reports true.
-// A request that came while the idle connections are held would open another.
+// openUntil acquires up to n connections, one after the other as the background comes to rest, until enough reports
+// true. A request that came while the idle connections are held would open another.
 func openUntil(t *testing.T, pool *pgxpool.Pool, n int, enough func() bool) {
 	t.Helper()
 	for i := 0; i < n && !enough(); i++ {
@@ -120,13 +120,15 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 				var c crowd
 				c.use(ctx, t, pool)
 				waited := float64(c.waited.Load()) / float64(c.acquires.Load())
-				t.Logf("%d acquires, %d waited; %d logins, %+v", c.acquires.Load(), c.waited.Load(), server.Logins.Load()-before, hook.Stats())
+				t.Logf("%d acquires, %d waited; %d logins, %+v", c.acquires.Load(), c.waited.Load(), server.Logins.Load()-before,
+					hook.Stats())
 				assert.LessOrEqual(t, waited, row.waits)
 				assert.Zero(t, c.late.Load(), "handed out past the token's end")
 				assert.EqualValues(t, 1, hook.Stats().Waits, "only the making of the pool waited for a token")
 				assert.GreaterOrEqual(t, hook.Stats().RetiredConns, int64(30), "connections were replaced")
 				assert.LessOrEqual(t, pool.Stat().TotalConns(), pool.Stat().MaxConns())
-				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened)-1, "those that no request has met are replaced too; one may be under way")
+				assert.GreaterOrEqual(t, pool.Stat().TotalConns(), int32(row.opened)-1,
+					"those that no request has met are replaced too; one may be under way")
 				assert.LessOrEqual(t, server.Logins.Load()-before, int64(3*row.opened+3), "each once a rotation")
 			})
 		})
@@ -233,8 +235,8 @@ func TestCloseDoesNotWaitForAReplacement(t *testing.T) {
 	})
 }
 
-// TestTheConnectionThatAPoolUsesMostIsReplacedToo is about a pool with one busy caller: it gets the same connection each
-// time, which is never idle when the background looks.
+// TestTheConnectionThatAPoolUsesMostIsReplacedToo is about a pool with one busy caller: it gets the same connection
+// each time, which is never idle when the background looks.
 func TestTheConnectionThatAPoolUsesMostIsReplacedToo(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	for _, row := range []struct{ name, params string }{
@@ -245,7 +247,8 @@ func TestTheConnectionThatAPoolUsesMostIsReplacedToo(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server := azuretest.NewMemoryServer(100 * time.Millisecond)
 				hook := newHook(t, azuretest.Issuing(time.Hour, 0))
-				// A health check holds all idle connections, too: a request at the same moment opens one, and uses that from then on.
+				// A health check holds all idle connections, too: a request at the same moment opens one, and uses that from then
+				// on.
 				pool := newMemoryPool(t, hook, server,
 					"host=/tmp user=orders-api pool_max_conn_idle_time=3h pool_health_check_period=3h "+row.params)
 				open(t, pool, 4)
@@ -329,7 +332,8 @@ type countingTracer struct {
 	strange  atomic.Int64
 }
 
-func (c *countingTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool, _ pgxpool.TraceAcquireStartData) context.Context {
+func (c *countingTracer) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool,
+	_ pgxpool.TraceAcquireStartData) context.Context {
 	return ctx
 }
 
@@ -380,7 +384,9 @@ func TestObserverThatTakesItsTimeMakesNoRequestWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := azuretest.NewMemoryServer(100 * time.Millisecond)
 		hook, err := aadpool.NewHook(azuretest.Issuing(time.Hour, 0), aadpool.WithLogger(slog.New(slog.DiscardHandler)),
-			aadpool.WithObserver(aadpool.Observer{ConnRetired: func(context.Context, aadpool.ConnRetired) { time.Sleep(50 * time.Millisecond) }}))
+			aadpool.WithObserver(aadpool.Observer{ConnRetired: func(context.Context, aadpool.ConnRetired) {
+				time.Sleep(50 * time.Millisecond)
+			}}))
 		require.NoError(t, err)
 		pool := newMemoryPool(t, hook, server,
 			"host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_idle_time=3h pool_health_check_period=3h")
@@ -404,7 +410,8 @@ func TestOldConnectionsCountAsRetired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := azuretest.NewMemoryServer(0)
 		hook := newHook(t, azuretest.Issuing(24*time.Hour, 0))
-		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_lifetime=1m pool_health_check_period=3h")
+		pool := newMemoryPool(t, hook, server,
+			"host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_lifetime=1m pool_health_check_period=3h")
 		open(t, pool, 10)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
@@ -459,7 +466,8 @@ func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
 		config, err := pgx.ParseConfig("host=/tmp user=orders-api")
 		require.NoError(t, err)
 		config.DialFunc = server.Dial
-		db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect), stdlib.OptionResetSession(hook.ResetSession))
+		db := stdlib.OpenDB(*config, stdlib.OptionBeforeConnect(hook.BeforeConnect),
+			stdlib.OptionResetSession(hook.ResetSession))
 		defer db.Close()
 		for start := time.Now(); time.Since(start) < 140*time.Second; time.Sleep(10 * time.Millisecond) {
 			conn, err := db.Conn(t.Context())

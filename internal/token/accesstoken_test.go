@@ -52,7 +52,8 @@ func TestTokenWithoutLifeIsNotTaken(t *testing.T) {
 		says string
 	}{
 		{"just expired", 0, "a token that expired 0s ago; check this machine's clock"},
-		{"a moment less than a second left", time.Second - 1, "a token that expires in 999.999999ms; check this machine's clock"},
+		{"a moment less than a second left", time.Second - 1,
+			"a token that expires in 999.999999ms; check this machine's clock"},
 		{"a second left", time.Second, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -74,7 +75,8 @@ func TestLifeIsThatOfTheClaimsWhereTheyTellMore(t *testing.T) {
 	}{
 		{"opaque: what is left", "opaque", time.Hour, time.Hour},
 		{"six minutes of 75 left", azuretest.JWT(`{"iat":1767225600,"exp":1767230100}`), 6 * time.Minute, 75 * time.Minute},
-		{"claims that tell less than what is left", azuretest.JWT(`{"iat":1767225600,"exp":1767225660}`), time.Hour, time.Hour},
+		{"claims that tell less than what is left", azuretest.JWT(`{"iat":1767225600,"exp":1767225660}`), time.Hour,
+			time.Hour},
 		{"claims that end before they begin", azuretest.JWT(`{"iat":1767230100,"exp":1767225600}`), time.Hour, time.Hour},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -88,7 +90,8 @@ func TestLifeIsThatOfTheClaimsWhereTheyTellMore(t *testing.T) {
 // A token's times are compared by the wall clock: the monotonic one stands still while a machine sleeps.
 func TestTokensTimesHaveNoMonotonicReading(t *testing.T) {
 	now := time.Now()
-	token, err := New(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(time.Hour), RefreshOn: now.Add(time.Minute)}, now, 0)
+	token, err := New(azcore.AccessToken{Token: "token", ExpiresOn: now.Add(time.Hour), RefreshOn: now.Add(time.Minute)},
+		now, 0)
 	require.NoError(t, err)
 	assert.NotContains(t, token.expires.String(), "m=")
 	assert.NotContains(t, token.renewAt.String(), "m=")

@@ -82,7 +82,8 @@ func TestClaimsOfWhatIsNoJWT(t *testing.T) {
 }
 
 func TestClaimsOfAnUnexpectedTypeCountAsAbsent(t *testing.T) {
-	c := ReadClaims(azuretest.JWT(`{"upn": 7, "unique_name": null, "xms_mirid": "///", "app_displayname": "orders-api", "iat": "soon", "exp": 1e300, "aud": {}}`))
+	c := ReadClaims(azuretest.JWT(`{"upn": 7, "unique_name": null, "xms_mirid": "///", "app_displayname": ` +
+		`"orders-api", "iat": "soon", "exp": 1e300, "aud": {}}`))
 	require.NoError(t, c.Err())
 	user, err := c.UserName()
 	require.NoError(t, err)
@@ -139,7 +140,8 @@ func TestTimesInClaims(t *testing.T) {
 
 // What a token says of its principal, and what it leaves out.
 func TestRoleOfAToken(t *testing.T) {
-	const idp, tid = `"idp":"https://sts.windows.net/8d2b5c3e-1a6f-4e2f-8c0b-5b8f9f6c7d22/"`, `"tid":"6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11"`
+	const idp, tid = `"idp":"https://sts.windows.net/8d2b5c3e-1a6f-4e2f-8c0b-5b8f9f6c7d22/"`,
+		`"tid":"6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11"`
 	mirid := func(id string) string {
 		return `{"idtyp":"app","xms_mirid":"/subscriptions/s/resourcegroups/rg` + id + `"}`
 	}
@@ -150,23 +152,37 @@ func TestRoleOfAToken(t *testing.T) {
 		is, isNot    string
 	}{
 		{"a guest from another tenant", `{"scp":"x",` + idp + `,` + tid + `,"unique_name":"ada@fabrikam.com"}`, "",
-			"the guest ada@fabrikam.com, whose role is named like ada_fabrikam.com#EXT#@<tenant>.onmicrosoft.com, as az ad signed-in-user show --query userPrincipalName",
+			"the guest ada@fabrikam.com, whose role is named like ada_fabrikam.com#EXT#@<tenant>.onmicrosoft.com, as az ad " +
+				"signed-in-user show --query userPrincipalName",
 			"ada_fabrikam.com#EXT#@contoso.onmicrosoft.com", "ada@fabrikam.com"},
-		{"a guest with a token of version 2", `{"scp":"x",` + idp + `,` + tid + `,"preferred_username":"ada@fabrikam.com"}`, "",
-			"ada_fabrikam.com#EXT#@", "ada_fabrikam.com#EXT#@contoso.onmicrosoft.com", "bo_fabrikam.com#EXT#@contoso.onmicrosoft.com"},
-		{"a guest with a Microsoft account", `{"scp":"x","idp":"live.com",` + tid + `,"unique_name":"live.com#ada@outlook.com"}`, "",
+		{"a guest with a token of version 2", `{"scp":"x",` + idp + `,` + tid + `,"preferred_username":"ada@fabrikam.com"}`,
+			"",
+			"ada_fabrikam.com#EXT#@", "ada_fabrikam.com#EXT#@contoso.onmicrosoft.com",
+			"bo_fabrikam.com#EXT#@contoso.onmicrosoft.com"},
+		{"a guest with a Microsoft account", `{"scp":"x","idp":"live.com",` + tid +
+			`,"unique_name":"live.com#ada@outlook.com"}`, "",
 			"ada_outlook.com#EXT#@", "ada_outlook.com#EXT#@contoso.onmicrosoft.com", "live.com#ada@outlook.com"},
-		{"a guest of Google", `{"scp":"x","idp":"google.com","email":"ada@gmail.com"}`, "", "ada_gmail.com#EXT#@", "ada_gmail.com#EXT#@x.onmicrosoft.com", "ada@gmail.com"},
-		{"a guest whose token has the UPN", `{"scp":"x",` + idp + `,` + tid + `,"unique_name":"ada@fabrikam.com","upn":"ada_fabrikam.com#EXT#@c.example"}`,
+		{"a guest of Google", `{"scp":"x","idp":"google.com","email":"ada@gmail.com"}`, "", "ada_gmail.com#EXT#@",
+			"ada_gmail.com#EXT#@x.onmicrosoft.com", "ada@gmail.com"},
+		{"a guest whose token has the UPN", `{"scp":"x",` + idp + `,` + tid +
+			`,"unique_name":"ada@fabrikam.com","upn":"ada_fabrikam.com#EXT#@c.example"}`,
 			"ada_fabrikam.com#EXT#@c.example", "", "ada_fabrikam.com#EXT#@c.example", "ada@fabrikam.com"},
-		{"a member whose token names the own tenant", `{"scp":"x","idp":"https://sts.windows.net/6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11/",` + tid + `,"unique_name":"ada@contoso.com"}`,
+		{"a member whose token names the own tenant",
+			`{"scp":"x","idp":"https://sts.windows.net/6e1c0a4b-7d0f-4b51-9f5c-2f6d2f3e8a11/",` + tid +
+				`,"unique_name":"ada@contoso.com"}`,
 			"ada@contoso.com", "", "ada@contoso.com", "Ada@contoso.com"},
-		{"a user without a name, in a program", `{"scp":"x","app_displayname":"Microsoft Azure CLI","oid":"o"}`, "", "its claims are: app_displayname, oid, scp", "", "Microsoft Azure CLI"},
-		{"a deployment slot", mirid("/providers/Microsoft.Web/sites/shop/slots/staging"), "shop/slots/staging", "", "shop/slots/staging", "staging"},
+		{"a user without a name, in a program", `{"scp":"x","app_displayname":"Microsoft Azure CLI","oid":"o"}`, "",
+			"its claims are: app_displayname, oid, scp", "", "Microsoft Azure CLI"},
+		{"a deployment slot", mirid("/providers/Microsoft.Web/sites/shop/slots/staging"), "shop/slots/staging", "",
+			"shop/slots/staging", "staging"},
 		{"a web app", mirid("/providers/Microsoft.Web/sites/shop"), "shop", "", "shop", "sites/shop"},
-		{"an endpoint in a workspace", mirid("/providers/Microsoft.MachineLearningServices/workspaces/ws/onlineEndpoints/ep"), "ws/onlineEndpoints/ep", "", "ws/onlineEndpoints/ep", "ep"},
-		{"an extension of a cluster", mirid("/providers/Microsoft.Kubernetes/connectedClusters/c/PROVIDERS/Microsoft.KubernetesConfiguration/extensions/flux"), "flux", "", "flux", "c"},
-		{"a user-assigned identity", mirid("/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders/"), "id-orders", "", "id-orders", "userAssignedIdentities/id-orders"},
+		{"an endpoint in a workspace", mirid("/providers/Microsoft.MachineLearningServices/workspaces/ws/onlineEndpoints/ep"),
+			"ws/onlineEndpoints/ep", "", "ws/onlineEndpoints/ep", "ep"},
+		{"an extension of a cluster",
+			mirid("/providers/Microsoft.Kubernetes/connectedClusters/c/" +
+				"PROVIDERS/Microsoft.KubernetesConfiguration/extensions/flux"), "flux", "", "flux", "c"},
+		{"a user-assigned identity", mirid("/providers/Microsoft.ManagedIdentity/userAssignedIdentities/id-orders/"),
+			"id-orders", "", "id-orders", "userAssignedIdentities/id-orders"},
 		{"a resource id of another form", `{"idtyp":"app","xms_mirid":"/x/y/vm"}`, "vm", "", "vm", "y"},
 		{"nobody", `{"aud":"x"}`, "", "its claims are: aud", "", ""},
 	} {

@@ -22,7 +22,8 @@ func exportedBy(pkg *types.Package) []string {
 func describe(object types.Object) []string {
 	switch object := object.(type) {
 	case *types.Const:
-		return []string{fmt.Sprintf("const %s %s = %s", object.Name(), text(object, object.Type()), object.Val().ExactString())}
+		return []string{fmt.Sprintf("const %s %s = %s", object.Name(), text(object, object.Type()),
+			object.Val().ExactString())}
 	case *types.Func:
 		return []string{"func " + object.Name() + signature(object, object.Signature())}
 	case *types.TypeName:
@@ -85,7 +86,8 @@ func methods(object types.Object, named *types.Named) []string {
 		if ofValue.Lookup(method.Obj().Pkg(), method.Obj().Name()) != nil {
 			receiver = object.Name()
 		}
-		lines = append(lines, "method ("+receiver+") "+method.Obj().Name()+signature(object, method.Type().(*types.Signature)))
+		lines = append(lines, "method ("+receiver+") "+method.Obj().Name()+signature(object,
+			method.Type().(*types.Signature)))
 	}
 	return lines
 }

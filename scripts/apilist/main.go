@@ -66,8 +66,8 @@ func check(dir string, add bool) error {
 // other way around.
 func compare(file string, listed, lines []string, add bool) error {
 	if gone := without(listed, lines); len(gone) > 0 {
-		return fmt.Errorf("gone or changed, which breaks programs; if that is meant, delete the lines from %s, run make api, "+
-			"and say so in CHANGELOG.md:\n- %s", file, strings.Join(gone, "\n- "))
+		return fmt.Errorf("gone or changed, which breaks programs; if that is meant, delete the lines from %s, "+
+			"run make api, and say so in CHANGELOG.md:\n- %s", file, strings.Join(gone, "\n- "))
 	}
 	if added := without(lines, listed); len(added) > 0 && !add {
 		return fmt.Errorf("not in %s yet, run make api:\n+ %s", file, strings.Join(added, "\n+ "))

@@ -1,5 +1,5 @@
-// Command length fails if a Go function or line is too long. A test's function may be. So may a line of a raw string that
-// has several, and a struct field with its tag: they cannot be broken.
+// Command length fails if a Go function or line is too long. A test's function may be. So may a line of a raw string
+// that has several, and a struct field with its tag: they cannot be broken.
 //
 //	go run ./scripts/length [-lines number] [-columns number] directory ...
 package main

@@ -39,7 +39,8 @@ func main() {
 
 // run runs the tests of a directory. One package at a time, and no compiler beside it: what computes is the test.
 func (t *times) run(dir string, packages []string) error {
-	cmd := exec.Command("go", append([]string{"test", "-race", "-json", "-count", "1", "-p", "1", "-timeout", "30m"}, packages...)...)
+	cmd := exec.Command("go", append([]string{"test", "-race", "-json", "-count", "1", "-p", "1", "-timeout", "30m"},
+		packages...)...)
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -46,13 +46,16 @@ var named = regexp.MustCompile(`"[^"]*"|\[[^]]*\]`)
 
 // words are a server's, with … for names.
 func words(example string) string {
-	return "`" + named.ReplaceAllStringFunc(example, func(name string) string { return name[:1] + "…" + name[len(name)-1:] }) + "`"
+	return "`" + named.ReplaceAllStringFunc(example, func(name string) string {
+		return name[:1] + "…" + name[len(name)-1:]
+	}) + "`"
 }
 
 // placeholders stand in the table for what Expand fills in.
 var placeholders = strings.NewReplacer(
 	"{role advice}", "set user= to the token's own role, or make the role that is missing; the error names both",
-	"{create}", "`pgaadauth_create_principal_with_oid`", "{role}", "…", "{oid}", "…", "{size}", "more", "{kind}", "…", "{audience}", "…",
+	"{create}", "`pgaadauth_create_principal_with_oid`", "{role}", "…", "{oid}", "…", "{size}", "more", "{kind}", "…",
+	"{audience}", "…",
 	"{principal}", "…", "|", "\\|", "<", "&lt;")
 
 func refusals() []string {
@@ -82,7 +85,8 @@ func servers() []string {
 }
 
 func codes() []string {
-	lines := []string{"| AADSTS… | such as | cause | meaning | what to do | where a person logs in |", "|---|---|---|---|---|---|"}
+	lines := []string{"| AADSTS… | such as | cause | meaning | what to do | where a person logs in |",
+		"|---|---|---|---|---|---|"}
 	for _, c := range entra.Codes {
 		person := c.Person
 		if person == "" {

@@ -1,5 +1,5 @@
-// Package docs_test holds the Markdown pages against the repository: their Go code compiles, their links lead somewhere,
-// and the messages and figures that they repeat are the real ones.
+// Package docs_test holds the Markdown pages against the repository: their Go code compiles, their links lead
+// somewhere, and the messages and figures that they repeat are the real ones.
 package docs_test
 
 import (

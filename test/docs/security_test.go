@@ -33,11 +33,13 @@ func TestEachPromiseOfTheSecurityModelHasATest(t *testing.T) {
 		if cell == noPromise {
 			continue
 		}
-		assert.Emptyf(t, strings.Trim(testLink.ReplaceAllString(cell, ""), ", "), "%s:%d: no link to a test", securityModel, r.line)
+		assert.Emptyf(t, strings.Trim(testLink.ReplaceAllString(cell, ""), ", "), "%s:%d: no link to a test", securityModel,
+			r.line)
 		for _, found := range testLink.FindAllStringSubmatch(cell, -1) {
 			file := path.Join(path.Dir(securityModel), found[3])
 			assert.Containsf(t, testsIn(t, file), found[1], "%s:%d: %s has no such test", securityModel, r.line, file)
-			assert.Truef(t, found[2] == "" || hasText(t, file, found[2]), "%s:%d: %s has no row %q", securityModel, r.line, file, found[2])
+			assert.Truef(t, found[2] == "" || hasText(t, file, found[2]), "%s:%d: %s has no row %q", securityModel, r.line, file,
+				found[2])
 		}
 	}
 }
@@ -48,7 +50,8 @@ func TestEachTableOfTheSecurityModelNamesItsTests(t *testing.T) {
 	for i, line := range lines {
 		head := strings.HasPrefix(line.text, "|") && i+1 < len(lines) && strings.HasPrefix(lines[i+1].text, "|--")
 		if head {
-			assert.Truef(t, strings.HasSuffix(line.text, "| "+heldBy+" |"), "%s:%d: no column %q", securityModel, line.number, heldBy)
+			assert.Truef(t, strings.HasSuffix(line.text, "| "+heldBy+" |"), "%s:%d: no column %q", securityModel, line.number,
+				heldBy)
 		}
 	}
 }

@@ -95,7 +95,8 @@ func (c *cluster) registerApp(t testing.TB) {
 	token, err := c.cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{c.scope}})
 	require.NoError(t, err)
 	c.token = token.Token
-	c.primary.Exec(t, fmt.Sprintf(`create role "%s" login password '%s' valid until '%s'`, app, token.Token, token.ExpiresOn.UTC().Format(time.RFC3339)))
+	c.primary.Exec(t, fmt.Sprintf(`create role "%s" login password '%s' valid until '%s'`, app, token.Token,
+		token.ExpiresOn.UTC().Format(time.RFC3339)))
 	c.primary.Exec(t, fmt.Sprintf(`create table writes (client text, n bigint); alter table writes owner to "%s"`, app))
 }
 
@@ -113,7 +114,8 @@ func (c *cluster) dsnOf(name string, n *node) string {
 	return fmt.Sprintf("postgres://%s@127.0.0.1:%d/postgres?%s", app, n.Port, query.Encode())
 }
 
-// pools are the pool under test and the one to compare it with: plain pgxpool, with the token asked for in BeforeConnect.
+// pools are the pool under test and the one to compare it with: plain pgxpool, with the token asked for in
+// BeforeConnect.
 func (c *cluster) pools(t testing.TB, parameters string) map[string]*pgxpool.Pool {
 	t.Helper()
 	ours, err := aadpool.New(t.Context(), c.dsn("aadpool", parameters), c.cred, aadpool.WithScope(c.scope),

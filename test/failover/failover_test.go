@@ -54,8 +54,8 @@ func (l *load) writesAgain(ready time.Time, within time.Duration) bool {
 	return ok && first < within
 }
 
-// TestPrimaryIsKilled: the primary dies by SIGKILL, the standby is promoted a second later, and the old primary comes back
-// as its standby. The pools write to the new primary at once, and keep no connection on the old one.
+// TestPrimaryIsKilled: the primary dies by SIGKILL, the standby is promoted a second later, and the old primary comes
+// back as its standby. The pools write to the new primary at once, and keep no connection on the old one.
 func TestPrimaryIsKilled(t *testing.T) {
 	c := newCluster(t)
 	loads := startLoads(t, c.pools(t, ""))
@@ -173,8 +173,8 @@ func TestPrimaryHangsAndIsReplaced(t *testing.T) {
 	finish(t, loads, c.standby)
 }
 
-// TestServerIsFull: others have every connection that the server allows. Connects get its error (53300); as soon as there
-// is room the pools are back.
+// TestServerIsFull: others have every connection that the server allows. Connects get its error (53300); as soon as
+// there is room the pools are back.
 func TestServerIsFull(t *testing.T) {
 	c := newCluster(t)
 	loads := startLoads(t, c.pools(t, ""))
@@ -182,15 +182,17 @@ func TestServerIsFull(t *testing.T) {
 	leave := c.crowd(t, loads)
 	full := time.Now()
 	for _, l := range loads {
-		require.Eventually(t, func() bool { return l.failuresSince(full)["53300"] > writers }, time.Minute, 5*time.Millisecond)
+		require.Eventually(t, func() bool {
+			return l.failuresSince(full)["53300"] > writers
+		}, time.Minute, 5*time.Millisecond)
 	}
 	leave()
 	recovered(t, loads, fault, time.Now(), backWithin)
 	finish(t, loads, c.primary)
 }
 
-// crowd ends the loads' connections and takes each one that the primary has, until leave is called. Meanwhile the role of
-// the pools may have none, or they would take theirs back.
+// crowd ends the loads' connections and takes each one that the primary has, until leave is called. Meanwhile the role
+// of the pools may have none, or they would take theirs back.
 func (c *cluster) crowd(t testing.TB, loads []*load) (leave func()) {
 	t.Helper()
 	c.primary.Exec(t, fmt.Sprintf("create role crowd login password '%s'", c.token))
@@ -199,7 +201,8 @@ func (c *cluster) crowd(t testing.TB, loads []*load) (leave func()) {
 	config.Password = c.token
 	c.primary.Exec(t, fmt.Sprintf(`alter role "%s" connection limit 0`, app))
 	for _, l := range loads {
-		c.primary.Exec(t, fmt.Sprintf("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '%s'", l.name))
+		c.primary.Exec(t,
+			fmt.Sprintf("select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = '%s'", l.name))
 	}
 	var taken []*pgconn.PgConn
 	leave = sync.OnceFunc(func() {
@@ -237,8 +240,8 @@ func TestDiskIsFull(t *testing.T) {
 	finish(t, loads, c.primary)
 }
 
-// TestCertificateIsReplaced: the server gets another certificate of the same issuer while it runs. Connections go on, and
-// new ones see it; no write fails.
+// TestCertificateIsReplaced: the server gets another certificate of the same issuer while it runs. Connections go on,
+// and new ones see it; no write fails.
 func TestCertificateIsReplaced(t *testing.T) {
 	c := newCluster(t)
 	pools := c.pools(t, "")

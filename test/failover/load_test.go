@@ -271,7 +271,8 @@ func (l *load) lost(t testing.TB, n *node) (lost int) {
 // connections counts the pool's connections that a node has.
 func (l *load) connections(t testing.TB, n *node) string {
 	t.Helper()
-	count, err := n.Query(t.Context(), fmt.Sprintf("select count(*) from pg_stat_activity where application_name = '%s'", l.name))
+	count, err := n.Query(t.Context(), fmt.Sprintf("select count(*) from pg_stat_activity where application_name = '%s'",
+		l.name))
 	require.NoError(t, err)
 	return count
 }

@@ -67,7 +67,8 @@ func (l laptop) az(t *testing.T, script string) {
 	require.NoError(t, os.Rename(name+".new", name))
 }
 
-// TestAzureCLI: what is wrong with az is what the error says; and when that has been put right, the same credential works.
+// TestAzureCLI: what is wrong with az is what the error says; and when that has been put right, the same credential
+// works.
 func TestAzureCLI(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -77,9 +78,16 @@ func TestAzureCLI(t *testing.T) {
 		{"not installed", func(t *testing.T, l laptop) { l.uninstall(t) }, "az is not on PATH"},
 		{"logged out", func(t *testing.T, l laptop) { l.logOut(t) }, "Please run 'az login' to setup account"},
 		{"slow", func(t *testing.T, l laptop) { l.az(t, "exec /bin/sleep 4") }, "no answer within the token timeout of 3s"},
-		{"saying something else than a token", func(t *testing.T, l laptop) { l.az(t, "echo Hello") }, "invalid character 'H'"},
-		{"with an answer that has no token", func(t *testing.T, l laptop) { l.az(t, `echo '{"expires_on": 4102444800}'`) }, "the credential returned an empty token"},
-		{"with a token that has expired", func(t *testing.T, l laptop) { l.SetTokenAge(2 * time.Hour); l.login(t, l.ada) }, "check this machine's clock"},
+		{"saying something else than a token", func(t *testing.T, l laptop) {
+			l.az(t, "echo Hello")
+		}, "invalid character 'H'"},
+		{"with an answer that has no token", func(t *testing.T, l laptop) {
+			l.az(t, `echo '{"expires_on": 4102444800}'`)
+		}, "the credential returned an empty token"},
+		{"with a token that has expired", func(t *testing.T, l laptop) {
+			l.SetTokenAge(2 * time.Hour)
+			l.login(t, l.ada)
+		}, "check this machine's clock"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			l := newLaptop(t)
@@ -154,7 +162,9 @@ func TestAzureCLISwitchedToAnotherUser(t *testing.T) {
 	assert.Contains(t, refused.Message, `password authentication failed for user "ada@contoso.example"`)
 	assert.Contains(t, refused.Hint, `the token is for "bob@contoso.example" but the role is "ada@contoso.example"`)
 	assert.Positive(t, hook.Stats().Refused)
-	require.Eventually(t, func() bool { return connect(following) == nil && azuretest.Whoami(t, following) == l.bob.Name }, time.Minute, 20*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return connect(following) == nil && azuretest.Whoami(t, following) == l.bob.Name
+	}, time.Minute, 20*time.Millisecond)
 
 	l.login(t, l.ada)
 	require.Eventually(t, func() bool { return connect(pool) == nil }, time.Minute, 20*time.Millisecond)

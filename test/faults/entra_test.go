@@ -47,7 +47,8 @@ func dial(address string, dialer net.Dialer) func(context.Context, string, strin
 	}
 }
 
-// writeUntil writes on new connections until a token ends. On a busy machine it may end while a login by it is under way.
+// writeUntil writes on new connections until a token ends. On a busy machine it may end while a login by it is under
+// way.
 func writeUntil(t *testing.T, writes *azuretest.Writes, pool *pgxpool.Pool, ends time.Time) {
 	t.Helper()
 	ticks := time.NewTicker(20 * time.Millisecond)
@@ -60,9 +61,9 @@ func writeUntil(t *testing.T, writes *azuretest.Writes, pool *pgxpool.Pool, ends
 	}
 }
 
-// TestEntraFailsWhileAPoolIsInUse has each connect be a new one. While the token lasts no connect fails and nobody notices
-// but the log. Past its end each error says what is wrong and when the next try is due. When Entra is well again, so is
-// the pool, after the pause that is due. What has been acknowledged is there.
+// TestEntraFailsWhileAPoolIsInUse has each connect be a new one. While the token lasts no connect fails and nobody
+// notices but the log. Past its end each error says what is wrong and when the next try is due. When Entra is well
+// again, so is the pool, after the pause that is due. What has been acknowledged is there.
 func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 	const timeout = 2 * time.Second
 	noRetries := func(o *azcore.ClientOptions) { o.Retry.MaxRetries = -1 }
@@ -75,17 +76,25 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		sees    string // past the token's end
 	}{
 		{"hangs", noRetries, func(e *entra) { e.fails(aadpooltest.Hanging()) }, "no answer within the token timeout of 2s"},
-		{"answers too late", noRetries, func(e *entra) { e.SetLatency(time.Minute) }, "no answer within the token timeout of 2s"},
+		{"answers too late", noRetries, func(e *entra) {
+			e.SetLatency(time.Minute)
+		}, "no answer within the token timeout of 2s"},
 		{"refuses: the secret has expired", noRetries, func(e *entra) {
 			e.fails(aadpooltest.OAuthError("invalid_client", 7000222, "The provided client secret keys are expired."))
 		}, "AADSTS7000222"},
 		{"refuses: the application is disabled", noRetries, func(e *entra) { e.Revoke(e.App.Name) }, "AADSTS7000112"},
 		{"429, Retry-After: 60", noRetries, func(e *entra) { e.fails(aadpooltest.Throttled(time.Minute)) }, "AADSTS90055"},
-		{"429, Retry-After: 60, which azidentity heeds", asByDefault, func(e *entra) { e.fails(aadpooltest.Throttled(time.Minute)) },
+		{"429, Retry-After: 60, which azidentity heeds", asByDefault, func(e *entra) {
+			e.fails(aadpooltest.Throttled(time.Minute))
+		},
 			"no answer within the token timeout of 2s"},
 		{"500", noRetries, func(e *entra) { e.fails(aadpooltest.ServerError(500)) }, "AADSTS90033"},
-		{"503, with azidentity's retries", asByDefault, func(e *entra) { e.fails(aadpooltest.ServerError(503)) }, "no answer within the token timeout of 2s"},
-		{"answers garbage", noRetries, func(e *entra) { e.fails(aadpooltest.MalformedBody()) }, `"access_token":"[redacted]"`},
+		{"503, with azidentity's retries", asByDefault, func(e *entra) {
+			e.fails(aadpooltest.ServerError(503))
+		}, "no answer within the token timeout of 2s"},
+		{"answers garbage", noRetries, func(e *entra) {
+			e.fails(aadpooltest.MalformedBody())
+		}, `"access_token":"[redacted]"`},
 		{"cuts its answer short", noRetries, func(e *entra) { e.fails(aadpooltest.TruncatedBody()) }, "EOF"},
 		{"cuts the connection", noRetries, func(e *entra) { e.fails(aadpooltest.ConnectionCut()) }, "EOF"},
 		{"has a certificate that nobody knows", noRetries, func(e *entra) { e.unreachable(&http.Transport{}) },
@@ -94,9 +103,12 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 			noServer := func(context.Context, string, string) (net.Conn, error) {
 				return nil, errors.New("network is unreachable")
 			}
-			e.unreachable(&http.Transport{DialContext: dial("entra.invalid:443", net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: noServer}})})
+			e.unreachable(&http.Transport{DialContext: dial("entra.invalid:443",
+				net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: noServer}})})
 		}, "lookup entra.invalid"},
-		{"is not listening", noRetries, func(e *entra) { e.unreachable(&http.Transport{DialContext: dial("127.0.0.1:1", net.Dialer{})}) },
+		{"is not listening", noRetries, func(e *entra) {
+			e.unreachable(&http.Transport{DialContext: dial("127.0.0.1:1", net.Dialer{})})
+		},
 			"connection refused"},
 	} {
 		e := &entra{Azure: azuretest.New(t)}
@@ -106,9 +118,11 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		e.client.Store(well)
 		options.Transport = e
 		row.retries(&options)
-		cred, err := azidentity.NewClientSecretCredential(e.TenantID(), e.App.ClientID, e.App.Secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+		cred, err := azidentity.NewClientSecretCredential(e.TenantID(), e.App.ClientID, e.App.Secret,
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 		require.NoError(t, err)
-		_, err = cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}})
+		_, err = cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience +
+			"/.default"}})
 		require.NoError(t, err) // it knows Entra's endpoints now
 		writes := azuretest.NewWrites(t, e.Azure)
 
@@ -134,13 +148,16 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 			}
 			assert.True(t, seen, row.sees)
 			assert.Positive(t, hook.Stats().FailedFetches)
-			assert.LessOrEqual(t, hook.Stats().FailedFetches, 6+int64(time.Since(failing)/time.Second), "tries, though there was a connect each 20 ms")
+			assert.LessOrEqual(t, hook.Stats().FailedFetches, 6+int64(time.Since(failing)/time.Second),
+				"tries, though there was a connect each 20 ms")
 
 			e.SetFailure(aadpooltest.Failure{})
 			e.SetLatency(0)
 			e.Register(e.App)
 			e.client.Store(well)
-			require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, time.Minute, 10*time.Millisecond)
+			require.Eventually(t, func() bool {
+				return writes.Write(t.Context(), pool) == nil
+			}, time.Minute, 10*time.Millisecond)
 		}
 	}
 	a := azuretest.New(t)

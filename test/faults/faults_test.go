@@ -12,8 +12,8 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// What goes wrong around a pool, with real servers and unmodified credentials: what happens, what the user sees, and that
-// nothing is lost. The tables are in
+// What goes wrong around a pool, with real servers and unmodified credentials: what happens, what the user sees, and
+// that nothing is lost. The tables are in
 //
 //	entra_test.go     Entra slow, hanging, refusing, throttling, broken, unreachable
 //	token_test.go     tokens expired, not yet valid, for another audience, too long, short-lived, long-lived
@@ -38,7 +38,8 @@ import (
 func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // newPool makes a pool on a Hook of its own, so that the test can read the Hook's Stats.
-func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config), opts ...aadpool.Option) (
+func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(*pgxpool.Config),
+	opts ...aadpool.Option) (
 	*pgxpool.Pool, *aadpool.Hook,
 ) {
 	t.Helper()

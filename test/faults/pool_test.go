@@ -41,7 +41,8 @@ func acquiring(t *testing.T, stick func(t *testing.T, a *acquisition), connectio
 		a.done <- err
 	}()
 	require.Eventually(t, func() bool {
-		return a.Server.Stats().Connections >= connections && a.Requests() >= requests && a.pool.Stat().AcquiredConns()+a.pool.Stat().ConstructingConns() > 0
+		return a.Server.Stats().Connections >= connections && a.Requests() >= requests &&
+			a.pool.Stat().AcquiredConns()+a.pool.Stat().ConstructingConns() > 0
 	}, time.Minute, time.Millisecond)
 	return a
 }
@@ -60,7 +61,9 @@ func stuckAcquires() map[string]stuckRow {
 		}, 0, 2},
 	}
 	for _, phase := range azuretest.LoginPhases {
-		rows["logging in: "+phase.Name] = stuckRow{func(_ *testing.T, a *acquisition) { a.Server.SetFault(aadpooltest.StallAt(phase.Phase)) }, 1, 1}
+		rows["logging in: "+phase.Name] = stuckRow{func(_ *testing.T, a *acquisition) {
+			a.Server.SetFault(aadpooltest.StallAt(phase.Phase))
+		}, 1, 1}
 	}
 	return rows
 }
@@ -143,7 +146,9 @@ func TestPoolClosedDuringARotation(t *testing.T) {
 			ended <- err
 		}()
 	}
-	require.Eventually(t, func() bool { return hook.Stats().RetiredConns > 0 && a.Requests() > 1 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool {
+		return hook.Stats().RetiredConns > 0 && a.Requests() > 1
+	}, time.Minute, time.Millisecond)
 	fetches := hook.Stats().Fetches
 	pool.Close()
 	for range cap(ended) {

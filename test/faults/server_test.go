@@ -18,8 +18,8 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// TestServerHangsUpOrFallsSilentDuringALogin: the connect fails, at connect_timeout at the latest, without a word of the
-// token; its slot of the pool is free again; and the next connect succeeds when the server is well.
+// TestServerHangsUpOrFallsSilentDuringALogin: the connect fails, at connect_timeout at the latest, without a word of
+// the token; its slot of the pool is free again; and the next connect succeeds when the server is well.
 func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 	tests := map[string]func(*testing.T){}
 	for _, phase := range azuretest.LoginPhases {
@@ -29,7 +29,8 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 			sees  []string // one of them
 			least time.Duration
 		}{
-			{"hangs up at " + phase.Name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"}, 0},
+			{"hangs up at " + phase.Name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"},
+				0},
 			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, 5 * time.Second},
 		} {
 			a := azuretest.New(t)
@@ -64,17 +65,20 @@ func containsAny(s string, parts []string) bool {
 	return false
 }
 
-// TestServerCutsEveryConnection: a query on a connection that was cut fails; the next acquires find out which are dead or
-// open new ones. Each row cuts them in another way. What has been acknowledged is there.
+// TestServerCutsEveryConnection: a query on a connection that was cut fails; the next acquires find out which are dead
+// or open new ones. Each row cuts them in another way. What has been acknowledged is there.
 func TestServerCutsEveryConnection(t *testing.T) {
 	for _, row := range []struct {
 		name string
 		cut  func(t *testing.T, a azuretest.Azure)
 	}{
-		{"a failover: all connections are cut without a word", func(_ *testing.T, a azuretest.Azure) { a.Server.CloseConnections() }},
+		{"a failover: all connections are cut without a word", func(_ *testing.T, a azuretest.Azure) {
+			a.Server.CloseConnections()
+		}},
 		{"an administrator ends the sessions", func(t *testing.T, a azuretest.Azure) {
 			a.NeedsOwnPostgres(t)
-			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", a.App.Name))
+			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1",
+				a.App.Name))
 		}},
 		{"PostgreSQL crashes and recovers", func(t *testing.T, a azuretest.Azure) {
 			a.NeedsOwnPostgres(t)
@@ -119,7 +123,8 @@ func TestServerCutsEveryConnection(t *testing.T) {
 }
 
 // twoHosts is a pool on two servers in one DSN, of which it takes the first that lets it in.
-func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params string) (*pgxpool.Pool, *aadpool.Hook) {
+func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params string) (*pgxpool.Pool,
+	*aadpool.Hook) {
 	t.Helper()
 	dsn := strings.Replace(a.DSN(), a.Server.Addr(), a.Server.Addr()+","+other.Addr(), 1) + params
 	return newPool(t, dsn, a.Credential(t), func(config *pgxpool.Config) {
@@ -129,8 +134,8 @@ func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params
 	})
 }
 
-// TestFailoverBetweenTwoHosts: the first host goes away in one way or another, and connects go to the second, by the same
-// token. When the first is back, so are they.
+// TestFailoverBetweenTwoHosts: the first host goes away in one way or another, and connects go to the second, by the
+// same token. When the first is back, so are they.
 func TestFailoverBetweenTwoHosts(t *testing.T) {
 	for _, row := range []struct {
 		name  string
@@ -196,8 +201,8 @@ func TestFailoverToTheHostThatTakesWrites(t *testing.T) {
 	require.NoError(t, writes.Write(t.Context(), pool))
 }
 
-// TestAtTheConnectionLimit: PostgreSQL itself lets no more connections in. Those who need another one get its error as it
-// is; the connections there are go on; the token is not doubted.
+// TestAtTheConnectionLimit: PostgreSQL itself lets no more connections in. Those who need another one get its error as
+// it is; the connections there are go on; the token is not doubted.
 func TestAtTheConnectionLimit(t *testing.T) {
 	a := azuretest.New(t)
 	a.NeedsOwnPostgres(t)
@@ -243,8 +248,8 @@ func TestAtTheConnectionLimit(t *testing.T) {
 	}
 }
 
-// TestServerThatRefusesTheTokenForAWhile: it is not asked at each connect meanwhile, and connects succeed within the pause
-// when it takes the token again.
+// TestServerThatRefusesTheTokenForAWhile: it is not asked at each connect meanwhile, and connects succeed within the
+// pause when it takes the token again.
 func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	a := azuretest.New(t)
 	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
@@ -255,7 +260,8 @@ func TestServerThatRefusesTheTokenForAWhile(t *testing.T) {
 	require.NoError(t, err)
 	defer held.Release()
 
-	a.Server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+	a.Server.SetFault(aadpooltest.RefuseLogins("28000",
+		"The access token has expired. Acquire a new token and try again."))
 	for range 20 {
 		var refused *pgconn.PgError
 		require.ErrorAs(t, writes.Write(t.Context(), pool), &refused)

@@ -29,11 +29,13 @@ func TestTokensOfEachKind(t *testing.T) {
 		{"good", nil, 0, "", "", 90 * m},
 		{"of 1 minute", []aadpooltest.TokenOption{aadpooltest.WithLife(m)}, 0, "", "", m},
 		{"of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour)}, 0, "", "", 24 * 60 * m},
-		{"with a minute left of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour), aadpooltest.WithIssuedAt(time.Now().Add(m - 24*time.Hour))},
+		{"with a minute left of 24 hours", []aadpooltest.TokenOption{aadpooltest.WithLife(24 * time.Hour),
+			aadpooltest.WithIssuedAt(time.Now().Add(m - 24*time.Hour))},
 			0, "", "", 24 * 60 * m},
 		{"of 7 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(7 << 10)}, 0, "", "", 90 * m},
 		{"of 16 kB", []aadpooltest.TokenOption{aadpooltest.WithSize(16 << 10)}, 0, "", "", 90 * m},
-		{"expired, which this machine's clock does not know", []aadpooltest.TokenOption{aadpooltest.WithIssuedAt(time.Now().Add(-76 * m))}, 60 * m,
+		{"expired, which this machine's clock does not know",
+			[]aadpooltest.TokenOption{aadpooltest.WithIssuedAt(time.Now().Add(-76 * m))}, 60 * m,
 			"The access token has expired", "check this machine's clock", 90 * m},
 		{"for another audience", []aadpooltest.TokenOption{aadpooltest.WithAudience("https://management.azure.com")}, 0,
 			"does not have a valid audience claim", "its audience is https://management.azure.com): set WithScope", 90 * m},
@@ -44,12 +46,14 @@ func TestTokensOfEachKind(t *testing.T) {
 			require.NoError(t, err)
 			ends, err := azuretest.TokenEnd(secret)
 			require.NoError(t, err)
-			pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends.Add(row.more)}), nil)
+			pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends.Add(row.more)}),
+				nil)
 
 			err = pool.Ping(t.Context())
 			azuretest.Printed.Value(err)
 			config := pool.Config()
-			assert.InDelta(t, row.lifetime, config.MaxConnLifetime+config.MaxConnLifetimeJitter, float64(time.Second), "a token's end is cut to the second")
+			assert.InDelta(t, row.lifetime, config.MaxConnLifetime+config.MaxConnLifetimeJitter, float64(time.Second),
+				"a token's end is cut to the second")
 			if row.refusal == "" {
 				require.NoError(t, err)
 				assert.Equal(t, a.App.Name, azuretest.Whoami(t, pool))
@@ -87,7 +91,8 @@ func TestSameTokenAgain(t *testing.T) {
 	require.NoError(t, err)
 	ends, err := azuretest.TokenEnd(secret)
 	require.NoError(t, err)
-	pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends, RefreshOn: time.Now()}), nil)
+	pool, hook := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: ends,
+		RefreshOn: time.Now()}), nil)
 	writes := azuretest.NewWrites(t, a)
 	defer writes.CheckNothingIsLost(t)
 	ticks := time.NewTicker(10 * time.Millisecond)
@@ -103,13 +108,15 @@ func TestSameTokenAgain(t *testing.T) {
 	assert.EqualValues(t, 1, stats.Waits)
 }
 
-// TestTokenTooLongForAPgBouncer: a PgBouncer before 1.26 takes passwords of up to 2,047 bytes, and says this of longer ones.
+// TestTokenTooLongForAPgBouncer: a PgBouncer before 1.26 takes passwords of up to 2,047 bytes, and says this of longer
+// ones.
 func TestTokenTooLongForAPgBouncer(t *testing.T) {
 	a := azuretest.New(t)
 	a.Server.SetFault(aadpooltest.RefuseLogins("08P01", "client sent partial pkt in startup phase"))
 	secret, err := a.Issue(a.App.Name, aadpooltest.WithSize(7<<10))
 	require.NoError(t, err)
-	pool, _ := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret, ExpiresOn: time.Now().Add(time.Hour)}), nil)
+	pool, _ := newPool(t, a.DSN(), azuretest.Static(azcore.AccessToken{Token: secret,
+		ExpiresOn: time.Now().Add(time.Hour)}), nil)
 	var refused *pgconn.PgError
 	require.ErrorAs(t, pool.Ping(t.Context()), &refused)
 	assert.Contains(t, refused.Hint, "takes no password over 2047 bytes and this token has 71")

@@ -178,7 +178,8 @@ func reasonIn(line string) string {
 	return ""
 }
 
-// reasonParts is how much of what a test says is shown: an error, what was expected and what was there, and the message.
+// reasonParts is how much of what a test says is shown: an error, what was expected and what was there, and the
+// message.
 const reasonParts = 4
 
 // summary is such as "passed: 312 tests, 4 skipped".

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Matrix runs the tests against the versions of PostgreSQL and PgBouncer that users have, and writes what came of it into
-// docs/compatibility.md. It fetches what is not on the machine, and installs nothing.
+// Matrix runs the tests against the versions of PostgreSQL and PgBouncer that users have, and writes what came of it
+// into docs/compatibility.md. It fetches what is not on the machine, and installs nothing.
 //
 //	go run ./test/matrix [-programs DIRECTORY] [PART...]
 //

@@ -81,9 +81,10 @@ func sectionsOf(page string) map[string]string {
 
 func newSection(p part, results []result, now time.Time) section {
 	s := section{
-		Title:    p.title,
-		Intro:    p.intro,
-		Ran:      fmt.Sprintf("%s, %s, %s/%s", now.UTC().Format(time.DateOnly), strings.Replace(runtime.Version(), "go", "Go ", 1), runtime.GOOS, runtime.GOARCH),
+		Title: p.title,
+		Intro: p.intro,
+		Ran: fmt.Sprintf("%s, %s, %s/%s", now.UTC().Format(time.DateOnly),
+			strings.Replace(runtime.Version(), "go", "Go ", 1), runtime.GOOS, runtime.GOARCH),
 		Outcomes: outcomes(results),
 		Figures:  figures(results),
 	}

@@ -44,7 +44,8 @@ func TestResultOfGoTest(t *testing.T) {
 
 func TestATestThatIsSkippedEverywhereIsNamedOnce(t *testing.T) {
 	everywhere, once := outcome{"TestC", "no disk to fill"}, outcome{"TestD", "zsh is not installed"}
-	assert.Equal(t, []string{"the command: TestC: no disk to fill", "the command on 15: TestD: zsh is not installed", "the package: TestD: zsh is not installed"}, skipped([]result{
+	assert.Equal(t, []string{"the command: TestC: no disk to fill", "the command on 15: TestD: zsh is not installed",
+		"the package: TestD: zsh is not installed"}, skipped([]result{
 		{test: test{name: "the command", on: "14"}, skipped: []outcome{everywhere}},
 		{test: test{name: "the command", on: "15"}, skipped: []outcome{everywhere, once}},
 		{test: test{name: "the package", on: "14"}, skipped: []outcome{once}},
@@ -69,7 +70,8 @@ func TestResultOfRunsWithoutTests(t *testing.T) {
 
 func TestPageKeepsTheSectionsOfOtherParts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "compatibility.md")
-	on14 := result{test: test{name: "aadpool", on: "PostgreSQL 14.23"}, took: time.Second, counts: map[string]int{"pass": 3}}
+	on14 := result{test: test{name: "aadpool", on: "PostgreSQL 14.23"}, took: time.Second,
+		counts: map[string]int{"pass": 3}}
 	broken := result{test: test{name: "failover"}, broken: "exit status 1\nno such package", counts: map[string]int{}}
 	require.NoError(t, writeSection(path, parts[0], []result{on14}))
 	require.NoError(t, writeSection(path, parts[2], []result{broken}))

@@ -23,9 +23,10 @@ func (l library) make() error {
 	return nil
 }
 
-// fetch runs a script that fetches something into the directory of this name, unless that has been done, and returns the
-// directory and what the script printed. The arguments go behind the directory's.
-func (l library) fetch(ctx context.Context, name, script string, options []string, args ...string) (dir, printed string, err error) {
+// fetch runs a script that fetches something into the directory of this name, unless that has been done, and returns
+// the directory and what the script printed. The arguments go behind the directory's.
+func (l library) fetch(ctx context.Context, name, script string, options []string, args ...string) (dir, printed string,
+	err error) {
 	dir = filepath.Join(string(l), name)
 	done := filepath.Join(dir, "fetched")
 	if text, err := os.ReadFile(done); err == nil {
@@ -68,7 +69,8 @@ func (l library) debian(ctx context.Context, suite, name string, programs ...str
 		return "", err
 	}
 	for _, program := range programs {
-		script := fmt.Sprintf("#!/bin/sh\nexec %s --library-path %s %s \"$@\"\n", loader, libraryPath(root), filepath.Join(root, program))
+		script := fmt.Sprintf("#!/bin/sh\nexec %s --library-path %s %s \"$@\"\n", loader, libraryPath(root),
+			filepath.Join(root, program))
 		if err := os.WriteFile(filepath.Join(bin, filepath.Base(program)), []byte(script), 0o755); err != nil {
 			return "", err
 		}
@@ -84,7 +86,8 @@ func (l library) headers(ctx context.Context, suite, name, subdir string) (strin
 
 // findLoader returns the dynamic loader of a Debian's root.
 func findLoader(root string) (string, error) {
-	for _, pattern := range []string{"usr/lib64/ld-linux-*", "lib64/ld-linux-*", "usr/lib/*/ld-linux-*", "lib/*/ld-linux-*"} {
+	for _, pattern := range []string{"usr/lib64/ld-linux-*", "lib64/ld-linux-*", "usr/lib/*/ld-linux-*",
+		"lib/*/ld-linux-*"} {
 		if matches, _ := filepath.Glob(filepath.Join(root, pattern)); len(matches) > 0 {
 			if _, err := os.Stat(matches[0]); err == nil { // no link to where nothing is
 				return matches[0], nil

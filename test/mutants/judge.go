@@ -29,7 +29,8 @@ const (
 )
 
 // judge runs each mutant against the tests that run its line.
-func judge(ctx context.Context, mutants []mutant, suites []suite, equivalents map[string]string, work string, databases []string) []verdict {
+func judge(ctx context.Context, mutants []mutant, suites []suite, equivalents map[string]string, work string,
+	databases []string) []verdict {
 	verdicts := make([]verdict, len(mutants))
 	var done atomic.Int64
 	each(databases, len(mutants), func(database string, i int) {
@@ -70,10 +71,12 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 			continue
 		}
 		binary := filepath.Join(dir, fmt.Sprintf("%d.test", i))
-		if exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary, s.ImportPath).Run() != nil {
+		if exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary,
+			s.ImportPath).Run() != nil {
 			return notViable
 		}
-		if fails(ctx, binary, s.Dir, database, quick) || fails(ctx, binary, s.Dir, database, slow) || fails(ctx, binary, s.Dir, "", alone) {
+		if fails(ctx, binary, s.Dir, database, quick) || fails(ctx, binary, s.Dir, database, slow) ||
+			fails(ctx, binary, s.Dir, "", alone) {
 			return noticed
 		}
 		result = survived
@@ -81,7 +84,8 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 	return result
 }
 
-// ownFirst puts the tests of the mutant's own package before the others: they are the likeliest to notice, and build fast.
+// ownFirst puts the tests of the mutant's own package before the others: they are the likeliest to notice, and build
+// fast.
 func ownFirst(suites []suite, m mutant) []suite {
 	return slices.SortedStableFunc(slices.Values(suites), func(a, b suite) int {
 		return own(b, m) - own(a, m)
@@ -149,7 +153,8 @@ func fails(ctx context.Context, binary, dir, database string, tests []testCase) 
 	timeout := 10*time.Second + 5*took
 	ctx, cancel := context.WithTimeout(ctx, timeout+5*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.failfast", "-test.timeout", timeout.String(), "-test.run", "^("+strings.Join(names, "|")+")$")
+	cmd := exec.CommandContext(ctx, binary, "-test.failfast", "-test.timeout", timeout.String(), "-test.run",
+		"^("+strings.Join(names, "|")+")$")
 	cmd.Dir, cmd.Env = dir, environment(database)
 	cmd.WaitDelay = time.Second
 	return cmd.Run() != nil
@@ -191,7 +196,8 @@ func report(mutants []mutant, verdicts []verdict, least float64) error {
 	}
 	living := counts[survived] + counts[notRun]
 	rate := 100 * float64(counts[noticed]) / float64(max(counts[noticed]+living, 1))
-	fmt.Printf("%d mutants: %d noticed, %d survived, %d not run by any test, %d change nothing, %d do not compile: %.1f %% noticed\n",
+	fmt.Printf("%d mutants: %d noticed, %d survived, %d not run by any test, %d change nothing, %d do not compile: "+
+		"%.1f %% noticed\n",
 		len(mutants), counts[noticed], counts[survived], counts[notRun], counts[equivalent], counts[notViable], rate)
 	if rate < least {
 		return fmt.Errorf("%.1f %% of the mutants were noticed; at least %.0f %% have to be", rate, least)

@@ -1,6 +1,6 @@
-// Mutants changes the code in small ways, one at a time, and reports the changes that no test notices: a comparison that is
-// turned round, a statement that is left out, an error that is not returned. Each survivor wants a test, or is no change
-// at all and is listed with the reason in equivalent.txt.
+// Mutants changes the code in small ways, one at a time, and reports the changes that no test notices: a comparison
+// that is turned round, a statement that is left out, an error that is not returned. Each survivor wants a test, or is
+// no change at all and is listed with the reason in equivalent.txt.
 //
 //	go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...
 //
@@ -35,7 +35,8 @@ type options struct {
 
 func main() {
 	files := flag.String("files", `.`, "change only files whose path, from the repository's root, matches `REGEXP`")
-	match := flag.String("match", `.`, "make only changes that match `REGEXP`, as equivalent.txt lists them: survivors, when there is a test for them")
+	match := flag.String("match", `.`,
+		"make only changes that match `REGEXP`, as equivalent.txt lists them: survivors, when there is a test for them")
 	with := flag.String("with", "", "run also the tests of these `PACKAGES`, separated by commas")
 	tests := flag.String("run", `.`, "run only tests whose name matches `REGEXP`")
 	workers := flag.Int("p", runtime.NumCPU(), "how many mutants to run at once")
@@ -45,10 +46,12 @@ func main() {
 	testPattern, err2 := regexp.Compile(*tests)
 	mutantPattern, err3 := regexp.Compile(*match)
 	if err := errors.Join(err1, err2, err3); err != nil || flag.NArg() == 0 {
-		fmt.Fprintln(os.Stderr, "usage: go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
+		fmt.Fprintln(os.Stderr,
+			"usage: go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
 		os.Exit(2)
 	}
-	o := options{packages: flag.Args(), files: filePattern, match: mutantPattern, run: testPattern, workers: *workers, least: *least}
+	o := options{packages: flag.Args(), files: filePattern, match: mutantPattern, run: testPattern, workers: *workers,
+		least: *least}
 	if *with != "" {
 		o.with = strings.Split(*with, ",")
 	}

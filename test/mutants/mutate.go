@@ -107,8 +107,8 @@ func (c *collector) text(n ast.Node) string {
 	return string(c.source[c.offset(n.Pos()):c.offset(n.End())])
 }
 
-// replace adds the mutant that has code in the place of what is between two positions. A reader is shown it within a piece
-// of syntax.
+// replace adds the mutant that has code in the place of what is between two positions. A reader is shown it within a
+// piece of syntax.
 func (c *collector) replace(from, to token.Pos, code string, within ast.Node) {
 	m := c.common
 	m.start, m.end, m.line, m.code = c.offset(from), c.offset(to), c.fset.Position(from).Line, code
@@ -137,7 +137,8 @@ func (c *collector) visit(n ast.Node) bool {
 			c.replace(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), other, n)
 		}
 	case *ast.IfStmt:
-		if comparison, ok := n.Cond.(*ast.BinaryExpr); !ok || operators[comparison.Op] == nil || comparison.Op == token.LAND || comparison.Op == token.LOR {
+		if comparison, ok := n.Cond.(*ast.BinaryExpr); !ok || operators[comparison.Op] == nil ||
+			comparison.Op == token.LAND || comparison.Op == token.LOR {
 			c.replace(n.Cond.Pos(), n.Cond.End(), "!("+c.text(n.Cond)+")", n.Cond)
 		}
 	case *ast.ReturnStmt:

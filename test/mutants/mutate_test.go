@@ -60,7 +60,8 @@ func TestMutantsOfAFile(t *testing.T) {
 
 func TestWhichTestsMeetAMutant(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "profile")
-	require.NoError(t, os.WriteFile(profile, []byte("mode: set\nexample.org/p/p.go:3.50,5.2 2 1\nexample.org/p/p.go:7.2,9.3 1 0\n"), 0o600))
+	require.NoError(t, os.WriteFile(profile,
+		[]byte("mode: set\nexample.org/p/p.go:3.50,5.2 2 1\nexample.org/p/p.go:7.2,9.3 1 0\n"), 0o600))
 	runs, err := readProfile(profile)
 	require.NoError(t, err)
 	test := testCase{runs: runs}

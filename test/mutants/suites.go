@@ -27,7 +27,8 @@ type goPackage struct {
 }
 
 func listPackages(ctx context.Context, patterns []string) ([]goPackage, error) {
-	out, err := exec.CommandContext(ctx, "go", append([]string{"list", "-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles"}, patterns...)...).Output()
+	out, err := exec.CommandContext(ctx, "go", append([]string{"list",
+		"-json=Dir,ImportPath,GoFiles,TestGoFiles,XTestGoFiles"}, patterns...)...).Output()
 	if err != nil {
 		return nil, fmt.Errorf("go list %s: %w", strings.Join(patterns, " "), err)
 	}
@@ -60,22 +61,28 @@ type testCase struct {
 type lines struct{ first, last int }
 
 func (t testCase) covers(m mutant) bool {
-	return slices.ContainsFunc(t.runs[m.pkg+"/"+filepath.Base(m.file)], func(l lines) bool { return l.first <= m.line && m.line <= l.last })
+	return slices.ContainsFunc(t.runs[m.pkg+"/"+filepath.Base(m.file)], func(l lines) bool {
+		return l.first <= m.line && m.line <= l.last
+	})
 }
 
 // newSuites runs each test of each package alone.
-func newSuites(ctx context.Context, packages, targets []goPackage, work string, run *regexp.Regexp, databases []string) ([]suite, error) {
+func newSuites(ctx context.Context, packages, targets []goPackage, work string, run *regexp.Regexp,
+	databases []string) ([]suite, error) {
 	var paths []string
 	for _, p := range targets {
 		paths = append(paths, p.ImportPath)
 	}
 	var suites []suite
 	for i, p := range packages {
-		if len(p.TestGoFiles)+len(p.XTestGoFiles) == 0 || slices.ContainsFunc(suites, func(s suite) bool { return s.ImportPath == p.ImportPath }) {
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) == 0 || slices.ContainsFunc(suites, func(s suite) bool {
+			return s.ImportPath == p.ImportPath
+		}) {
 			continue
 		}
 		binary := filepath.Join(work, fmt.Sprintf("suite%d.test", i))
-		build := exec.CommandContext(ctx, "go", "test", "-c", "-cover", "-coverpkg="+strings.Join(paths, ","), "-o", binary, p.ImportPath)
+		build := exec.CommandContext(ctx, "go", "test", "-c", "-cover", "-coverpkg="+strings.Join(paths, ","), "-o", binary,
+			p.ImportPath)
 		if out, err := build.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("building the tests of %s: %w: %s", p.ImportPath, err, out)
 		}
@@ -91,7 +98,8 @@ func newSuites(ctx context.Context, packages, targets []goPackage, work string, 
 }
 
 // measure runs each test of a binary, and returns them with the quick ones first.
-func measure(ctx context.Context, binary, dir, work string, run *regexp.Regexp, databases []string) ([]testCase, error) {
+func measure(ctx context.Context, binary, dir, work string, run *regexp.Regexp, databases []string) ([]testCase,
+	error) {
 	list := exec.CommandContext(ctx, binary, "-test.list", "^(Test|Fuzz|Example)")
 	list.Dir = dir
 	out, err := list.Output()
@@ -101,7 +109,8 @@ func measure(ctx context.Context, binary, dir, work string, run *regexp.Regexp, 
 	names := slices.DeleteFunc(strings.Fields(string(out)), func(name string) bool { return !run.MatchString(name) })
 	tests := make([]testCase, len(names))
 	each(databases, len(names), func(database string, i int) {
-		tests[i] = measureOne(ctx, binary, dir, database, filepath.Join(work, fmt.Sprintf("%s-%d.cover", filepath.Base(binary), i)), names[i])
+		tests[i] = measureOne(ctx, binary, dir, database,
+			filepath.Join(work, fmt.Sprintf("%s-%d.cover", filepath.Base(binary), i)), names[i])
 	})
 	tests = slices.DeleteFunc(tests, func(t testCase) bool { return t.runs == nil })
 	slices.SortFunc(tests, func(a, b testCase) int { return int(a.took - b.took) })
@@ -118,7 +127,8 @@ func measure(ctx context.Context, binary, dir, work string, run *regexp.Regexp, 
 // PostgreSQL of its own; so has a test that would skip something without.
 func measureOne(ctx context.Context, binary, dir, database, profile, name string) testCase {
 	start := time.Now()
-	cmd := exec.CommandContext(ctx, binary, "-test.run", "^"+regexp.QuoteMeta(name)+"$", "-test.v", "-test.coverprofile", profile, "-test.timeout", "5m")
+	cmd := exec.CommandContext(ctx, binary, "-test.run", "^"+regexp.QuoteMeta(name)+"$", "-test.v", "-test.coverprofile",
+		profile, "-test.timeout", "5m")
 	cmd.Dir, cmd.Env = dir, environment(database)
 	t := testCase{name: name, ownServer: database == ""}
 	out, err := cmd.CombinedOutput()

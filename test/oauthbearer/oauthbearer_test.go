@@ -72,8 +72,8 @@ func (c withToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore
 	return azcore.AccessToken{Token: string(c), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// TestPostgreSQLItselfRefuses: whatever is wrong, PostgreSQL answers in the way of RFC 7628 with invalid_token alone. pgx
-// reads no further, and has no SQLSTATE for it; aadpool makes it a refusal like others.
+// TestPostgreSQLItselfRefuses: whatever is wrong, PostgreSQL answers in the way of RFC 7628 with invalid_token alone.
+// pgx reads no further, and has no SQLSTATE for it; aadpool makes it a refusal like others.
 func TestPostgreSQLItselfRefuses(t *testing.T) {
 	entra, _ := newEntra(t)
 	s := start(t, entra)

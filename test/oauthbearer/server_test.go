@@ -52,7 +52,8 @@ func buildValidator(t testing.TB, bin, dir string) string {
 	}
 	built := filepath.Join(t.TempDir(), "validator.so")
 	// The headers take in those of the client library, which Debian has one directory above the version's.
-	out, err := exec.Command("cc", "-shared", "-fPIC", "-O2", "-Wall", "-I", headers, "-I", filepath.Join(headers, "../.."),
+	out, err := exec.Command("cc", "-shared", "-fPIC", "-O2", "-Wall", "-I", headers, "-I",
+		filepath.Join(headers, "../.."),
 		"-o", built, "validator/validator.c").CombinedOutput()
 	require.NoErrorf(t, err, "%s", out)
 	code, err := os.ReadFile(built)
@@ -74,8 +75,9 @@ func start(t testing.TB, entra *aadpooltest.Authority) *server {
 	s := &server{Server: pgserver.New(t, programs(t), issuer)}
 	s.root = filepath.Join(s.Dir, "root.crt")
 	issuer.RootFile(t, s.root)
-	s.Initialise(t, fmt.Sprintf("local all all trust\nhostssl all all 127.0.0.1/32 oauth issuer=\"%s%s/v2.0\" scope=\"%s/.default\"\n",
-		entra.URL(), entra.TenantID(), aadpooltest.DefaultAudience))
+	s.Initialise(t,
+		fmt.Sprintf("local all all trust\nhostssl all all 127.0.0.1/32 oauth issuer=\"%s%s/v2.0\" scope=\"%s/.default\"\n",
+			entra.URL(), entra.TenantID(), aadpooltest.DefaultAudience))
 	s.Start(t, "oauth_validator_libraries="+buildValidator(t, s.Bin, s.Dir))
 	s.answerValidator(t, entra)
 	return s

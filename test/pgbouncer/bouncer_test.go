@@ -140,7 +140,8 @@ func (b *bouncer) adminDSN() string {
 
 // dsn is that of a user of PgBouncer, without a password.
 func (b *bouncer) dsn(user, database string) string {
-	dsn := url.URL{Scheme: "postgres", User: url.User(user), Host: "127.0.0.1:" + strconv.Itoa(b.port), Path: "/" + database,
+	dsn := url.URL{Scheme: "postgres", User: url.User(user), Host: "127.0.0.1:" + strconv.Itoa(b.port), Path: "/" +
+		database,
 		RawQuery: url.Values{"sslmode": {"verify-full"}, "sslrootcert": {b.file("root.crt")}}.Encode()}
 	return dsn.String()
 }

@@ -83,8 +83,8 @@ func said(t testing.TB, what string, err error) {
 	t.Attr(url.QueryEscape(what), answer)
 }
 
-// TestTokensOfEachSize: what fits logs in, and of what does not the error says how long is too long. PgBouncer's own words
-// do not tell: 1.18 takes some of the tokens that are too long, and 1.24 all of them, for a wrong password.
+// TestTokensOfEachSize: what fits logs in, and of what does not the error says how long is too long. PgBouncer's own
+// words do not tell: 1.18 takes some of the tokens that are too long, and 1.24 all of them, for a wrong password.
 func TestTokensOfEachSize(t *testing.T) {
 	a := newAzure(t)
 	for _, mode := range []string{"session", "transaction"} {
@@ -103,7 +103,8 @@ func TestTokensOfEachSize(t *testing.T) {
 				for hungUp(err) { // PgBouncer may close the connection before the token is all written
 					refusals, err = logIn(t, b.dsn(app, "postgres"), token)
 				}
-				refused := assertRefused(t, refusals, err, "08P01", "password authentication failed", "client sent partial pkt in startup phase")
+				refused := assertRefused(t, refusals, err, "08P01", "password authentication failed",
+					"client sent partial pkt in startup phase")
 				assert.Contains(t, refused.Hint, "2047 bytes")
 				assert.Contains(t, refused.Hint, fmt.Sprintf("this token has %d", size))
 			})
@@ -152,8 +153,8 @@ func TestPgBouncerRefuses(t *testing.T) {
 	})
 }
 
-// TestServerRefusesPgBouncer: PgBouncer logs in to the server with the client's token, and passes on what the server says
-// of it; up to 1.18 cut to 127 bytes and with an SQLSTATE of its own.
+// TestServerRefusesPgBouncer: PgBouncer logs in to the server with the client's token, and passes on what the server
+// says of it; up to 1.18 cut to 127 bytes and with an SQLSTATE of its own.
 func TestServerRefusesPgBouncer(t *testing.T) {
 	a := newAzure(t)
 	issue := func(opts ...aadpooltest.TokenOption) string {

@@ -23,8 +23,8 @@ import (
 	"github.com/aadpool/aadpool"
 )
 
-// TestPreparedStatementsInTransactionMode: pgx prepares statements by default, and in transaction mode the next execution
-// may be on another server connection. From 1.24 on PgBouncer prepares it there too, as its default has it
+// TestPreparedStatementsInTransactionMode: pgx prepares statements by default, and in transaction mode the next
+// execution may be on another server connection. From 1.24 on PgBouncer prepares it there too, as its default has it
 // (max_prepared_statements).
 func TestPreparedStatementsInTransactionMode(t *testing.T) {
 	a := newAzure(t)
@@ -132,8 +132,8 @@ func TestPoolThroughRotations(t *testing.T) {
 	}
 }
 
-// queryUntil has eight goroutines query the pool until enough reports true, and returns how many queries succeeded. None
-// may fail.
+// queryUntil has eight goroutines query the pool until enough reports true, and returns how many queries succeeded.
+// None may fail.
 func queryUntil(t testing.TB, pool *pgxpool.Pool, enough func() bool) (queries int64) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

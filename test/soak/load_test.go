@@ -61,7 +61,8 @@ func (w *soakWorker) pause(ctx context.Context, mean time.Duration) {
 }
 
 // do acquires a connection, does something with it, and reports false if that failed. If a fault does not explain why,
-// it is a violation. The operation gives up when its timeout ends, which is its own affair where that is less than patience.
+// it is a violation. The operation gives up when its timeout ends, which is its own affair where that is less than
+// patience.
 func (w *soakWorker) do(timeout time.Duration, use func(context.Context, *pgxpool.Conn) error) bool {
 	start := time.Now()
 	// Not the load's own context: an operation that is under way when the load ends comes to its end.
@@ -142,7 +143,8 @@ func (w *soakWorker) writeAndReadBack(ctx context.Context) {
 	w.pause(ctx, 10*time.Millisecond)
 	w.do(patience, func(ctx context.Context, conn *pgxpool.Conn) error {
 		var found bool
-		if err := conn.QueryRow(ctx, "select exists (select from "+w.soak.ledger.table+" where id = $1)", w.last).Scan(&found); err != nil {
+		if err := conn.QueryRow(ctx, "select exists (select from "+w.soak.ledger.table+" where id = $1)",
+			w.last).Scan(&found); err != nil {
 			return err
 		}
 		if !found && w.last != 0 {
@@ -251,8 +253,8 @@ type ledger struct {
 	workers []*workersLedger
 }
 
-// workersLedger is what one worker wrote: rows with its number in the high bits and a sequence in the low ones. It keeps
-// only the rows of which it is not known whether they are there, so that it does not grow as they do.
+// workersLedger is what one worker wrote: rows with its number in the high bits and a sequence in the low ones. It
+// keeps only the rows of which it is not known whether they are there, so that it does not grow as they do.
 type workersLedger struct {
 	number int
 

@@ -55,7 +55,8 @@ func (r *resources) sample(ctx context.Context, length time.Duration, server *aa
 // longSoak is how long a soak needs to be for its first third to be like its last.
 const longSoak = 2 * time.Minute
 
-// check compares the last third of a long soak with its first, and what is left after any soak with what there was before.
+// check compares the last third of a long soak with its first, and what is left after any soak with what there was
+// before.
 func (r *resources) check(t *testing.T, length time.Duration, before usage, logins int) {
 	t.Helper()
 	const perLogin = 512 // bytes that the stand-in for the server keeps of each login
@@ -99,5 +100,6 @@ func (r *resources) String() string {
 	if len(r.samples) < 3 {
 		return text(r.end) + " at the end"
 	}
-	return fmt.Sprintf("%s (median of the first third); %s (of the last); %s (when all is closed)", text(r.third(0)), text(r.third(2)), text(r.end))
+	return fmt.Sprintf("%s (median of the first third); %s (of the last); %s (when all is closed)", text(r.third(0)),
+		text(r.third(2)), text(r.end))
 }

@@ -37,8 +37,8 @@ import (
 //   - each write that was acknowledged is there, and none that was rolled back;
 //   - goroutines, file descriptors and memory have not grown.
 //
-// AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. (The same seed gives the
-// same faults. When each of them meets which query is up to the machine.) load_test.go has the load, faults_test.go
+// AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. (The same seed gives
+// the same faults. When each of them meets which query is up to the machine.) load_test.go has the load, faults_test.go
 // the faults, explain_test.go what they explain, resources_test.go what must not grow.
 func TestSoak(t *testing.T) {
 	length, seed := soakSettings(t)
@@ -100,7 +100,8 @@ type soak struct {
 	ledger    ledger
 	resources resources
 
-	ops, calm, failed, cancelled atomic.Int64 // operations; those that no fault touched; that failed, explained; that gave up by themselves
+	// operations; those that no fault touched; that failed, explained; that gave up by themselves
+	ops, calm, failed, cancelled atomic.Int64
 	handedOut                    atomic.Int64 // connections, each checked
 	notifications, logRecords    atomic.Int64
 	slowest                      atomic.Int64 // operation, in nanoseconds
@@ -124,7 +125,8 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		aadpool.WithLogger(slog.New(slog.NewTextHandler(s, &slog.HandlerOptions{Level: slog.LevelDebug}))))
 	require.NoError(t, err)
 	// What is acknowledged survives a crash of the server's processes.
-	config, err := pgxpool.ParseConfig(s.DSN() + "&synchronous_commit=on&connect_timeout=10&pool_max_conns=" + strconv.Itoa(soakConns))
+	config, err := pgxpool.ParseConfig(s.DSN() + "&synchronous_commit=on&connect_timeout=10&pool_max_conns=" +
+		strconv.Itoa(soakConns))
 	require.NoError(t, err)
 	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
 		watched := &soakConn{born: time.Now()}
@@ -197,8 +199,8 @@ func (s *soak) run(length time.Duration) {
 	s.comeBack()
 }
 
-// comeBack makes sure that the pool works when all faults have ended: at once, or after the pause that the last refusals
-// have caused.
+// comeBack makes sure that the pool works when all faults have ended: at once, or after the pause that the last
+// refusals have caused.
 func (s *soak) comeBack() {
 	err := s.pool.Ping(s.t.Context())
 	if err != nil && strings.Contains(err.Error(), pausedWords) {
@@ -237,8 +239,10 @@ func (s *soak) reportProgress(ctx context.Context) {
 			return
 		case <-ticks.C:
 			now := measure()
-			s.t.Logf("%s: %d operations, %d writes, %d tokens, %d violations, %d goroutines, %d files, %d kB", time.Since(start).Round(time.Second),
-				s.ops.Load(), s.ledger.acknowledged(), s.tokens.count(), s.violations.Load(), now.goroutines, now.files, now.heap>>10)
+			s.t.Logf("%s: %d operations, %d writes, %d tokens, %d violations, %d goroutines, %d files, %d kB",
+				time.Since(start).Round(time.Second),
+				s.ops.Load(), s.ledger.acknowledged(), s.tokens.count(), s.violations.Load(), now.goroutines, now.files,
+				now.heap>>10)
 		}
 	}
 }
@@ -251,12 +255,16 @@ func (s *soak) report() {
 			refused++
 		}
 	}
-	s.t.Logf("%d operations, of which no fault touched %d, a fault failed %d and %d gave up; the slowest took %s", s.ops.Load(), s.calm.Load(),
+	s.t.Logf("%d operations, of which no fault touched %d, a fault failed %d and %d gave up; the slowest took %s",
+		s.ops.Load(), s.calm.Load(),
 		s.failed.Load(), s.cancelled.Load(), time.Duration(s.slowest.Load()).Round(time.Millisecond))
-	s.t.Logf("%d writes acknowledged and found, %d notifications, %d log records without a token", s.ledger.acknowledged(), s.notifications.Load(), s.logRecords.Load())
-	s.t.Logf("%d tokens of %d fetches (%d failed); back at most %s after a fault of Entra's", s.tokens.count(), stats.Fetches, stats.FailedFetches,
+	s.t.Logf("%d writes acknowledged and found, %d notifications, %d log records without a token", s.ledger.acknowledged(),
+		s.notifications.Load(), s.logRecords.Load())
+	s.t.Logf("%d tokens of %d fetches (%d failed); back at most %s after a fault of Entra's", s.tokens.count(),
+		stats.Fetches, stats.FailedFetches,
 		time.Duration(s.slowestRecovery.Load()).Round(time.Millisecond))
-	s.t.Logf("%d connections handed out, none past its token's end; %d logins, %d refused; %d retired, %d refusals", s.handedOut.Load(), len(logins), refused,
+	s.t.Logf("%d connections handed out, none past its token's end; %d logins, %d refused; %d retired, %d refusals",
+		s.handedOut.Load(), len(logins), refused,
 		stats.RetiredConns, stats.Refused)
 	s.t.Logf("faults: %v", s.faults)
 	s.t.Logf("resources: %s", s.resources.String())

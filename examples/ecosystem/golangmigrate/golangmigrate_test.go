@@ -23,7 +23,8 @@ func TestUpAndDownAgainAndAgain(t *testing.T) {
 		if err := Up(dsn); err != nil { // there is nothing to do
 			return err
 		}
-		_, err := azure.Admin.Exec(ctx, "insert into "+azure.Qualify("orders")+" (customer, shipped_at) values ('contoso', now())")
+		_, err := azure.Admin.Exec(ctx,
+			"insert into "+azure.Qualify("orders")+" (customer, shipped_at) values ('contoso', now())")
 		require.NoError(t, err)
 		return with(dsn, (*migrate.Migrate).Down)
 	})

@@ -30,8 +30,9 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	})
 }
 
-// withProvider closes db, which leaves a pool below it open. It gives do a goose that lets one instance of the service migrate at a time. The lock belongs to a session:
-// goose holds one connection from the first migration to the last, however often the token is replaced meanwhile.
+// withProvider closes db, which leaves a pool below it open. It gives do a goose that lets one instance of the service
+// migrate at a time. The lock belongs to a session: goose holds one connection from the first migration to the last,
+// however often the token is replaced meanwhile.
 func withProvider(db *sql.DB, migrations fs.FS, do func(*goose.Provider) error) (err error) {
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {

@@ -61,7 +61,8 @@ func TestAMigrationThatOutlivesItsToken(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
-	slow := fmt.Sprintf("-- +goose Up\nselect pg_sleep(%d);\ncreate table backfilled ();\n", int(rotation.TokenLife.Seconds())+1)
+	slow := fmt.Sprintf("-- +goose Up\nselect pg_sleep(%d);\ncreate table backfilled ();\n",
+		int(rotation.TokenLife.Seconds())+1)
 	migrations := fstest.MapFS{"00001_backfill.sql": {Data: []byte(slow)}}
 
 	require.NoError(t, withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {

@@ -15,8 +15,8 @@ import (
 // maxPause is the longest pause before another try to connect. Each is spread, so that a fleet does not come at once.
 const maxPause = 10 * time.Second
 
-// A Listener passes on what is sent to a channel. Its connection is outside of any pool: one that waits would keep a slot
-// for itself.
+// A Listener passes on what is sent to a channel. Its connection is outside of any pool: one that waits would keep a
+// slot for itself.
 type Listener struct {
 	Hook *aadpool.Hook // may be the one of a pool, for the same server or another
 	// Config is how to connect, as pgx.ParseConfig made it. It is not changed.

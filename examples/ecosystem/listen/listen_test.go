@@ -25,7 +25,8 @@ func TestRun(t *testing.T) {
 	config, err := pgx.ParseConfig(azure.DSN())
 	require.NoError(t, err)
 	table := pgx.Identifier{azure.App.Name, "orders"}.Sanitize()
-	_, err = azure.Admin.Exec(t.Context(), "create table "+table+" (id int primary key); grant select on "+table+" to public")
+	_, err = azure.Admin.Exec(t.Context(),
+		"create table "+table+" (id int primary key); grant select on "+table+" to public")
 	require.NoError(t, err)
 
 	var seen atomic.Int64

@@ -13,8 +13,8 @@ import (
 )
 
 // Open makes a pool with a span for each connect, acquire, statement and batch, and with pgxpool's own statistics as
-// metrics. Without options of otelpgx's own they go to OpenTelemetry's global providers. What happens outside of any span
-// has none: connects that the pool makes for itself (pool_min_conns) are not traced.
+// metrics. Without options of otelpgx's own they go to OpenTelemetry's global providers. What happens outside of any
+// span has none: connects that the pool makes for itself (pool_min_conns) are not traced.
 func Open(ctx context.Context, dsn string, cred azcore.TokenCredential, opts ...aadpool.Option) (*pgxpool.Pool, error) {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {

@@ -37,10 +37,12 @@ func TestOpen(t *testing.T) {
 	for _, span := range spans.Ended() {
 		names[span.Name()]++
 		assert.Equal(t, codes.Unset, span.Status().Code, "%s: %s", span.Name(), span.Status().Description)
-		assert.NotRegexp(t, `eyJ[\w-]+\.eyJ`, fmt.Sprint(span.Attributes(), span.Events()), "a token in the span %s", span.Name())
+		assert.NotRegexp(t, `eyJ[\w-]+\.eyJ`, fmt.Sprint(span.Attributes(), span.Events()), "a token in the span %s",
+			span.Name())
 	}
 	assert.Positive(t, names["connect"], "those that a request waits for")
-	assert.LessOrEqual(t, names["connect"], len(azure.Server.Logins()), "those that replace others belong to no request's trace")
+	assert.LessOrEqual(t, names["connect"], len(azure.Server.Logins()),
+		"those that replace others belong to no request's trace")
 	assert.Equal(t, names["request"], names["pool.acquire"])
 	assert.GreaterOrEqual(t, names["SELECT"], names["request"], "statements, and their preparation on each connection")
 }

@@ -15,7 +15,8 @@ import (
 type Pools struct{ Primary, Replica *pgxpool.Pool }
 
 // Open makes both pools. The token is fetched once for both.
-func Open(ctx context.Context, primaryDSN, replicaDSN string, cred azcore.TokenCredential, opts ...aadpool.Option) (*Pools, error) {
+func Open(ctx context.Context, primaryDSN, replicaDSN string, cred azcore.TokenCredential,
+	opts ...aadpool.Option) (*Pools, error) {
 	hook, err := aadpool.NewHook(cred, opts...)
 	if err != nil {
 		return nil, err

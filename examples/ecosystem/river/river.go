@@ -38,7 +38,8 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool, logger *slog.Logger) error
 // River takes one connection out of the pool for good, to listen on (Hijack). It is past what the pool does for its
 // connections: it goes on after its token's end. When it breaks, River takes another from the pool, which has logged in
 // with a token that is good then.
-func NewClient(pool *pgxpool.Pool, ship func(context.Context, Ship) error, logger *slog.Logger) (*river.Client[pgx.Tx], error) {
+func NewClient(pool *pgxpool.Pool, ship func(context.Context, Ship) error, logger *slog.Logger) (*river.Client[pgx.Tx],
+	error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, river.WorkFunc(func(ctx context.Context, job *river.Job[Ship]) error {
 		return ship(ctx, job.Args)

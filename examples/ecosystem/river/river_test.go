@@ -24,7 +24,8 @@ func TestJobs(t *testing.T) {
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
 	require.NoError(t, Migrate(t.Context(), pool, slog.New(slog.DiscardHandler)))
-	_, err := pool.Exec(t.Context(), "create table orders (id bigint generated always as identity primary key, shipped bool)")
+	_, err := pool.Exec(t.Context(),
+		"create table orders (id bigint generated always as identity primary key, shipped bool)")
 	require.NoError(t, err)
 	ship := func(ctx context.Context, job Ship) error {
 		_, err := pool.Exec(ctx, "update orders set shipped = true where id = $1", job.OrderID)
@@ -68,7 +69,9 @@ func TestJobs(t *testing.T) {
 	assert.True(t, azure.Server.Logins()[0].TokenExpiresAt.Before(time.Now()))
 	_, err = azure.Admin.Exec(t.Context(), "select pg_terminate_backend($1)", listener)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return listens(t, azure, listener) }, time.Minute, 50*time.Millisecond, "River listens again")
+	require.Eventually(t, func() bool {
+		return listens(t, azure, listener)
+	}, time.Minute, 50*time.Millisecond, "River listens again")
 	require.NoError(t, orderAndWait(t.Context()))
 
 	require.NoError(t, client.Stop(t.Context()))

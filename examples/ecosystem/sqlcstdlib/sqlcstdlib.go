@@ -14,7 +14,8 @@ import (
 //go:generate go run github.com/sqlc-dev/sqlc/cmd/sqlc@v1.31.1 generate
 
 // Open returns a DB for a DSN such as
-// postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity. It connects at its first use.
+// postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity. It connects at its
+// first use.
 func Open(dsn string) (*sql.DB, error) { return sql.Open("aadpool", dsn) }
 
 // CreateTwo creates two orders, or none.

@@ -14,7 +14,8 @@ import (
 func init() { sqlx.BindDriver(aadpoolsql.DriverName, sqlx.DOLLAR) }
 
 // Open returns a DB for a DSN such as
-// postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity. It connects at its first use.
+// postgres://orders-api@orders.postgres.database.azure.com/orders?credential=workload-identity. It connects at its
+// first use.
 func Open(dsn string) (*sqlx.DB, error) { return sqlx.Open(aadpoolsql.DriverName, dsn) }
 
 // An Order is a row of orders.
@@ -25,7 +26,8 @@ type Order struct {
 
 // Create creates an order.
 func Create(ctx context.Context, db *sqlx.DB, customer string) (o Order, err error) {
-	query, args, err := db.BindNamed("insert into orders (customer) values (:customer) returning *", Order{Customer: customer})
+	query, args, err := db.BindNamed("insert into orders (customer) values (:customer) returning *",
+		Order{Customer: customer})
 	if err != nil {
 		return o, err
 	}

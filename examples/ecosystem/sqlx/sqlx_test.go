@@ -19,7 +19,8 @@ func TestCreateAndFind(t *testing.T) {
 	require.NoError(t, err)
 	defer db.Close()
 	assert.Zero(t, azure.Requests(), "nothing is asked of the network yet")
-	_, err = db.ExecContext(t.Context(), "create table orders (id bigint generated always as identity primary key, customer text)")
+	_, err = db.ExecContext(t.Context(),
+		"create table orders (id bigint generated always as identity primary key, customer text)")
 	require.NoError(t, err)
 	azure.Through(t, func(ctx context.Context) error {
 		created, err := Create(ctx, db, "contoso")

@@ -24,7 +24,8 @@ func TestPercentile(t *testing.T) {
 	}{
 		{"nothing was measured", nil, 99, 0},
 		{"one sample is every percentile", []time.Duration{7 * ms}, 1, 7 * ms},
-		{"of three, 34 percent means two", []time.Duration{9 * time.Microsecond, time.Microsecond, 2 * time.Microsecond}, 34, 3 * time.Microsecond},
+		{"of three, 34 percent means two", []time.Duration{9 * time.Microsecond, time.Microsecond, 2 * time.Microsecond}, 34,
+			3 * time.Microsecond},
 		{"p50 of 1 to 100 is the 50th, up to the end of its microsecond", hundred, 50, 51 * time.Microsecond},
 		{"p100 is the longest, exactly", hundred, 100, 100 * time.Microsecond},
 		{"one slow in a hundred is not p99", append(slices.Repeat([]time.Duration{0}, 99), ms), 99, time.Microsecond},

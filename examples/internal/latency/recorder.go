@@ -2,8 +2,8 @@ package latency
 
 import "time"
 
-// A Recorder counts the durations of a whole load, and those since the last second's end apart. The zero Recorder is empty
-// and ready for use. It is not safe for concurrent use.
+// A Recorder counts the durations of a whole load, and those since the last second's end apart. The zero Recorder is
+// empty and ready for use. It is not safe for concurrent use.
 type Recorder struct {
 	all, second Histogram
 }

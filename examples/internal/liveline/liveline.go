@@ -1,5 +1,5 @@
-// Package liveline shows how something is going: lines that stay, and below them one line that is rewritten in place on a
-// terminal. Where standard output is no terminal that line is printed again each time. It is for the programs in
+// Package liveline shows how something is going: lines that stay, and below them one line that is rewritten in place on
+// a terminal. Where standard output is no terminal that line is printed again each time. It is for the programs in
 // examples.
 package liveline
 
@@ -30,7 +30,8 @@ const (
 	Dim   Color = "\x1b[2m"
 )
 
-// A Display writes to a terminal, or to whatever stands in its place. Its methods may be called from several goroutines.
+// A Display writes to a terminal, or to whatever stands in its place. Its methods may be called from several
+// goroutines.
 type Display struct {
 	terminal, color bool
 
@@ -89,8 +90,8 @@ func (d *Display) End() {
 	d.write("\n")
 }
 
-// Close ends the Display: what is written from then on goes nowhere. A logger may outlive what it is of: a request for a
-// token that was under way breaks off when Entra's stand-in ends, and that is news to nobody.
+// Close ends the Display: what is written from then on goes nowhere. A logger may outlive what it is of: a request for
+// a token that was under way breaks off when Entra's stand-in ends, and that is news to nobody.
 func (d *Display) Close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -111,5 +112,6 @@ func (d *Display) Paint(c Color, text string) string {
 	return string(c) + text + reset
 }
 
-// write sends text in one piece, so that a terminal shows no half of it. There is nobody to tell if it cannot be written.
+// write sends text in one piece, so that a terminal shows no half of it. There is nobody to tell if it cannot be
+// written.
 func (d *Display) write(text string) { _, _ = io.WriteString(d.w, text) }

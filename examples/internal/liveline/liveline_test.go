@@ -22,7 +22,10 @@ func TestDisplay(t *testing.T) {
 		{"in a pipe an event is a line", false, func(d *Display) { d.Update("1"); d.Print("event") }, "1\nevent\n"},
 		{"a terminal's line is rewritten, and cannot wrap", true, func(d *Display) { d.Update("1"); d.Update("2") },
 			"\r\x1b[K\x1b[?7l1\x1b[?7h" + "\r\x1b[K\x1b[?7l2\x1b[?7h"},
-		{"on a terminal an event takes the line's place, which moves down", true, func(d *Display) { d.Update("1"); d.Print("event") },
+		{"on a terminal an event takes the line's place, which moves down", true, func(d *Display) {
+			d.Update("1")
+			d.Print("event")
+		},
 			"\r\x1b[K\x1b[?7l1\x1b[?7h" + "\r\x1b[Kevent\n\x1b[?7l1\x1b[?7h"},
 		{"the last line stays", true, func(d *Display) { d.Update("1"); d.End(); d.End(); d.Print("done") },
 			"\r\x1b[K\x1b[?7l1\x1b[?7h" + "\n" + "done\n"},

@@ -26,8 +26,8 @@ const (
 	// fetchTimeout bounds a fetch, whoever waits for it.
 	fetchTimeout = 5 * time.Second
 
-	// fetchPause is from the end of one fetch to the beginning of the next, however many tokens name keys that are unknown,
-	// and however long the issuer was silent.
+	// fetchPause is from the end of one fetch to the beginning of the next, however many tokens name keys that are
+	// unknown, and however long the issuer was silent.
 	fetchPause = 5 * time.Second
 
 	// maxSetSize bounds what is read of an answer. A key takes about 500 bytes.
@@ -36,9 +36,9 @@ const (
 	minRSABits = 2048 // https://www.rfc-editor.org/rfc/rfc7518#section-3.3
 )
 
-// keySet has an issuer's published keys: https://www.rfc-editor.org/rfc/rfc7517#section-5. They are fetched at the first
-// use, regularly while they are used, and for a key that is unknown. One fetch is under way at a time. It belongs to no
-// caller, so that none can end it for the others.
+// keySet has an issuer's published keys: https://www.rfc-editor.org/rfc/rfc7517#section-5. They are fetched at the
+// first use, regularly while they are used, and for a key that is unknown. One fetch is under way at a time. It belongs
+// to no caller, so that none can end it for the others.
 type keySet struct {
 	client *http.Client
 	url    string

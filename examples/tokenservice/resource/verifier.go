@@ -62,15 +62,15 @@ type Verifier struct {
 	keys             oidc.KeySet
 }
 
-// NewVerifier returns a Verifier with the issuer's keys. An error of theirs that wraps ErrKeysUnavailable says that they
-// could not be read; any other refuses the token.
+// NewVerifier returns a Verifier with the issuer's keys. An error of theirs that wraps ErrKeysUnavailable says that
+// they could not be read; any other refuses the token.
 func NewVerifier(issuer, audience string, keys oidc.KeySet) *Verifier {
 	return &Verifier{issuer, audience, keys}
 }
 
 // Discover returns a Verifier that fetches the keys by httpClient, from the URL in the issuer's discovery document: at
-// the first use, every five minutes of use, and for a token whose key it does not know, at most every five seconds. Each
-// fetch takes five seconds at most. ctx is for the discovery only.
+// the first use, every five minutes of use, and for a token whose key it does not know, at most every five seconds.
+// Each fetch takes five seconds at most. ctx is for the discovery only.
 func Discover(ctx context.Context, httpClient *http.Client, issuer, audience string) (*Verifier, error) {
 	document, err := client.Discover(ctx, issuer, httpClient)
 	if err != nil {
@@ -105,8 +105,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Claims, error) {
 	return claims, v.check(claims, time.Now())
 }
 
-// checkHeader refuses other kinds of JWT that the issuer may sign, https://www.rfc-editor.org/rfc/rfc9068#section-4, and
-// what must be understood to be accepted, https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11: nothing is here.
+// checkHeader refuses other kinds of JWT that the issuer may sign, https://www.rfc-editor.org/rfc/rfc9068#section-4,
+// and what must be understood to be accepted, https://www.rfc-editor.org/rfc/rfc7515#section-4.1.11: nothing is here.
 func checkHeader(header jose.Header) error {
 	if _, ok := header.ExtraHeaders["crit"]; ok {
 		return invalid("it has a critical header")

@@ -133,7 +133,8 @@ func TestVerify(t *testing.T) {
 	t.Run("keys that cannot be had", func(t *testing.T) {
 		payload, err := json.Marshal(good)
 		require.NoError(t, err)
-		_, err = NewVerifier(issuer, audience, oneKey{err: fmt.Errorf("%w: connection refused", ErrKeysUnavailable)}).Verify(context.Background(),
+		_, err = NewVerifier(issuer, audience, oneKey{err: fmt.Errorf("%w: connection refused",
+			ErrKeysUnavailable)}).Verify(context.Background(),
 			key.sign(t, "at+jwt", payload))
 		assert.ErrorIs(t, err, ErrKeysUnavailable)
 		assert.NotErrorIs(t, err, ErrInvalidToken)

@@ -1,7 +1,7 @@
 //go:build linux
 
-// Package daemon runs server programs for the tests below test/: as a user that they accept, in a directory of their own,
-// with a certificate made at run time, and never longer than the test.
+// Package daemon runs server programs for the tests below test/: as a user that they accept, in a directory of their
+// own, with a certificate made at run time, and never longer than the test.
 package daemon
 
 import (

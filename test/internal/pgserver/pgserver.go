@@ -47,7 +47,8 @@ func HasPrograms(dir string, names ...string) bool {
 	return true
 }
 
-// RenewCertificate writes a new certificate, which the server shows from its next reload on, and returns its serial number.
+// RenewCertificate writes a new certificate, which the server shows from its next reload on, and returns its serial
+// number.
 func (s *Server) RenewCertificate(t testing.TB, issuer *daemon.Issuer) string {
 	t.Helper()
 	return issuer.Issue(t, s.certFile(), s.keyFile()).String()
@@ -65,7 +66,8 @@ func (s *Server) Run(t testing.TB, program string, args ...string) {
 // Initialise makes an empty database cluster with these lines in pg_hba.conf.
 func (s *Server) Initialise(t testing.TB, hba string) {
 	t.Helper()
-	s.Run(t, "initdb", "--pgdata", s.Data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
+	s.Run(t, "initdb", "--pgdata", s.Data, "--username", "postgres", "--auth", "trust", "--encoding", "UTF8",
+		"--no-locale", "--no-sync")
 	daemon.WriteFile(t, filepath.Join(s.Data, "pg_hba.conf"), hba)
 }
 
@@ -98,7 +100,8 @@ func (s *Server) ShutDown(t testing.TB) {
 
 // Connect opens a connection of the superuser.
 func (s *Server) Connect(ctx context.Context) (*pgconn.PgConn, error) {
-	return pgconn.Connect(ctx, fmt.Sprintf("host=%s port=%d user=postgres database=postgres sslmode=disable connect_timeout=2", s.Dir, s.Port))
+	return pgconn.Connect(ctx,
+		fmt.Sprintf("host=%s port=%d user=postgres database=postgres sslmode=disable connect_timeout=2", s.Dir, s.Port))
 }
 
 // Query runs SQL as the superuser and returns the first column of its last result's first row.

@@ -83,7 +83,8 @@ func Serve(ctx context.Context, l net.Listener, get func(ctx context.Context, sc
 		w.Header().Set("Cache-Control", "no-store")
 		_ = json.NewEncoder(w).Encode(token) // the client has gone: nobody is left to tell
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout, IdleTimeout: readTimeout,
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
+		IdleTimeout:    readTimeout,
 		MaxHeaderBytes: maxHeader}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

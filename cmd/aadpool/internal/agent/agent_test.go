@@ -26,11 +26,14 @@ func TestIdentity(t *testing.T) {
 		settings, changed []string
 		same              bool
 	}{
-		{name: "the same", before: map[string]string{"AZURE_CLIENT_ID": "a"}, after: map[string]string{"AZURE_CLIENT_ID": "a"}, same: true},
-		{name: "another client", before: map[string]string{"AZURE_CLIENT_ID": "a"}, after: map[string]string{"AZURE_CLIENT_ID": "b"}},
+		{name: "the same", before: map[string]string{"AZURE_CLIENT_ID": "a"},
+			after: map[string]string{"AZURE_CLIENT_ID": "a"}, same: true},
+		{name: "another client", before: map[string]string{"AZURE_CLIENT_ID": "a"},
+			after: map[string]string{"AZURE_CLIENT_ID": "b"}},
 		{name: "another authority", after: map[string]string{"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us"}},
 		{name: "a secret where there was none", after: map[string]string{"AZURE_CLIENT_SECRET": "x"}},
-		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"}, after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
+		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"},
+			after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
 		{name: "another machine's identity", after: map[string]string{"IDENTITY_ENDPOINT": "http://x"}},
 		{name: "what azidentity does not read", after: map[string]string{"PGHOST": "x"}, same: true},
 		{name: "another flag", settings: []string{"cli"}, changed: []string{"azd"}},
@@ -133,7 +136,8 @@ func TestAskFails(t *testing.T) {
 	for _, row := range []struct{ name, answer, want string }{
 		{"another program", "SSH-2.0-OpenSSH\r\n", "malformed HTTP"},
 		{"no token", "HTTP/1.0 200 OK\r\n\r\n{}", "there is none in its answer"},
-		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 2*maxAnswer), "there is none in its answer"},
+		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 2*maxAnswer),
+			"there is none in its answer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			client, server := net.Pipe()

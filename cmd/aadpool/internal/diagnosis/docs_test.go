@@ -19,7 +19,8 @@ func TestTableOfTheDocumentationIsThatOfTheCode(t *testing.T) {
 	lines := []string{"| such as | cause | meaning |", "|---|---|---|"}
 	escape := strings.NewReplacer("|", "\\|", "<", "&lt;")
 	for _, row := range spoken {
-		lines = append(lines, fmt.Sprintf("| %s | `%s` | %s |", escape.Replace(row.Example), row.Cause, escape.Replace(row.Means)))
+		lines = append(lines, fmt.Sprintf("| %s | `%s` | %s |", escape.Replace(row.Example), row.Cause,
+			escape.Replace(row.Means)))
 	}
 	pattern := regexp.MustCompile(`(?s)(<!-- credentials: [^\n]*-->\n).*?(<!-- end -->)`)
 	want := pattern.ReplaceAllStringFunc(string(text), func(found string) string {

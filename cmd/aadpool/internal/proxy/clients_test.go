@@ -33,8 +33,9 @@ func TestRealClients(t *testing.T) {
 	c.sql(`grant create on schema public to "orders-api"`)
 	var working sync.WaitGroup
 	for name, use := range map[string]func(*clients){
-		"psql's meta-commands": (*clients).psqlMetaCommands, "psql's copy": (*clients).psqlCopy, "psql's Ctrl-C": (*clients).psqlCancel,
-		"pgbench": (*clients).pgbench, "pg_dump and pg_restore": (*clients).dumpAndRestore,
+		"psql's meta-commands": (*clients).psqlMetaCommands, "psql's copy": (*clients).psqlCopy,
+		"psql's Ctrl-C": (*clients).psqlCancel,
+		"pgbench":       (*clients).pgbench, "pg_dump and pg_restore": (*clients).dumpAndRestore,
 		"lib/pq": func(c *clients) { c.databaseSQL("postgres") }, "pgx": func(c *clients) { c.databaseSQL("pgx") },
 	} {
 		working.Go(func() {
@@ -71,7 +72,8 @@ func (c *clients) program(name string, args ...string) *exec.Cmd {
 		path = found[len(found)-1]
 	}
 	cmd := exec.Command(path, args...)
-	cmd.Env = append(os.Environ(), "PGHOST="+c.dir, "PGPORT=5432", "PGUSER=orders-api", "PGDATABASE=postgres", "PGSSLMODE=prefer", "PSQLRC=/dev/null")
+	cmd.Env = append(os.Environ(), "PGHOST="+c.dir, "PGPORT=5432", "PGUSER=orders-api", "PGDATABASE=postgres",
+		"PGSSLMODE=prefer", "PSQLRC=/dev/null")
 	return cmd
 }
 
@@ -85,13 +87,15 @@ func (c *clients) psqlMetaCommands() {
 	assert.Regexp(c.t, `(?s)postgres.*orders-api`, c.output("psql", "-c", `\conninfo`))
 	assert.Contains(c.t, c.output("psql", "-c", `\d clients_copy`), "name   | text")
 	assert.Contains(c.t, c.output("psql", "-c", `\dt+ clients_*`), "clients_copy")
-	assert.Equal(c.t, "postgres\ntemplate1\n", c.output("psql", "-Atc", `select current_database()`, "-c", `\c template1`, "-q", "-c", `select current_database()`))
+	assert.Equal(c.t, "postgres\ntemplate1\n", c.output("psql", "-Atc", `select current_database()`, "-c", `\c template1`,
+		"-q", "-c", `select current_database()`))
 }
 
 func (c *clients) psqlCopy() {
 	file := filepath.Join(c.t.TempDir(), "copied")
 	assert.Equal(c.t, "COPY 20000\nCOPY 20000\n", c.output("psql", "-c",
-		`\copy (select n, repeat('x', n % 100) from generate_series(1, 20000) n) to `+file, "-c", `\copy clients_copy from `+file))
+		`\copy (select n, repeat('x', n % 100) from generate_series(1, 20000) n) to `+file, "-c",
+		`\copy clients_copy from `+file))
 	again := file + ".again"
 	c.output("psql", "-c", `\copy (select * from clients_copy order by id) to `+again)
 	assert.Equal(c.t, c.read(file), c.read(again))
@@ -105,7 +109,8 @@ func (c *clients) read(path string) string {
 
 // psqlCancel presses Ctrl-C.
 func (c *clients) psqlCancel() {
-	cmd := c.program("psql", "-v", "ON_ERROR_STOP=0", "-c", "select pg_sleep(600) as cancelled_by_psql", "-Atc", "select 'goes on'")
+	cmd := c.program("psql", "-v", "ON_ERROR_STOP=0", "-c", "select pg_sleep(600) as cancelled_by_psql", "-Atc",
+		"select 'goes on'")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if !assert.NoError(c.t, cmd.Start()) {
@@ -113,7 +118,8 @@ func (c *clients) psqlCancel() {
 	}
 	watcher := connectTo(c.t, c.azure.Postgres.DSN())
 	eventually(c.t, "psql's query runs", func() bool {
-		return ask[int](c.t, watcher, "select count(*) from pg_stat_activity where query like '%cancelled_by_psql' and pid <> pg_backend_pid()") == 1
+		return ask[int](c.t, watcher,
+			"select count(*) from pg_stat_activity where query like '%cancelled_by_psql' and pid <> pg_backend_pid()") == 1
 	})
 	assert.NoError(c.t, cmd.Process.Signal(syscall.SIGINT))
 	_ = cmd.Wait()
@@ -123,7 +129,8 @@ func (c *clients) psqlCancel() {
 func (c *clients) pgbench() {
 	c.output("pgbench", "-i", "-q", "-s", "1")
 	for _, mode := range []string{"simple", "extended", "prepared"} {
-		assert.Contains(c.t, c.output("pgbench", "-n", "-M", mode, "-c", "4", "-j", "2", "-t", "50"), "number of transactions actually processed: 200/200")
+		assert.Contains(c.t, c.output("pgbench", "-n", "-M", mode, "-c", "4", "-j", "2", "-t", "50"),
+			"number of transactions actually processed: 200/200")
 	}
 	// A connection for each transaction, for longer than a token lives.
 	assert.NotContains(c.t, c.output("pgbench", "-n", "-S", "-C", "-c", "1", "-T", "6"), "error")

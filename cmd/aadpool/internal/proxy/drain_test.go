@@ -27,13 +27,15 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 		{"an idle one", nil, "select 1"},
 		{"a busy one", nil, "insert into ended select 1 from pg_sleep(60)"},
 		{"one that is busy again", []string{"select 2"}, "insert into ended select 2 from pg_sleep(61)"},
-		{"one whose client takes rows", nil, "insert into ended select n from generate_series(1, 100000000) n returning repeat('x', 1000)"},
+		{"one whose client takes rows", nil,
+			"insert into ended select n from generate_series(1, 100000000) n returning repeat('x', 1000)"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			p, stop := startProxy(t, a.config(t, a.credential(t)))
 			client, watcher := connectTo(t, p.socketDSN()), connectTo(t, a.Postgres.DSN())
-			_, err := watcher.Exec(t.Context(), `drop table if exists ended; create table ended (n int); grant all on ended to "orders-api"`)
+			_, err := watcher.Exec(t.Context(),
+				`drop table if exists ended; create table ended (n int); grant all on ended to "orders-api"`)
 			require.NoError(t, err)
 			for _, query := range row.before {
 				_, err := client.Exec(t.Context(), query)
@@ -48,7 +50,8 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 			heard := make(chan *listened, 1)
 			go func() { heard <- listenTo(hijacked.Conn) }()
 			eventually(t, "the query runs, or has run", func() bool {
-				return ask[int](t, watcher, "select count(*) from pg_stat_activity where query = $1 and pid = $2", row.query, hijacked.PID) == 1
+				return ask[int](t, watcher, "select count(*) from pg_stat_activity where query = $1 and pid = $2", row.query,
+					hijacked.PID) == 1
 			})
 			stop()
 			got := <-heard

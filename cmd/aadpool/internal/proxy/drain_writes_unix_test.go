@@ -169,8 +169,8 @@ func (h *outcomes) note(ids, acknowledged []int, err error) {
 	}
 }
 
-// A client whose write is told as ended may write it again: what it wrote must not be in the table. Where that cannot be
-// known it must be told so.
+// A client whose write is told as ended may write it again: what it wrote must not be in the table. Where that cannot
+// be known it must be told so.
 func TestDrainTellsTheTruthAboutWrites(t *testing.T) {
 	a := newAzure(t)
 	superuser := connectTo(t, a.Postgres.DSN())
@@ -253,7 +253,9 @@ func TestDrainWhileTheServerHangs(t *testing.T) {
 	goOn()
 	writing.Wait()
 	assert.Equal(t, "08007", refusedBy(t, err).Code)
-	eventually(t, "the server has committed it", func() bool { return ask[int](t, superuser, "select count(*) from hung") == 1 })
+	eventually(t, "the server has committed it", func() bool {
+		return ask[int](t, superuser, "select count(*) from hung") == 1
+	})
 }
 
 // backendOf returns functions that stop the server's process of a session, and have it go on.

@@ -18,7 +18,8 @@ func TestRoomWithinALimitOnOpenFiles(t *testing.T) {
 		{"none that a number holds", 1<<64 - 1, Config{MaxSessions: 1000}, 1000, 1100},
 		{"one with room for all sessions, and little beside them", 2048, Config{MaxSessions: 1000}, 1000, 36},
 		{"one that is too low", 60, Config{MaxSessions: 1000}, 22, 4},
-		{"one that is too low, with a listener and health", 64, Config{MaxSessions: 1000, Listen: []string{"x"}, HTTP: "y"}, 15, 5},
+		{"one that is too low, with a listener and health", 64, Config{MaxSessions: 1000, Listen: []string{"x"}, HTTP: "y"},
+			15, 5},
 		{"one in which nothing fits", 10, Config{MaxSessions: 1000}, 1, 4},
 		{"few sessions", 60, Config{MaxSessions: 3}, 3, 42},
 	} {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// PostgreSQL lets a role that is no superuser connect elsewhere only where it is asked for a password: otherwise it would
-// use the identity of the server's own process.
+// PostgreSQL lets a role that is no superuser connect elsewhere only where it is asked for a password: otherwise it
+// would use the identity of the server's own process.
 func TestForeignDataThroughTheProxy(t *testing.T) {
 	a := newAzure(t)
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))

@@ -25,8 +25,8 @@ type httpServer struct {
 	listener net.Listener
 }
 
-// listenHTTP opens the listener at address. It returns nil if that is empty. Where tokens are given out, nobody may listen
-// in on the way.
+// listenHTTP opens the listener at address. It returns nil if that is empty. Where tokens are given out, nobody may
+// listen in on the way.
 func listenHTTP(address string, givesTokens bool) (*httpServer, error) {
 	if address == "" {
 		return nil, nil

@@ -160,8 +160,8 @@ func (p *Proxy) accept(l *listener) {
 	}
 }
 
-// turnAway tells a client at once that it cannot start up, as PostgreSQL does when it can start no process, whatever the
-// client wants. It must not block.
+// turnAway tells a client at once that it cannot start up, as PostgreSQL does when it can start no process, whatever
+// the client wants. It must not block.
 func (p *Proxy) turnAway(conn net.Conn, told *pgconn.PgError) {
 	p.metrics.refused(reasonLimit)
 	_ = conn.SetDeadline(time.Now().Add(time.Second))

@@ -35,9 +35,11 @@ func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
 		{"all addresses, with TLS alone", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted}, "--password-file"},
 		{"all addresses, with a password alone", Config{Listen: []string{"0.0.0.0:0"}, Password: password}, "--tls-cert"},
 		{"all addresses, with both", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted, Password: password}, ""},
-		{"a name that is somebody's", Config{Listen: []string{"db.example.com:5432"}}, "whoever can connect has the identity"},
+		{"a name that is somebody's", Config{Listen: []string{"db.example.com:5432"}},
+			"whoever can connect has the identity"},
 		{"a port alone", Config{Listen: []string{"5432"}}, "it must be host:port"},
-		{"a path that is too long", Config{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))}, "choose a shorter directory"},
+		{"a path that is too long", Config{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))},
+			"choose a shorter directory"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if strings.HasPrefix(row.config.SocketDir, os.TempDir()) {
@@ -74,8 +76,12 @@ func TestSocketDirectory(t *testing.T) {
 			require.NoError(t, os.Mkdir(dir, 0o700))
 			require.NoError(t, os.Chmod(dir, 0o770))
 		}, "others can write"},
-		{"is a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, "is no directory"},
-		{"is a link to where others can write", func(t *testing.T, dir string) { require.NoError(t, os.Symlink(os.TempDir(), dir)) }, "is no directory"},
+		{"is a file", func(t *testing.T, dir string) {
+			require.NoError(t, os.WriteFile(dir, nil, 0o600))
+		}, "is no directory"},
+		{"is a link to where others can write", func(t *testing.T, dir string) {
+			require.NoError(t, os.Symlink(os.TempDir(), dir))
+		}, "is no directory"},
 		{"holds the socket of a proxy that was killed", func(t *testing.T, dir string) {
 			require.NoError(t, os.Mkdir(dir, 0o700))
 			stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, SocketName), Net: "unix"})

@@ -113,7 +113,8 @@ func TestDashboardOfAProxyShowsWhatIsExportedAndNothingElse(t *testing.T) {
 	}
 	assert.Subset(t, exported, shown)
 	for _, name := range exported {
-		isSuffixed := strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_count") || strings.HasSuffix(name, "_sum")
+		isSuffixed := strings.HasSuffix(name, "_bucket") || strings.HasSuffix(name, "_count") ||
+			strings.HasSuffix(name, "_sum")
 		if strings.HasPrefix(name, "aadpool_proxy_") && !isSuffixed {
 			assert.True(t, slices.ContainsFunc(shown, func(s string) bool { return strings.HasPrefix(s, name) }), name)
 		}
@@ -141,8 +142,8 @@ func scrapeNow(t *testing.T, p *Proxy) scrape {
 	return s
 }
 
-// TestAlertsFireForAProxy has Prometheus evaluate the shipped alerts on what a proxy said while Entra was down, and while
-// the server refused logins.
+// TestAlertsFireForAProxy has Prometheus evaluate the shipped alerts on what a proxy said while Entra was down, and
+// while the server refused logins.
 func TestAlertsFireForAProxy(t *testing.T) {
 	if os.Getenv("AADPOOL_PROMETHEUS") == "" {
 		t.Skip("make matrix-prometheus runs this")
@@ -166,7 +167,8 @@ func TestAlertsFireForAProxy(t *testing.T) {
 
 	var input bytes.Buffer
 	for series := range refused {
-		fmt.Fprintf(&input, "      - {series: '%s', values: '%gx19 %gx19 %gx79'}\n", series, well[series], outage[series], refused[series])
+		fmt.Fprintf(&input, "      - {series: '%s', values: '%gx19 %gx19 %gx79'}\n", series, well[series], outage[series],
+			refused[series])
 	}
 	rules, err := filepath.Abs(filepath.Join(otelaadpool, "alerts/aadpool.yaml"))
 	require.NoError(t, err)
@@ -181,8 +183,10 @@ tests:
 		minute          int
 		failing, denied int
 	}{{9, 0, 0}, {12, 1, 0}, {19, 0, 0}, {22, 0, 1}, {45, 0, 0}} {
-		for alert, count := range map[string]int{"AadpoolTokenRefreshFailing": at.failing, "AadpoolLoginsRejected": at.denied} {
-			test += fmt.Sprintf("      - {expr: 'count(ALERTS{alertname=\"%s\", alertstate=\"firing\"}) or vector(0)', eval_time: %dm, exp_samples: [{labels: '{}', value: %d}]}\n",
+		for alert, count := range map[string]int{"AadpoolTokenRefreshFailing": at.failing,
+			"AadpoolLoginsRejected": at.denied} {
+			test += fmt.Sprintf("      - {expr: 'count(ALERTS{alertname=\"%s\", alertstate=\"firing\"}) or vector(0)', "+
+				"eval_time: %dm, exp_samples: [{labels: '{}', value: %d}]}\n",
 				alert, at.minute, count)
 		}
 	}
@@ -190,7 +194,8 @@ tests:
 	for _, panel := range readPanels(t) {
 		for _, target := range panel.Targets {
 			if !strings.Contains(target.Expr, "_bucket") { // histograms are not among the series
-				test += fmt.Sprintf("      - {expr: 'count(%s) > bool 0', eval_time: 22m, exp_samples: [{labels: '{}', value: 1}]}\n", inGrafana.Replace(target.Expr))
+				test += fmt.Sprintf("      - {expr: 'count(%s) > bool 0', eval_time: 22m, exp_samples: [{labels: '{}', value: "+
+					"1}]}\n", inGrafana.Replace(target.Expr))
 			}
 		}
 	}

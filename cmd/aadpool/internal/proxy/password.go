@@ -97,7 +97,8 @@ func (*Password) String() string { return token.Redacted }
 func (*Password) GoString() string { return token.Redacted }
 
 // ask asks the client for the password. All but the last word of SASL is said here: AuthenticationOk is the server's.
-// certificate is the one that a client with TLS has been shown, by which it makes sure that it speaks to the proxy itself.
+// certificate is the one that a client with TLS has been shown, by which it makes sure that it speaks to the proxy
+// itself.
 func (p *Password) ask(client *pgwire.Conn, user string, certificate *tls.Certificate) error {
 	wrong := refuse(reasonPassword, "28P01", fmt.Sprintf("password authentication failed for user %q", token.Redact(user)),
 		"the password is that of the proxy's --password-file, whatever the user")

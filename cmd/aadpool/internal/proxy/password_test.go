@@ -45,14 +45,16 @@ func TestPostgresVerifierLetsIn(t *testing.T) {
 	a := newAzure(t)
 	require.NoError(t, a.EnsureRole(t.Context(), "with-a-password"))
 	server := connectTo(t, a.Postgres.DSN())
-	_, err := server.Exec(t.Context(), `set password_encryption = 'scram-sha-256'; alter role "with-a-password" password 'correct horse'`)
+	_, err := server.Exec(t.Context(),
+		`set password_encryption = 'scram-sha-256'; alter role "with-a-password" password 'correct horse'`)
 	require.NoError(t, err)
 	verifier := ask[string](t, server, "select rolpassword from pg_authid where rolname = 'with-a-password'")
 
 	config := a.config(t, a.credential(t))
 	config.Password = testPassword(t, verifier)
 	p, _ := startProxy(t, config)
-	assert.Equal(t, "orders-api", ask[string](t, connectTo(t, p.socketDSN()+" password='correct horse'"), "select session_user"))
+	assert.Equal(t, "orders-api", ask[string](t, connectTo(t, p.socketDSN()+" password='correct horse'"),
+		"select session_user"))
 	_, err = pgx.Connect(t.Context(), p.socketDSN()+" password='correct mule'")
 	assert.Equal(t, "28P01", refusedBy(t, err).Code)
 	_, err = pgx.Connect(t.Context(), p.socketDSN())

@@ -34,7 +34,8 @@ type scriptedSession struct {
 }
 
 func newScriptedSession(t *testing.T) *scriptedSession {
-	p := &Proxy{sessions: map[*session]struct{}{}, config: Config{Drain: scriptedDrain}, logger: slog.New(slog.DiscardHandler)}
+	p := &Proxy{sessions: map[*session]struct{}{}, config: Config{Drain: scriptedDrain},
+		logger: slog.New(slog.DiscardHandler)}
 	p.closing, p.close = context.WithCancel(t.Context())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
 	p.metrics = newMetrics(p)
@@ -46,7 +47,8 @@ func newScriptedSession(t *testing.T) *scriptedSession {
 		ss.cancels.Add(1)
 		return nil, net.ErrClosed
 	}}
-	s := &session{proxy: p, client: newPeer(toClient, toClient, nil), server: newPeer(toServer, toServer, nil), target: target, ready: true}
+	s := &session{proxy: p, client: newPeer(toClient, toClient, nil), server: newPeer(toServer, toServer, nil),
+		target: target, ready: true}
 	p.sessions[s] = struct{}{}
 	go s.run()
 	ss.ending.Go(func() { ss.heardByServer.record(ss.server) })
@@ -54,7 +56,8 @@ func newScriptedSession(t *testing.T) *scriptedSession {
 }
 
 // play does what a script says, a step after the other:
-//   - "client Q" and "server C ZI" have a side say messages by their types, "Q…" the first half of one, and "…Q" the other;
+// - "client Q" and "server C ZI" have a side say messages by their types, "Q…" the first half of one, and "…Q" the
+// other;
 //   - "hangup" has the server hang up;
 //   - "drain" has the proxy end;
 //   - "its end" waits for the end of its time.
@@ -196,40 +199,53 @@ func TestLastWordOfASession(t *testing.T) {
 		{"the server's own last word", []string{"client Q", "drain", "its end", "server E", "hangup"},
 			"Q", "E", atTheEnd + lingering, true},
 
-		{"a pipeline of which a part is answered", []string{"client P B E S P B E S", "server 1 2 C ZI", "drain", "its end", "server 1 2 C ZI"},
+		{"a pipeline of which a part is answered", []string{"client P B E S P B E S", "server 1 2 C ZI", "drain", "its end",
+			"server 1 2 C ZI"},
 			"P B E S P B E S", "1 2 C ZI 1 2 C ZI 57P01", atTheEnd, true},
-		{"a pipeline of which the rest is not answered", []string{"client P B E S P B E S", "server 1 2 C ZI", "drain", "its end"},
+		{"a pipeline of which the rest is not answered", []string{"client P B E S P B E S", "server 1 2 C ZI", "drain",
+			"its end"},
 			"P B E S P B E S", "1 2 C ZI 08007", unanswered, true},
-		{"an Execute whose Sync comes", []string{"client P B E", "server 1 2 C", "drain", "its end", "client B E S P B E S", "server 2 E ZI"},
+		{"an Execute whose Sync comes", []string{"client P B E", "server 1 2 C", "drain", "its end", "client B E S P B E S",
+			"server 2 E ZI"},
 			"P B E B E S", "1 2 C 2 E ZI 57P01", atTheEnd, true},
 		{"an Execute whose Sync does not come", []string{"client P B E H", "server 1 2 C", "drain", "its end"},
 			"P B E H", "1 2 C 08007", unanswered, true},
 		{"nothing executed yet", []string{"client P D H", "server 1 t n", "drain"},
 			"P D H", "1 t n 57P01", atOnce, false},
 
-		{"a COPY of a query, in its data", []string{"client Q", "server G", "client d d…", "drain", "its end", "client …d d c"},
+		{"a COPY of a query, in its data", []string{"client Q", "server G", "client d d…", "drain", "its end",
+			"client …d d c"},
 			"Q d d…", "G 57P01", atTheEnd, false},
-		{"a COPY of a query, after its data", []string{"client Q", "server G", "client d c", "drain", "its end", "server C ZI"},
+		{"a COPY of a query, after its data", []string{"client Q", "server G", "client d c", "drain", "its end",
+			"server C ZI"},
 			"Q d c", "G C ZI 57P01", atTheEnd, true},
-		{"a COPY of an Execute, in its data", []string{"client P B E S", "server 1 2 G", "client d", "drain", "its end", "client d c S"},
+		{"a COPY of an Execute, in its data", []string{"client P B E S", "server 1 2 G", "client d", "drain", "its end",
+			"client d c S"},
 			"P B E S d", "1 2 G 57P01", atTheEnd, false},
-		{"a COPY of an Execute, before its Sync", []string{"client P B E S", "server 1 2 G", "client d c", "drain", "its end", "client S", "server C ZI"},
+		{"a COPY of an Execute, before its Sync", []string{"client P B E S", "server 1 2 G", "client d c", "drain", "its end",
+			"client S", "server C ZI"},
 			"P B E S d c S", "1 2 G C ZI 57P01", atTheEnd, true},
-		{"a COPY of an Execute, after its Sync", []string{"client P B E S", "server 1 2 G", "client d c S", "drain", "its end", "server C ZI"},
+		{"a COPY of an Execute, after its Sync", []string{"client P B E S", "server 1 2 G", "client d c S", "drain",
+			"its end", "server C ZI"},
 			"P B E S d c S", "1 2 G C ZI 57P01", atTheEnd, true},
-		{"idle after a COPY of an Execute", []string{"client P B E S", "server 1 2 G", "client d c S", "server C ZI", "drain"},
+		{"idle after a COPY of an Execute", []string{"client P B E S", "server 1 2 G", "client d c S", "server C ZI",
+			"drain"},
 			"P B E S d c S", "1 2 G C ZI 57P01", atOnce, false},
-		{"two COPYs of a query, in the second's data", []string{"client Q", "server G", "client d c", "server C G", "client d", "drain", "its end"},
+		{"two COPYs of a query, in the second's data", []string{"client Q", "server G", "client d c", "server C G",
+			"client d", "drain", "its end"},
 			"Q d c d", "G C G 57P01", atTheEnd, false},
 		{"a COPY whose data did not wait", []string{"client Q d c", "server G", "drain", "its end", "server C ZI"},
 			"Q d c", "G C ZI 57P01", atTheEnd, true},
 		{"a COPY whose data did not wait, and that is not answered", []string{"client Q d c", "server G", "drain", "its end"},
 			"Q d c", "G 08007", unanswered, true},
-		{"idle after a COPY that failed in its data", []string{"client Q", "server G", "client d", "server E ZI", "client d c", "drain"},
+		{"idle after a COPY that failed in its data", []string{"client Q", "server G", "client d", "server E ZI",
+			"client d c", "drain"},
 			"Q d d c", "G E ZI 57P01", atOnce, false},
-		{"idle after a COPY of an Execute that failed in its data", []string{"client P B E S", "server 1 2 G", "client d", "server E", "client d c S", "server ZI", "drain"},
+		{"idle after a COPY of an Execute that failed in its data",
+			[]string{"client P B E S", "server 1 2 G", "client d", "server E", "client d c S", "server ZI", "drain"},
 			"P B E S d d c S", "1 2 G E ZI 57P01", atOnce, false},
-		{"a query after a COPY that failed", []string{"client Q", "server G", "client d", "server E ZI", "client c", "client Q", "drain", "its end", "server C ZI"},
+		{"a query after a COPY that failed", []string{"client Q", "server G", "client d", "server E ZI", "client c",
+			"client Q", "drain", "its end", "server C ZI"},
 			"Q d c Q", "G E ZI C ZI 57P01", atTheEnd, true},
 
 		{"a message of the server's that pauses", []string{"server A…", "drain", "its end", "server …A"},

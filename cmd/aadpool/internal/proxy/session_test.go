@@ -34,7 +34,8 @@ func TestSessionIsTheClientsOwn(t *testing.T) {
 func TestStartupParametersReachTheServer(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Upstream.RuntimeParams = map[string]string{"application_name": "of the DSN", "search_path": "of_the_dsn", "options": "-c statement_timeout=12345 -c lock_timeout=1"}
+	config.Upstream.RuntimeParams = map[string]string{"application_name": "of the DSN", "search_path": "of_the_dsn",
+		"options": "-c statement_timeout=12345 -c lock_timeout=1"}
 	p, _ := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN()+" application_name=mine options='-c lock_timeout=54321'")
 	for _, row := range []struct{ name, want string }{
@@ -58,8 +59,10 @@ func TestRoleAndDatabase(t *testing.T) {
 		{"the client names no database", "orders-api", "template1", "somebody", "", "orders-api", "template1", ""},
 		{"the DSN names no database", "orders-api", "", "somebody", "template1", "orders-api", "template1", ""},
 		{"the DSN names no user", "", "postgres", "orders-api", "", "orders-api", "postgres", ""},
-		{"the DSN names no user, and the client another's", "", "postgres", "billing-api", "", "", "", `password authentication failed for user "billing-api"`},
-		{"libpq's default database", "orders-api", "postgres", "somebody", "somebody", "", "", "by PGDATABASE or -d); the proxy's DSN says \"postgres\""},
+		{"the DSN names no user, and the client another's", "", "postgres", "billing-api", "", "", "",
+			`password authentication failed for user "billing-api"`},
+		{"libpq's default database", "orders-api", "postgres", "somebody", "somebody", "", "",
+			"by PGDATABASE or -d); the proxy's DSN says \"postgres\""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := a.config(t, a.credential(t))
@@ -182,19 +185,22 @@ func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
 		hosts  []string
 		lookup pgconn.LookupFunc
 	}{
-		{"the first of two hosts", []string{"silent.example", "good.example"}, func(_ context.Context, host string) ([]string, error) {
-			return []string{map[string]string{"silent.example": silent.Addr().String(), "good.example": a.server.Addr()}[host]}, nil
-		}},
+		{"the first of two hosts", []string{"silent.example", "good.example"},
+			func(_ context.Context, host string) ([]string, error) {
+				return []string{map[string]string{"silent.example": silent.Addr().String(), "good.example": a.server.Addr()}[host]},
+					nil
+			}},
 		{"the first of a host's addresses", []string{"good.example"}, func(context.Context, string) ([]string, error) {
 			return []string{silent.Addr().String(), a.server.Addr()}, nil
 		}},
-		{"the first of two hosts' resolver", []string{"silent.example", "good.example"}, func(ctx context.Context, host string) ([]string, error) {
-			if host == "good.example" {
-				return []string{a.server.Addr()}, nil
-			}
-			<-ctx.Done()
-			return nil, ctx.Err()
-		}},
+		{"the first of two hosts' resolver", []string{"silent.example", "good.example"},
+			func(ctx context.Context, host string) ([]string, error) {
+				if host == "good.example" {
+					return []string{a.server.Addr()}, nil
+				}
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -203,7 +209,8 @@ func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
 			upstream := config.Upstream
 			upstream.LookupFunc, upstream.Host = row.lookup, row.hosts[0]
 			for _, host := range row.hosts[1:] {
-				upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432, TLSConfig: upstream.TLSConfig})
+				upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432,
+					TLSConfig: upstream.TLSConfig})
 			}
 			p, _ := startProxy(t, config)
 			conn := connectTo(t, p.socketDSN())
@@ -218,7 +225,8 @@ func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
 func TestTargetSessionAttributesOfTheDSN(t *testing.T) {
 	a := newAzure(t)
 	superuser := connectTo(t, a.Postgres.DSN())
-	for _, sql := range []string{"create database read_only", "alter database read_only set default_transaction_read_only = on"} {
+	for _, sql := range []string{"create database read_only",
+		"alter database read_only set default_transaction_read_only = on"} {
 		_, err := superuser.Exec(t.Context(), sql)
 		require.NoError(t, err)
 	}
@@ -308,8 +316,12 @@ func TestSessionsEndOnBothSides(t *testing.T) {
 		name string
 		end  func(t *testing.T, a azure, conn *pgx.Conn)
 	}{
-		{"by the client, in order", func(t *testing.T, _ azure, conn *pgx.Conn) { require.NoError(t, conn.Close(t.Context())) }},
-		{"by the client, killed", func(t *testing.T, _ azure, conn *pgx.Conn) { require.NoError(t, conn.PgConn().Conn().Close()) }},
+		{"by the client, in order", func(t *testing.T, _ azure, conn *pgx.Conn) {
+			require.NoError(t, conn.Close(t.Context()))
+		}},
+		{"by the client, killed", func(t *testing.T, _ azure, conn *pgx.Conn) {
+			require.NoError(t, conn.PgConn().Conn().Close())
+		}},
 		{"by the server, cut", func(_ *testing.T, a azure, _ *pgx.Conn) { a.server.CloseConnections() }},
 		{"by an administrator", func(t *testing.T, _ azure, conn *pgx.Conn) {
 			_, err := conn.Exec(t.Context(), "select pg_terminate_backend(pg_backend_pid())")

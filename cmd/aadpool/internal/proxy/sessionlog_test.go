@@ -35,11 +35,15 @@ func TestSessionsAreLogged(t *testing.T) {
 		name, ended string
 		end         func(t *testing.T, a azure, conn *pgx.Conn, stop func())
 	}{
-		{"that the client ends", "client", func(t *testing.T, _ azure, conn *pgx.Conn, _ func()) { require.NoError(t, conn.Close(t.Context())) }},
+		{"that the client ends", "client", func(t *testing.T, _ azure, conn *pgx.Conn, _ func()) {
+			require.NoError(t, conn.Close(t.Context()))
+		}},
 		{"whose client is killed", "client-gone", func(t *testing.T, _ azure, conn *pgx.Conn, _ func()) {
 			require.NoError(t, conn.PgConn().Conn().Close())
 		}},
-		{"that the server ends", "server", func(_ *testing.T, a azure, _ *pgx.Conn, _ func()) { a.server.CloseConnections() }},
+		{"that the server ends", "server", func(_ *testing.T, a azure, _ *pgx.Conn, _ func()) {
+			a.server.CloseConnections()
+		}},
 		{"that the shutdown ends", "shutdown", func(_ *testing.T, _ azure, _ *pgx.Conn, stop func()) { stop() }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -49,7 +53,8 @@ func TestSessionsAreLogged(t *testing.T) {
 			config.Logger = slog.New(slog.NewJSONHandler(&log, nil)) // of level info
 			config.Listen = []string{"127.0.0.1:0"}
 			p, stop := startProxy(t, config)
-			bySocket := connectTo(t, strings.Replace(p.socketDSN(), "user=orders-api", "user=mallory", 1)+" application_name=reports")
+			bySocket := connectTo(t, strings.Replace(p.socketDSN(), "user=orders-api", "user=mallory",
+				1)+" application_name=reports")
 			assert.Equal(t, 1, ask[int](t, bySocket, "select 1"))
 			byTCP := connectTo(t, p.tcpDSN("sslmode=disable"))
 
@@ -109,7 +114,8 @@ func TestSessionsNeedNotBeLogged(t *testing.T) {
 }
 
 func tokenOf(t *testing.T, cred azcore.TokenCredential) string {
-	token, err := cred.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{"https://ossrdbms-aad.database.windows.net/.default"}})
+	token, err := cred.GetToken(t.Context(),
+		policy.TokenRequestOptions{Scopes: []string{"https://ossrdbms-aad.database.windows.net/.default"}})
 	require.NoError(t, err)
 	return token.Token
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/aadpool/aadpool/aadpooltest"
 )
 
-// aftermath is how long after a fault an operation may still fail by it: pauses between tries of the Hook's, tokens that
-// were not renewed meanwhile.
+// aftermath is how long after a fault an operation may still fail by it: pauses between tries of the Hook's, tokens
+// that were not renewed meanwhile.
 const aftermath = 7 * time.Second
 
 // troubles is when faults were.
@@ -76,8 +76,12 @@ func (s *soak) serverFaults() []fault {
 			s.asSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'orders-api'")
 			return nothing
 		}},
-		{"a process of the server killed, at which all of them end and it recovers", func() func() { s.killBackend(); return nothing }},
-		login("token refused", aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again.")),
+		{"a process of the server killed, at which all of them end and it recovers", func() func() {
+			s.killBackend()
+			return nothing
+		}},
+		login("token refused", aadpooltest.RefuseLogins("28000",
+			"The access token has expired. Acquire a new token and try again.")),
 		login("starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up")),
 		login("too many connections", aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved")),
 		login("dropped at accept", aadpooltest.DropAt(aadpooltest.PhaseAccept)),

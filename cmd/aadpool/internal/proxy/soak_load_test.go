@@ -139,7 +139,8 @@ func (w *soakWorker) copyBothWays(ctx context.Context, conn *pgx.Conn) error {
 		fmt.Fprintf(&sent, "%d\t%s\n", n, strings.Repeat("y", n%50))
 	}
 	want := bytes.Clone(sent.Bytes())
-	if _, err := conn.Exec(ctx, "create temp table if not exists copied (n int, filler text); truncate copied"); err != nil {
+	if _, err := conn.Exec(ctx,
+		"create temp table if not exists copied (n int, filler text); truncate copied"); err != nil {
 		return err
 	}
 	if _, err := conn.PgConn().CopyFrom(ctx, &sent, "copy copied from stdin"); err != nil {
@@ -199,7 +200,8 @@ func (w *soakWorker) die(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// ledger is what was written: rows whose commit was asked for, and whether it was acknowledged. The zero value is ready.
+// ledger is what was written: rows whose commit was asked for, and whether it was acknowledged. The zero value is
+// ready.
 type ledger struct {
 	mu      sync.Mutex
 	rows    map[int64]bool

@@ -23,13 +23,16 @@ import (
 // after another at random, and clients are killed. It checks that
 //   - nothing fails but what a fault explains, and nothing hangs;
 //   - each answer is the one to its question, whatever its size;
-//   - each write that was acknowledged is there, and none that was rolled back, or that was told as ended (57P01) by the server
-//     or by the proxy, which ends under load;
-//   - no token is in an error, in the log or on a client's wire;
-//   - no session, goroutine or file is left at the end.
 //
-// AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. soak_load_test.go has the
-// load, soak_faults_test.go the faults.
+// - each write that was acknowledged is there, and none that was rolled back, or that was told as ended (57P01) by the
+// server
+//
+//	  or by the proxy, which ends under load;
+//	- no token is in an error, in the log or on a client's wire;
+//	- no session, goroutine or file is left at the end.
+//
+// AADPOOL_SOAK says how long the load lasts, AADPOOL_SOAK_SEED which faults come in which order. soak_load_test.go has
+// the load, soak_faults_test.go the faults.
 func TestSoak(t *testing.T) {
 	length, seed := soakSettings(t)
 	t.Logf("AADPOOL_SOAK=%s AADPOOL_SOAK_SEED=%d", length, seed)
@@ -39,7 +42,9 @@ func TestSoak(t *testing.T) {
 	s := newSoak(t, seed)
 	s.run(length)
 	s.checkLedger()
-	eventually(t, "no session is left", func() bool { return s.proxy.sessionCount() == 0 && s.server.Stats().Sessions == 0 })
+	eventually(t, "no session is left", func() bool {
+		return s.proxy.sessionCount() == 0 && s.server.Stats().Sessions == 0
+	})
 	s.tap.close(t)
 	s.stop()
 	s.server.Close()
@@ -109,10 +114,12 @@ type soak struct {
 }
 
 func newSoak(t *testing.T, seed uint64) *soak {
-	s := &soak{azure: newAzure(t), t: t, seed: seed, faults: map[string]int{}, table: fmt.Sprintf("proxy_soak_%d", time.Now().UnixNano())}
+	s := &soak{azure: newAzure(t), t: t, seed: seed, faults: map[string]int{},
+		table: fmt.Sprintf("proxy_soak_%d", time.Now().UnixNano())}
 	s.SetTokenLife(soakTokenLife)
 	require.NoError(t, s.EnsureRole(t.Context(), "orders-api"))
-	s.asSuperuser(fmt.Sprintf(`create table %[1]s (id bigint primary key); grant select, insert on %[1]s to "orders-api"`, s.table))
+	s.asSuperuser(fmt.Sprintf(`create table %[1]s (id bigint primary key); grant select, insert on %[1]s to "orders-api"`,
+		s.table))
 	t.Cleanup(func() { s.asSuperuser("drop table " + s.table) })
 	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
 	config.Upstream.ConnectTimeout, config.Drain = 10*time.Second, soakDrain
@@ -174,9 +181,12 @@ func (s *soak) violation(format string, args ...any) {
 
 func (s *soak) report(t *testing.T) {
 	stats := s.proxy.config.Hook.Stats()
-	t.Logf("%d operations, of which no fault touched %d and a fault failed %d; %d queries cancelled, %d clients killed, %d writes acknowledged and found",
+	t.Logf("%d operations, of which no fault touched %d and a fault failed %d; %d queries cancelled, %d clients "+
+		"killed, %d writes acknowledged and found",
 		s.ops.Load(), s.calm.Load(), s.explained.Load(), s.cancelled.Load(), s.killed.Load(), s.writes.Load())
-	t.Logf("%d sessions, %d cancel requests, %d bytes up and %d down; %d fetches of a token, of which %d failed; %d logins", s.proxy.metrics.opened.Load(),
-		s.proxy.metrics.cancels.Load(), s.proxy.metrics.toServer.Load(), s.proxy.metrics.toClient.Load(), stats.Fetches, stats.FailedFetches, len(s.server.Logins()))
+	t.Logf("%d sessions, %d cancel requests, %d bytes up and %d down; "+
+		"%d fetches of a token, of which %d failed; %d logins", s.proxy.metrics.opened.Load(),
+		s.proxy.metrics.cancels.Load(), s.proxy.metrics.toServer.Load(), s.proxy.metrics.toClient.Load(), stats.Fetches,
+		stats.FailedFetches, len(s.server.Logins()))
 	t.Logf("faults: %v", s.faults)
 }

@@ -40,22 +40,36 @@ func TestRefusalsReachTheClient(t *testing.T) {
 		code, want, hint string
 	}{
 		{"another principal's role", func(a azure, c *Config) { c.Upstream.User = "billing-api" }, "",
-			"28P01", `password authentication failed for user "billing-api"`, `the token is for "orders-api" but the role is "billing-api"`},
+			"28P01", `password authentication failed for user "billing-api"`,
+			`the token is for "orders-api" but the role is "billing-api"`},
 		{"an expired token, says the server", func(a azure, _ *Config) {
-			a.server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+			a.server.SetFault(aadpooltest.RefuseLogins("28000",
+				"The access token has expired. Acquire a new token and try again."))
 		}, "", "28000", "The access token has expired", "check this machine's clock"},
 		{"too many connections", func(a azure, _ *Config) {
 			a.server.SetFault(aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved"))
 		}, "", "53300", "remaining connection slots are reserved", ""},
 		{"no such database", func(azure, *Config) {}, " dbname=nowhere", "3D000", `database "nowhere" does not exist`, ""},
-		{"no token: the cause", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "aadpool proxy: no access token for ", ""},
-		{"no token: when to come back", func(a azure, _ *Config) { a.Revoke("orders-api") }, "", "57P03", "(next try in ", ""},
-		{"a login that cannot be tried", func(_ azure, c *Config) { c.Upstream.ChannelBinding = "require" }, "", "28000", "channel_binding=require", ""},
-		{"a server that is not there", func(_ azure, c *Config) { c.Upstream.Port = 1 }, "", "08001", "connection refused", ""},
-		{"a server with another certificate", func(_ azure, c *Config) { c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"} }, "",
+		{"no token: the cause", func(a azure, _ *Config) {
+			a.Revoke("orders-api")
+		}, "", "57P03", "aadpool proxy: no access token for ", ""},
+		{"no token: when to come back", func(a azure, _ *Config) {
+			a.Revoke("orders-api")
+		}, "", "57P03", "(next try in ", ""},
+		{"a login that cannot be tried", func(_ azure, c *Config) {
+			c.Upstream.ChannelBinding = "require"
+		}, "", "28000", "channel_binding=require", ""},
+		{"a server that is not there", func(_ azure, c *Config) {
+			c.Upstream.Port = 1
+		}, "", "08001", "connection refused", ""},
+		{"a server with another certificate", func(_ azure, c *Config) {
+			c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"}
+		}, "",
 			"08001", "certificate signed by unknown authority", ""},
-		{"replication", func(azure, *Config) {}, " replication=database", "0A000", "cannot be used for replication", "as a role with a password"},
-		{"an option that the server does not know", func(azure, *Config) {}, " no_such_setting=1", "42704", "no_such_setting", ""},
+		{"replication", func(azure, *Config) {}, " replication=database", "0A000", "cannot be used for replication",
+			"as a role with a password"},
+		{"an option that the server does not know", func(azure, *Config) {}, " no_such_setting=1", "42704", "no_such_setting",
+			""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
@@ -133,7 +147,8 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 			return
 		}
 		text := string(bytes.TrimSuffix(heard, []byte{0}))
-		_ = pgwire.Send(conn, &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "welcome, " + text}, &pgproto3.AuthenticationOk{},
+		_ = pgwire.Send(conn, &pgproto3.NoticeResponse{Severity: "NOTICE", Message: "welcome, " + text},
+			&pgproto3.AuthenticationOk{},
 			&pgproto3.ParameterStatus{Name: "motd", Value: text}, aKey, &pgproto3.ReadyForQuery{TxStatus: 'I'})
 		_, _ = conn.Read(heard)
 	})
@@ -147,7 +162,8 @@ func TestClientDoesNotHearTheTokenFromTheServer(t *testing.T) {
 
 // A server may say something right after it has let a client in: that it goes down, or what is new.
 func TestWhatTheServerSaysAtOnceReachesTheClient(t *testing.T) {
-	goesDown := &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01", Message: "terminating"}
+	goesDown := &pgproto3.ErrorResponse{Severity: "FATAL", SeverityUnlocalized: "FATAL", Code: "57P01",
+		Message: "terminating"}
 	news := &pgproto3.NoticeResponse{Severity: "NOTICE", Message: strings.Repeat("new ", 1500)}
 	for _, row := range []struct {
 		name   string
@@ -188,7 +204,8 @@ func welcomeAndSay(conn net.Conn, says pgproto3.BackendMessage) {
 	}
 }
 
-// A server that keeps refusing is not asked by each client that comes: servers lock out roles whose logins keep failing.
+// A server that keeps refusing is not asked by each client that comes: servers lock out roles whose logins keep
+// failing.
 func TestServerThatKeepsRefusingIsLeftAlone(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
@@ -216,10 +233,14 @@ func TestWhatIsNoPostgresClientIsTurnedAway(t *testing.T) {
 		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", "invalid length of startup packet"},
 		{"a packet that claims 2 GB", "\x7f\xff\xff\xff\x00\x03\x00\x00", "invalid length of startup packet"},
 		{"protocol 2.0", "\x00\x00\x00\x09\x00\x02\x00\x00\x00", "unsupported frontend protocol 2.0"},
-		{"no user", "\x00\x00\x00\x14\x00\x03\x00\x00database\x00x\x00\x00", "no PostgreSQL user name specified in startup packet"},
-		{"a start-up packet that does not end", "\x00\x00\x00\x10\x00\x03\x00\x00user\x00x\x00y", "invalid startup packet layout"},
-		{"a start-up packet without a value", "\x00\x00\x00\x0e\x00\x03\x00\x00user\x00\x00", "invalid startup packet layout"},
-		{"requests for encryption without end", strings.Repeat("\x00\x00\x00\x08\x04\xd2\x16\x30", 3), "unsupported frontend protocol"},
+		{"no user", "\x00\x00\x00\x14\x00\x03\x00\x00database\x00x\x00\x00",
+			"no PostgreSQL user name specified in startup packet"},
+		{"a start-up packet that does not end", "\x00\x00\x00\x10\x00\x03\x00\x00user\x00x\x00y",
+			"invalid startup packet layout"},
+		{"a start-up packet without a value", "\x00\x00\x00\x0e\x00\x03\x00\x00user\x00\x00",
+			"invalid startup packet layout"},
+		{"requests for encryption without end", strings.Repeat("\x00\x00\x00\x08\x04\xd2\x16\x30", 3),
+			"unsupported frontend protocol"},
 		{"TLS, where there is none", "\x16\x03\x01\x00\x04\x01\x00\x00\x00", nothing},
 		{"nothing at all", "", nothing},
 	} {
@@ -354,7 +375,8 @@ func TestTLSAndPasswordOverTCP(t *testing.T) {
 	a := newAzure(t)
 	certificate, root := testCertificate(t)
 	config := a.config(t, a.credential(t))
-	config.Listen, config.Certificate, config.Password = []string{"127.0.0.1:0"}, fixed(certificate), testPassword(t, "correct horse")
+	config.Listen, config.Certificate, config.Password = []string{"127.0.0.1:0"}, fixed(certificate),
+		testPassword(t, "correct horse")
 	p, _ := startProxy(t, config)
 	verified := "sslmode=verify-full sslrootcert=" + root
 	for _, row := range []struct {
@@ -393,7 +415,8 @@ func TestWhoDoesNotSayThePasswordTakesNoSession(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close()
 	client := pgproto3.NewFrontend(conn, conn)
-	client.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "u"}})
+	client.Send(&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters: map[string]string{"user": "u"}})
 	require.NoError(t, client.Flush())
 	asked, err := client.Receive()
 	require.NoError(t, err)
@@ -444,7 +467,8 @@ func TestClientThatHangsUpEndsItsLogin(t *testing.T) {
 	a.server.SetFault(aadpooltest.StallAt(aadpooltest.PhasePassword))
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
 	conn := p.dialSocket(t)
-	packet, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api"}}).Encode(nil)
+	packet, err := (&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+		Parameters: map[string]string{"user": "orders-api"}}).Encode(nil)
 	require.NoError(t, err)
 	_, err = conn.Write(packet)
 	require.NoError(t, err)
@@ -505,7 +529,8 @@ func FuzzClientStartup(f *testing.F) {
 	certificate, _ := testCertificate(f)
 	config := a.config(f, fixedCredential(token))
 	config.StartupTimeout = time.Second
-	config.Certificate, config.Password, config.Listen = fixed(certificate), testPassword(f, "correct horse"), []string{"127.0.0.1:0"}
+	config.Certificate, config.Password, config.Listen = fixed(certificate), testPassword(f, "correct horse"),
+		[]string{"127.0.0.1:0"}
 	behindPassword, _ := startProxy(f, config)
 	open := a.config(f, fixedCredential(token))
 	open.StartupTimeout = time.Second
@@ -533,9 +558,12 @@ func FuzzClientStartup(f *testing.F) {
 func startupSeeds(t testing.TB) (seeds [][]byte) {
 	for _, m := range []pgproto3.FrontendMessage{
 		&pgproto3.SSLRequest{}, &pgproto3.GSSEncRequest{}, &pgproto3.CancelRequest{ProcessID: 7, SecretKey: make([]byte, 32)},
-		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api", "options": "-c a=b"}},
-		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32, Parameters: map[string]string{"user": "orders-api", "_pq_.x": "1"}},
-		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30, Parameters: map[string]string{"user": "orders-api", "replication": "1"}},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+			Parameters: map[string]string{"user": "orders-api", "options": "-c a=b"}},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32,
+			Parameters: map[string]string{"user": "orders-api", "_pq_.x": "1"}},
+		&pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion30,
+			Parameters: map[string]string{"user": "orders-api", "replication": "1"}},
 	} {
 		packet, err := m.Encode(nil)
 		require.NoError(t, err)

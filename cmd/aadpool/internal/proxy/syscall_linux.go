@@ -5,9 +5,9 @@ import (
 	"unsafe"
 )
 
-// readNow and writeNow do not tell the scheduler that a system call begins: the descriptor is non-blocking, so none waits.
-// Told of one for each message, a scheduler that was idle wakes its monitor thread, which cost a third of the proxy's CPU
-// at one busy client.
+// readNow and writeNow do not tell the scheduler that a system call begins: the descriptor is non-blocking, so none
+// waits. Told of one for each message, a scheduler that was idle wakes its monitor thread, which cost a third of the
+// proxy's CPU at one busy client.
 
 // readNow reads what there is, without waiting.
 func readNow(fd int, b []byte) (int, error) { return callNow(syscall.SYS_READ, fd, b) }

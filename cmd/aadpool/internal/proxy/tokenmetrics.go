@@ -9,8 +9,8 @@ import (
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
-// tokenMetrics are those of a Hook, under the names that otelaadpool.Register gives to those of a pool, as OpenTelemetry's
-// exporter writes them for Prometheus: the alerts and the dashboard of the one serve the other.
+// tokenMetrics are those of a Hook, under the names that otelaadpool.Register gives to those of a pool, as
+// OpenTelemetry's exporter writes them for Prometheus: the alerts and the dashboard of the one serve the other.
 type tokenMetrics struct{ stats func() aadpool.Stats }
 
 var (
@@ -20,7 +20,8 @@ var (
 		"Requests to the credential that have ended; error_type if they brought no valid token.", []string{"error_type"}, nil)
 	lastFetch = prometheus.NewDesc("aadpool_token_fetch_last_duration_seconds",
 		"How long the last request to the credential took.", nil, nil)
-	tokenWaits    = prometheus.NewDesc("aadpool_token_waits_total", "Connects that had to wait for an access token.", nil, nil)
+	tokenWaits = prometheus.NewDesc("aadpool_token_waits_total", "Connects that had to wait for an access token.", nil,
+		nil)
 	refusedLogins = prometheus.NewDesc("aadpool_login_refused_total", "Logins that the database server refused.", nil, nil)
 )
 

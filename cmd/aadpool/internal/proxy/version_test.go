@@ -79,9 +79,12 @@ func TestProtocolVersions(t *testing.T) {
 	}{
 		{"3.0", v30, v30, "", nil, false},
 		{"3.2", v32, v32, "", nil, false},
-		{"3.2, where the DSN says 3.0", v32, v30, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v30, UnrecognizedOptions: []string{}}, true},
-		{"a version of the future", v39999, v32, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{}}, false},
-		{"an option of the future", v32, v32, "_pq_.x", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32, UnrecognizedOptions: []string{"_pq_.x"}}, false},
+		{"3.2, where the DSN says 3.0", v32, v30, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v30,
+			UnrecognizedOptions: []string{}}, true},
+		{"a version of the future", v39999, v32, "", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32,
+			UnrecognizedOptions: []string{}}, false},
+		{"an option of the future", v32, v32, "_pq_.x", &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: v32,
+			UnrecognizedOptions: []string{"_pq_.x"}}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			p.config.OldProtocol = row.old
@@ -148,14 +151,16 @@ func TestOlderServerIsNegotiatedWith(t *testing.T) {
 	a := newAzure(t)
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
 	conn := p.dialSocket(t)
-	startup := &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32, Parameters: map[string]string{"user": "x", "database": "postgres"}}
+	startup := &pgproto3.StartupMessage{ProtocolVersion: pgproto3.ProtocolVersion32,
+		Parameters: map[string]string{"user": "x", "database": "postgres"}}
 	packet, err := startup.Encode(nil)
 	require.NoError(t, err)
 	_, err = conn.Write(packet)
 	require.NoError(t, err)
 	message, err := pgproto3.NewFrontend(conn, conn).Receive()
 	require.NoError(t, err)
-	assert.Equal(t, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30, UnrecognizedOptions: []string{}}, message)
+	assert.Equal(t, &pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: pgproto3.ProtocolVersion30,
+		UnrecognizedOptions: []string{}}, message)
 }
 
 func TestVersionReader(t *testing.T) {

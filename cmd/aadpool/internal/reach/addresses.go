@@ -23,10 +23,10 @@ type Address struct {
 	TLS              *tls.Config // nil: none
 }
 
-// Addresses looks up the hosts of config, and returns their addresses in the order in which pgconn tries them. It divides
-// what is left of ctx's time among them: ConnectTimeout, which is that of one, becomes no longer than its share. A host
-// that is not found in its share of the time is in the error, and takes none from the others. From then on config's
-// LookupFunc answers with what was found.
+// Addresses looks up the hosts of config, and returns their addresses in the order in which pgconn tries them. It
+// divides what is left of ctx's time among them: ConnectTimeout, which is that of one, becomes no longer than its
+// share. A host that is not found in its share of the time is in the error, and takes none from the others. From then
+// on config's LookupFunc answers with what was found.
 func Addresses(ctx context.Context, config *pgconn.Config) ([]Address, error) {
 	first := &pgconn.FallbackConfig{Host: config.Host, Port: config.Port, TLSConfig: config.TLSConfig}
 	all := append([]*pgconn.FallbackConfig{first}, config.Fallbacks...)

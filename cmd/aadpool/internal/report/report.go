@@ -1,4 +1,5 @@
-// Package report shows steps and what came of them: to a person line by line, to a program as one JSON object at the end.
+// Package report shows steps and what came of them: to a person line by line, to a program as one JSON object at the
+// end.
 package report
 
 import (
@@ -24,7 +25,8 @@ const (
 )
 
 // marks are what a person sees.
-var marks = map[Outcome]struct{ sign, colour string }{Passed: {"✓", terminal.Green}, Warned: {"!", terminal.Yellow}, Skipped: {"–", terminal.Faint}, Failed: {"✗", terminal.Red}}
+var marks = map[Outcome]struct{ sign, colour string }{Passed: {"✓", terminal.Green}, Warned: {"!", terminal.Yellow},
+	Skipped: {"–", terminal.Faint}, Failed: {"✗", terminal.Red}}
 
 // A Step is one line of a check.
 type Step struct {
@@ -81,7 +83,8 @@ func (r *Reporter) Step(s Step) {
 		return
 	}
 	mark := marks[s.Outcome]
-	fmt.Fprintf(r.W, "%s %-10s %8s  %s\n", r.Screen.Paint(mark.colour, mark.sign), s.Name, s.Took, r.Screen.Wrap(s.Text, textColumn, r.indent()))
+	fmt.Fprintf(r.W, "%s %-10s %8s  %s\n", r.Screen.Paint(mark.colour, mark.sign), s.Name, s.Took,
+		r.Screen.Wrap(s.Text, textColumn, r.indent()))
 	for _, note := range s.Notes {
 		fmt.Fprintf(r.W, "%*s%s\n", r.indent(), "", r.Screen.Wrap(note, r.indent(), r.indent()+2))
 	}

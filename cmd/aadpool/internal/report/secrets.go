@@ -17,7 +17,8 @@ type Secrets []string
 // KnownSecrets are those of the environment and the given ones.
 func KnownSecrets(more ...string) Secrets {
 	var s Secrets
-	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD", "IDENTITY_HEADER",
+	for _, name := range []string{"AZURE_CLIENT_SECRET", "AZURE_CLIENT_CERTIFICATE_PASSWORD", "AZURE_PASSWORD",
+		"IDENTITY_HEADER",
 		"PGPASSWORD", "PGSSLPASSWORD"} {
 		s = s.With(os.Getenv(name))
 	}

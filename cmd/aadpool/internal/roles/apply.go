@@ -100,8 +100,8 @@ func (a *Run) previewRights(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// carryOut makes the role and gives it its rights, each in the database where that is done. If the rights cannot be given,
-// a role that is new goes again.
+// carryOut makes the role and gives it its rights, each in the database where that is done. If the rights cannot be
+// given, a role that is new goes again.
 func (a *Run) carryOut(ctx context.Context) *diagnosis.Diagnosis {
 	d := a.attempt(ctx, false, func(ctx context.Context) error {
 		isNew := false
@@ -125,8 +125,8 @@ func (a *Run) carryOut(ctx context.Context) *diagnosis.Diagnosis {
 	return d
 }
 
-// dropNewRole undoes the making of the role. PostgreSQL drops no role that has rights somewhere: if they have been given
-// after all, and only the answer to that was lost, it stays.
+// dropNewRole undoes the making of the role. PostgreSQL drops no role that has rights somewhere: if they have been
+// given after all, and only the answer to that was lost, it stays.
 func (a *Run) dropNewRole(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.Timeout)
 	defer cancel()
@@ -227,7 +227,8 @@ const (
 
 // line remembers a line about a right that was there before, or is new.
 func (a *Run) line(r right, start time.Time) {
-	s := report.Step{Name: r.step, Took: report.Milliseconds(time.Since(start)), Text: r.text, Notes: r.notes, Outcome: report.Passed,
+	s := report.Step{Name: r.step, Took: report.Milliseconds(time.Since(start)), Text: r.text, Notes: r.notes,
+		Outcome: report.Passed,
 		Details: map[string]any{"change": changeNone}}
 	if len(r.alterations) > 0 {
 		s.Details["change"] = changeMade

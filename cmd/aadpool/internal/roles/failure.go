@@ -56,7 +56,8 @@ func (a *Run) diagnose(err error) *diagnosis.Diagnosis {
 	case refused.Code == "42501":
 		return a.noRight(err, refused)
 	}
-	return &diagnosis.Diagnosis{Cause: diagnosis.Query, Meaning: "The server refused it: " + refused.Message + ".", Status: diagnosis.Database}
+	return &diagnosis.Diagnosis{Cause: diagnosis.Query, Meaning: "The server refused it: " + refused.Message + ".",
+		Status: diagnosis.Database}
 }
 
 // diagnosePrincipal is for what Azure says of the principal itself; nil for all else.
@@ -98,9 +99,11 @@ func (a *Run) noRight(err error, refused *pgconn.PgError) *diagnosis.Diagnosis {
 		return &diagnosis.Diagnosis{Cause: Rights, Status: diagnosis.Database,
 			Meaning: fmt.Sprintf("%q may not give these rights: %s.", user, refused.Message),
 			Fix: []string{"-- as the owner of the database, who may:",
-				"grant all on database " + statement.Identifier(a.Role.Database) + " to " + statement.Identifier(user) + " with grant option;",
+				"grant all on database " + statement.Identifier(a.Role.Database) + " to " + statement.Identifier(user) +
+					" with grant option;",
 				"-- as the owner of the schema:",
-				"grant all on schema " + statement.Identifier(a.Role.Schema) + " to " + statement.Identifier(user) + " with grant option;"}}
+				"grant all on schema " + statement.Identifier(a.Role.Schema) + " to " + statement.Identifier(user) +
+					" with grant option;"}}
 	}
 	return &diagnosis.Diagnosis{Cause: NotAdministrator, Status: diagnosis.Database,
 		Meaning: fmt.Sprintf("%q is no Microsoft Entra administrator of the server, who alone may make roles for principals.",
@@ -137,7 +140,8 @@ func mayNotGrant(step, message string) error {
 // mayNotGrantOn is for a table whose owner the administrator cannot act for.
 func (p *planner) mayNotGrantOn(kind objectKind, object, owner string) error {
 	return &workError{step: kind.name,
-		err: fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner, kind.privileges),
+		err: fmt.Errorf("%s is owned by %s, and this administrator may not grant all of %s on it", object, owner,
+			kind.privileges),
 		diagnosis: &diagnosis.Diagnosis{Cause: Rights, Status: diagnosis.Database,
 			Meaning: fmt.Sprintf("%s is owned by %s, whom this administrator may not act for.", object, owner),
 			Fix:     p.letAct(owner)}}
@@ -171,13 +175,15 @@ func (p *planner) mayNotKeep(o formerOwner, taken []ownedObject) error {
 	case o.isRestricted:
 		d.Meaning = fmt.Sprintf("A restrictive policy of row-level security is for %q, and would be for %q as its member.",
 			p.role.Name, o.name)
-		d.Fix = []string{"select * from pg_policies where permissive = 'RESTRICTIVE' and " + statement.Literal(p.role.Name) + " = any (roles);"}
+		d.Fix = []string{"select * from pg_policies where permissive = 'RESTRICTIVE' and " + statement.Literal(p.role.Name) +
+			" = any (roles);"}
 	case o.ignoresItsRoles:
 		d.Meaning = fmt.Sprintf("%q is NOINHERIT: as a member of %q it would have none of its rights.", o.name, p.role.Name)
 		d.Fix = []string{"alter role " + owner + " inherit;"}
 	default:
 		d.Meaning = fmt.Sprintf("This administrator may not make %q a member of %q.", o.name, p.role.Name)
-		d.Fix = []string{"-- as somebody who may:", "grant " + role + " to " + statement.Identifier(p.admin) + " with admin option;"}
+		d.Fix = []string{"-- as somebody who may:", "grant " + role + " to " + statement.Identifier(p.admin) +
+			" with admin option;"}
 	}
 	d.Meaning += fmt.Sprintf(" So %q would lose its rights on what is its own.", o.name)
 	return &workError{step: "objects", notes: describeTaken(of(o.name, taken)), diagnosis: d,

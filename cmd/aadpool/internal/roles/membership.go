@@ -10,7 +10,8 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
-// A creatorRole makes tables in a schema, or owns some. To give rights on them the administrator acts for it, as a member.
+// A creatorRole makes tables in a schema, or owns some. To give rights on them the administrator acts for it, as a
+// member.
 type creatorRole struct {
 	name      string
 	isMember  bool // the administrator is a member, and has its rights
@@ -31,15 +32,16 @@ const membershipFacts = `
 	` + membershipOptions
 
 // membershipOptions is a part of queries: what a grant of membership ends with, for a member that has the rights of the
-// role and may become it. From PostgreSQL 16 on a membership that is there may lack either, and keeps what is not named.
+// role and may become it. From PostgreSQL 16 on a membership that is there may lack either, and keeps what is not
+// named.
 const membershipOptions = "case when s.old then '' else ' with inherit true, set true' end"
 
 const serverFacts = `(select current_setting('server_version_num')::int < 160000 as old) s,
 	(select * from pg_roles where rolname = current_user) me`
 
 // creatorsQuery finds who makes tables in the schema: this administrator, its owner (the database's, where that is
-// pg_database_owner), the owners of its tables, or of all in it ($3), and who may create there. A superuser's tables are
-// nobody's to grant.
+// pg_database_owner), the owners of its tables, or of all in it ($3), and who may create there. A superuser's tables
+// are nobody's to grant.
 var creatorsQuery = `
 	with namespace as (select oid, nspowner, nspacl from pg_namespace where nspname = $1),
 	creator as (
@@ -75,7 +77,8 @@ func rowToCreator(row pgx.CollectableRow) (creatorRole, error) {
 	return c, err
 }
 
-var oneCreatorQuery = `select r.rolname, ` + membershipFacts + ` from pg_roles r, ` + serverFacts + ` where r.rolname = $1`
+var oneCreatorQuery = `select r.rolname, ` + membershipFacts + ` from pg_roles r, ` + serverFacts +
+	` where r.rolname = $1`
 
 // temporaryMemberships are those that the administrator gives itself for as long as a transaction lasts.
 type temporaryMemberships struct {

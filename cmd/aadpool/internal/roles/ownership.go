@@ -41,10 +41,10 @@ var whyStays = map[string]string{
 	staysWithReader:  "it reads, with its owner's rights, what the new owner may not, or not in the same way",
 }
 
-// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs to
-// an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER routine,
-// and a view or a rule over something that the new owner may not use as the present one may, or that has row-level
-// security, which is another for each owner.
+// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs
+// to an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER
+// routine, and a view or a rule over something that the new owner may not use as the present one may, or that has
+// row-level security, which is another for each owner.
 var notOwnedQuery = `with recursive ` + grantee + `,
 	object as (
 		select 'pg_class'::regclass as catalog, c.oid, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name,
@@ -136,8 +136,8 @@ func (p *planner) notOwned(ctx context.Context) ([]ownedObject, error) {
 	})
 }
 
-// A formerOwner is a role that owns something that is to change hands, and what the catalogs say of making it a member of
-// the new owner.
+// A formerOwner is a role that owns something that is to change hands, and what the catalogs say of making it a member
+// of the new owner.
 type formerOwner struct {
 	name            string
 	becomesMember   string // the statement that makes it a member
@@ -189,8 +189,8 @@ func (p *planner) formerOwners(ctx context.Context, taken []ownedObject) (member
 	return members, nil
 }
 
-// mayTake says why something cannot change hands, if so: the first that nothing can be done about, or else all that nobody
-// has named.
+// mayTake says why something cannot change hands, if so: the first that nothing can be done about, or else all that
+// nobody has named.
 func (p *planner) mayTake(owners []formerOwner, taken []ownedObject) error {
 	actors := p.actors()
 	unnamed := map[string]bool{}

@@ -135,7 +135,8 @@ func (p *planner) ensureSchema(ctx context.Context) (missing []right, exists boo
 		return nil, false, mayNotGrant("schema", "permission denied for database "+p.role.Database)
 	}
 	name := fmt.Sprintf("schema %q", schema)
-	return []right{{step: "schema", text: name, alterations: []alteration{{statement.CreateSchema(schema), name}}}}, false, nil
+	return []right{{step: "schema", text: name, alterations: []alteration{{statement.CreateSchema(schema), name}}}}, false,
+		nil
 }
 
 // grantee is a part of queries: the role, or PUBLIC as long as there is none.
@@ -246,8 +247,8 @@ func objectKinds(rights string) []objectKind {
 	return kinds
 }
 
-// onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it, and
-// a failure is to name the one that is in use.
+// onObjects is the right to what is there. The objects are named one by one: ALL TABLES has those of extensions in it,
+// and a failure is to name the one that is in use.
 func (p *planner) onObjects(ctx context.Context, kind objectKind) (right, error) {
 	r := right{step: kind.name}
 	rows, err := p.tx.Query(ctx, kind.query, p.role.Name, upperList(kind.privileges), p.actors(), p.role.Schema)

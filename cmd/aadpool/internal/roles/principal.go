@@ -105,5 +105,6 @@ func (a *Run) compare(p principal) error {
 
 // relabel is the statement that maps a role that exists.
 func (a *Run) relabel() string {
-	return statement.Relabel(a.Role.Name, cmp.Or(a.Role.ObjectID, "OBJECT-ID"), cmp.Or(objectTypes[a.Role.Kind], "service"))
+	return statement.Relabel(a.Role.Name, cmp.Or(a.Role.ObjectID, "OBJECT-ID"),
+		cmp.Or(objectTypes[a.Role.Kind], "service"))
 }

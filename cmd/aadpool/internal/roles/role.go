@@ -1,7 +1,7 @@
 // Package roles makes the roles of Microsoft Entra principals on a server, and gives them rights.
 //
-// A run has two parts. It reads what is to be done in the catalogs of a database, in a transaction that is read-only, and
-// then does it in a transaction for each database. Whatever fails leaves all as it was.
+// A run has two parts. It reads what is to be done in the catalogs of a database, in a transaction that is read-only,
+// and then does it in a transaction for each database. Whatever fails leaves all as it was.
 //
 //	role.go        what a role is to be and to have
 //	apply.go       the run: preview and transactions, and what becomes of them

@@ -67,7 +67,8 @@ func explainOthers(answered string, reasons map[string]string) []entra.Attempt {
 		attempts = append(attempts, entra.Attempt{Name: strings.Join(unasked, ", "), Reason: "not asked"})
 	}
 	if narrowed != "" {
-		attempts = append(attempts, entra.Attempt{Name: "AZURE_TOKEN_CREDENTIALS", Reason: "narrows the chain to " + narrowed})
+		attempts = append(attempts, entra.Attempt{Name: "AZURE_TOKEN_CREDENTIALS", Reason: "narrows the chain to " +
+			narrowed})
 	}
 	return attempts
 }

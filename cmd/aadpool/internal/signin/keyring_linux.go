@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// forgetKeyring removes what azidentity's cache keeps: files in the user's cache directory that are encrypted by keys in
-// the kernel's keyring, and those keys.
+// forgetKeyring removes what azidentity's cache keeps: files in the user's cache directory that are encrypted by keys
+// in the kernel's keyring, and those keys.
 func forgetKeyring() (found bool, err error) {
 	dir := os.Getenv("XDG_CACHE_HOME")
 	if dir == "" {

@@ -25,7 +25,8 @@ type SignIn struct {
 }
 
 // ErrNoKeyring is the cause where a sign-in cannot be kept.
-var ErrNoKeyring = errors.New("this system has no keyring that could keep the sign-in, as in most containers and in WSL")
+var ErrNoKeyring = errors.New(
+	"this system has no keyring that could keep the sign-in, as in most containers and in WSL")
 
 // file is where the record is: in the user's configuration directory.
 func file() (string, error) {

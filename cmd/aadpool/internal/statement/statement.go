@@ -67,8 +67,8 @@ func GrantOn(role, privileges, objects string) string {
 	return "grant " + privileges + " on " + objects + " to " + Identifier(role) + ";"
 }
 
-// GrantFuture is the SQL for what creator makes later in schema, or for what whoever runs it makes, if it is empty. kind is
-// tables or sequences.
+// GrantFuture is the SQL for what creator makes later in schema, or for what whoever runs it makes, if it is empty.
+// kind is tables or sequences.
 func GrantFuture(role, creator, schema, privileges, kind string) string {
 	by := ""
 	if creator != "" {

@@ -12,10 +12,14 @@ import (
 func TestCommandIsBrokenWhereAShellAllows(t *testing.T) {
 	for _, row := range []struct{ name, line, want string }{
 		{"short", "az login", "az login"},
-		{"long", "az postgres flexible-server list --query '[].name' -o tsv --subscription x", "az postgres flexible-server list --query \\\n    '[].name' -o tsv --subscription x"},
-		{"a quoted text stays whole", "echo 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb cccccc' d", "echo \\\n    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb cccccc' \\\n    d"},
-		{"SQL has no backslash", "select * from pgaadauth_list_principals(false) as p(role) where role = 'x';", "select * from pgaadauth_list_principals(false)\n    as p(role) where role = 'x';"},
-		{"a comment", "export A=1111111111111111111111111 B=222222222222222222222222   # the second", "export A=1111111111111111111111111 B=222222222222222222222222   # the second"},
+		{"long", "az postgres flexible-server list --query '[].name' -o tsv --subscription x",
+			"az postgres flexible-server list --query \\\n    '[].name' -o tsv --subscription x"},
+		{"a quoted text stays whole", "echo 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb cccccc' d",
+			"echo \\\n    'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbb cccccc' \\\n    d"},
+		{"SQL has no backslash", "select * from pgaadauth_list_principals(false) as p(role) where role = 'x';",
+			"select * from pgaadauth_list_principals(false)\n    as p(role) where role = 'x';"},
+		{"a comment", "export A=1111111111111111111111111 B=222222222222222222222222   # the second",
+			"export A=1111111111111111111111111 B=222222222222222222222222   # the second"},
 	} {
 		t.Run(row.name, func(t *testing.T) { assert.Equal(t, row.want, Screen{Width: 52}.Command(row.line, 2)) })
 	}

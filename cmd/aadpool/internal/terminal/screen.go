@@ -14,15 +14,16 @@ import (
 // narrowest is the width in columns below which text is no longer wrapped closer.
 const narrowest = 50
 
-// A Screen is how output looks to the person it is for. The zero value is for pipes and files: each text in one line, no
-// colour, nothing that is taken back.
+// A Screen is how output looks to the person it is for. The zero value is for pipes and files: each text in one line,
+// no colour, nothing that is taken back.
 type Screen struct {
 	Width   int // in columns; 0: lines are as long as they are
 	Colours bool
 	Live    bool // a line can be taken back
 }
 
-// ScreenOf is that of w, which is shown to a person. NO_COLOR, if it is not empty, turns colours off: https://no-color.org
+// ScreenOf is that of w, which is shown to a person. NO_COLOR, if it is not empty, turns colours off:
+// https://no-color.org
 func ScreenOf(w io.Writer) Screen {
 	dumb := os.Getenv("TERM") == "dumb"
 	return Screen{Width: max(columns(w), narrowest), Colours: os.Getenv("NO_COLOR") == "" && !dumb, Live: !dumb}
@@ -64,8 +65,8 @@ func (s Screen) Paint(colour, text string) string {
 	return colour + text + Plain
 }
 
-// Wrap breaks text, of words with a space between them, into lines. first is how many columns of the first line are taken,
-// and indent is that of the others. A word that is longer than a line stays whole.
+// Wrap breaks text, of words with a space between them, into lines. first is how many columns of the first line are
+// taken, and indent is that of the others. A word that is longer than a line stays whole.
 func (s Screen) Wrap(text string, first, indent int) string {
 	if s.Width == 0 {
 		return text

@@ -11,7 +11,8 @@ import (
 
 func TestWrap(t *testing.T) {
 	s := Screen{Width: 20}
-	assert.Equal(t, "one two three\n  four five six\n  averyveryverylongword\n  x", s.Wrap("one two three four five six averyveryverylongword x", 5, 2))
+	assert.Equal(t, "one two three\n  four five six\n  averyveryverylongword\n  x",
+		s.Wrap("one two three four five six averyveryverylongword x", 5, 2))
 	assert.Equal(t, "one two", Screen{}.Wrap("one two", 100, 2))
 }
 

@@ -14,11 +14,12 @@ import (
 // maxPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
 const maxPath = 103
 
-// Listen opens a socket with the mode, in the place of one that nobody listens on. Two programs that do so at once would
-// each take the other's for such a one: a lock is the caller's.
+// Listen opens a socket with the mode, in the place of one that nobody listens on. Two programs that do so at once
+// would each take the other's for such a one: a lock is the caller's.
 func Listen(path string, mode os.FileMode) (net.Listener, error) {
 	if len(path) > maxPath {
-		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path, maxPath)
+		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path,
+			maxPath)
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, err

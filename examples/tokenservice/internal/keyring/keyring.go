@@ -36,7 +36,8 @@ const rsaBits = 2048 // https://www.rfc-editor.org/rfc/rfc7518#section-3.3
 // Store is where the keys are. [store.Store] is one.
 type Store interface {
 	SigningKeys(context.Context) (keys []store.SigningKey, now time.Time, err error)
-	AddSigningKey(context.Context, store.Actor, func(keys []store.SigningKey, now time.Time) (*store.SigningKey, error)) error
+	AddSigningKey(context.Context, store.Actor, func(keys []store.SigningKey, now time.Time) (*store.SigningKey,
+		error)) error
 }
 
 // Schedule is when keys are made and used.

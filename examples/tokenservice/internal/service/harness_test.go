@@ -79,8 +79,8 @@ func (l *secretLog) mustNotHold(value string) {
 	l.secrets = append(l.secrets, value)
 }
 
-// check looks at each place of the log once, whatever the number of secrets: they are found by their last letters, which
-// are random in all of them.
+// check looks at each place of the log once, whatever the number of secrets: they are found by their last letters,
+// which are random in all of them.
 func (l *secretLog) check() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

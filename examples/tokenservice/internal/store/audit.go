@@ -31,7 +31,8 @@ const (
 	SigningKeyCreated  Event = "key.created"
 )
 
-const insertAudit = `insert into public.audit_log (event, actor, client_id, address, detail) values ($1, $2, $3, $4, $5)`
+const insertAudit = `insert into public.audit_log (event, actor, client_id, address, detail) values ($1, $2, $3, ` +
+	`$4, $5)`
 
 // queueAudit adds a record to a batch, and so to what is committed with it. detail never holds what a request said: a
 // client may have put its secret anywhere.

@@ -41,7 +41,8 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) (int, error) {
 }
 
 // serviceTables are those that the service reads and changes.
-const serviceTables = "public.principals, public.principal_permissions, public.client_secrets, public.refresh_families, " +
+const serviceTables = "public.principals, public.principal_permissions, public.client_secrets, " +
+	"public.refresh_families, " +
 	"public.refresh_tokens, public.signing_keys, public.failed_logins"
 
 // GrantTo lets role do what the service does, and no more: it owns nothing, and can only add to the audit log, where
@@ -49,7 +50,8 @@ const serviceTables = "public.principals, public.principal_permissions, public.c
 // is revoked, or an error says what its owner has to revoke.
 func GrantTo(ctx context.Context, pool *pgxpool.Pool, role string) error {
 	var database string
-	if err := pool.QueryRow(ctx, "select pg_catalog.quote_ident(pg_catalog.current_database())").Scan(&database); err != nil {
+	if err := pool.QueryRow(ctx,
+		"select pg_catalog.quote_ident(pg_catalog.current_database())").Scan(&database); err != nil {
 		return fmt.Errorf("granting rights to %s: %w", role, err)
 	}
 	to := pgx.Identifier{role}.Sanitize()

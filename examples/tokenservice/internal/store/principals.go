@@ -175,7 +175,8 @@ func (s *Store) RotateSecret(ctx context.Context, by Actor, clientID uuid.UUID, 
 	err := s.change(ctx, clientID, func(batch *pgx.Batch) {
 		batch.Queue(`delete from public.client_secrets where client_id = $1 and secret_id not in
 			(select secret_id from public.client_secrets where client_id = $1 order by created_at desc limit 1)`, clientID)
-		batch.Queue(`update public.client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`, clientID,
+		batch.Queue(`update public.client_secrets set expires_at = least(expires_at, now() + $2) where client_id = $1`,
+			clientID,
 			overlap)
 		queueSecret(batch, clientID, id, hash)
 		queueAudit(batch, SecretRotated, by, clientID, "the old one ends in "+overlap.String())

@@ -120,9 +120,11 @@ func (s *Store) Refresh(ctx context.Context, by Actor, exchange Exchange, lives 
 // queueExchange makes the token a used one, and the next one the only one that its family can go on with: what leads to
 // one of the tokens before is deleted.
 func queueExchange(batch *pgx.Batch, family uuid.UUID, exchange Exchange, lives Lifetimes) {
-	batch.Queue(`update public.refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is not null`,
+	batch.Queue(`update public.refresh_tokens set sealed_successor = null where family_id = $1 and sealed_successor is `+
+		`not null`,
 		family)
-	batch.Queue(`update public.refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 where token_hash = $1`,
+	batch.Queue(`update public.refresh_tokens set used_at = clock_timestamp(), sealed_successor = $2 `+
+		`where token_hash = $1`,
 		exchange.Token.Hash(), exchange.Token.SealSuccessor(exchange.Next))
 	queueToken(batch, family, exchange.Next, lives)
 }

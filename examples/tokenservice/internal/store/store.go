@@ -1,7 +1,7 @@
 // Package store keeps the token service's state in PostgreSQL. It knows nothing of how the pool logs in.
 //
-// Its SQL names each table with its schema: a table of the same name in the session's temporary schema, which PostgreSQL
-// looks in first, takes nothing from it.
+// Its SQL names each table with its schema: a table of the same name in the session's temporary schema, which
+// PostgreSQL looks in first, takes nothing from it.
 package store
 
 import (
