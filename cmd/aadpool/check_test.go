@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 )
 
 func TestCheckGoesTheWholeWay(t *testing.T) {
@@ -111,7 +107,7 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 			names := []string{}
 			for _, s := range r.Steps {
 				names = append(names, s.Step)
-				assert.NotEqual(t, failed, s.Outcome)
+				assert.NotEqual(t, report.Failed, s.Outcome)
 			}
 			assert.Equal(t, []string{"DSN", "TLS policy", "DNS", "TCP", "TLS", "credential", "token", "role", "login", "server", "rights", "pool"}, names)
 			assert.Equal(t, principal.ObjectID, r.Steps[6].Details["object_id"])
@@ -362,21 +358,6 @@ func TestCheckFindsNoAddress(t *testing.T) {
 	assert.Contains(t, got.stdout, "✗ DNS")
 	assert.Contains(t, got.stdout, azureHost+": no such host")
 	assert.Contains(t, got.stdout, "nslookup "+azureHost)
-}
-
-func TestCheckOnAnAddressThatDoesNotAnswer(t *testing.T) {
-	h := server.Host{Name: azureHost, Port: 5432}
-	d := diag.OfDial(h.Server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
-	assert.Equal(t, diag.Unreachable, d.Cause)
-	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
-}
-
-// Windows has an error of its own for a closed port, in words of its own.
-func TestCheckOnAClosedPortOfWindows(t *testing.T) {
-	refused := &net.OpError{Op: "dial", Err: os.NewSyscallError("connectex", syscall.Errno(10061))}
-	h := server.Host{Name: azureHost, Port: 5432}
-	d := diag.OfDial(h.Server(), []error{fmt.Errorf("192.0.2.1:5432: %w", shortNetworkError(refused))})
-	assert.Equal(t, diag.Refused, d.Cause)
 }
 
 func TestInterruptEndsACheck(t *testing.T) {

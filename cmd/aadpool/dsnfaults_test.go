@@ -10,8 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -120,14 +118,6 @@ func TestWhatIsIgnoredIsTold(t *testing.T) {
 	got = runCommand(t, a.outside(), "proxy", dsn, "--", "/bin/sh", "-c", psql+" -XAtc 'select session_user'")
 	assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
 	assert.Contains(t, got.stderr, "gssencmode= is libpq's and is left out")
-}
-
-func TestRoleOfSingleServerIsToldWithoutItsSuffix(t *testing.T) {
-	clearEnvironment(t)
-	target, _, err := server.ParseTarget("postgres://orders-api%40orders@"+azureHost+"/orders", "")
-	require.NoError(t, err)
-	c := &check{command: &checkCommand{}, target: target, reporter: &report.Reporter{}}
-	assert.Contains(t, c.describeDSN().Notes[0], "put user=orders-api into the DSN")
 }
 
 func TestUnixSocketInThePlaceOfAVerifiedServer(t *testing.T) {

@@ -7,6 +7,8 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
+type exitStatus = diag.Status
+
 const (
 	exitOK          = diag.OK
 	exitOther       = diag.Other

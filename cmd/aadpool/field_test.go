@@ -28,7 +28,7 @@ type fieldRow struct {
 	kind, seen string // the repository and number of an issue
 	make       func(t *testing.T, a azure) (dsn string, flags []string)
 	status     exitStatus
-	cause      cause
+	cause      diag.Cause
 	says       string
 	advised    string
 	not        string // what must not be said

@@ -17,6 +17,7 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -27,7 +28,7 @@ type misconfiguration struct {
 	make func(t *testing.T, a azure) (dsn string, flags []string)
 	// What aadpool check says.
 	status exitStatus
-	cause  cause
+	cause  diag.Cause
 	step   string // the one that fails
 	says   string // a part of the meaning, or of the step's line
 	mend   string // one of the lines to type
@@ -158,7 +159,7 @@ var misconfigurations = []misconfiguration{
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "expired-jobs"})
 			return a.server.DSN("expired-jobs"), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api", nil,
+		exitRole, diag.RoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api", nil,
 	},
 	{
 		"6: role for another principal", func(t *testing.T, a azure) (string, []string) {
@@ -166,7 +167,7 @@ var misconfigurations = []misconfiguration{
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"})
 			return a.server.DSN("billing-api"), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api", nil,
+		exitRole, diag.RoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api", nil,
 	},
 	{
 		"6: role for another kind of principal", func(t *testing.T, a azure) (string, []string) {
@@ -174,7 +175,7 @@ var misconfigurations = []misconfiguration{
 			a.Register(ada)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitRole, causeRoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal", nil,
+		exitRole, diag.RoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal", nil,
 	},
 	{
 		"7: case of the role name", func(t *testing.T, a azure) (string, []string) {
@@ -337,7 +338,7 @@ func (row misconfiguration) testJSON(t *testing.T, a azure) {
 	require.NotEmpty(t, r.Steps)
 	last := r.Steps[len(r.Steps)-1]
 	assert.Equal(t, row.step, last.Step)
-	assert.Equal(t, failed, last.Outcome)
+	assert.Equal(t, report.Failed, last.Outcome)
 	assert.False(t, r.OK)
 	assert.Equal(t, row.status, r.Exit)
 	require.NotNil(t, r.Failure)
@@ -352,12 +353,12 @@ type parsedResult struct {
 	Exit  exitStatus
 	Steps []struct {
 		Step    string
-		Outcome outcome
+		Outcome report.Outcome
 		Ms      float64
 		Text    string
 		Details map[string]any
 	}
-	Failure *diagnosis
+	Failure *diag.Diagnosis
 }
 
 func parseResult(t *testing.T, text string) parsedResult {

@@ -8,11 +8,10 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -82,14 +81,15 @@ func (r *roleCommand) apply(in invocation) error {
 	if err != nil {
 		return err
 	}
-	again := func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" }
-	c := &check{command: &checkCommand{DSN: r.DSN, credentialFlags: r.credentialFlags, JSON: r.JSON}, again: again,
-		outside: in.outside, credential: source.credential, hook: source.hook, reporter: in.reporter(r.JSON)}
-	d := r.applyOver(in.ctx, c)
+	settings := r.checkSettings(r.DSN, in.outside)
+	settings.Again = func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" }
+	reporter := in.reporter(r.JSON)
+	c := check.New(settings, source.credential, source.hook, reporter)
+	d := r.applyOver(in.ctx, c, reporter)
 	if d != nil && in.ctx.Err() != nil {
 		return exitError{status: exitInterrupted, text: "interrupted"}
 	}
-	if err := c.reporter.End(d); err != nil {
+	if err := reporter.End(d); err != nil {
 		return err
 	}
 	if d != nil {
@@ -99,25 +99,21 @@ func (r *roleCommand) apply(in invocation) error {
 }
 
 // applyOver goes the way of a check to the server, and makes the role there.
-func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
-	inPrincipals := func(context.Context) *diagnosis {
-		c.target.Config.ConnConfig.Database = roles.PrincipalsDatabase
-		return nil
-	}
-	for _, do := range []func(context.Context) *diagnosis{c.readDSN, inPrincipals, c.getToken} {
+func (r *roleCommand) applyOver(ctx context.Context, c *check.Check, reporter *report.Reporter) *diag.Diagnosis {
+	for _, do := range []func(context.Context) *diag.Diagnosis{c.ReadDSN, c.GetToken} {
 		if d := do(ctx); d != nil {
 			return d
 		}
 	}
-	run := roles.Run{Role: r.role(), LockTimeout: r.LockTimeout, Timeout: r.Timeout, Report: c.reporter.Step,
-		Host: c.hosts[0].Name, AdminID: c.facts.objectID}
-	var d *diagnosis
-	if run.Admin, d = c.logInTo(ctx, roles.PrincipalsDatabase); d != nil {
+	run := roles.Run{Role: r.role(), LockTimeout: r.LockTimeout, Timeout: r.Timeout, Report: reporter.Step,
+		Host: c.Host(), AdminID: c.Token().ObjectID}
+	var d *diag.Diagnosis
+	if run.Admin, d = c.LogInTo(ctx, roles.PrincipalsDatabase); d != nil {
 		return d
 	}
 	defer func() { _ = run.Admin.Close(context.WithoutCancel(ctx)) }()
 	if run.Role.GrantsElsewhere() {
-		if run.Granted, d = c.logInTo(ctx, r.Database); d != nil {
+		if run.Granted, d = c.LogInTo(ctx, r.Database); d != nil {
 			return d
 		}
 		defer func() { _ = run.Granted.Close(context.WithoutCancel(ctx)) }()
@@ -126,20 +122,6 @@ func (r *roleCommand) applyOver(ctx context.Context, c *check) *diagnosis {
 		return run.Preview(ctx)
 	}
 	return run.Apply(ctx)
-}
-
-// logInTo connects to a database, and reports that.
-func (c *check) logInTo(ctx context.Context, database string) (conn *pgx.Conn, d *diagnosis) {
-	d = c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
-		c.target.Config.ConnConfig.Database = database // which a diagnosis names
-		user := c.target.Config.ConnConfig.User
-		var err error
-		if conn, err = c.connect(ctx, user, database); err != nil {
-			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
-		}
-		return step{Text: fmt.Sprintf("as %q, to database %q", user, database)}, nil
-	})
-	return conn, d
 }
 
 func (r *roleCommand) check() error {

@@ -285,7 +285,7 @@ func TestApplyFailures(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		args  []string
-		cause cause
+		cause diag.Cause
 		exit  exitStatus
 		says  string
 		mend  string

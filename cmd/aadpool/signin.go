@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/pkg/browser"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -153,8 +154,8 @@ func (cmd *whoamiCommand) run(in invocation) error {
 		return err
 	}
 	given, scope := source.credential.Given()
-	facts := readToken(given, scope, time.Now())
-	who := identity{cmd.describeCredential(), string(facts.kind), facts.name, facts.tenant, facts.objectID, scope,
+	facts := check.ReadToken(given, scope, time.Now())
+	who := identity{cmd.describeCredential(), string(facts.Kind), facts.Name, facts.Tenant, facts.ObjectID, scope,
 		given.ExpiresOn.UTC().Truncate(time.Second)}
 	if cmd.JSON {
 		return json.NewEncoder(in.stdout).Encode(who)

@@ -19,7 +19,6 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
-	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // tokenCommand is aadpool token.
@@ -154,25 +153,9 @@ func (s tokenSource) failure(err error) error {
 	if !ok { // the hosts need tokens of different scopes
 		return usageError(terminal.WithoutPrefix(err))
 	}
-	text := strings.Join(attemptLines(noToken.Err), "; ")
+	text := strings.Join(server.AttemptLines(noToken.Err), "; ")
 	if d := s.credential.Diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
 		text += ". " + d.Meaning + " To fix: " + d.FirstCommand()
 	}
 	return exitError{status: exitCredential, text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
-}
-
-// attemptLines is a credential's error, shortened: for a chain a line for each credential.
-func attemptLines(err error) []string {
-	if !entra.IsChain(err.Error()) {
-		return []string{entra.Brief(err)}
-	}
-	attempts := entra.Attempts(err.Error())
-	lines := []string{"no credential of the default chain has a token"}
-	if timeout, _, ok := strings.Cut(err.Error(), ": "); ok && strings.HasPrefix(timeout, "no answer") {
-		lines[0] = timeout
-	}
-	for _, a := range attempts {
-		lines = append(lines, a.String())
-	}
-	return lines
 }

@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -16,16 +16,17 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
 // reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes on
 // to the next; it returns a diagnosis only if none does.
-func (c *check) reachHosts(ctx context.Context) *diagnosis {
-	var first *diagnosis
+func (c *Check) reachHosts(ctx context.Context) *diagnosis.Diagnosis {
+	var first *diagnosis.Diagnosis
 	reached := false
 	for _, h := range c.hosts {
 		d := c.reachHost(ctx, h)
@@ -42,7 +43,7 @@ func (c *check) reachHosts(ctx context.Context) *diagnosis {
 }
 
 // reachHost resolves, dials, and makes TLS.
-func (c *check) reachHost(ctx context.Context, h server.Host) *diagnosis {
+func (c *Check) reachHost(ctx context.Context, h server.Host) *diagnosis.Diagnosis {
 	if path := h.Socket(); path != "" {
 		c.skip("DNS", path+" is a Unix socket")
 		conn, d := c.dial(ctx, h, "unix", []string{path})
@@ -68,31 +69,31 @@ func (c *check) reachHost(ctx context.Context, h server.Host) *diagnosis {
 	return c.handshake(ctx, h, conn)
 }
 
-func (c *check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosis) {
+func (c *Check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosis.Diagnosis) {
 	if _, err := netip.ParseAddr(h.Name); err == nil {
 		c.skip("DNS", h.Name+" is an address")
 		return []string{h.Address()}, nil
 	}
 	var addresses []string
-	d := c.hostStep(ctx, "DNS", func(ctx context.Context) (step, *diagnosis) {
+	d := c.hostStep(ctx, "DNS", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		names, err := c.target.Secured.ConnConfig.LookupFunc(ctx, h.Name)
 		if err == nil && len(names) == 0 {
 			err = errors.New("no address")
 		}
 		if err != nil {
-			return step{Text: fmt.Sprintf("%s: %s", h.Name, shortNetworkError(err))}, diag.OfDNS(h.Server())
+			return report.Step{Text: fmt.Sprintf("%s: %s", h.Name, shortNetworkError(err))}, diagnosis.OfDNS(h.Server())
 		}
 		for _, name := range names {
 			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.Port))))
 		}
-		return step{Text: h.Name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.Name, "addresses": names}}, nil
+		return report.Step{Text: h.Name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.Name, "addresses": names}}, nil
 	})
 	return addresses, d
 }
 
 // dial connects to the first address that answers, as pgx does.
-func (c *check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn, d *diagnosis) {
-	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (step, *diagnosis) {
+func (c *Check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn, d *diagnosis.Diagnosis) {
+	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		var errs []error
 		for i, address := range addresses {
 			share, cancel := reach.Share(ctx, len(addresses)-i) // one that is silent leaves time for the others
@@ -101,14 +102,14 @@ func (c *check) dial(ctx context.Context, h server.Host, network string, address
 			conn, err = dialer.DialContext(share, network, address)
 			cancel()
 			if err == nil {
-				return step{Text: "connected to " + address, Details: map[string]any{"address": address}}, nil
+				return report.Step{Text: "connected to " + address, Details: map[string]any{"address": address}}, nil
 			}
 			errs = append(errs, fmt.Errorf("%s: %w", address, shortNetworkError(err)))
 			if ctx.Err() != nil {
 				break
 			}
 		}
-		return step{Text: errors.Join(errs...).Error()}, diag.OfDial(h.Server(), errs)
+		return report.Step{Text: errors.Join(errs...).Error()}, diagnosis.OfDial(h.Server(), errs)
 	})
 	return conn, d
 }
@@ -117,11 +118,11 @@ func (c *check) dial(ctx context.Context, h server.Host, network string, address
 // https://www.postgresql.org/docs/current/protocol-message-formats.html#PROTOCOL-MESSAGE-FORMATS-SSLREQUEST
 var sslRequest = binary.BigEndian.AppendUint32([]byte{0, 0, 0, 8}, 1234<<16|5679)
 
-func (c *check) handshake(ctx context.Context, h server.Host, conn net.Conn) *diagnosis {
-	return c.hostStep(ctx, "TLS", func(ctx context.Context) (step, *diagnosis) {
+func (c *Check) handshake(ctx context.Context, h server.Host, conn net.Conn) *diagnosis.Diagnosis {
+	return c.hostStep(ctx, "TLS", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		state, err := startTLS(ctx, conn, h.TLS, c.target.Secured.ConnConfig.SSLNegotiation == "direct")
 		if err != nil {
-			return step{Text: token.OneLine(err.Error())}, diag.OfTLS(h.Server(), err)
+			return report.Step{Text: token.OneLine(err.Error())}, diagnosis.OfTLS(h.Server(), err)
 		}
 		return describeTLS(state), nil
 	})
@@ -156,7 +157,7 @@ func refusesTLS(conn net.Conn, first byte) error {
 	case 'S':
 		return nil
 	case 'N':
-		return diag.ErrNoTLS
+		return diagnosis.ErrNoTLS
 	}
 	answer := make([]byte, maxAnswer)
 	answer[0] = first
@@ -165,7 +166,7 @@ func refusesTLS(conn net.Conn, first byte) error {
 	if first == 'E' {
 		return earlyError(answer[1 : 1+n])
 	}
-	return diag.Foreign(answer[:1+n])
+	return diagnosis.Foreign(answer[:1+n])
 }
 
 // earlyError is an ErrorResponse without its first byte: of version 3 of the protocol, or of version 2, in which a server
@@ -182,13 +183,13 @@ func earlyError(body []byte) error {
 	return &pgconn.PgError{Severity: "FATAL", Code: "53000", Message: token.OneLine(text)}
 }
 
-func describeTLS(state tls.ConnectionState) step {
+func describeTLS(state tls.ConnectionState) report.Step {
 	leaf := state.PeerCertificates[0]
 	days := int(time.Until(leaf.NotAfter).Hours() / 24)
-	s := step{
-		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), diag.CertificateNames(leaf), days),
+	s := report.Step{
+		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), diagnosis.CertificateNames(leaf), days),
 		Details: map[string]any{
-			"version": tls.VersionName(state.Version), "names": strings.Split(diag.CertificateNames(leaf), ", "),
+			"version": tls.VersionName(state.Version), "names": strings.Split(diagnosis.CertificateNames(leaf), ", "),
 			"not_after": leaf.NotAfter.UTC(), "days_left": days,
 		},
 	}
@@ -198,7 +199,7 @@ func describeTLS(state tls.ConnectionState) step {
 	}
 	subjects := make([]string, len(chain))
 	for i, certificate := range chain {
-		subjects[i] = diag.CommonName(certificate)
+		subjects[i] = diagnosis.CommonName(certificate)
 	}
 	s.Notes = []string{"chain: " + strings.Join(subjects, " < ")}
 	s.Details["chain"] = subjects

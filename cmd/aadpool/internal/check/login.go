@@ -1,4 +1,4 @@
-package main
+package check
 
 import (
 	"context"
@@ -10,7 +10,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
@@ -18,18 +19,18 @@ import (
 
 // compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a group's,
 // and only the server knows.
-func (c *check) compareRole(ctx context.Context) *diagnosis {
-	return c.timed(ctx, "role", func(context.Context) (step, *diagnosis) {
+func (c *Check) compareRole(ctx context.Context) *diagnosis.Diagnosis {
+	return c.timed(ctx, "role", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
 		return describeRole(c.target.Config.ConnConfig.User, c.facts, c.target.NamesUser), nil
 	})
 }
 
-func describeRole(role string, f tokenFacts, named bool) step {
-	guest := token.Printable(f.claims.Guest())
-	matches := role == f.name || f.claims.IsFor(role)
-	s := step{Details: map[string]any{"role": role, "token_name": f.name, "matches": matches}}
+func describeRole(role string, f TokenFacts, named bool) report.Step {
+	guest := token.Printable(f.Claims.Guest())
+	matches := role == f.Name || f.Claims.IsFor(role)
+	s := report.Step{Details: map[string]any{"role": role, "token_name": f.Name, "matches": matches}}
 	switch {
-	case role == f.name:
+	case role == f.Name:
 		s.Text = fmt.Sprintf("%q is the name in the token", role)
 		return s
 	case matches:
@@ -39,35 +40,35 @@ func describeRole(role string, f tokenFacts, named bool) step {
 		s.Text = fmt.Sprintf("the DSN says %q, and the token is for the guest %s, who in this tenant, and so in the database, "+
 			"is named …#EXT#@<tenant>.onmicrosoft.com: az ad signed-in-user show --query userPrincipalName -o tsv prints it",
 			role, guest)
-	case f.name == "":
+	case f.Name == "":
 		s.Text = fmt.Sprintf("the token names nobody, so whether %q is right is for the server to say", role)
 	case !named:
-		s.Text = fmt.Sprintf("the DSN names no user, so it is the operating system's, %q; the token is for %q", role, f.name)
-	case strings.EqualFold(role, f.name):
-		s.Text = fmt.Sprintf("the DSN says %q, the token %q: case matters", role, f.name)
+		s.Text = fmt.Sprintf("the DSN names no user, so it is the operating system's, %q; the token is for %q", role, f.Name)
+	case strings.EqualFold(role, f.Name):
+		s.Text = fmt.Sprintf("the DSN says %q, the token %q: case matters", role, f.Name)
 	default:
 		s.Text = fmt.Sprintf("the DSN says %q, the token %q: right only if %q is a group with %s as a member, or a role made for its object id",
-			role, f.name, role, f.name)
+			role, f.Name, role, f.Name)
 	}
-	s.Outcome = warned
+	s.Outcome = report.Warned
 	return s
 }
 
 // logIn connects as the pool does.
-func (c *check) logIn(ctx context.Context) *diagnosis {
-	return c.timed(ctx, "login", func(ctx context.Context) (step, *diagnosis) {
+func (c *Check) logIn(ctx context.Context) *diagnosis.Diagnosis {
+	return c.timed(ctx, "login", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		role := c.target.Config.ConnConfig
 		conn, err := c.connect(ctx, role.User, role.Database)
 		if err != nil {
-			return step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
+			return report.Step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
 		}
 		c.conn = conn
-		return step{Text: fmt.Sprintf("as %q", role.User)}, nil
+		return report.Step{Text: fmt.Sprintf("as %q", role.User)}, nil
 	})
 }
 
 // connect is one connection to the server of the DSN.
-func (c *check) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
+func (c *Check) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
 	return server.Connect(ctx, c.hook, c.target.Secured.ConnConfig, role, database)
 }
 
@@ -77,28 +78,28 @@ const rightsQuery = `select current_database(), session_user::text,
 	coalesce((select rolconnlimit from pg_catalog.pg_roles where rolname = session_user), -1)`
 
 // askServer asks for the server's version and the role's rights, and ends the session.
-func (c *check) askServer(ctx context.Context) *diagnosis {
+func (c *Check) askServer(ctx context.Context) *diagnosis.Diagnosis {
 	defer func() { _ = c.conn.Close(context.WithoutCancel(ctx)) }()
 	version := c.conn.PgConn().ParameterStatus("server_version")
-	if d := c.timed(ctx, "server", func(context.Context) (step, *diagnosis) {
-		return step{Text: "PostgreSQL " + version, Details: map[string]any{"version": version}}, nil
+	if d := c.timed(ctx, "server", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
+		return report.Step{Text: "PostgreSQL " + version, Details: map[string]any{"version": version}}, nil
 	}); d != nil {
 		return d
 	}
-	return c.timed(ctx, "rights", func(ctx context.Context) (step, *diagnosis) {
+	return c.timed(ctx, "rights", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		var database, role string
 		var connect bool
 		var limit int32
 		row := c.conn.QueryRow(ctx, rightsQuery, pgx.QueryExecModeSimpleProtocol)
 		if err := row.Scan(&database, &role, &connect, &limit); err != nil {
-			return step{Text: server.ErrorText(err)}, diag.OfQuery()
+			return report.Step{Text: server.ErrorText(err)}, diagnosis.OfQuery()
 		}
 		return describeRights(database, role, connect, limit), nil
 	})
 }
 
-func describeRights(database, role string, connect bool, limit int32) step {
-	s := step{
+func describeRights(database, role string, connect bool, limit int32) report.Step {
+	s := report.Step{
 		Text:    fmt.Sprintf("%q may connect to database %q, with no limit of connections of its own", role, database),
 		Details: map[string]any{"database": database, "role": role, "connect": connect, "connection_limit": limit},
 	}
@@ -106,17 +107,17 @@ func describeRights(database, role string, connect bool, limit int32) step {
 		s.Text = fmt.Sprintf("%q may connect to database %q, with at most %d connections", role, database, limit)
 	}
 	if !connect { // a server that lets it in nevertheless: through a pooler that logs in by itself, for example
-		s.Outcome = warned
+		s.Outcome = report.Warned
 		s.Text = fmt.Sprintf("%q is in, but has no right to connect to database %q", role, database)
 	}
 	return s
 }
 
 // showPool says how a pool on this DSN would be set.
-func (c *check) showPool(ctx context.Context) *diagnosis {
-	return c.timed(ctx, "pool", func(context.Context) (step, *diagnosis) {
+func (c *Check) showPool(ctx context.Context) *diagnosis.Diagnosis {
+	return c.timed(ctx, "pool", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
 		config := c.target.Secured
-		return step{
+		return report.Step{
 			Text: fmt.Sprintf("MaxConnLifetime %s, MaxConnLifetimeJitter %s; MaxConns %d, MinConns %d",
 				config.MaxConnLifetime, config.MaxConnLifetimeJitter, config.MaxConns, config.MinConns),
 			Details: map[string]any{
@@ -128,25 +129,45 @@ func (c *check) showPool(ctx context.Context) *diagnosis {
 }
 
 // loginFacts is what is known of a login.
-func (c *check) loginFacts() diag.LoginFacts {
+func (c *Check) loginFacts() diagnosis.LoginFacts {
 	config := c.target.Config.ConnConfig
-	return diag.LoginFacts{Server: c.hosts[0].Server(), Role: config.User, Database: config.Database,
-		NamesUser: c.target.NamesUser, Claims: c.facts.claims, TokenSize: c.facts.size}
+	return diagnosis.LoginFacts{Server: c.hosts[0].Server(), Role: config.User, Database: config.Database,
+		NamesUser: c.target.NamesUser, Claims: c.facts.Claims, TokenSize: c.facts.Size}
 }
 
 // diagnoseLogin says why the server has let nobody in.
-func (c *check) diagnoseLogin(ctx context.Context, err error) *diagnosis {
+func (c *Check) diagnoseLogin(ctx context.Context, err error) *diagnosis.Diagnosis {
 	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
 		return c.credential.Diagnose(noToken.Err)
 	}
 	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return diag.OfServer(c.loginFacts(), said)
+		return diagnosis.OfServer(c.loginFacts(), said)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return diag.OfSilence(c.hosts[0].Server())
+		return diagnosis.OfSilence(c.hosts[0].Server())
 	}
 	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
-		return diag.OfLongToken(c.hosts[0].Server(), closed.TokenSize)
+		return diagnosis.OfLongToken(c.hosts[0].Server(), closed.TokenSize)
 	}
-	return diag.OfBrokenLogin()
+	return diagnosis.OfBrokenLogin()
 }
+
+// LogInTo connects to another database of the server, and reports that.
+func (c *Check) LogInTo(ctx context.Context, database string) (conn *pgx.Conn, d *diagnosis.Diagnosis) {
+	d = c.timed(ctx, "login", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
+		c.target.Config.ConnConfig.Database = database // which a diagnosis names
+		user := c.target.Config.ConnConfig.User
+		var err error
+		if conn, err = c.connect(ctx, user, database); err != nil {
+			return report.Step{Text: server.ErrorText(err)}, c.diagnoseLogin(ctx, err)
+		}
+		return report.Step{Text: fmt.Sprintf("as %q, to database %q", user, database)}, nil
+	})
+	return conn, d
+}
+
+// Host is the first of the DSN's servers. It is known once [Check.ReadDSN] has succeeded.
+func (c *Check) Host() string { return c.hosts[0].Name }
+
+// Token is what the token says. It is known once [Check.GetToken] has succeeded.
+func (c *Check) Token() TokenFacts { return c.facts }
