@@ -101,8 +101,9 @@ lint:
 	@# For other systems what differs there; make build vets all of it on them.
 	GOOS=windows go vet ./aadpooltest ./internal/dsn .
 	cd cmd/aadpool && GOOS=windows go vet ./... && GOOS=darwin go vet ./internal/proxy
-	go run ./scripts/length -lines 40 -columns 120 $(LIBRARY) $(wildcard internal/*)
-	go run ./scripts/length -lines 40 cmd/aadpool $(sort $(dir $(wildcard scripts/*/*.go)))
+	go run ./scripts/length -lines 40 $(LIBRARY) $(wildcard internal/*) cmd/aadpool \
+		$(wildcard cmd/aadpool/internal/*) $(patsubst %/,%,$(sort $(dir $(wildcard scripts/*/*.go))))
+	go run ./scripts/length -columns 120 $(sort $(dir $(shell git ls-files '*.go')))
 	go run ./scripts/apilist $(PUBLIC)
 	$(TOOL) actionlint $(wildcard .github/workflows/*.yml)
 

@@ -21,13 +21,16 @@ func argumentFault(err error, args []string, commands []*kong.Node) string {
 	case strings.HasPrefix(text, "unexpected argument") && node == nil:
 		text = "the first argument must be a command: " + strings.Join(commandNames(commands), ", ") + nearest(text)
 	case strings.HasPrefix(text, "unexpected argument") && len(node.Positional) == 0:
-		text = "aadpool " + command + " takes no DSN, and no other argument: PGHOST or --scope says which server tokens are for"
+		text = "aadpool " + command +
+			" takes no DSN, and no other argument: PGHOST or --scope says which server tokens are for"
 	case strings.HasPrefix(text, "unexpected argument"):
-		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql, or the proxy's command, after --"
+		text = "there is an argument too many: quote a DSN that has spaces or an & in it, and put arguments of psql, or " +
+			"the proxy's command, after --"
 	case strings.HasPrefix(text, "unknown flag") && command == "psql" && !strings.Contains(nearest(text), "--"):
 		text = "psql's own arguments come after --: aadpool psql DSN -- -c 'select 1'"
 	case strings.HasPrefix(text, "unknown flag"):
-		text = strings.TrimSpace("unknown flag "+flagName.FindString(strings.TrimPrefix(text, "unknown flag "))) + nearest(text)
+		text = strings.TrimSpace("unknown flag "+flagName.FindString(strings.TrimPrefix(text, "unknown flag "))) +
+			nearest(text)
 	case strings.Contains(text, "expected duration"):
 		name, _, _ := strings.Cut(text, ":")
 		text = name + " wants a time with its unit, such as 5s or 2m"

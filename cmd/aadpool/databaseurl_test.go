@@ -28,12 +28,15 @@ func TestDatabaseURL(t *testing.T) {
 		{"a Unix socket", "user=orders-api dbname=orders", "", unix, proxy.Config{SocketDir: "/tmp/aadpool-1"},
 			"postgresql://orders-api@/orders?host=%2Ftmp%2Faadpool-1"},
 		{"TCP", "user=orders-api dbname=orders", "", tcp, proxy.Config{}, "postgresql://orders-api@127.0.0.1:4242/orders"},
-		{"TCP with a password", "user=orders-api dbname=orders", "SECRET", tcp, proxy.Config{}, "postgresql://orders-api:SECRET@127.0.0.1:4242/orders"},
+		{"TCP with a password", "user=orders-api dbname=orders", "SECRET", tcp, proxy.Config{},
+			"postgresql://orders-api:SECRET@127.0.0.1:4242/orders"},
 		{"TCP with TLS", "user=orders-api dbname=orders", "", tcp, proxy.Config{Certificate: &proxy.Certificate{}},
 			"postgresql://orders-api@127.0.0.1:4242/orders?sslmode=require"},
-		{"a user's role", "user=ada@contoso.example dbname=orders", "", tcp, proxy.Config{}, "postgresql://ada%40contoso.example@127.0.0.1:4242/orders"},
+		{"a user's role", "user=ada@contoso.example dbname=orders", "", tcp, proxy.Config{},
+			"postgresql://ada%40contoso.example@127.0.0.1:4242/orders"},
 		{"any role", "dbname=orders", "", tcp, proxy.Config{AnyUser: true}, "postgresql://127.0.0.1:4242/orders"},
-		{"any role, with a password", "dbname=orders", "SECRET", tcp, proxy.Config{AnyUser: true}, "postgresql://:SECRET@127.0.0.1:4242/orders"},
+		{"any role, with a password", "dbname=orders", "SECRET", tcp, proxy.Config{AnyUser: true},
+			"postgresql://:SECRET@127.0.0.1:4242/orders"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
@@ -84,7 +87,8 @@ func TestDatabaseURLServesOtherClients(t *testing.T) {
 				a.useSecret(t)
 				t.Setenv("NODE_PATH", filepath.Join(dir, "node_modules"))
 				args := append([]string{"proxy", a.server.DSN("orders-api")}, flags...)
-				got := runCommand(t, a.outside(), append(args, "--", "/usr/bin/env", "-u", "PGHOST", "-u", "PGPORT", "-u", "PGUSER", "-u", "PGDATABASE",
+				got := runCommand(t, a.outside(), append(args, "--", "/usr/bin/env", "-u", "PGHOST", "-u", "PGPORT", "-u", "PGUSER",
+					"-u", "PGDATABASE",
 					"-u", "PGPASSWORD", interpreters[filepath.Ext(row.program)], filepath.Join(programs, row.program))...)
 				assert.Equal(t, exitOK, got.status, got.stderr)
 				assert.Equal(t, "orders-api postgres\n", got.stdout)

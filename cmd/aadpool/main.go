@@ -29,8 +29,8 @@
 //	127  psql, or the command of aadpool proxy, is not there
 //	130  interrupted
 //
-// aadpool psql, and aadpool proxy with a command, return the program's own status once it runs; 128 and the signal's number
-// if a signal ended it. aadpool proxy without a command returns 0 when SIGTERM or SIGINT has ended it.
+// aadpool psql, and aadpool proxy with a command, return the program's own status once it runs; 128 and the signal's
+// number if a signal ended it. aadpool proxy without a command returns 0 when SIGTERM or SIGINT has ended it.
 package main
 
 import (
@@ -66,7 +66,8 @@ type outside struct {
 	lookup        func(ctx context.Context, host string) (addrs []string, err error) // nil: the system's resolver
 	isTerminal    func(io.Writer) bool                                               // nil: by asking the file
 	inForeground  func() bool                                                        // nil: by asking the terminal
-	answers       io.Reader                                                          // of a person; nil: the standard input, if it is a terminal
+	// of a person; nil: the standard input, if it is a terminal
+	answers io.Reader
 }
 
 // screen is that of w.
@@ -125,7 +126,8 @@ type command interface {
 	run(in invocation) error
 }
 
-const description = `Log in to Azure Database for PostgreSQL with Microsoft Entra access tokens, and find out why that fails.`
+const description = `Log in to Azure Database for PostgreSQL with Microsoft Entra access tokens, and find out why ` +
+	`that fails.`
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {

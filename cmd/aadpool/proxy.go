@@ -124,7 +124,8 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 	case cmd.TCP && (cmd.SocketDir != "" || len(cmd.Listen) > 0):
 		return usageError("--tcp takes the place of --socket-dir and --listen")
 	case cmd.SocketDir != "" && !unixsocket.CanKeepDir:
-		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: use --tcp")
+		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: " +
+			"use --tcp")
 	case len(cmd.AllowUser) > 0 && !unixsocket.CanCheckPeers:
 		return usageError("--allow-user works on Linux only")
 	case len(cmd.AllowUser) > 0 && cmd.SocketDir == "":
@@ -170,8 +171,8 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 	return c, t, err
 }
 
-// absolute is the path of a directory that there is to be, if one is named: libpq takes for a directory only what begins
-// with a slash.
+// absolute is the path of a directory that there is to be, if one is named: libpq takes for a directory only what
+// begins with a slash.
 func absolute(dir string) (string, error) {
 	if dir == "" {
 		return "", nil
@@ -196,7 +197,9 @@ func (cmd *proxyCommand) serveTokenByHTTP(upstream *pgx.ConnConfig) (http.Handle
 	if err != nil {
 		return nil, usageError(terminal.WithoutPrefix(err))
 	}
-	return agent.HTTPHandler(secret, func(ctx context.Context) (agent.Token, error) { return cmd.tokens.get(ctx, scope) }), nil
+	return agent.HTTPHandler(secret, func(ctx context.Context) (agent.Token, error) {
+		return cmd.tokens.get(ctx, scope)
+	}), nil
 }
 
 // scopeOf is that of the upstream's tokens.
@@ -263,7 +266,8 @@ func userIDs(names []string) (ids []uint32, err error) {
 }
 
 // serve runs a proxy until ctx ends.
-func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger, line *terminal.StatusLine) error {
+func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger,
+	line *terminal.StatusLine) error {
 	p, err := newProxy(config)
 	if err != nil {
 		return err

@@ -42,19 +42,27 @@ func TestProxyRunsACommand(t *testing.T) {
 		status            exitStatus
 		stdout            string
 	}{
-		{"by libpq's variables", "", psql + ` -XAtc "select session_user, current_database()"`, nil, 0, "orders-api|postgres\n"},
-		{"by DATABASE_URL", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`, nil, 0, "orders-api\n"},
-		{"by DATABASE_URL, over TCP", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql + ` "$DATABASE_URL" -XAtc "select session_user"`,
+		{"by libpq's variables", "", psql + ` -XAtc "select session_user, current_database()"`, nil, 0,
+			"orders-api|postgres\n"},
+		{"by DATABASE_URL", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql +
+			` "$DATABASE_URL" -XAtc "select session_user"`, nil, 0, "orders-api\n"},
+		{"by DATABASE_URL, over TCP", "", `unset PGHOST PGPORT PGUSER PGDATABASE; ` + psql +
+			` "$DATABASE_URL" -XAtc "select session_user"`,
 			[]string{"--listen=127.0.0.1:0"}, 0, "orders-api\n"},
-		{"by DATABASE_URL, over TCP with a password", "", `unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD; ` + psql + ` -w "$DATABASE_URL" -XAtc "select session_user"`,
+		{"by DATABASE_URL, over TCP with a password", "", `unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD; ` + psql +
+			` -w "$DATABASE_URL" -XAtc "select session_user"`,
 			[]string{"--tcp"}, 0, "orders-api\n"},
-		{"by libpq's variables, over TCP with a password", "", psql + ` -wXAtc "select session_user"`, []string{"--tcp"}, 0, "orders-api\n"},
-		{"over TCP nobody who does not know the password", "", `PGPASSWORD=hunter2 ` + psql + ` -wXAtc "select 1"`, []string{"--tcp"}, 2, ""},
+		{"by libpq's variables, over TCP with a password", "", psql + ` -wXAtc "select session_user"`, []string{"--tcp"}, 0,
+			"orders-api\n"},
+		{"over TCP nobody who does not know the password", "", `PGPASSWORD=hunter2 ` + psql + ` -wXAtc "select 1"`,
+			[]string{"--tcp"}, 2, ""},
 		{"under its own name", "", psql + ` -XAtc "select current_setting('application_name')"`, nil, 0, "nightly\n"},
-		{"with a relative --socket-dir, from another directory", "", `cd /; ` + psql + ` -XAtc "select session_user"; unset PGHOST; ` +
+		{"with a relative --socket-dir, from another directory", "", `cd /; ` + psql +
+			` -XAtc "select session_user"; unset PGHOST; ` +
 			psql + ` "$DATABASE_URL" -XAtc "select session_user"`, []string{"--socket-dir=made"}, 0, "orders-api\norders-api\n"},
 		{"without what leads elsewhere", "", `echo "$PGSSLMODE/$PGPASSWORD/$PGSERVICE/$PGHOSTADDR"`, nil, 0, "disable///\n"},
-		{"with variables of its own", "", `echo "$PG_POOL_SIZE/$PGBOSS_SCHEMA/$PGTZ/$PGREQUIREAUTH/$PGCHANNELBINDING"`, nil, 0, "10/boss/UTC//\n"},
+		{"with variables of its own", "", `echo "$PG_POOL_SIZE/$PGBOSS_SCHEMA/$PGTZ/$PGREQUIREAUTH/$PGCHANNELBINDING"`, nil,
+			0, "10/boss/UTC//\n"},
 		{"and ends with its status", "", "exit 7", nil, 7, ""},
 		{"and a signal's", "", "kill -KILL $$", nil, 137, ""},
 		{"whose statement fails", "", psql + ` -XAtc "select 1/0"`, nil, 1, ""},
@@ -64,7 +72,8 @@ func TestProxyRunsACommand(t *testing.T) {
 			a.useSecret(t)
 			t.Chdir(shortDir(t))
 			setenv(t, map[string]string{"PGPASSWORD": "hunter2hunter2", "PGHOSTADDR": "192.0.2.1", "TMPDIR": shortDir(t),
-				"PGAPPNAME": "nightly", "PG_POOL_SIZE": "10", "PGBOSS_SCHEMA": "boss", "PGTZ": "UTC", "PGREQUIREAUTH": "password", "PGCHANNELBINDING": "prefer"})
+				"PGAPPNAME": "nightly", "PG_POOL_SIZE": "10", "PGBOSS_SCHEMA": "boss", "PGTZ": "UTC", "PGREQUIREAUTH": "password",
+				"PGCHANNELBINDING": "prefer"})
 			args := append([]string{"proxy", a.server.DSN("orders-api")}, row.flags...)
 			got := runCommand(t, a.outside(), append(args, "--", "/bin/sh", "-c", row.script)...)
 			assert.Equal(t, row.status, got.status, got.stderr)
@@ -98,25 +107,33 @@ func TestProxyBadInput(t *testing.T) {
 		{"an unknown flag", []string{dsn, "--lissten=x"}, exitUsage, "unknown flag --lissten"},
 		{"a DSN that is wrong", []string{"postgres://orders-api:hunter2hunter2@:x/y"}, exitUsage, "parsing the DSN: "},
 		{"no DSN at all", nil, exitUsage, "the DSN is empty"},
-		{"a DSN with which no login can be tried", []string{dsn + "&channel_binding=require"}, exitUsage, "channel_binding=require"},
+		{"a DSN with which no login can be tried", []string{dsn + "&channel_binding=require"}, exitUsage,
+			"channel_binding=require"},
 		{"a token in the clear", []string{"host=db.example.com user=a sslmode=disable"}, exitPlaintext, "in the clear"},
 		{"TCP for all", []string{dsn, "--listen=0.0.0.0:0"}, exitUsage, "whoever can connect has the identity"},
 		{"a port in use", []string{dsn, "--listen=" + taken.Addr().String()}, exitOther, "address already in use"},
-		{"a port in use for health", []string{dsn, "--socket-dir=" + shortDir(t), "--http=" + taken.Addr().String()}, exitOther, "listening for --http"},
+		{"a port in use for health", []string{dsn, "--socket-dir=" + shortDir(t), "--http=" + taken.Addr().String()},
+			exitOther, "listening for --http"},
 		{"a directory that others can write to", []string{dsn, "--socket-dir=" + open}, exitUsage, "others can write to"},
 		{"a certificate without a key", []string{dsn, "--tls-cert=x"}, exitUsage, "go together"},
-		{"a certificate that is none", []string{dsn, "--tls-cert=" + empty, "--tls-key=" + empty}, exitUsage, "reading --tls-cert and --tls-key"},
+		{"a certificate that is none", []string{dsn, "--tls-cert=" + empty, "--tls-key=" + empty}, exitUsage,
+			"reading --tls-cert and --tls-key"},
 		{"a password file that is empty", []string{dsn, "--password-file=" + empty}, exitUsage, "is empty"},
-		{"a user that is nobody", []string{dsn, "--allow-user=no-such-user", "--socket-dir=" + shortDir(t)}, exitUsage, "there is no such user"},
-		{"other users, and a directory that is this one's", []string{dsn, "--allow-user=1"}, exitUsage, "needs a --socket-dir"},
+		{"a user that is nobody", []string{dsn, "--allow-user=no-such-user", "--socket-dir=" + shortDir(t)}, exitUsage,
+			"there is no such user"},
+		{"other users, and a directory that is this one's", []string{dsn, "--allow-user=1"}, exitUsage,
+			"needs a --socket-dir"},
 		{"no sessions", []string{dsn, "--max-sessions=0"}, exitUsage, "--max-sessions must be more than 0"},
 		{"time that runs backwards", []string{dsn, "--drain=-1s"}, exitUsage, "--drain must not be negative"},
 		{"a log of another kind", []string{dsn, "--log-format=xml"}, exitUsage, "--log-format must be one of"},
-		{"a command that is not there", []string{dsn, "--", "no-such-command"}, exitNoProgram, "no-such-command cannot be run: executable file not found in $PATH"},
+		{"a command that is not there", []string{dsn, "--", "no-such-command"}, exitNoProgram,
+			"no-such-command cannot be run: executable file not found in $PATH"},
 		{"a command that is an empty variable", []string{dsn, "--"}, exitUsage, "there is no command after --"},
 		{"one in quotes", []string{dsn, "--", ""}, exitUsage, "there is no command after --"},
-		{"TCP twice", []string{dsn, "--tcp", "--listen=127.0.0.1:0"}, exitUsage, "--tcp takes the place of --socket-dir and --listen"},
-		{"a credential without its settings", []string{dsn, "--socket-dir=" + shortDir(t), "--credential=workload-identity"}, exitCredential, "the credential workload-identity lacks AZURE_FEDERATED_TOKEN_FILE"},
+		{"TCP twice", []string{dsn, "--tcp", "--listen=127.0.0.1:0"}, exitUsage,
+			"--tcp takes the place of --socket-dir and --listen"},
+		{"a credential without its settings", []string{dsn, "--socket-dir=" + shortDir(t), "--credential=workload-identity"},
+			exitCredential, "the credential workload-identity lacks AZURE_FEDERATED_TOKEN_FILE"},
 		{"a scope that is none", []string{dsn, "--scope=x"}, exitUsage, "a scope looks like"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -178,7 +195,8 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 	a.useSecret(t)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	dir := filepath.Join(shortDir(t), "socket")
-	r := startProxy(t, a, a.server.DSN("orders-api"), "--socket-dir="+dir, "--http=127.0.0.1:0", "--log-format=json", "--log-level=debug", "--drain=0s")
+	r := startProxy(t, a, a.server.DSN("orders-api"), "--socket-dir="+dir, "--http=127.0.0.1:0", "--log-format=json",
+		"--log-level=debug", "--drain=0s")
 	health := "http://" + r.logged(t, `"serving health and metrics","address":"([^"]+)"`)
 	r.logged(t, `"listening"`)
 
@@ -198,8 +216,10 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 	status, metrics := httpGet(t, health+"/metrics")
 	assert.Equal(t, http.StatusOK, status)
 	for _, want := range []string{
-		"aadpool_proxy_sessions 1\n", "aadpool_proxy_sessions_total 1\n", `aadpool_proxy_refused_total{reason="server"} 1` + "\n",
-		"aadpool_proxy_connect_seconds_count 1\n", `aadpool_proxy_bytes_total{to="client"} `, `aadpool_token_fetches_total{error_type=""} 1` + "\n",
+		"aadpool_proxy_sessions 1\n", "aadpool_proxy_sessions_total 1\n", `aadpool_proxy_refused_total{reason="server"} 1` +
+			"\n",
+		"aadpool_proxy_connect_seconds_count 1\n", `aadpool_proxy_bytes_total{to="client"} `,
+		`aadpool_token_fetches_total{error_type=""} 1` + "\n",
 		`aadpool_token_fetches_total{error_type="_OTHER"} 0` + "\n",
 	} {
 		assert.Contains(t, metrics, want)

@@ -32,6 +32,9 @@ The token is in psql's environment (PGPASSWORD) and nowhere else. TLS is as a po
 DSN says otherwise, and nothing in the clear to another machine. The exit status is psql's own.`
 }
 
+var errNoPsql = exitError{status: exitNoProgram, text: "psql is not on PATH: install it " +
+	"(Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
+
 func (cmd *psqlCommand) run(in invocation) error {
 	if err := cmd.check(); err != nil {
 		return err
@@ -53,7 +56,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	}
 	path, err := exec.LookPath("psql")
 	if err != nil {
-		return exitError{status: exitNoProgram, text: "psql is not on PATH: install it (Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
+		return errNoPsql
 	}
 	environment, err := psqlEnvironment(t, psqlVersion(in.ctx, path))
 	if err != nil {
@@ -85,7 +88,8 @@ func psqlVersion(ctx context.Context, path string) int {
 	return version
 }
 
-// runChild runs a program, passes on to it the signals that come, and returns its exit status as an error if that is not 0.
+// runChild runs a program, passes on to it the signals that come, and returns its exit status as an error if that is
+// not 0.
 func runChild(in invocation, child *exec.Cmd) error {
 	inForeground := isInForeground
 	if in.outside.inForeground != nil {
@@ -134,9 +138,11 @@ func childStatus(err error) error {
 // https://www.postgresql.org/docs/current/app-psql.html
 var (
 	shortWithValue = "cdfFhLopPRTUv"
-	longWithValue  = map[string]bool{"--command": true, "--file": true, "--field-separator": true, "--log-file": true, "--output": true,
-		"--pset": true, "--record-separator": true, "--table-attr": true, "--set": true, "--variable": true}
-	connecting = map[string]bool{"--dbname": true, "--host": true, "--port": true, "--username": true, "--password": true, "--no-password": true}
+	longWithValue  = map[string]bool{"--command": true, "--file": true, "--field-separator": true, "--log-file": true,
+		"--output": true,
+		"--pset":   true, "--record-separator": true, "--table-attr": true, "--set": true, "--variable": true}
+	connecting = map[string]bool{"--dbname": true, "--host": true, "--port": true, "--username": true, "--password": true,
+		"--no-password": true}
 )
 
 // connectionArgument returns the first of psql's arguments that has a say in where psql connects, or as whom: the token

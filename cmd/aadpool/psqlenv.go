@@ -26,8 +26,9 @@ func psqlEnvironment(t server.Target, version int) ([]string, error) {
 		}
 	}
 	set := map[string]string{
-		"PGHOST": strings.Join(names, ","), "PGPORT": strings.Join(ports, ","), "PGUSER": config.User, "PGDATABASE": config.Database,
-		"PGSSLMODE": mode, "PGSSLCERT": t.Value("sslcert"), "PGSSLKEY": t.Value("sslkey"),
+		"PGHOST": strings.Join(names, ","), "PGPORT": strings.Join(ports, ","), "PGUSER": config.User,
+		"PGDATABASE": config.Database,
+		"PGSSLMODE":  mode, "PGSSLCERT": t.Value("sslcert"), "PGSSLKEY": t.Value("sslkey"),
 		"PGTARGETSESSIONATTRS": t.Value("target_session_attrs"),
 		"PGAPPNAME":            config.RuntimeParams["application_name"],
 		"PGOPTIONS":            serverOptions(config.RuntimeParams),
@@ -52,16 +53,19 @@ func psqlEnvironment(t server.Target, version int) ([]string, error) {
 }
 
 // kept are variables of libpq that neither say where to connect nor what to send there.
-var kept = map[string]bool{"PGCLIENTENCODING": true, "PGTZ": true, "PGDATESTYLE": true, "PGGEQO": true, "PGSYSCONFDIR": true,
-	"PGLOCALEDIR": true, "PGSSLCRL": true, "PGSSLCRLDIR": true, "PGSSLMINPROTOCOLVERSION": true, "PGSSLMAXPROTOCOLVERSION": true,
-	"PGCHANNELBINDING": true, "PGREQUIREAUTH": true}
+var kept = map[string]bool{"PGCLIENTENCODING": true, "PGTZ": true, "PGDATESTYLE": true, "PGGEQO": true,
+	"PGSYSCONFDIR": true,
+	"PGLOCALEDIR":  true, "PGSSLCRL": true, "PGSSLCRLDIR": true, "PGSSLMINPROTOCOLVERSION": true,
+	"PGSSLMAXPROTOCOLVERSION": true,
+	"PGCHANNELBINDING":        true, "PGREQUIREAUTH": true}
 
 // leadsPsqlElsewhere reports whether a variable of libpq, also of a version to come, may have a say in where the token
 // goes, as PGHOSTADDR does. Those of psql itself (PSQL_…, PAGER) have none.
 func leadsPsqlElsewhere(name string) bool { return strings.HasPrefix(name, "PG") && !kept[name] }
 
-// aboutTheServer are libpq's variables that say how to connect, and are about the server: to the proxy they do not apply.
-// https://www.postgresql.org/docs/current/libpq-envars.html. A command may have variables of its own that begin with PG.
+// aboutTheServer are libpq's variables that say how to connect, and are about the server: to the proxy they do not
+// apply. https://www.postgresql.org/docs/current/libpq-envars.html. A command may have variables of its own that begin
+// with PG.
 var aboutTheServer = strings.Fields(`PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGREQUIREAUTH
 	PGCHANNELBINDING PGSERVICE PGSERVICEFILE PGSSLMODE PGREQUIRESSL PGSSLNEGOTIATION PGSSLCOMPRESSION PGSSLCERT PGSSLKEY
 	PGSSLCERTMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLSNI PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION
@@ -100,7 +104,8 @@ func serverOptions(params map[string]string) string {
 }
 
 // systemRoots is where distributions keep the system's roots in one file; crypto/x509 looks there too.
-var systemRoots = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem",
+var systemRoots = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+	"/etc/ssl/ca-bundle.pem",
 	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/ssl/cert.pem"}
 
 // rootCertificates is PGSSLROOTCERT. Without one, libpq looks for a file in the home directory and nowhere else; the
@@ -122,6 +127,8 @@ func rootCertificates(mode, given string, version int) (string, error) {
 			return file, nil
 		}
 	}
-	return "", exitError{status: exitTLS, text: fmt.Sprintf("psql %d cannot take the system's roots by itself (16 and newer can, for verify-full), and there is no file of them here: "+
-		"install ca-certificates, or put sslrootcert=FILE into the DSN", version)}
+	return "", exitError{status: exitTLS,
+		text: fmt.Sprintf("psql %d cannot take the system's roots by itself (16 and newer can, for verify-full), and "+
+			"there is no file of them here: "+
+			"install ca-certificates, or put sslrootcert=FILE into the DSN", version)}
 }

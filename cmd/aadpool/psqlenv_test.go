@@ -20,23 +20,32 @@ func TestPsqlEnvironment(t *testing.T) {
 		version int
 		want    map[string]string // an empty value: not set
 	}{
-		{"nothing but the server", azureServer, 17, map[string]string{"PGHOST": azureHost, "PGPORT": "5432", "PGUSER": "orders-api", "PGDATABASE": "orders",
-			"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "system", "PGGSSENCMODE": "disable", "PGHOSTADDR": "", "PGSERVICE": "", "PGPASSFILE": "", "PGCONNECT_TIMEOUT": ""}},
-		{"sslmode=require", azureServer + "?sslmode=require", 17, map[string]string{"PGSSLMODE": "require", "PGSSLROOTCERT": ""}},
-		{"to this machine, in the clear", "host=127.0.0.1 user=u sslmode=disable", 17, map[string]string{"PGSSLMODE": "disable", "PGSSLROOTCERT": ""}},
+		{"nothing but the server", azureServer, 17, map[string]string{"PGHOST": azureHost, "PGPORT": "5432",
+			"PGUSER": "orders-api", "PGDATABASE": "orders",
+			"PGSSLMODE": "verify-full", "PGSSLROOTCERT": "system", "PGGSSENCMODE": "disable", "PGHOSTADDR": "", "PGSERVICE": "",
+			"PGPASSFILE": "", "PGCONNECT_TIMEOUT": ""}},
+		{"sslmode=require", azureServer + "?sslmode=require", 17,
+			map[string]string{"PGSSLMODE": "require", "PGSSLROOTCERT": ""}},
+		{"to this machine, in the clear", "host=127.0.0.1 user=u sslmode=disable", 17,
+			map[string]string{"PGSSLMODE": "disable", "PGSSLROOTCERT": ""}},
 		{"a Unix socket", "host=/run/x user=u", 17, map[string]string{"PGHOST": "/run/x", "PGSSLMODE": "disable"}},
 		{"two hosts", "host=a,b port=1,2 user=u dbname=d target_session_attrs=read-write", 17,
-			map[string]string{"PGHOST": "a,b", "PGPORT": "1,2", "PGTARGETSESSIONATTRS": "read-write", "PGSSLMODE": "verify-full"}},
+			map[string]string{"PGHOST": "a,b", "PGPORT": "1,2", "PGTARGETSESSIONATTRS": "read-write",
+				"PGSSLMODE": "verify-full"}},
 		{"a timeout", azureServer + "?connect_timeout=7", 17, map[string]string{"PGCONNECT_TIMEOUT": "7"}},
-		{"direct TLS, which psql knows", azureServer + "?sslnegotiation=direct&sslmode=require", 17, map[string]string{"PGSSLNEGOTIATION": "direct"}},
-		{"direct TLS, which psql does not know", azureServer + "?sslnegotiation=direct&sslmode=require", 16, map[string]string{"PGSSLNEGOTIATION": ""}},
+		{"direct TLS, which psql knows", azureServer + "?sslnegotiation=direct&sslmode=require", 17,
+			map[string]string{"PGSSLNEGOTIATION": "direct"}},
+		{"direct TLS, which psql does not know", azureServer + "?sslnegotiation=direct&sslmode=require", 16,
+			map[string]string{"PGSSLNEGOTIATION": ""}},
 		{"run-time parameters", azureServer + "?application_name=a&search_path=x%20y%5Cz&options=-c%20geqo%3Doff", 17,
 			map[string]string{"PGAPPNAME": "a", "PGOPTIONS": `-c geqo=off -c search_path=x\ y\\z`}},
-		{"pgx's own keywords", azureServer + "?pool_max_conns=3&default_query_exec_mode=exec", 17, map[string]string{"PGOPTIONS": ""}},
+		{"pgx's own keywords", azureServer + "?pool_max_conns=3&default_query_exec_mode=exec", 17,
+			map[string]string{"PGOPTIONS": ""}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
-			setenv(t, map[string]string{"PGHOSTADDR": "192.0.2.1", "PGPASSFILE": "/x", "PGPASSWORD": "hunter2", "PGCLIENTENCODING": "UTF8", "PAGER": "less"})
+			setenv(t, map[string]string{"PGHOSTADDR": "192.0.2.1", "PGPASSFILE": "/x", "PGPASSWORD": "hunter2",
+				"PGCLIENTENCODING": "UTF8", "PAGER": "less"})
 			target, policyErr, err := server.ParseTarget(row.dsn, "")
 			require.NoError(t, err)
 			require.NoError(t, policyErr)
@@ -75,8 +84,10 @@ func TestRootCertificates(t *testing.T) {
 		{"the system's, by name, psql 16", "verify-full", "system", 16, nil, "system", ""},
 		{"the system's, psql 15", "verify-full", "", 15, []string{"/nowhere", bundle}, bundle, ""},
 		{"the system's, by name, psql 15", "verify-full", "system", 15, []string{bundle}, bundle, ""},
-		{"the system's, psql 15, where there is no file", "verify-full", "", 15, []string{"/nowhere"}, "", "psql 15 cannot take the system's roots by itself"},
-		{"the system's, for verify-ca, which psql 16 does not let go with system", "verify-ca", "", 16, []string{bundle}, bundle, ""},
+		{"the system's, psql 15, where there is no file", "verify-full", "", 15, []string{"/nowhere"}, "",
+			"psql 15 cannot take the system's roots by itself"},
+		{"the system's, for verify-ca, which psql 16 does not let go with system", "verify-ca", "", 16, []string{bundle},
+			bundle, ""},
 		{"require verifies nothing", "require", "", 16, nil, "", ""},
 		{"no TLS", "disable", "", 16, nil, "", ""},
 	} {

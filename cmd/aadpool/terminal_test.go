@@ -41,7 +41,8 @@ func TestMarksHaveColoursOnATerminal(t *testing.T) {
 			o := onTerminal(t, outside{}, "100")
 			row.set(t)
 			got := runCommand(t, o, "check", "host="+t.TempDir())
-			for _, mark := range []string{terminal.Green + "✓" + terminal.Plain, terminal.Yellow + "!" + terminal.Plain, terminal.Faint + "–" + terminal.Plain, terminal.Red + "✗" + terminal.Plain} {
+			for _, mark := range []string{terminal.Green + "✓" + terminal.Plain, terminal.Yellow + "!" + terminal.Plain,
+				terminal.Faint + "–" + terminal.Plain, terminal.Red + "✗" + terminal.Plain} {
 				assert.Equal(t, row.coloured, strings.Contains(got.stdout, mark), got.stdout)
 			}
 		})

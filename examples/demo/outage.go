@@ -32,8 +32,8 @@ const (
 	// connection out in the last hundredth of its token's life.
 	endsSoon = 500 * time.Millisecond
 
-	// probedWithin is how long to look for a connect that fails at once. azidentity retries within a request for seconds, and
-	// a connect waits for a second of them.
+	// probedWithin is how long to look for a connect that fails at once. azidentity retries within a request for seconds,
+	// and a connect waits for a second of them.
 	probedWithin = 20 * time.Second
 
 	// atOnce is long for a busy machine. A connect within a pause takes some microseconds.

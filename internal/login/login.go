@@ -128,8 +128,8 @@ func (l *login) provideToken(context.Context) (string, error) {
 	return l.token.Secret(), nil
 }
 
-// takeBack takes the token out of the config. l.mu is held. It writes only where there is something to take out: pgx may
-// say goodbye in the background while a program looks at the config of its error.
+// takeBack takes the token out of the config. l.mu is held. It writes only where there is something to take out: pgx
+// may say goodbye in the background while a program looks at the config of its error.
 func (l *login) takeBack() {
 	l.given = false
 	if l.config != nil && l.config.Password != "" {

@@ -20,7 +20,8 @@ import (
 
 func newLogin(t *testing.T) *login {
 	t.Helper()
-	made, err := token.New(azcore.AccessToken{Token: strings.Repeat("secret", 30), ExpiresOn: time.Now().Add(time.Hour)}, time.Now(), 0)
+	made, err := token.New(azcore.AccessToken{Token: strings.Repeat("secret", 30), ExpiresOn: time.Now().Add(time.Hour)},
+		time.Now(), 0)
 	require.NoError(t, err)
 	return &login{token: made, config: &pgconn.Config{}, report: &Report{}}
 }

@@ -33,13 +33,15 @@ func startUp() []byte {
 
 // BenchmarkStartUp is what the filter of a server's words costs a login, with a managed identity's token.
 func BenchmarkStartUp(b *testing.B) {
-	made, err := token.New(azcore.AccessToken{Token: strings.Repeat("eyJhbGciOiJSUzI1NiJ9", 95), ExpiresOn: time.Now().Add(time.Hour)}, time.Now(), 0)
+	made, err := token.New(azcore.AccessToken{Token: strings.Repeat("eyJhbGciOiJSUzI1NiJ9", 95),
+		ExpiresOn: time.Now().Add(time.Hour)}, time.Now(), 0)
 	require.NoError(b, err)
 	script := startUp()
 	got := make([]byte, 4096)
 	b.ReportAllocs()
 	for b.Loop() {
-		r := &startupReader{server: bytes.NewReader(script), login: &login{token: made, config: &pgconn.Config{}, report: &Report{}}}
+		r := &startupReader{server: bytes.NewReader(script),
+			login: &login{token: made, config: &pgconn.Config{}, report: &Report{}}}
 		for {
 			if _, err := r.Read(got); err == io.EOF {
 				break

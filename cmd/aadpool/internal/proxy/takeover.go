@@ -11,10 +11,10 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// A proxy that shuts down keeps its addresses for cancel requests until another proxy wants them. That one asks for them
-// at the address itself: by a cancel request for a process that no server has, to which no server pays attention.
-// Whoever can connect can ask. All that comes of it is that a proxy which opens no more sessions stops listening a little
-// sooner than it would.
+// A proxy that shuts down keeps its addresses for cancel requests until another proxy wants them. That one asks for
+// them at the address itself: by a cancel request for a process that no server has, to which no server pays attention.
+// Whoever can connect can ask. All that comes of it is that a proxy which opens no more sessions stops listening a
+// little sooner than it would.
 var letGo = &pgproto3.CancelRequest{ProcessID: 0, SecretKey: []byte("aadp")}
 
 // asksToLetGo reports whether a cancel request is another proxy's question for this one's addresses.

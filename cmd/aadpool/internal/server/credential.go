@@ -28,7 +28,8 @@ type WatchedCredential struct {
 	mu    sync.Mutex // guards what follows
 	scope string
 	token azcore.AccessToken
-	// logged is what azidentity has said about it, request the last to Entra, and metadata the last to the metadata service.
+	// logged is what azidentity has said about it, request the last to Entra, and metadata the last to the metadata
+	// service.
 	logged   []string
 	request  diag.Request
 	metadata diag.MetadataRequest
@@ -46,7 +47,8 @@ func Watch(name string, options azcore.ClientOptions,
 }
 
 // GetToken is azcore.TokenCredential's.
-func (w *WatchedCredential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+func (w *WatchedCredential) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken,
+	error) {
 	if err := w.Make(); err != nil {
 		return azcore.AccessToken{}, err
 	}
@@ -76,8 +78,8 @@ func (w *WatchedCredential) Given() (token azcore.AccessToken, scope string) {
 // maxLogged is more than a chain says of one token: an agent fetches tokens for weeks.
 const maxLogged = 100
 
-// azidentity has one log for the whole process, without a lock. The listener is set once and passes on to the credential
-// that was made last.
+// azidentity has one log for the whole process, without a lock. The listener is set once and passes on to the
+// credential that was made last.
 var (
 	listenOnce sync.Once
 	listenerMu sync.Mutex

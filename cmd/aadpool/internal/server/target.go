@@ -24,8 +24,8 @@ type Target struct {
 	Credential credential.Parameters
 }
 
-// ParseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send a
-// token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
+// ParseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send
+// a token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
 func ParseTarget(connString, scope string) (t Target, policyErr, err error) {
 	return parseTarget(dsn.Read, connString, scope)
 }
@@ -126,7 +126,8 @@ func (t Target) IsRaised() bool {
 		}
 		return withTLS && without
 	}
-	return fallsBack(&t.Config.ConnConfig.Config) && len(t.Secured.ConnConfig.Fallbacks) < len(t.Config.ConnConfig.Fallbacks)
+	return fallsBack(&t.Config.ConnConfig.Config) &&
+		len(t.Secured.ConnConfig.Fallbacks) < len(t.Config.ConnConfig.Fallbacks)
 }
 
 // Database is the one that PostgreSQL takes: the role's name where the DSN names none.
@@ -139,7 +140,8 @@ func (t Target) Database() string {
 
 // Describe is the DSN in one line.
 func (t Target) Describe() string {
-	return fmt.Sprintf("role %q, database %q, on %s", t.Config.ConnConfig.User, t.Database(), HostNames(Hosts(&t.Secured.ConnConfig.Config)))
+	return fmt.Sprintf("role %q, database %q, on %s", t.Config.ConnConfig.User, t.Database(),
+		HostNames(Hosts(&t.Secured.ConnConfig.Config)))
 }
 
 // First is the first of the DSN's servers.
