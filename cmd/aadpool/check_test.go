@@ -35,8 +35,10 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 			"az, in the default chain",
 			func(t *testing.T, a azure) (aadpooltest.Principal, []string) { return a.useCLI(t, ada), nil },
 			"AzureCLICredential of the default chain answered",
-			[]string{"EnvironmentCredential: missing environment variable AZURE_TENANT_ID", "WorkloadIdentityCredential: no client ID specified",
-				"ManagedIdentityCredential: the metadata service at 169.254.169.254 answered 400", "AzureDeveloperCLICredential, AzurePowerShellCredential: not asked"},
+			[]string{"EnvironmentCredential: missing environment variable AZURE_TENANT_ID",
+				"WorkloadIdentityCredential: no client ID specified",
+				"ManagedIdentityCredential: the metadata service at 169.254.169.254 answered 400",
+				"AzureDeveloperCLICredential, AzurePowerShellCredential: not asked"},
 			"for ada@contoso.example, a user, object id ",
 		},
 		{
@@ -45,7 +47,8 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 				t.Setenv("AZURE_TOKEN_CREDENTIALS", "dev")
 				return a.useCLI(t, ada), nil
 			},
-			"AzureCLICredential of the default chain answered", []string{"AZURE_TOKEN_CREDENTIALS: narrows the chain to dev"}, "a user",
+			"AzureCLICredential of the default chain answered", []string{"AZURE_TOKEN_CREDENTIALS: narrows the chain to dev"},
+			"a user",
 		},
 		{
 			"az alone",
@@ -93,7 +96,8 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 			require.Equal(t, exitOK, got.status, got.stdout+got.stderr)
 			for _, line := range append(row.notes, row.credential, row.token,
 				"verify-full: the certificate's chain and name are verified",
-				"– DNS", "127.0.0.1 is an address", "connected to "+a.server.Addr(), "TLS 1.3, certificate for localhost", "days left",
+				"– DNS", "127.0.0.1 is an address", "connected to "+a.server.Addr(), "TLS 1.3, certificate for localhost",
+				"days left",
 				"tenant "+a.TenantID(), "audience "+aadpooltest.DefaultAudience, "lives 1h15m0s",
 				fmt.Sprintf("%q is the name in the token", principal.Name), "PostgreSQL 1", "may connect to database \"postgres\"",
 				"MaxConnLifetime 1h28m30s, MaxConnLifetimeJitter 1m30s; MaxConns 7", "\nAll is well.\n") {
@@ -109,7 +113,8 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 				names = append(names, s.Step)
 				assert.NotEqual(t, report.Failed, s.Outcome)
 			}
-			assert.Equal(t, []string{"DSN", "TLS policy", "DNS", "TCP", "TLS", "credential", "token", "role", "login", "server", "rights", "pool"}, names)
+			assert.Equal(t, []string{"DSN", "TLS policy", "DNS", "TCP", "TLS", "credential", "token", "role", "login", "server",
+				"rights", "pool"}, names)
 			assert.Equal(t, principal.ObjectID, r.Steps[6].Details["object_id"])
 		})
 	}
@@ -117,7 +122,8 @@ func TestCheckGoesTheWholeWay(t *testing.T) {
 
 // hostAnd is a DSN with a list of hosts before the server's.
 func hostAnd(t *testing.T, a azure, hosts, ports string) string {
-	return fmt.Sprintf("host=%s127.0.0.1 port=%s%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", hosts, ports, a.port(), a.rootFile(t))
+	return fmt.Sprintf("host=%s127.0.0.1 port=%s%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s",
+		hosts, ports, a.port(), a.rootFile(t))
 }
 
 // One that takes connections and says nothing, as a server that fails over, leaves time for the others.
@@ -213,7 +219,8 @@ func TestCheckOnOtherDSNs(t *testing.T) {
 			func(t *testing.T, _ azure) string {
 				return "postgres://orders-api@" + azureHost + ":" + closedPort(t) + "/orders"
 			},
-			exitNetwork, []string{"Cause: connection-refused", "orders.postgres.database.azure.com is 127.0.0.1", "--name orders --query state -o tsv"},
+			exitNetwork, []string{"Cause: connection-refused", "orders.postgres.database.azure.com is 127.0.0.1",
+				"--name orders --query state -o tsv"},
 		},
 		{
 			"nothing listens, at any of two hosts",
@@ -288,7 +295,8 @@ func TestCheckOnOtherDSNs(t *testing.T) {
 		{
 			"refused by pg_hba.conf",
 			func(_ *testing.T, a azure) string {
-				a.server.SetFault(aadpooltest.RefuseLogins("28000", `no pg_hba.conf entry for host "192.0.2.1", user "orders-api", database "postgres", SSL encryption`))
+				a.server.SetFault(aadpooltest.RefuseLogins("28000",
+					`no pg_hba.conf entry for host "192.0.2.1", user "orders-api", database "postgres", SSL encryption`))
 				return a.server.DSN("orders-api")
 			},
 			exitDatabase, []string{"Cause: not-allowed", "--microsoft-entra-auth Enabled"},
@@ -343,7 +351,8 @@ func superuser(t *testing.T, a azure, sql ...string) {
 }
 
 func forbidden(t *testing.T, a azure) {
-	superuser(t, a, "drop database if exists forbidden", "create database forbidden", "revoke connect on database forbidden from public")
+	superuser(t, a, "drop database if exists forbidden", "create database forbidden",
+		"revoke connect on database forbidden from public")
 	t.Cleanup(func() { superuser(t, a, "drop database forbidden with (force)") })
 }
 

@@ -91,7 +91,8 @@ func TestProxysRoleIsTheDSNs(t *testing.T) {
 		{"a password that net/url does not take", "postgres://orders-api:^{}|@" + host + "/postgres?" + query},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			got := runCommand(t, a.outside(), "proxy", row.dsn, "--", "/bin/sh", "-c", psql+" -U postgres -XAtc 'select session_user'")
+			got := runCommand(t, a.outside(), "proxy", row.dsn, "--", "/bin/sh", "-c",
+				psql+" -U postgres -XAtc 'select session_user'")
 			assert.Equal(t, "orders-api\n", got.stdout, got.stderr)
 		})
 	}
@@ -122,7 +123,8 @@ func TestWhatIsIgnoredIsTold(t *testing.T) {
 
 func TestUnixSocketInThePlaceOfAVerifiedServer(t *testing.T) {
 	for _, dsn := range []string{
-		"host=/run/pg user=u sslmode=verify-full", "postgres://u@%2Frun%2Fpg/d?ssl=true", "host=/run/pg user=u sslrootcert=system",
+		"host=/run/pg user=u sslmode=verify-full", "postgres://u@%2Frun%2Fpg/d?ssl=true",
+		"host=/run/pg user=u sslrootcert=system",
 	} {
 		clearEnvironment(t)
 		for _, args := range [][]string{{"check", dsn}, {"proxy", dsn, "--socket-dir=" + t.TempDir()}, {"psql", dsn}} {

@@ -62,27 +62,31 @@ var misconfigurations = []misconfiguration{
 			t.Setenv("AZURE_TENANT_ID", a.TenantID())
 			return a.server.DSN("orders-api"), nil
 		},
-		exitCredential, diag.NoCredential, "credential", "(there is AZURE_TENANT_ID)", "export AZURE_TENANT_ID=", "missing environment variable AZURE_CLIENT_ID", nil,
+		exitCredential, diag.NoCredential, "credential", "(there is AZURE_TENANT_ID)", "export AZURE_TENANT_ID=",
+		"missing environment variable AZURE_CLIENT_ID", nil,
 	},
 	{
 		"1: no az", func(_ *testing.T, a azure) (string, []string) {
 			return a.server.DSN("orders-api"), []string{"--credential", "cli"}
 		},
-		exitCredential, diag.NoProgramHere, "credential", "az is not on PATH", diag.InstallAzureCLI()[0], "az is not on PATH", nil,
+		exitCredential, diag.NoProgramHere, "credential", "az is not on PATH", diag.InstallAzureCLI()[0], "az is not on PATH",
+		nil,
 	},
 	{
 		"2: logged out of az", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), []string{"--credential", "cli"}
 		},
-		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
+		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login",
+		"Please run 'az login'", nil,
 	},
 	{
 		"2: logged out of az, in the default chain", func(t *testing.T, a azure) (string, []string) {
 			a.program(t, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login", "Please run 'az login'", nil,
+		exitCredential, diag.NotLoggedIn, "credential", "Nobody is logged in to the Azure CLI", "az login",
+		"Please run 'az login'", nil,
 	},
 	{
 		"3: wrong tenant, refused by Entra", func(t *testing.T, a azure) (string, []string) {
@@ -105,14 +109,16 @@ var misconfigurations = []misconfiguration{
 			require.NoError(t, other.InstallAzureCLI(other.Register(ada), a.bin))
 			return a.server.DSN(ada.Name), nil
 		},
-		exitToken, diag.WrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv", "validating the access token", nil,
+		exitToken, diag.WrongTenant, "login", "most likely the server is in another", "--query authConfig.tenantId -o tsv",
+		"validating the access token", nil,
 	},
 	{
 		"4: wrong scope", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("orders-api"), []string{"--scope", "https://management.azure.com/.default"}
 		},
-		exitToken, diag.WrongScope, "login", "its audience is https://management.azure.com", "aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope", nil,
+		exitToken, diag.WrongScope, "login", "its audience is https://management.azure.com",
+		"aadpool check --scope 'https://ossrdbms-aad.database.windows.net/.default'", "set WithScope", nil,
 	},
 	{
 		"4: wrong cloud", func(t *testing.T, a azure) (string, []string) {
@@ -120,14 +126,17 @@ var misconfigurations = []misconfiguration{
 			a.server.SetAudience("https://ossrdbms-aad.database.usgovcloudapi.net")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitToken, diag.WrongScope, "login", "another resource or cloud", "aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope", nil,
+		exitToken, diag.WrongScope, "login", "another resource or cloud",
+		"aadpool check --scope 'https://ossrdbms-aad.database.usgovcloudapi.net/.default'", "set WithScope", nil,
 	},
 	{
 		"5: no user in the DSN", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
-			return fmt.Sprintf("host=127.0.0.1 port=%s dbname=postgres sslmode=verify-full sslrootcert=%s", a.port(), a.rootFile(t)), nil
+			return fmt.Sprintf("host=127.0.0.1 port=%s dbname=postgres sslmode=verify-full sslrootcert=%s", a.port(),
+				a.rootFile(t)), nil
 		},
-		exitRole, diag.NoUser, "login", "The DSN names no user, so pgx takes the operating system's", "user=orders-api", "put user= into the DSN", nil,
+		exitRole, diag.NoUser, "login", "The DSN names no user, so pgx takes the operating system's", "user=orders-api",
+		"put user= into the DSN", nil,
 	},
 	{
 		"5: role missing", func(t *testing.T, a azure) (string, []string) {
@@ -135,31 +144,38 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMissingRoles("orders-api")
 			return a.server.DSN("orders-api"), nil
 		},
-		exitRole, diag.RoleMissing, "login", `the server has no role "orders-api" for it`, "select * from pgaadauth_create_principal('orders-api', false, false);", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "orders-api" for it`,
+		"select * from pgaadauth_create_principal('orders-api', false, false);", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: audience-api", roleNamed("audience-api"),
-		exitRole, diag.RoleMissing, "login", `the server has no role "audience-api" for it`, "pgaadauth_create_principal('audience-api'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "audience-api" for it`,
+		"pgaadauth_create_principal('audience-api'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: expired-jobs", roleNamed("expired-jobs"),
-		exitRole, diag.RoleMissing, "login", `the server has no role "expired-jobs" for it`, "pgaadauth_create_principal('expired-jobs'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "expired-jobs" for it`,
+		"pgaadauth_create_principal('expired-jobs'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: app_user", roleNamed("app_user"),
-		exitRole, diag.RoleMissing, "login", `the server has no role "app_user" for it`, "pgaadauth_create_principal('app_user'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "app_user" for it`,
+		"pgaadauth_create_principal('app_user'", "create it", nil,
 	},
 	{
 		"5: role missing, whose name is a word of another refusal: access token reader", roleNamed("access token reader"),
-		exitRole, diag.RoleMissing, "login", `the server has no role "access token reader" for it`, "pgaadauth_create_principal('access token reader'", "create it", nil,
+		exitRole, diag.RoleMissing, "login", `the server has no role "access token reader" for it`,
+		"pgaadauth_create_principal('access token reader'", "create it", nil,
 	},
 	{
-		"6: role for another principal, whose name is a word of another refusal", func(t *testing.T, a azure) (string, []string) {
+		"6: role for another principal, whose name is a word of another refusal",
+		func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "expired-jobs"})
 			return a.server.DSN("expired-jobs"), nil
 		},
-		exitRole, diag.RoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api", "set user=orders-api", nil,
+		exitRole, diag.RoleOther, "login", `the role "expired-jobs" is another principal's`, "user=orders-api",
+		"set user=orders-api", nil,
 	},
 	{
 		"6: role for another principal", func(t *testing.T, a azure) (string, []string) {
@@ -167,7 +183,8 @@ var misconfigurations = []misconfiguration{
 			a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "billing-api"})
 			return a.server.DSN("billing-api"), nil
 		},
-		exitRole, diag.RoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api", "set user=orders-api", nil,
+		exitRole, diag.RoleOther, "login", `the role "billing-api" is another principal's`, "user=orders-api",
+		"set user=orders-api", nil,
 	},
 	{
 		"6: role for another kind of principal", func(t *testing.T, a azure) (string, []string) {
@@ -175,14 +192,16 @@ var misconfigurations = []misconfiguration{
 			a.Register(ada)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitRole, diag.RoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api", "different kinds of principal", nil,
+		exitRole, diag.RoleOther, "login", `the role "ada@contoso.example" is another principal's`, "user=orders-api",
+		"different kinds of principal", nil,
 	},
 	{
 		"7: case of the role name", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return a.server.DSN("Orders-API"), nil
 		},
-		exitRole, diag.RoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`, "user=orders-api", "role names are case-sensitive", nil,
+		exitRole, diag.RoleCase, "login", `case-sensitive: the DSN says "Orders-API", and the token is for "orders-api"`,
+		"user=orders-api", "role names are case-sensitive", nil,
 	},
 	{
 		"8: group instead of member", func(t *testing.T, a azure) (string, []string) {
@@ -191,7 +210,9 @@ var misconfigurations = []misconfiguration{
 			a.useCLI(t, p)
 			return a.server.DSN("Orders Readers"), nil
 		},
-		exitRole, diag.Group, "login", `"Orders Readers" looks like a group's`, "az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555", "a group of which it is a member", nil,
+		exitRole, diag.Group, "login", `"Orders Readers" looks like a group's`,
+		"az ad group member add --group 'Orders Readers' --member-id 99999999-2222-3333-4444-555555555555",
+		"a group of which it is a member", nil,
 	},
 	{
 		"9: expired token, by the server's clock", func(t *testing.T, a azure) (string, []string) {
@@ -207,19 +228,22 @@ var misconfigurations = []misconfiguration{
 			a.SetTokenAge(80 * time.Minute)
 			return a.server.DSN(ada.Name), nil
 		},
-		exitCredential, diag.Clock, "credential", "ended already, or is about to, by this machine's clock", diag.SetClock()[0], "check this machine's clock", nil,
+		exitCredential, diag.Clock, "credential", "ended already, or is about to, by this machine's clock",
+		diag.SetClock()[0], "check this machine's clock", nil,
 	},
 	{
 		"10: plaintext DSN", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
 			return "postgres://orders-api@" + azureHost + "/orders?sslmode=disable", nil
 		},
-		exitPlaintext, diag.SentInTheClear, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "", nil,
+		exitPlaintext, diag.SentInTheClear, "TLS policy", "anyone between here and " + azureHost, "sslmode=verify-full", "",
+		nil,
 	},
 	{
 		"11: name not on the certificate", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
-			return fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", azureHost, a.port(), a.rootFile(t)), nil
+			return fmt.Sprintf("host=%s port=%s user=orders-api dbname=postgres sslmode=verify-full sslrootcert=%s", azureHost,
+				a.port(), a.rootFile(t)), nil
 		},
 		exitTLS, diag.CertificateName, "TLS", "and the DSN calls the server " + azureHost, "host=localhost", "", nil,
 	},
@@ -236,12 +260,14 @@ var misconfigurations = []misconfiguration{
 			a.server.SetMaxPassword(2047)
 			return a.server.DSN("ada"), nil
 		},
-		exitToken, diag.TokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432", "connect to port 5432", nil,
+		exitToken, diag.TokenLength, "login", "A PgBouncer before 1.26 takes no password over 2047 bytes", "port=5432",
+		"connect to port 5432", nil,
 	},
 	{
 		"12: PostgreSQL that takes no long token", func(t *testing.T, a azure) (string, []string) {
 			a.useSecret(t)
-			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=require", startOldPostgres(t)), nil
+			return fmt.Sprintf("host=127.0.0.1 port=%s user=orders-api dbname=postgres sslmode=require", startOldPostgres(t)),
+				nil
 		},
 		exitToken, diag.OldServer, "login", "it is a PostgreSQL before version 14", "--version 17", "", nil,
 	},
@@ -373,7 +399,8 @@ func (row misconfiguration) testPool(t *testing.T, a azure) {
 	name, options := poolSettings(flags)
 	clientOptions := row.around(t, a).clientOptions
 	clientOptions.Retry.MaxRetries = -1
-	cred, err := credentialFlags{Credential: name, DisableInstanceDiscovery: os.Getenv(discoveryEnv) != ""}.newCredential(clientOptions)
+	cred, err := credentialFlags{Credential: name,
+		DisableInstanceDiscovery: os.Getenv(discoveryEnv) != ""}.newCredential(clientOptions)
 	require.NoError(t, err)
 	var log azuretest.LogBuffer
 	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
@@ -387,7 +414,9 @@ func (row misconfiguration) testPool(t *testing.T, a azure) {
 	defer pool.Close()
 	require.Error(t, pool.Ping(t.Context()))
 	// A failed fetch is logged beside whoever waited for it, and perhaps a moment later.
-	assert.Eventually(t, func() bool { return strings.Contains(log.String(), row.warning) }, time.Minute, time.Millisecond, row.warning)
+	assert.Eventually(t, func() bool {
+		return strings.Contains(log.String(), row.warning)
+	}, time.Minute, time.Millisecond, row.warning)
 	assert.Contains(t, log.String(), "level=WARN")
 	assert.NotRegexp(t, anyJWT, log.String())
 }

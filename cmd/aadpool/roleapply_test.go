@@ -35,7 +35,8 @@ func newTenant(t *testing.T, prefix, owner string) tenant {
 	a := newAzure(t)
 	a.NeedsOwnPostgres(t)
 	x := tenant{azure: a, database: prefix + " orders", owner: owner}
-	x.admin = a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: prefix + "-admin@contoso.example", Administrator: true})
+	x.admin = a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: prefix + "-admin@contoso.example",
+		Administrator: true})
 	if owner == "" {
 		x.owner = x.admin.Name
 	}
@@ -119,7 +120,8 @@ func TestApplyReadAndWrite(t *testing.T) {
 	x := newTenant(t, "rw", "")
 	x.Register(aadpooltest.Principal{Name: "rw-api"})
 	x.Register(aadpooltest.Principal{Name: "rw reports"})
-	must(t, x.as(t, x.admin.Name), "create table before (id serial, name text)", "create view seen as select * from before")
+	must(t, x.as(t, x.admin.Name), "create table before (id serial, name text)",
+		"create view seen as select * from before")
 
 	first := x.mustApply(t, append(x.grant("readwrite"), "rw-api")...)
 	assert.Contains(t, first, `✓ role made: role "rw-api", for the service principal or managed identity with object id `)
@@ -156,18 +158,21 @@ func TestApplyOwner(t *testing.T) {
 		x.Register(aadpooltest.Principal{Name: name})
 	}
 	admin := x.as(t, x.admin.Name)
-	must(t, admin, "create table old (id serial, state text)", "create type state as enum ('new')", "create function one() returns int language sql as 'select 1'", "create sequence numbers")
+	must(t, admin, "create table old (id serial, state text)", "create type state as enum ('new')",
+		"create function one() returns int language sql as 'select 1'", "create sequence numbers")
 	x.mustApply(t, append(x.grant("readwrite"), "own-api")...)
 
 	first := x.mustApply(t, append(x.grant("owner"), "own-migrations")...)
 	assert.Contains(t, first, `✓ objects made: owner of all in schema "public" (4 are another's)`)
-	assert.Contains(t, first, `✓ future made: for others, on what "own-migrations" makes, what they have on what is made in schema "public"`)
+	assert.Contains(t, first,
+		`✓ future made: for others, on what "own-migrations" makes, what they have on what is made in schema "public"`)
 	second := x.mustApply(t, append(x.grant("owner"), "own-migrations")...)
 	assert.Contains(t, second, `✓ objects was there: owner of all in schema "public"`)
 	assert.NotContains(t, second, "made: ")
 
 	migrations := x.as(t, "own-migrations")
-	must(t, migrations, "alter table old add column note text", "alter type state add value 'done'", "drop function one()", "alter sequence numbers increment 2",
+	must(t, migrations, "alter table old add column note text", "alter type state add value 'done'", "drop function one()",
+		"alter sequence numbers increment 2",
 		"create table young (id serial, state text)")
 	x.mustApply(t, append(x.grant("read"), "own-later")...)
 	must(t, migrations, "create table youngest (id serial, state text)")
@@ -176,11 +181,16 @@ func TestApplyOwner(t *testing.T) {
 		must(t, x.as(t, "own-later"), "select * from "+table)
 	}
 	var members string
-	require.NoError(t, admin.QueryRow(t.Context(), "select string_agg(distinct roleid::regrole::text, ',') from pg_auth_members where member = (select oid from pg_roles where rolname = current_user) "+
-		"and roleid = any (select oid from pg_roles where rolname like 'own-%') and pg_has_role(current_user, roleid, 'USAGE')").Scan(&members))
-	assert.Equal(t, `"own-migrations"`, members, "the administrator is a member of the one that owns what was its own, and of none else any more")
+	require.NoError(t, admin.QueryRow(t.Context(),
+		"select string_agg(distinct roleid::regrole::text, ',') from pg_auth_members where member = (select oid from "+
+			"pg_roles where rolname = current_user) "+
+			"and roleid = any (select oid from pg_roles where rolname like 'own-%') and pg_has_role(current_user, roleid, "+
+			"'USAGE')").Scan(&members))
+	assert.Equal(t, `"own-migrations"`, members,
+		"the administrator is a member of the one that owns what was its own, and of none else any more")
 
-	assert.Contains(t, x.mustApply(t, append(x.grant("owner"), "own-migrations", "--schema=New Schema")...), `✓ schema made: schema "New Schema"`)
+	assert.Contains(t, x.mustApply(t, append(x.grant("owner"), "own-migrations", "--schema=New Schema")...),
+		`✓ schema made: schema "New Schema"`)
 	must(t, migrations, `create table "New Schema".t ()`)
 }
 
@@ -222,7 +232,8 @@ func TestApplyLeavesTheAdministratorsMembershipsAsTheyWere(t *testing.T) {
 			got := x.mustApply(t, append(x.grant("readwrite"), "keep-api", "--schema="+schema)...)
 			assert.NotContains(t, got, "may not act for")
 			assert.Equal(t, was, memberships())
-			x.mustApply(t, append(x.grant("owner"), "keep-migrations", "--schema="+schema, fmt.Sprint("--take-from=keep-app ", i))...)
+			x.mustApply(t, append(x.grant("owner"), "keep-migrations", "--schema="+schema,
+				fmt.Sprint("--take-from=keep-app ", i))...)
 			assert.Equal(t, was, memberships())
 		})
 	}
@@ -238,13 +249,15 @@ func TestDryRunTellsAllAndChangesNothing(t *testing.T) {
 		assert.NotContains(t, got, "✓ role made")
 	}
 	var roles int
-	require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(), "select count(*) from pg_roles where rolname = 'dry-api'").Scan(&roles))
+	require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(),
+		"select count(*) from pg_roles where rolname = 'dry-api'").Scan(&roles))
 	assert.Zero(t, roles)
 }
 
 func TestApplyByObjectIDAndJSON(t *testing.T) {
 	x := newTenant(t, "oid", "")
-	p := x.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "oid-dev@contoso.example", Groups: []string{"oid Readers"}})
+	p := x.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "oid-dev@contoso.example",
+		Groups: []string{"oid Readers"}})
 	x.mustApply(t, "oid-dev", "--kind=user", "--object-id="+p.ObjectID)
 	x.mustApply(t, "oid readers", "--kind=group", "--object-id="+x.GroupID("oid Readers"))
 	x.mustApply(t, "oid Readers", "--kind=group")
@@ -267,13 +280,15 @@ func TestApplyByObjectIDAndJSON(t *testing.T) {
 			changes[s.Step] = s.Details["change"]
 		}
 	}
-	assert.Equal(t, map[string]any{"role": "was there", "database": "made", "schema": "made", "tables": "was there", "future": "made"}, changes)
+	assert.Equal(t, map[string]any{"role": "was there", "database": "made", "schema": "made", "tables": "was there",
+		"future": "made"}, changes)
 }
 
 func TestApplyFailures(t *testing.T) {
 	x := newTenant(t, "fail", "fail-owner")
 	identity := x.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "fail-id"})
-	x.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "fail-user@contoso.example", Groups: []string{"fail-twice"}})
+	x.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "fail-user@contoso.example",
+		Groups: []string{"fail-twice"}})
 	x.Register(aadpooltest.Principal{Name: "fail-twice"})
 	x.Register(aadpooltest.Principal{Name: "fail-free"})
 	superuser(t, x.azure, `create role "fail-password" login password 'x'`, `create role "fail-nologin"`)
@@ -290,18 +305,30 @@ func TestApplyFailures(t *testing.T) {
 		says  string
 		mend  string
 	}{
-		{"nobody of the name", []string{"fail-nobody"}, roles.NoPrincipal, exitRole, `has no principal "fail-nobody"`, "az ad sp list --display-name 'fail-nobody'"},
-		{"no user of the name", []string{"fail-nobody@contoso.example"}, roles.NoPrincipal, exitRole, "has no principal", "az ad user list --upn 'fail-nobody@contoso.example'"},
-		{"no group of the name", []string{"fail-nobody", "--kind=group"}, roles.NoPrincipal, exitRole, "has no principal", "az ad group list --display-name 'fail-nobody'"},
-		{"nobody of the object id", []string{"fail-x", "--kind=service-principal", "--object-id=" + someID}, roles.NoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
+		{"nobody of the name", []string{"fail-nobody"}, roles.NoPrincipal, exitRole, `has no principal "fail-nobody"`,
+			"az ad sp list --display-name 'fail-nobody'"},
+		{"no user of the name", []string{"fail-nobody@contoso.example"}, roles.NoPrincipal, exitRole, "has no principal",
+			"az ad user list --upn 'fail-nobody@contoso.example'"},
+		{"no group of the name", []string{"fail-nobody", "--kind=group"}, roles.NoPrincipal, exitRole, "has no principal",
+			"az ad group list --display-name 'fail-nobody'"},
+		{"nobody of the object id", []string{"fail-x", "--kind=service-principal", "--object-id=" + someID},
+			roles.NoPrincipal, exitRole, "with object id " + someID, "directoryObjects/" + someID},
 		{"two of the name", []string{"fail-twice"}, roles.ManyPrincipals, exitRole, "Several principals", "--object-id ID"},
-		{"another kind, by object id", []string{"fail-x", "--kind=user", "--object-id=" + identity.ObjectID}, roles.PrincipalKind, exitRole, "of another kind", "--kind"},
-		{"another kind, of a role that is there", []string{"fail-id", "--kind=user"}, roles.PrincipalKind, exitRole, `The role "fail-id" is for a service principal`, "--kind"},
-		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, roles.ObjectID, exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID + `,type=service';`},
-		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID}, roles.PasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
-		{"a role that may not log in", []string{"fail-free"}, roles.NoLogin, exitRole, "may not log in", `alter role "fail-free" login;`},
-		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, diag.NoDatabase, exitDatabase, `has no database "fail-none"`, `create database "fail-none";`},
-		{"no such schema", append(grant, "fail-id", "--schema=none"), roles.NoSchema, exitDatabase, `has no schema "none"`, `create schema "none";`},
+		{"another kind, by object id", []string{"fail-x", "--kind=user", "--object-id=" + identity.ObjectID},
+			roles.PrincipalKind, exitRole, "of another kind", "--kind"},
+		{"another kind, of a role that is there", []string{"fail-id", "--kind=user"}, roles.PrincipalKind, exitRole,
+			`The role "fail-id" is for a service principal`, "--kind"},
+		{"another object id", []string{"fail-id", "--kind=service-principal", "--object-id=" + someID}, roles.ObjectID,
+			exitRole, "not " + someID, `security label for "pgaadauth" on role "fail-id" is 'aadauth,oid=` + someID +
+				`,type=service';`},
+		{"a role with a password", []string{"fail-password", "--kind=service-principal", "--object-id=" + someID},
+			roles.PasswordRole, exitRole, "made with a password", `security label for "pgaadauth" on role "fail-password"`},
+		{"a role that may not log in", []string{"fail-free"}, roles.NoLogin, exitRole, "may not log in",
+			`alter role "fail-free" login;`},
+		{"no such database", []string{"fail-id", "--grant=read", "--database=fail-none"}, diag.NoDatabase, exitDatabase,
+			`has no database "fail-none"`, `create database "fail-none";`},
+		{"no such schema", append(grant, "fail-id", "--schema=none"), roles.NoSchema, exitDatabase, `has no schema "none"`,
+			`create schema "none";`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := x.apply(t, row.args...)
@@ -318,7 +345,8 @@ func TestApplyFailures(t *testing.T) {
 		got := x.apply(t, append(grant, "fail-half", "--schema=none")...)
 		assert.Contains(t, got.stdout, "Nothing has been changed.")
 		var roles int
-		require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(), "select count(*) from pg_roles where rolname = 'fail-half'").Scan(&roles))
+		require.NoError(t, x.as(t, x.admin.Name).QueryRow(t.Context(),
+			"select count(*) from pg_roles where rolname = 'fail-half'").Scan(&roles))
 		assert.Zero(t, roles)
 	})
 }
@@ -362,7 +390,8 @@ func TestApplyAsSomebodyElse(t *testing.T) {
 	x.admin = x.useCLI(t, dev)
 	got := x.apply(t, "other-new")
 	assert.Equal(t, exitDatabase, got.status)
-	assert.Contains(t, got.stdout, "Cause: not-an-administrator\n\"other-dev@contoso.example\" is no Microsoft Entra administrator of the server")
+	assert.Contains(t, got.stdout,
+		"Cause: not-an-administrator\n\"other-dev@contoso.example\" is no Microsoft Entra administrator of the server")
 	assert.Contains(t, got.stdout, "microsoft-entra-admin create")
 	assert.Contains(t, got.stdout, "--object-id "+x.admin.ObjectID)
 
@@ -401,7 +430,8 @@ func TestFromABareServerToTheFirstQueryByTwoCommands(t *testing.T) {
 	must(t, x.as(t, x.admin.Name), "create table orders (id serial, customer text)")
 	config, err := pgx.ParseConfig(x.server.DSN(service.Name))
 	require.NoError(t, err)
-	dsn := strings.Replace(x.server.DSN(service.Name), "/"+config.Database+"?", "/"+strings.ReplaceAll(x.database, " ", "%20")+"?", 1)
+	dsn := strings.Replace(x.server.DSN(service.Name), "/"+config.Database+"?",
+		"/"+strings.ReplaceAll(x.database, " ", "%20")+"?", 1)
 
 	start := time.Now()
 	for _, want := range []string{"made: ", "was there: "} {

@@ -106,7 +106,8 @@ type logoutCommand struct{}
 
 // Help is shown by aadpool logout --help.
 func (logoutCommand) Help() string {
-	return `Removes what aadpool login has kept on this machine. It ends no session of the browser's, and no token that has been given out.`
+	return `Removes what aadpool login has kept on this machine. It ends no session of the browser's, and no token ` +
+		`that has been given out.`
 }
 
 func (logoutCommand) run(in invocation) error {
@@ -168,7 +169,8 @@ func (who identity) print(w io.Writer) error {
 	if role == "" {
 		role = "the token does not name it: see docs/identity.md"
 	}
-	_, err := fmt.Fprintf(w, "role        %s\nkind        %s\ntenant      %s\nobject id   %s\ncredential  %s\ntoken ends  %s\n",
+	_, err := fmt.Fprintf(w,
+		"role        %s\nkind        %s\ntenant      %s\nobject id   %s\ncredential  %s\ntoken ends  %s\n",
 		role, who.Kind, who.TenantID, who.ObjectID, who.Credential, who.ExpiresOn.Local().Format("15:04:05"))
 	return err
 }

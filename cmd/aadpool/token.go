@@ -52,7 +52,8 @@ func (cmd *tokenCommand) run(in invocation) error {
 		return err
 	}
 	if in.outside.isShown(in.stdout) {
-		fmt.Fprintln(in.stderr, "aadpool: this is a secret, and it is on the screen now: whoever has it can log in with it until it ends")
+		fmt.Fprintln(in.stderr,
+			"aadpool: this is a secret, and it is on the screen now: whoever has it can log in with it until it ends")
 	}
 	if cmd.JSON {
 		cmd.Format = "json"
@@ -119,7 +120,8 @@ func serverOnly(hosts string) *pgx.ConnConfig {
 			config.Host, config.TLSConfig = name, &tls.Config{ServerName: name}
 			continue
 		}
-		config.Fallbacks = append(config.Fallbacks, &pgconn.FallbackConfig{Host: name, TLSConfig: &tls.Config{ServerName: name}})
+		config.Fallbacks = append(config.Fallbacks, &pgconn.FallbackConfig{Host: name,
+			TLSConfig: &tls.Config{ServerName: name}})
 	}
 	return config
 }

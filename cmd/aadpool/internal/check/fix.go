@@ -36,7 +36,8 @@ func (c *Check) FixAndGoOn(ctx context.Context, d *diagnosis.Diagnosis) (*diagno
 func (c *Check) fix(ctx context.Context, d *diagnosis.Diagnosis) (fixed bool, err error) {
 	start := time.Now()
 	tell := func(o report.Outcome, format string, args ...any) {
-		c.reporter.Step(report.Step{Name: "fix", Outcome: o, Took: report.Milliseconds(time.Since(start)), Text: fmt.Sprintf(format, args...)})
+		c.reporter.Step(report.Step{Name: "fix", Outcome: o, Took: report.Milliseconds(time.Since(start)),
+			Text: fmt.Sprintf(format, args...)})
 	}
 	fix := roles.FixOf(d.Remedy, c.settings.Fixes.Database)
 	conn, err := c.logInToFix(ctx, d)
@@ -79,7 +80,8 @@ func (c *Check) logInToFix(ctx context.Context, d *diagnosis.Diagnosis) (*pgx.Co
 	case c.settings.Fixes.As != "":
 		user = c.settings.Fixes.As
 	case d.Status == diagnosis.Role && (c.facts.Name == "" || c.facts.Name == user):
-		return nil, errors.New("this identity has no other role: --fix-as names that of a group of administrators, if it is a member")
+		return nil,
+			errors.New("this identity has no other role: --fix-as names that of a group of administrators, if it is a member")
 	case c.facts.Name != "":
 		user = c.facts.Name
 	}

@@ -37,7 +37,8 @@ func describeRole(role string, f TokenFacts, named bool) report.Step {
 		s.Text = fmt.Sprintf("%q is the name that the guest %s has in this tenant", role, guest)
 		return s
 	case guest != "" && named:
-		s.Text = fmt.Sprintf("the DSN says %q, and the token is for the guest %s, who in this tenant, and so in the database, "+
+		s.Text = fmt.Sprintf("the DSN says %q, and the token is for the guest %s, who in this tenant, and so in the "+
+			"database, "+
 			"is named …#EXT#@<tenant>.onmicrosoft.com: az ad signed-in-user show --query userPrincipalName -o tsv prints it",
 			role, guest)
 	case f.Name == "":
@@ -47,7 +48,8 @@ func describeRole(role string, f TokenFacts, named bool) report.Step {
 	case strings.EqualFold(role, f.Name):
 		s.Text = fmt.Sprintf("the DSN says %q, the token %q: case matters", role, f.Name)
 	default:
-		s.Text = fmt.Sprintf("the DSN says %q, the token %q: right only if %q is a group with %s as a member, or a role made for its object id",
+		s.Text = fmt.Sprintf("the DSN says %q, the token %q: right only if %q is a group with %s as a member, or a role "+
+			"made for its object id",
 			role, f.Name, role, f.Name)
 	}
 	s.Outcome = report.Warned
@@ -121,8 +123,9 @@ func (c *Check) showPool(ctx context.Context) *diagnosis.Diagnosis {
 			Text: fmt.Sprintf("MaxConnLifetime %s, MaxConnLifetimeJitter %s; MaxConns %d, MinConns %d",
 				config.MaxConnLifetime, config.MaxConnLifetimeJitter, config.MaxConns, config.MinConns),
 			Details: map[string]any{
-				"max_conn_lifetime_seconds": config.MaxConnLifetime.Seconds(), "max_conn_lifetime_jitter_seconds": config.MaxConnLifetimeJitter.Seconds(),
-				"max_conns": config.MaxConns, "min_conns": config.MinConns,
+				"max_conn_lifetime_seconds":        config.MaxConnLifetime.Seconds(),
+				"max_conn_lifetime_jitter_seconds": config.MaxConnLifetimeJitter.Seconds(),
+				"max_conns":                        config.MaxConns, "min_conns": config.MinConns,
 			},
 		}, nil
 	})
@@ -146,7 +149,8 @@ func (c *Check) diagnoseLogin(ctx context.Context, err error) *diagnosis.Diagnos
 	if errors.Is(err, context.DeadlineExceeded) {
 		return diagnosis.OfSilence(c.hosts[0].Server())
 	}
-	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() && server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
+	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() &&
+		server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
 		return diagnosis.OfLongToken(c.hosts[0].Server(), closed.TokenSize)
 	}
 	return diagnosis.OfBrokenLogin()

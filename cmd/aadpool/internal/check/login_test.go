@@ -51,7 +51,9 @@ func TestAddressThatDoesNotAnswer(t *testing.T) {
 	h := server.Host{Name: azureHost, Port: 5432}
 	d := diagnosis.OfDial(h.Server(), []error{errors.New("192.0.2.1:5432: i/o timeout")})
 	assert.Equal(t, diagnosis.Unreachable, d.Cause)
-	assert.Contains(t, strings.Join(d.Fix, "\n"), `--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" --server-name orders --name allow-me`)
+	assert.Contains(t, strings.Join(d.Fix, "\n"),
+		`--resource-group "$(az postgres flexible-server list --query "[?name=='orders'].resourceGroup" -o tsv)" `+
+			`--server-name orders --name allow-me`)
 }
 
 // Windows has an error of its own for a closed port, in words of its own.

@@ -23,8 +23,8 @@ import (
 	"github.com/aadpool/aadpool/internal/token"
 )
 
-// reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes on
-// to the next; it returns a diagnosis only if none does.
+// reachHosts goes to each server that the DSN names. With several, one that does not answer is a warning, as pgx goes
+// on to the next; it returns a diagnosis only if none does.
 func (c *Check) reachHosts(ctx context.Context) *diagnosis.Diagnosis {
 	var first *diagnosis.Diagnosis
 	reached := false
@@ -86,13 +86,15 @@ func (c *Check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosi
 		for _, name := range names {
 			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.Port))))
 		}
-		return report.Step{Text: h.Name + " is " + strings.Join(names, ", "), Details: map[string]any{"host": h.Name, "addresses": names}}, nil
+		return report.Step{Text: h.Name + " is " + strings.Join(names, ", "),
+			Details: map[string]any{"host": h.Name, "addresses": names}}, nil
 	})
 	return addresses, d
 }
 
 // dial connects to the first address that answers, as pgx does.
-func (c *Check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn, d *diagnosis.Diagnosis) {
+func (c *Check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn,
+	d *diagnosis.Diagnosis) {
 	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		var errs []error
 		for i, address := range addresses {
@@ -169,8 +171,8 @@ func refusesTLS(conn net.Conn, first byte) error {
 	return diagnosis.Foreign(answer[:1+n])
 }
 
-// earlyError is an ErrorResponse without its first byte: of version 3 of the protocol, or of version 2, in which a server
-// that cannot start a process has it, as text up to a zero.
+// earlyError is an ErrorResponse without its first byte: of version 3 of the protocol, or of version 2, in which a
+// server that cannot start a process has it, as text up to a zero.
 func earlyError(body []byte) error {
 	if len(body) > 4 {
 		length := int(binary.BigEndian.Uint32(body))
@@ -187,7 +189,8 @@ func describeTLS(state tls.ConnectionState) report.Step {
 	leaf := state.PeerCertificates[0]
 	days := int(time.Until(leaf.NotAfter).Hours() / 24)
 	s := report.Step{
-		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version), diagnosis.CertificateNames(leaf), days),
+		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version),
+			diagnosis.CertificateNames(leaf), days),
 		Details: map[string]any{
 			"version": tls.VersionName(state.Version), "names": strings.Split(diagnosis.CertificateNames(leaf), ", "),
 			"not_after": leaf.NotAfter.UTC(), "days_left": days,

@@ -57,9 +57,10 @@ func (c *Check) describeCredential() report.Step {
 func (c *Check) diagnoseNoToken(err error) (report.Step, *diagnosis.Diagnosis) {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok {
-		return report.Step{Text: terminal.WithoutPrefix(err)}, &diagnosis.Diagnosis{Cause: diagnosis.OtherCredential, Status: diagnosis.Credential,
-			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
-			Fix:     []string{"# correct what is named above"}}
+		return report.Step{Text: terminal.WithoutPrefix(err)},
+			&diagnosis.Diagnosis{Cause: diagnosis.OtherCredential, Status: diagnosis.Credential,
+				Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
+				Fix:     []string{"# correct what is named above"}}
 	}
 	lines := server.AttemptLines(noToken.Err)
 	return report.Step{Text: lines[0], Notes: lines[1:]}, c.credential.Diagnose(noToken.Err)
@@ -67,7 +68,8 @@ func (c *Check) diagnoseNoToken(err error) (report.Step, *diagnosis.Diagnosis) {
 
 func (f TokenFacts) describe(now time.Time) report.Step {
 	if !f.Readable {
-		return report.Step{Outcome: report.Warned, Text: "got one, but it is no JWT: what it says cannot be read", Details: map[string]any{"scope": f.Scope}}
+		return report.Step{Outcome: report.Warned, Text: "got one, but it is no JWT: what it says cannot be read",
+			Details: map[string]any{"scope": f.Scope}}
 	}
 	name := f.Name
 	if name == "" {
@@ -79,11 +81,13 @@ func (f TokenFacts) describe(now time.Time) report.Step {
 			"tenant " + f.Tenant,
 			"scope " + f.Scope + ", audience " + f.Audience,
 			fmt.Sprintf("lives %s, ends in %s, at %s; a pool asks for the next from %s", f.Life,
-				f.Expires.Sub(now).Round(time.Second), f.Expires.Local().Format(time.RFC3339), f.RefreshAt.Local().Format(time.TimeOnly)),
+				f.Expires.Sub(now).Round(time.Second), f.Expires.Local().Format(time.RFC3339),
+				f.RefreshAt.Local().Format(time.TimeOnly)),
 		},
 		Details: map[string]any{
-			"name": f.Name, "kind": f.Kind, "object_id": f.ObjectID, "tenant": f.Tenant, "scope": f.Scope, "audience": f.Audience,
-			"issued": f.Issued.UTC(), "expires": f.Expires.UTC(), "refresh_at": f.RefreshAt.UTC(), "bytes": f.Size,
+			"name": f.Name, "kind": f.Kind, "object_id": f.ObjectID, "tenant": f.Tenant, "scope": f.Scope,
+			"audience": f.Audience,
+			"issued":   f.Issued.UTC(), "expires": f.Expires.UTC(), "refresh_at": f.RefreshAt.UTC(), "bytes": f.Size,
 		},
 	}
 }
@@ -113,8 +117,9 @@ func ReadToken(t azcore.AccessToken, scope string, now time.Time) TokenFacts {
 		name = ""
 	}
 	return TokenFacts{
-		Scope: scope, Name: name, Kind: claims.Kind(), Audience: claims.Audience(), Tenant: claims.Text("tid"), ObjectID: claims.Text("oid"),
-		Issued: claims.Issued(), Life: claims.Life(), Expires: t.ExpiresOn,
+		Scope: scope, Name: name, Kind: claims.Kind(), Audience: claims.Audience(), Tenant: claims.Text("tid"),
+		ObjectID: claims.Text("oid"),
+		Issued:   claims.Issued(), Life: claims.Life(), Expires: t.ExpiresOn,
 		RefreshAt: token.RenewAt(t.ExpiresOn, t.RefreshOn, t.ExpiresOn.Sub(now)),
 		Size:      len(t.Token), Readable: claims.Err() == nil, Claims: claims,
 	}
