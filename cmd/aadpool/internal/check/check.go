@@ -7,8 +7,8 @@
 //	login.go    the role, the login, the server, the rights, the pool
 //	fix.go      --fix: SQL that undoes a fault, and the rest of the way
 //
-// To add a step, write a function that takes a context and returns a diagnosis, and put it into Run or fromLogin. What
-// a failure means stands in package diagnosis.
+// To add a step, write a function that takes a context and returns a diagnosis, and put it into Run or fromLogin.
+// What a failure means stands in package diagnosis.
 package check
 
 import (
@@ -83,8 +83,9 @@ func (c *Check) fromLogin(ctx context.Context) (*diagnosis.Diagnosis, error) {
 }
 
 // steps takes steps until one fails. The error is that of an interrupt.
-func (c *Check) steps(ctx context.Context, steps ...func(context.Context) *diagnosis.Diagnosis) (*diagnosis.Diagnosis,
-	error) {
+func (c *Check) steps(
+	ctx context.Context, steps ...func(context.Context) *diagnosis.Diagnosis,
+) (*diagnosis.Diagnosis, error) {
 	for _, do := range steps {
 		d := do(ctx)
 		if d != nil && ctx.Err() != nil { // which is why it report.Failed
@@ -97,23 +98,24 @@ func (c *Check) steps(ctx context.Context, steps ...func(context.Context) *diagn
 	return nil, nil
 }
 
-// timed takes one step and reports it. The step's outcome is failed if there is a diagnosis, and passed if none is set.
-func (c *Check) timed(ctx context.Context, name string,
-	do func(context.Context) (report.Step, *diagnosis.Diagnosis)) *diagnosis.Diagnosis {
+// A taking takes a step, and tells how it went and, if it failed, why.
+type taking func(context.Context) (report.Step, *diagnosis.Diagnosis)
+
+// timed takes one step and reports it. The step's outcome is failed if there is a diagnosis, and passed if none is
+// set.
+func (c *Check) timed(ctx context.Context, name string, do taking) *diagnosis.Diagnosis {
 	return c.take(ctx, name, report.Failed, do)
 }
 
 // hostStep is timed for a step towards one of several hosts: the failure of one is a warning.
-func (c *Check) hostStep(ctx context.Context, name string,
-	do func(context.Context) (report.Step, *diagnosis.Diagnosis)) *diagnosis.Diagnosis {
+func (c *Check) hostStep(ctx context.Context, name string, do taking) *diagnosis.Diagnosis {
 	if len(c.hosts) > 1 {
 		return c.take(ctx, name, report.Warned, do)
 	}
 	return c.take(ctx, name, report.Failed, do)
 }
 
-func (c *Check) take(ctx context.Context, name string, onFailure report.Outcome,
-	do func(context.Context) (report.Step, *diagnosis.Diagnosis)) *diagnosis.Diagnosis {
+func (c *Check) take(ctx context.Context, name string, onFailure report.Outcome, do taking) *diagnosis.Diagnosis {
 	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
 	defer cancel()
 	start := time.Now()

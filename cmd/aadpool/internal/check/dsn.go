@@ -53,9 +53,8 @@ func (c *Check) describeDSN() report.Step {
 	}
 	if role, ok := dsn.WithoutServer(t.Config.ConnConfig.User, t.Config.ConnConfig.Host); ok {
 		s.Outcome = report.Warned
-		s.Notes = append(s.Notes,
-			"Single Server wanted its name behind the role's; a Flexible Server has roles without it: put user="+
-				role+" into the DSN")
+		s.Notes = append(s.Notes, "Single Server wanted its name behind the role's; a Flexible Server has roles "+
+			"without it: put user="+role+" into the DSN")
 	}
 	if !t.NamesUser && !c.settings.UserFromToken {
 		s.Outcome = report.Warned
@@ -88,8 +87,8 @@ func (c *Check) describePolicy() report.Step {
 	s.Text = strings.Join(texts, "; ")
 	s.Details["sslmode"] = modes
 	if c.target.IsRaised() {
-		s.Notes = []string{"the DSN has no sslmode, or prefer or allow, which may fall back to plaintext: a pool takes " +
-			"verify-full"}
+		s.Notes = []string{"the DSN has no sslmode, or prefer or allow, which may fall back to plaintext: " +
+			"a pool takes verify-full"}
 	}
 	return s
 }

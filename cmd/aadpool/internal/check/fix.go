@@ -80,8 +80,8 @@ func (c *Check) logInToFix(ctx context.Context, d *diagnosis.Diagnosis) (*pgx.Co
 	case c.settings.Fixes.As != "":
 		user = c.settings.Fixes.As
 	case d.Status == diagnosis.Role && (c.facts.Name == "" || c.facts.Name == user):
-		return nil,
-			errors.New("this identity has no other role: --fix-as names that of a group of administrators, if it is a member")
+		return nil, errors.New("this identity has no other role: " +
+			"--fix-as names that of a group of administrators, if it is a member")
 	case c.facts.Name != "":
 		user = c.facts.Name
 	}

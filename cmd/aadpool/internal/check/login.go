@@ -17,8 +17,8 @@ import (
 	"github.com/aadpool/aadpool/internal/token"
 )
 
-// compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a group's,
-// and only the server knows.
+// compareRole sets the role of the DSN beside the one that the token is for. It never fails: the role may be a
+// group's, and only the server knows.
 func (c *Check) compareRole(ctx context.Context) *diagnosis.Diagnosis {
 	return c.timed(ctx, "role", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
 		return describeRole(c.target.Config.ConnConfig.User, c.facts, c.target.NamesUser), nil
@@ -38,8 +38,8 @@ func describeRole(role string, f TokenFacts, named bool) report.Step {
 		return s
 	case guest != "" && named:
 		s.Text = fmt.Sprintf("the DSN says %q, and the token is for the guest %s, who in this tenant, and so in the "+
-			"database, "+
-			"is named …#EXT#@<tenant>.onmicrosoft.com: az ad signed-in-user show --query userPrincipalName -o tsv prints it",
+			"database, is named …#EXT#@<tenant>.onmicrosoft.com: az ad signed-in-user show --query userPrincipalName -o tsv "+
+			"prints it",
 			role, guest)
 	case f.Name == "":
 		s.Text = fmt.Sprintf("the token names nobody, so whether %q is right is for the server to say", role)
@@ -149,8 +149,8 @@ func (c *Check) diagnoseLogin(ctx context.Context, err error) *diagnosis.Diagnos
 	if errors.Is(err, context.DeadlineExceeded) {
 		return diagnosis.OfSilence(c.hosts[0].Server())
 	}
-	if closed, ok := errors.AsType[*refusal.WordlessError](err); ok && closed.IsTooLong() &&
-		server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
+	closed, ok := errors.AsType[*refusal.WordlessError](err)
+	if ok && closed.IsTooLong() && server.AnswersAShortPassword(ctx, c.target.Secured.ConnConfig) {
 		return diagnosis.OfLongToken(c.hosts[0].Server(), closed.TokenSize)
 	}
 	return diagnosis.OfBrokenLogin()

@@ -81,7 +81,7 @@ func (c *Check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosi
 			err = errors.New("no address")
 		}
 		if err != nil {
-			return report.Step{Text: fmt.Sprintf("%s: %s", h.Name, shortNetworkError(err))}, diagnosis.OfDNS(h.Server())
+			return report.Step{Text: fmt.Sprintf("%s: %s", h.Name, shortNetworkError(err))}, diagnosis.OfDNS(h.Server(), err)
 		}
 		for _, name := range names {
 			addresses = append(addresses, net.JoinHostPort(name, strconv.Itoa(int(h.Port))))
@@ -93,8 +93,9 @@ func (c *Check) resolve(ctx context.Context, h server.Host) ([]string, *diagnosi
 }
 
 // dial connects to the first address that answers, as pgx does.
-func (c *Check) dial(ctx context.Context, h server.Host, network string, addresses []string) (conn net.Conn,
-	d *diagnosis.Diagnosis) {
+func (c *Check) dial(
+	ctx context.Context, h server.Host, network string, addresses []string,
+) (conn net.Conn, d *diagnosis.Diagnosis) {
 	d = c.hostStep(ctx, "TCP", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
 		var errs []error
 		for i, address := range addresses {
@@ -189,8 +190,8 @@ func describeTLS(state tls.ConnectionState) report.Step {
 	leaf := state.PeerCertificates[0]
 	days := int(time.Until(leaf.NotAfter).Hours() / 24)
 	s := report.Step{
-		Text: fmt.Sprintf("%s, certificate for %s, %d days left", tls.VersionName(state.Version),
-			diagnosis.CertificateNames(leaf), days),
+		Text: fmt.Sprintf("%s, certificate for %s, %d days left",
+			tls.VersionName(state.Version), diagnosis.CertificateNames(leaf), days),
 		Details: map[string]any{
 			"version": tls.VersionName(state.Version), "names": strings.Split(diagnosis.CertificateNames(leaf), ", "),
 			"not_after": leaf.NotAfter.UTC(), "days_left": days,

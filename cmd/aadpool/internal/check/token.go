@@ -57,10 +57,10 @@ func (c *Check) describeCredential() report.Step {
 func (c *Check) diagnoseNoToken(err error) (report.Step, *diagnosis.Diagnosis) {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok {
-		return report.Step{Text: terminal.WithoutPrefix(err)},
-			&diagnosis.Diagnosis{Cause: diagnosis.OtherCredential, Status: diagnosis.Credential,
-				Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
-				Fix:     []string{"# correct what is named above"}}
+		return report.Step{Text: terminal.WithoutPrefix(err)}, &diagnosis.Diagnosis{
+			Cause: diagnosis.OtherCredential, Status: diagnosis.Credential,
+			Meaning: "A pool cannot be made from this DSN and this credential; the reason is above.",
+			Fix:     []string{"# correct what is named above"}}
 	}
 	lines := server.AttemptLines(noToken.Err)
 	return report.Step{Text: lines[0], Notes: lines[1:]}, c.credential.Diagnose(noToken.Err)
@@ -85,9 +85,9 @@ func (f TokenFacts) describe(now time.Time) report.Step {
 				f.RefreshAt.Local().Format(time.TimeOnly)),
 		},
 		Details: map[string]any{
-			"name": f.Name, "kind": f.Kind, "object_id": f.ObjectID, "tenant": f.Tenant, "scope": f.Scope,
-			"audience": f.Audience,
-			"issued":   f.Issued.UTC(), "expires": f.Expires.UTC(), "refresh_at": f.RefreshAt.UTC(), "bytes": f.Size,
+			"name": f.Name, "kind": f.Kind, "object_id": f.ObjectID, "tenant": f.Tenant,
+			"scope": f.Scope, "audience": f.Audience,
+			"issued": f.Issued.UTC(), "expires": f.Expires.UTC(), "refresh_at": f.RefreshAt.UTC(), "bytes": f.Size,
 		},
 	}
 }
@@ -117,9 +117,9 @@ func ReadToken(t azcore.AccessToken, scope string, now time.Time) TokenFacts {
 		name = ""
 	}
 	return TokenFacts{
-		Scope: scope, Name: name, Kind: claims.Kind(), Audience: claims.Audience(), Tenant: claims.Text("tid"),
-		ObjectID: claims.Text("oid"),
-		Issued:   claims.Issued(), Life: claims.Life(), Expires: t.ExpiresOn,
+		Scope: scope, Name: name, Kind: claims.Kind(), Audience: claims.Audience(),
+		Tenant: claims.Text("tid"), ObjectID: claims.Text("oid"),
+		Issued: claims.Issued(), Life: claims.Life(), Expires: t.ExpiresOn,
 		RefreshAt: token.RenewAt(t.ExpiresOn, t.RefreshOn, t.ExpiresOn.Sub(now)),
 		Size:      len(t.Token), Readable: claims.Err() == nil, Claims: claims,
 	}

@@ -8,6 +8,7 @@ type Cause string
 const (
 	DSN               Cause = "dsn"
 	SentInTheClear    Cause = "plaintext"
+	NoResolver        Cause = "no-resolver"
 	DNS               Cause = "dns"
 	Refused           Cause = "connection-refused"
 	Unreachable       Cause = "unreachable"

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
@@ -347,6 +348,38 @@ func TestTLS(t *testing.T) {
 			assert.Contains(t, d.Meaning, row.says)
 			assert.Contains(t, strings.Join(d.Fix, "\n"), row.fix)
 			assert.NotZero(t, d.Status)
+		})
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	s := Server{Host: azureHost, Port: 5432}
+	socket := Server{Host: "/run/pg", Port: 5432, Socket: "/run/pg/.s.PGSQL.5432"}
+	notFound := &net.DNSError{Err: "no such host", Name: azureHost, IsNotFound: true}
+	silent := &net.DNSError{Err: "i/o timeout", Name: azureHost, IsTimeout: true}
+	dial := func(s Server, text string) *Diagnosis {
+		return OfDial(s, []error{errors.New("192.0.2.1:5432: " + text)})
+	}
+	for _, row := range []struct {
+		name string
+		d    *Diagnosis
+		want Cause
+		says string
+	}{
+		{"a name that is not there", OfDNS(s, notFound), DNS, "private DNS zone"},
+		{"a resolver that does not answer", OfDNS(s, silent), NoResolver, "does not answer for " + azureHost},
+		{"a firewall", dial(s, "i/o timeout"), Unreachable, "firewall has no rule"},
+		{"no network", dial(s, "connect: network is unreachable"), Unreachable, "IPv6"},
+		{"a network that is not peered", dial(s, "connect: no route to host"), Unreachable, "peering"},
+		{"a sandbox", dial(s, "connect: operation not permitted"), Unreachable, "itself forbids"},
+		{"a Unix socket of others", dial(socket, "connect: permission denied"), Unreachable, "may not connect to the Unix socket"},
+		{"a Unix socket that is not there", dial(socket, "connect: no such file or directory"), Refused, "Nothing listens"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			assert.Equal(t, row.want, row.d.Cause)
+			assert.Contains(t, row.d.Meaning, row.says)
+			assert.NotEmpty(t, row.d.Fix)
+			assert.Equal(t, Network, row.d.Status)
 		})
 	}
 }
