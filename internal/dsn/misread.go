@@ -73,6 +73,7 @@ var looks = []look{
 		`userid|uid|port|driver|dsn)\s*=[^;]*;`), anotherDriver},
 	{regexp.MustCompile(`@(tcp|unix)\(`), "this looks like a connection string for another driver " +
 		"(MySQL's of Go); " + example},
+	{regexp.MustCompile(`^[^\s=/@]+@[\w.-]+(:\d+)?(/[^\s=]*)?(\?\S*)?$`), "there is no scheme: a URL begins with postgres://"},
 	{hostAlone, "this is the name of a server alone; " + example},
 }
 
@@ -231,7 +232,7 @@ func failure(err error) error {
 	text = text[strings.LastIndex(text, "`: ")+len("`: "):]
 	switch {
 	case strings.HasPrefix(text, "failed to parse as"):
-		text += "; " + example
+		text += urlAdvice(cause) + "; " + example
 	case text == "invalid port":
 		text += "; " + escapeAdvice
 	case strings.HasPrefix(text, "failed to configure TLS"):
@@ -243,6 +244,19 @@ func failure(err error) error {
 		text = withoutValue(text)
 	}
 	return errors.New(text)
+}
+
+// urlAdvice is for what pgx says of a URL's parameters.
+func urlAdvice(cause string) string {
+	switch {
+	case strings.Contains(cause, `extra key/value separator "="`):
+		return " (a parameter has a second =: write it as %3D)"
+	case strings.Contains(cause, `missing key/value separator "="`):
+		return " (a parameter has no =, or there is an & too many)"
+	case strings.Contains(cause, "percent-encoded"):
+		return " (a % is not followed by two hexadecimal digits: write it as %25)"
+	}
+	return ""
 }
 
 func serviceAdvice(cause string) string {
