@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"weak"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/aadpool/aadpool/internal/clock"
 	"github.com/aadpool/aadpool/internal/conn"
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/failover"
@@ -105,6 +107,7 @@ func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Po
 type pooled struct {
 	hook     *Hook
 	trouble  failover.Trouble
+	heldLast atomic.Int64  // when a connection was held last, as the Hook's clock has it
 	lifetime time.Duration // the pool's MaxConnLifetime
 	jitter   time.Duration // and its MaxConnLifetimeJitter
 
@@ -172,13 +175,18 @@ func becameReadOnly(c *pgconn.PgConn) bool {
 // ping is the pool's ShouldPing: the caller's own, or pgxpool's default. It also has a connection answer that has not
 // since the pool found trouble.
 func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool {
-	s, trouble := conn.Of(params.Conn), p.trouble.At()
-	params.IdleDuration = s.IdleFor(params.IdleDuration, p.hook.soon())
+	const restful = time.Second // from then on pgxpool pings
+	soon, trouble := p.hook.soon(), p.trouble.At()
+	if p.shouldPing == nil && trouble == 0 && soon > p.heldLast.Load()+(restful+clock.Ahead).Milliseconds() {
+		return params.IdleDuration > restful // a connection that was held counts as restful by then
+	}
+	s := conn.Of(params.Conn)
+	params.IdleDuration = s.IdleFor(params.IdleDuration, soon)
 	should := !s.HasAnswered(trouble)
 	if p.shouldPing != nil {
 		should = p.shouldPing(ctx, params) || should
 	} else {
-		should = params.IdleDuration > time.Second || should
+		should = params.IdleDuration > restful || should
 	}
 	if should {
 		s.Ping(failover.Now(), trouble)
@@ -221,6 +229,7 @@ func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
 func (p *pooled) held(ctx context.Context, c *pgx.Conn) replace.Held {
 	s, soon := conn.Of(c), p.hook.soon()
 	s.Hold()
+	p.heldLast.Store(soon)
 	held := replace.Held{Idle: s.IdleFor(0, soon)}
 	if !s.IsQuiet(soon) {
 		held.Verdict = p.hook.look(ctx, s, time.Now())

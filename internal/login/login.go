@@ -57,7 +57,7 @@ type login struct {
 }
 
 // A method is how a server asks for the token.
-type method int
+type method uint8
 
 const (
 	notAsked method = iota
