@@ -25,6 +25,7 @@ func startAgent(t *testing.T, a azure, args ...string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "agent")
 	t.Setenv("AADPOOL_AGENT_DIR", dir)
+	t.Setenv("AADPOOL_TIMEOUT", "5m") // however busy the machine is
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	var printed azuretest.LogBuffer
