@@ -73,7 +73,8 @@ var looks = []look{
 		`userid|uid|port|driver|dsn)\s*=[^;]*;`), anotherDriver},
 	{regexp.MustCompile(`@(tcp|unix)\(`), "this looks like a connection string for another driver " +
 		"(MySQL's of Go); " + example},
-	{regexp.MustCompile(`^[^\s=/@]+@[\w.-]+(:\d+)?(/[^\s=]*)?(\?\S*)?$`), "there is no scheme: a URL begins with postgres://"},
+	{regexp.MustCompile(`^[^\s=/@]+@[\w.-]+(:\d+)?(/[^\s=]*)?(\?\S*)?$`),
+		"there is no scheme: a URL begins with postgres://"},
 	{hostAlone, "this is the name of a server alone; " + example},
 }
 

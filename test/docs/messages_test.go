@@ -109,30 +109,41 @@ var produced = map[string]func(t *testing.T) error{
 		_, err := aadpool.NewHook((*azidentity.ClientSecretCredential)(nil))
 		return err
 	},
-	"aadpool: the DSN is empty and neither PGHOST nor PGSERVICE is set; …":               parse(""),
-	"aadpool: parsing the DSN: …":                                                        parse("postgres://a:b:c@x:y/z"),
-	"aadpool: parsing the DSN: there is an @ in the host; …":                             parse("postgres://dev@contoso.com@orders.postgres.database.azure.com/orders"),
-	"aadpool: parsing the DSN: there is an @ in the database's name; …":                  parse("postgres://orders.postgres.database.azure.com/dev@contoso.com"),
-	"aadpool: parsing the DSN: this looks like a connection string for another driver …": parse("Server=db.example;Database=d;User Id=u;Password=p;"),
-	"aadpool: parsing the DSN: the quotes around it are a part of it …":                  parse(`"` + server + `"`),
-	"aadpool: parsing the DSN: this is the name of a variable …":                         parse("$DATABASE_URL"),
-	"aadpool: parsing the DSN: this is a line that sets a variable …":                    parse("DATABASE_URL=" + server),
-	"aadpool: parsing the DSN: no host is named, …":                                      parse("user=orders-api"),
-	"aadpool: parsing the DSN: …= is …'s: …":                                             parse(server + "?schema=public"),
-	"aadpool: parsing the DSN: …= is no parameter: did you mean …=?":                     parse(server + "?credentail=cli"),
-	"aadpool: parsing the DSN: failed to configure TLS (unable to read CA file …); see the file that sslrootcert= or PGSSLROOTCERT names": parse(
+	"aadpool: the DSN is empty and neither PGHOST nor PGSERVICE is set; …": parse(""),
+	"aadpool: parsing the DSN: …":                                          parse("postgres://a:b:c@x:y/z"),
+	"aadpool: parsing the DSN: there is an @ in the host; …": parse(
+		"postgres://dev@contoso.com@orders.postgres.database.azure.com/orders"),
+	"aadpool: parsing the DSN: there is an @ in the database's name; …": parse(
+		"postgres://orders.postgres.database.azure.com/dev@contoso.com"),
+	"aadpool: parsing the DSN: this looks like a connection string for another driver …": parse(
+		"Server=db.example;Database=d;User Id=u;Password=p;"),
+	"aadpool: parsing the DSN: the quotes around it are a part of it …": parse(`"` + server + `"`),
+	"aadpool: parsing the DSN: this is the name of a variable …":        parse("$DATABASE_URL"),
+	"aadpool: parsing the DSN: this is a line that sets a variable …":   parse("DATABASE_URL=" + server),
+	"aadpool: parsing the DSN: no host is named, …":                     parse("user=orders-api"),
+	"aadpool: parsing the DSN: …= is …'s: …":                            parse(server + "?schema=public"),
+	"aadpool: parsing the DSN: …= is no parameter: did you mean …=?": parse(server +
+		"?credentail=cli"),
+	"aadpool: parsing the DSN: failed to configure TLS (unable to read CA file …); see the file that sslrootcert= or " +
+		"PGSSLROOTCERT names": parse(
 		server + "?sslrootcert=/nowhere/ca.pem"),
-	"aadpool: refusing to send an access token to … in the clear: sslmode=verify-full asks for TLS, which a Unix socket does not have …": parse(
+	"aadpool: refusing to send an access token to … in the clear: sslmode=verify-full asks for TLS, which a Unix " +
+		"socket does not have …": parse(
 		"host=/run/pg user=orders-api sslmode=verify-full"),
-	"aadpool: refusing to send an access token to … in the clear: …":                           parse(server + "?sslmode=disable"),
-	"aadpool: no access token for …: … (next try in …)":                                        with(refused),
-	"the credential returned a token that expired … ago; check this machine's clock":           with(expired),
-	"no answer within the token timeout of …: …":                                               with(heeding, aadpool.WithTokenTimeout(10*time.Millisecond)),
-	"the credential did not return, though its context had ended":                              hang,
-	"aadpool: no access token for …: stopped waiting for it: …":                                stopWaiting,
-	"aadpool: the access token names no user of this tenant: it is for the guest …; …":         with(guest, aadpool.WithUserFromToken()),
-	"aadpool: the access token names no user (…); …":                                           with(nameless, aadpool.WithUserFromToken()),
-	"… takes tokens for …, but … for …; use a pool for each, …":                                parse("host=a.postgres.database.azure.com,b.postgres.database.usgovcloudapi.net user=orders-api"),
+	"aadpool: refusing to send an access token to … in the clear: …": parse(server +
+		"?sslmode=disable"),
+	"aadpool: no access token for …: … (next try in …)":                              with(refused),
+	"the credential returned a token that expired … ago; check this machine's clock": with(expired),
+	"no answer within the token timeout of …: …": with(heeding,
+		aadpool.WithTokenTimeout(10*time.Millisecond)),
+	"the credential did not return, though its context had ended": hang,
+	"aadpool: no access token for …: stopped waiting for it: …":   stopWaiting,
+	"aadpool: the access token names no user of this tenant: it is for the guest …; …": with(guest,
+		aadpool.WithUserFromToken()),
+	"aadpool: the access token names no user (…); …": with(nameless,
+		aadpool.WithUserFromToken()),
+	"… takes tokens for …, but … for …; use a pool for each, …": parse(
+		"host=a.postgres.database.azure.com,b.postgres.database.usgovcloudapi.net user=orders-api"),
 	"… takes tokens for …, but this Hook's are for …; …":                                       twoClouds,
 	"aadpool: … has refused role … times in a row (next try in …): …":                          refusedAgain,
 	"the server closed the connection without a word when it got an access token of … bytes …": hangUp,

@@ -372,7 +372,8 @@ func TestNetwork(t *testing.T) {
 		{"no network", dial(s, "connect: network is unreachable"), Unreachable, "IPv6"},
 		{"a network that is not peered", dial(s, "connect: no route to host"), Unreachable, "peering"},
 		{"a sandbox", dial(s, "connect: operation not permitted"), Unreachable, "itself forbids"},
-		{"a Unix socket of others", dial(socket, "connect: permission denied"), Unreachable, "may not connect to the Unix socket"},
+		{"a Unix socket of others", dial(socket, "connect: permission denied"), Unreachable,
+			"may not connect to the Unix socket"},
 		{"a Unix socket that is not there", dial(socket, "connect: no such file or directory"), Refused, "Nothing listens"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
