@@ -98,19 +98,19 @@ func (h *Hook) configure(ctx context.Context, config *pgxpool.Config) (*pooled, 
 	if config == nil || config.ConnConfig == nil {
 		return nil, errNoConfig
 	}
-	said, err := dsn.SettingsOf(config)
+	settings, err := dsn.SettingsOf(config)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	tlsPolicy := func() dsn.TLSPolicy { return said.TLS }
+	tlsPolicy := func() dsn.TLSPolicy { return settings.TLS }
 	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, FetchCausePool)
 	if err != nil {
 		return nil, err
 	}
-	for _, note := range said.Notes {
+	for _, note := range settings.Notes {
 		h.options.logger.Warn("aadpool: " + note)
 	}
-	conn.MatchLifetime(config, said.Lifetime, said.Jitter, token.LongestLife())
+	conn.MatchLifetime(config, settings.Lifetime, settings.Jitter, token.LongestLife())
 	return newPooled(h, config, tlsPolicy), nil
 }
 

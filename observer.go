@@ -102,7 +102,7 @@ func (c requestContext) Value(key any) any {
 	if value == nil || reflect.TypeOf(key).PkgPath() == "go.opentelemetry.io/otel/trace" {
 		return value
 	}
-	if callers := c.caller.Value(key); callers != nil && isSame(value, callers) {
+	if of := c.caller.Value(key); of != nil && isSame(value, of) {
 		return nil
 	}
 	return value

@@ -163,7 +163,9 @@ func (p *pooled) begin(ctx context.Context, c *pgx.Conn) error {
 			return err
 		}
 	}
-	conn.Of(c).Begin(failover.Now(), failover.IsReadOnly(c.PgConn()))
+	if s := conn.Of(c); s != nil { // nil if the caller has set another BeforeConnect since
+		s.Begin(failover.Now(), failover.IsReadOnly(c.PgConn()))
+	}
 	return nil
 }
 
@@ -181,14 +183,16 @@ func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool
 		return params.IdleDuration > restful // a connection that was held counts as restful by then
 	}
 	s := conn.Of(params.Conn)
-	params.IdleDuration = s.IdleFor(params.IdleDuration, soon)
-	should := !s.HasAnswered(trouble)
+	if s != nil {
+		params.IdleDuration = s.IdleFor(params.IdleDuration, soon)
+	}
+	should := s != nil && !s.HasAnswered(trouble)
 	if p.shouldPing != nil {
 		should = p.shouldPing(ctx, params) || should
 	} else {
 		should = params.IdleDuration > restful || should
 	}
-	if should {
+	if s != nil && should {
 		s.Ping(failover.Now(), trouble)
 	}
 	return should
@@ -214,6 +218,9 @@ func (p *pooled) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
 	// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
 	s, soon := conn.Of(c), p.hook.soon()
+	if s == nil {
+		return replace.Good
+	}
 	s.Use(soon)
 	if s.Pong() && becameReadOnly(c.PgConn()) {
 		return replace.Unfit

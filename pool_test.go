@@ -526,6 +526,25 @@ func TestErrorsThatAProgramMadeItselfHaveATextToo(t *testing.T) {
 	assert.Equal(t, "aadpool: no access token for x", (&aadpool.TokenError{Scope: "x"}).Error())
 }
 
+func TestPoolOfConnectionsThatTheHookDoesNotLogIn(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	server := azuretest.NewMemoryServer(0)
+	hook, err := aadpool.NewHook(azuretest.Issuing(time.Hour, 0))
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig("host=/tmp user=orders-api")
+	require.NoError(t, err)
+	require.NoError(t, hook.Configure(t.Context(), config))
+	config.ConnConfig.DialFunc, config.BeforeConnect = server.Dial, nil // a program may go on to change it
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer pool.Close()
+	server.EndsNext.Store(true)
+	_, err = pool.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
+	require.ErrorContains(t, err, "57P01")
+	require.NoError(t, pool.Ping(t.Context()))
+	require.NoError(t, pool.Ping(t.Context()))
+}
+
 // nowhere is a connection that has no address to show, as one that a program's own DialFunc makes may not.
 type nowhere struct{ net.Conn }
 

@@ -9,24 +9,24 @@ import (
 // A tracer is a pool's in the place of the caller's, which hears of all but the releases of connections that were only
 // held: nobody has acquired them. A connection made from the pool's config is traced by the caller's through it.
 type tracer struct {
-	*multitracer.Tracer // of the caller's alone
-	callers             pgx.QueryTracer
+	*multitracer.Tracer                 // of the caller's alone
+	inner               pgx.QueryTracer // the same
 	replacer            *replacer
 }
 
-// tracer returns the pool's tracer where the caller's is callers.
-func (r *replacer) tracer(callers pgx.QueryTracer) pgx.QueryTracer {
-	callers = callersTracer(callers)
-	if _, ok := callers.(pgxpool.ReleaseTracer); !ok {
-		return callers
+// tracer returns the pool's tracer where the caller's is inner.
+func (r *replacer) tracer(inner pgx.QueryTracer) pgx.QueryTracer {
+	inner = callersTracer(inner)
+	if _, ok := inner.(pgxpool.ReleaseTracer); !ok {
+		return inner
 	}
-	return tracer{multitracer.New(callers), callers, r}
+	return tracer{multitracer.New(inner), inner, r}
 }
 
 // callersTracer returns the caller's tracer where a pool's is t.
 func callersTracer(t pgx.QueryTracer) pgx.QueryTracer {
 	if t, ok := t.(tracer); ok {
-		return t.callers
+		return t.inner
 	}
 	return t
 }
