@@ -46,6 +46,23 @@ func TestReaderTakesNoMoreThanTheMessageAtHand(t *testing.T) {
 	assert.Nil(t, r.login, "an idle connection keeps nothing")
 }
 
+func TestPartOfAMessageThatWasReadIsPassedOnWhenTheConnectionIsUp(t *testing.T) {
+	whole := azuretest.Frame('S', []byte("TimeZone\x00Etc/UTC\x00")...)
+	l := newLogin(t)
+	r := &startupReader{server: cutOff(whole, 12), login: l}
+	got := make([]byte, 100)
+	_, err := r.Read(got)
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	l.token = nil
+	var all []byte
+	for len(all) < len(whole) {
+		n, err := r.Read(got)
+		require.NoError(t, err)
+		all = append(all, got[:n]...)
+	}
+	assert.Equal(t, string(whole), string(all))
+}
+
 func TestMessageThatComesInPiecesIsRead(t *testing.T) {
 	whole := azuretest.Frame('S', []byte("TimeZone\x00Etc/UTC\x00")...)
 	for _, row := range []struct {

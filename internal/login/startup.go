@@ -42,12 +42,14 @@ type startupReader struct {
 
 func (r *startupReader) Read(p []byte) (int, error) {
 	if r.login != nil && len(r.pending) == 0 && r.login.isOver() {
-		r.login, r.message, r.pending = nil, nil, nil // an idle connection would keep them
+		r.login, r.pending, r.message = nil, r.message, nil
 	}
-	if r.login == nil {
+	switch {
+	case len(r.pending) > 0:
+	case r.login == nil:
+		r.pending = nil // an idle connection would keep it
 		return r.server.Read(p)
-	}
-	if len(r.pending) == 0 {
+	default:
 		if err := r.next(); err != nil {
 			return 0, err
 		}
