@@ -105,6 +105,7 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 	}{
 		{"a pool that can grow", "pool_max_conns=50", 20, 0.0002},
 		{"a pool at MaxConns, with connections to spare", "pool_max_conns=50", 50, 0.0002},
+		{"a pool at MaxConns, as many users as connections", "pool_max_conns=16", 16, 0.0002},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			azuretest.ClearPGEnv(t)
@@ -133,6 +134,36 @@ func TestRotationMakesNoRequestWaitForALogin(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Idle connections that no request has met in a rotation are there for the burst that comes after it.
+func TestBurstAfterARotationFindsAsManyConnectionsAsBefore(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	synctest.Test(t, func(t *testing.T) {
+		server := azuretest.NewMemoryServer(100 * time.Millisecond)
+		hook := newHook(t, azuretest.Issuing(time.Hour, time.Second))
+		pool := newMemoryPool(t, hook, server,
+			"host=/tmp user=orders-api pool_max_conns=50 pool_max_conn_idle_time=3h pool_health_check_period=3h")
+		open(t, pool, 40)
+		for range 70 * 60 {
+			require.NoError(t, pool.Ping(t.Context())) // a single user
+			time.Sleep(time.Second)
+		}
+		require.EqualValues(t, 80, server.Logins.Load(), "each has been replaced")
+		start := time.Now()
+		var burst sync.WaitGroup
+		for range 40 {
+			burst.Go(func() {
+				conn, err := pool.Acquire(t.Context())
+				if assert.NoError(t, err) {
+					time.Sleep(time.Millisecond)
+					conn.Release()
+				}
+			})
+		}
+		burst.Wait()
+		assert.Equal(t, time.Millisecond, time.Since(start), "nobody waits for a login")
+	})
 }
 
 func TestNoRequestWaitsAtTheEndOfMaxConnLifetime(t *testing.T) {
