@@ -71,7 +71,12 @@ func (cmd *agentCommand) run(in invocation) error {
 	}
 	defer listener.Close()
 	tokens := newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
-	if _, err := tokens.get(in.ctx, cmd.scope()); err != nil { // a person signs in now, and a fault is told at once
+	ended := exitError{status: exitOK, told: true, final: true} // a signal is how an agent ends
+	_, err = tokens.get(in.ctx, cmd.scope())                    // a person signs in now, and a fault is told at once
+	if in.ctx.Err() != nil {
+		return ended
+	}
+	if err != nil {
 		return err
 	}
 	logger.Info("serving tokens", "socket", listener.Addr())
@@ -81,7 +86,7 @@ func (cmd *agentCommand) run(in invocation) error {
 	if err := agent.Serve(in.ctx, listener, tokens.get); err != nil {
 		return exitError{status: exitOther, text: err.Error()}
 	}
-	return exitError{status: exitOK, told: true, final: true} // a signal is how an agent ends
+	return ended
 }
 
 // maxScopes is more than there are kinds of servers.
