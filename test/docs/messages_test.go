@@ -133,6 +133,7 @@ var produced = map[string]func(t *testing.T) error{
 	"aadpool: refusing to send an access token to … in the clear: …": parse(server +
 		"?sslmode=disable"),
 	"aadpool: no access token for …: … (next try in …)":                              with(refused),
+	"aadpool: no access token for …: … (asked again … ago, no answer yet)":           askedAgain,
 	"the credential returned a token that expired … ago; check this machine's clock": with(expired),
 	"no answer within the token timeout of …: …": with(heeding,
 		aadpool.WithTokenTimeout(10*time.Millisecond)),
@@ -147,6 +148,7 @@ var produced = map[string]func(t *testing.T) error{
 	"… takes tokens for …, but this Hook's are for …; …":                                       twoClouds,
 	"aadpool: … has refused role … times in a row (next try in …): …":                          refusedAgain,
 	"the server closed the connection without a word when it got an access token of … bytes …": hangUp,
+	"the server sent over … bytes before the connection was up":                                flood,
 	"aadpool: this config has already served for a connection; …":                              usedTwice,
 }
 
@@ -174,6 +176,39 @@ func deaf(t *testing.T) azcore.TokenCredential {
 }
 
 func hang(t *testing.T) error { return with(deaf(t), aadpool.WithTokenTimeout(10*time.Millisecond))(t) }
+
+// askedAgain has a credential fail once, and then take its time.
+func askedAgain(t *testing.T) error {
+	released := make(chan struct{})
+	t.Cleanup(func() { close(released) })
+	hook := newHook(t, &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+		if n > 1 {
+			<-released
+		}
+		return azcore.AccessToken{}, azuretest.ErrEntra
+	}})
+	for {
+		var noToken *aadpool.TokenError
+		err := prepare(t, hook, server)
+		require.ErrorAs(t, err, &noToken)
+		if noToken.NextTry.IsZero() {
+			return err
+		}
+		<-time.After(time.Until(noToken.NextTry))
+	}
+}
+
+func flood(t *testing.T) error {
+	_, err := connect(t, newHook(t, good), listen(t, func(conn net.Conn) {
+		if backend := askForPassword(conn); backend != nil {
+			for range 100_000 {
+				backend.Send(&pgproto3.ParameterStatus{Name: "a", Value: "b b b b b b b"})
+			}
+			_ = backend.Flush()
+		}
+	}))
+	return err
+}
 
 func stopWaiting(t *testing.T) error {
 	config, err := pgx.ParseConfig(server)
