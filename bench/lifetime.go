@@ -153,7 +153,7 @@ func (b *bench) measureExpiry(ctx context.Context) error {
 			{"azidentity with MaxConnLifetime", fmt.Sprint(theirPeak)},
 			{string(ours), fmt.Sprint(ourPeak)},
 		},
-		after: "![Connects per second through an expiry](plots/expiry.svg)",
+		picture: picture("expiry", "Connects per second through an expiry"),
 	})
 	b.report.headline = append(b.report.headline, row{
 		name: fmt.Sprintf("most connects in a second when %d connections' token ends", expiryConns), sign: -1,

@@ -1,5 +1,5 @@
 // Command bench measures aadpool beside plain pgxpool and beside what is used in its place, on one real PostgreSQL that
-// it starts itself, and writes RESULTS.md and the plots in it.
+// it starts itself, and writes RESULTS.md, MEASUREMENTS.md and the plots in it.
 //
 //	go run .                  everything, in about ten minutes
 //	go run . -quick           everything in about a minute, into out/
@@ -75,7 +75,11 @@ func runFlags(ctx context.Context) error {
 	}
 	quick := flag.Bool("quick", false, "take about a minute: enough to see that it works, not for the figures")
 	only := flag.String("only", "", "make one measurement: "+strings.Join(names, ", "))
+	redraw := flag.Bool("draw", false, "measure nothing: draw rotation.svg and expiry.svg from the data beside them")
 	flag.Parse()
+	if *redraw {
+		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir))
+	}
 	b := &bench{quick: *quick, out: "."}
 	if *quick || *only != "" {
 		b.out = "out"
@@ -145,11 +149,13 @@ func (b *bench) write(ctx context.Context, took time.Duration) error {
 	if err := os.MkdirAll(b.out, 0o755); err != nil {
 		return err
 	}
-	path := filepath.Join(b.out, "RESULTS.md")
-	if err := os.WriteFile(path, []byte(b.report.markdown(introduction)), 0o644); err != nil {
-		return err
+	pages := map[string]string{"RESULTS.md": b.report.results(introduction), "MEASUREMENTS.md": b.report.measurements()}
+	for name, page := range pages {
+		if err := os.WriteFile(filepath.Join(b.out, name), []byte(page), 0o644); err != nil {
+			return err
+		}
 	}
-	fmt.Printf("\n%s\n%s\n%s is written\n", markdownTable(headlineTable(b.report.headline)),
-		markdownTable(verdictTable(b.report.verdicts)), path)
+	fmt.Printf("\n%s\n%s\nRESULTS.md and MEASUREMENTS.md in %s are written\n", markdownTable(headlineTable(b.report.headline)),
+		markdownTable(verdictTable(b.report.verdicts)), b.out)
 	return nil
 }

@@ -11,7 +11,6 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
 )
 
 const plotDir = "plots"
@@ -29,7 +28,7 @@ func newPlot(title, x, y string) *plot.Plot {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
 	p.Title.Padding = vg.Points(6)
 	p.BackgroundColor = color.White
-	p.Legend.Top = true
+	p.Legend.Top, p.Legend.XOffs, p.Legend.YOffs = true, vg.Points(-6), vg.Points(-4)
 	p.Add(plotter.NewGrid())
 	return p
 }
@@ -48,48 +47,6 @@ func (b *bench) save(p *plot.Plot, name string) error {
 		return fmt.Errorf("drawing %s: %w", name, err)
 	}
 	return nil
-}
-
-// plotRotation shows each connect as a point.
-func (b *bench) plotRotation(contestants []contestant, attempts map[contestant][]attempt, fetch time.Duration) error {
-	p := newPlot(fmt.Sprintf("Time to connect while tokens are renewed; a token request takes %s", fetch), "seconds",
-		"milliseconds")
-	logarithmic(p, 1, 10_000)
-	for _, c := range contestants {
-		var points plotter.XYs
-		for _, a := range attempts[c] {
-			points = append(points, plotter.XY{X: a.At.Seconds(), Y: max(1, float64(a.Took)/1e6)})
-		}
-		scatter, err := plotter.NewScatter(points)
-		if err != nil {
-			return err
-		}
-		scatter.GlyphStyle = draw.GlyphStyle{Color: colours[c], Radius: vg.Points(2), Shape: draw.CircleGlyph{}}
-		p.Add(scatter)
-		p.Legend.Add(string(c), scatter)
-	}
-	return b.save(p, "rotation.svg")
-}
-
-// plotExpiry shows the connects of each second.
-func (b *bench) plotExpiry(spreadOut, together []int) error {
-	p := newPlot(fmt.Sprintf("Connects per second of a pool of %d connections through the end of their token",
-		expiryConns), "seconds", "connects per second")
-	p.Y.Min, p.Y.Max = 0, expiryConns*1.4 // room for the legend
-	if err := addSteps(p, "azidentity with MaxConnLifetime", colours[azidentity], seconds(together)); err != nil {
-		return err
-	}
-	if err := addSteps(p, string(ours), colours[ours], seconds(spreadOut)); err != nil {
-		return err
-	}
-	return b.save(p, "expiry.svg")
-}
-
-func seconds(series []int) (points plotter.XYs) {
-	for i, n := range series {
-		points = append(points, plotter.XY{X: float64(i), Y: float64(n)})
-	}
-	return points
 }
 
 func addSteps(p *plot.Plot, name string, c color.Color, points plotter.XYs) error {

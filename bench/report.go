@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// A report is what RESULTS.md says, gathered from the measurements in their order.
+// A report is what RESULTS.md and MEASUREMENTS.md say, gathered from the measurements in their order.
 type report struct {
 	headline []row
 	verdicts []verdict
@@ -24,6 +24,8 @@ type section struct {
 	text  string // Markdown
 	table [][]string
 	after string // Markdown
+	// picture is Markdown, for the page of results.
+	picture string
 }
 
 // A row is one figure for each contestant.
@@ -104,26 +106,36 @@ func verdictTable(verdicts []verdict) [][]string {
 	return table
 }
 
-// markdown renders the report; introduction says where it was measured.
-func (r report) markdown(introduction string) string {
+// results is the page of results; introduction says where they were measured.
+func (r report) results(introduction string) string {
 	var b strings.Builder
-	b.WriteString("# Results\n\n" + introduction + "\n")
+	b.WriteString("# Results\n\n" + introduction + "\n\n[MEASUREMENTS.md](MEASUREMENTS.md) has how each was measured, and all " +
+		"the figures.\n")
 	if len(r.headline) > 0 {
 		b.WriteString("\n## At a glance\n\n" + markdownTable(headlineTable(r.headline)))
+	}
+	for _, s := range r.sections {
+		if s.picture != "" {
+			b.WriteString("\n" + s.picture + "\n")
+		}
 	}
 	if len(r.verdicts) > 0 {
 		b.WriteString("\n## What is promised\n\n" + markdownTable(verdictTable(r.verdicts)))
 	}
+	return b.String()
+}
+
+// measurements is the page of methods, and of the figures that the results are taken from.
+func (r report) measurements() string {
+	var b strings.Builder
+	b.WriteString("# Measurements\n\nHow each was made, and all its figures, as `make bench` has written them. " +
+		"[RESULTS.md](RESULTS.md) has the machine, the versions and what they come to.\n")
 	for _, s := range r.sections {
 		b.WriteString("\n## " + s.title + "\n")
-		if s.text != "" {
-			b.WriteString("\n" + s.text + "\n")
-		}
-		if len(s.table) > 0 {
-			b.WriteString("\n" + markdownTable(s.table))
-		}
-		if s.after != "" {
-			b.WriteString("\n" + s.after + "\n")
+		for _, part := range []string{s.text, strings.TrimSuffix(markdownTable(s.table), "\n"), s.after} {
+			if part != "" {
+				b.WriteString("\n" + part + "\n")
+			}
 		}
 	}
 	return b.String()

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestTableSaysWhichPeerIsBetter(t *testing.T) {
@@ -43,11 +47,13 @@ func TestMarkdown(t *testing.T) {
 			ours: {text: "3", figure: 3}})},
 		verdicts: []verdict{{"a promise", "0", true}, {"another", "1", false}},
 		sections: []section{{title: "A measurement", text: "What it is.", table: [][]string{{"a", "b"}, {"1|2", "3"}},
-			after: "A note."}},
+			after: "A note.", picture: "![P](p)"}},
 	}
 	assert.Equal(t, `# Results
 
 Where it was measured.
+
+[MEASUREMENTS.md](MEASUREMENTS.md) has how each was measured, and all the figures.
 
 ## At a glance
 
@@ -55,12 +61,18 @@ Where it was measured.
 |---|---|---|---|---|---|
 | a figure | 1 | 2 | – | 3 | azidentity |
 
+![P](p)
+
 ## What is promised
 
 | aadpool's promise | measured |  |
 |---|---|---|
 | a promise | 0 | met |
 | another | 1 | **missed** |
+`, r.results("Where it was measured."))
+	assert.Equal(t, `# Measurements
+
+How each was made, and all its figures, as `+"`make bench`"+` has written them. [RESULTS.md](RESULTS.md) has the machine, the versions and what they come to.
 
 ## A measurement
 
@@ -71,5 +83,23 @@ What it is.
 | 1\|2 | 3 |
 
 A note.
-`, r.markdown("Where it was measured."))
+`, r.measurements())
+}
+
+func TestPicturesAreDrawnFromTheDataBesideThem(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"rotation.csv", "expiry.csv"} {
+		data, err := os.ReadFile(filepath.Join(plotDir, name))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+	}
+	require.NoError(t, drawRotation(dir))
+	require.NoError(t, drawExpiry(dir))
+	for _, name := range []string{"rotation.svg", "rotation-dark.svg", "expiry.svg", "expiry-dark.svg"} {
+		want, err := os.ReadFile(filepath.Join(dir, name))
+		require.NoError(t, err)
+		got, err := os.ReadFile(filepath.Join(plotDir, name))
+		require.NoError(t, err)
+		assert.True(t, bytes.Equal(want, got), "%s: go run . -draw", name)
+	}
 }

@@ -139,7 +139,7 @@ func (b *bench) measureRotation(ctx context.Context) error {
 			rotationInterval, length, fetch, every, lives[azidentity], lives[pgMultiAuth], lives[ours], waited),
 		table: [][]string{{"", "connects", "token requests", "connects that waited for a token", "p50, ms", "p99, ms",
 			"longest, ms"}},
-		after: "![Time to connect through renewals](plots/rotation.svg)",
+		picture: picture("rotation", "Time to connect through renewals"),
 	}
 	r := row{name: "connects that waited for a renewal that takes 1 s", sign: -1, cells: map[contestant]cell{}}
 	for _, c := range contestants {
@@ -167,7 +167,7 @@ func (b *bench) measureRotation(ctx context.Context) error {
 	}
 	b.report.headline = append(b.report.headline, r)
 	b.add(s)
-	return b.plotRotation(contestants, attempts, fetch)
+	return b.plotRotation(contestants, attempts)
 }
 
 // rotate is one contestant's part. It returns its connects and how many token requests they made.

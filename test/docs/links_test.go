@@ -30,8 +30,8 @@ type link struct {
 	number int
 }
 
-// linkTarget also finds the second half of a link whose text began on the line before.
-var linkTarget = regexp.MustCompile(`\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)`)
+// linkTarget also finds the second half of a link whose text began on the line before, and pictures of both themes.
+var linkTarget = regexp.MustCompile(`\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)|\bsrc(?:set)?="([^"]+)"`)
 
 // codeSpan is what is code within a line, and has no links.
 var codeSpan = regexp.MustCompile("`[^`]*`")
@@ -42,7 +42,7 @@ func linksOf(t *testing.T, page string) (links []link) {
 			continue
 		}
 		for _, found := range linkTarget.FindAllStringSubmatch(codeSpan.ReplaceAllString(line.text, ""), -1) {
-			target := found[1] + found[2]
+			target := found[1] + found[2] + found[3]
 			if parsed, err := url.Parse(target); err != nil || parsed.Scheme == "" {
 				links = append(links, link{target, line.number})
 			}
