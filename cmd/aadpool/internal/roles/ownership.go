@@ -41,10 +41,10 @@ var whyStays = map[string]string{
 	staysWithReader:  "it reads, with its owner's rights, what the new owner may not, or not in the same way",
 }
 
-// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs
-// to an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER
-// routine, and a view or a rule over something that the new owner may not use as the present one may, or that has
-// row-level security, which is another for each owner.
+// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs to
+// an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER routine,
+// and a view or a rule over something that the new owner may not use as the present one may, or that is another for each
+// owner: by row-level security, or since it is on a foreign server, to which each role goes by its own user mapping.
 var notOwnedQuery = `with recursive ` + grantee + `,
 	object as (
 		select 'pg_class'::regclass as catalog, c.oid, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name,
@@ -74,9 +74,17 @@ var notOwnedQuery = `with recursive ` + grantee + `,
 				and d.refclassid = 'pg_class'::regclass and d.refobjid <> o.oid
 		where o.catalog = 'pg_class'::regclass
 			and not coalesce(c.reloptions::text ~* 'security_invoker=(true|on|1|yes)', false)),
+	part (whole, oid) as (
+		select relation, relation from reads
+		union select p.whole, i.inhrelid from part p join pg_inherits i on i.inhparent = p.oid),
+	mapped (relation, role) as (
+		select p.whole, m.umuser from part p join pg_foreign_table f on f.ftrelid = p.oid
+			join pg_user_mappings m on m.srvid = f.ftserver),
 	bound (oid) as (
 		select r.reader from reads r join pg_class c on c.oid = r.relation, grantee
-		where c.relforcerowsecurity or not exists (select from another a where a.catalog = 'pg_class'::regclass and a.oid = c.oid)
+		where c.relforcerowsecurity
+			or exists (select from mapped m where m.relation = c.oid and m.role in (r.owner, grantee.oid))
+			or not exists (select from another a where a.catalog = 'pg_class'::regclass and a.oid = c.oid)
 			and c.relowner is distinct from grantee.oid
 			and (c.relrowsecurity
 				or has_table_privilege(r.owner, c.oid, 'DELETE') and not has_table_privilege(grantee.name, c.oid, 'DELETE')
