@@ -255,6 +255,28 @@ var Codes = []Code{
 		Seen: "Azure/azure-workload-identity#693",
 	},
 	{
+		Numbers: []string{"90061", "50166"}, Cause: "issuer-unreachable",
+		Says:  "Request to External OIDC endpoint failed.",
+		Means: "Entra cannot read the discovery document or the keys of whoever has issued the token.",
+		Do: "see that the issuer's /.well-known/openid-configuration, and the jwks_uri in it, can be read from the " +
+			"internet; if they can, it passes",
+		Seen: "Azure/azure-workload-identity#605",
+	},
+	{
+		Numbers: []string{"700222"}, Cause: "federated-credential",
+		Says:  "AAD-issued tokens may not be used for federated identity flows.",
+		Means: "The token that is to be exchanged is one of Entra's own, which this application does not take.",
+		Do:    "exchange the token of the platform, or of a managed identity of the same tenant",
+		Seen:  "MicrosoftDocs/azure-docs#90276",
+	},
+	{
+		Numbers: []string{"9002332"}, Cause: "wrong-tenant",
+		Says:   "Application 'x' is configured for use by Azure Active Directory users only.",
+		Means:  "The application takes users of tenants, and the request goes to /consumers, for personal accounts.",
+		Do:     "set AZURE_TENANT_ID to the tenant's directory id",
+		Person: "log in to a tenant: az login --tenant",
+	},
+	{
 		Numbers: []string{"700021", "700022", "700023", "50013", "50027"}, Cause: "federated-credential",
 		Says:  "Client assertion audience claim does not match Realm issuer.",
 		Means: "The assertion is made for another audience, application or tenant.",
@@ -299,10 +321,10 @@ var Codes = []Code{
 		Do:    "make one: az identity federated-credential create; or correct AZURE_CLIENT_ID",
 	},
 	{
-		Numbers: []string{"50166", "50146"}, Cause: "federated-credential",
-		Says:  "Request to External OIDC endpoint failed.",
-		Means: "Entra cannot fetch the keys of the issuer: its address is private, or gone.",
-		Do:    "have the issuer's /.well-known/openid-configuration answer on the internet",
+		Numbers: []string{"50146"}, Cause: "request",
+		Says:  "This application is required to be configured with an application-specific signing key.",
+		Means: "The application changes the claims of its tokens, and has no signing key of its own for that.",
+		Do:    "remove the claims mapping from the application, or use another",
 	},
 	{
 		Numbers: []string{"7000112", "7000113", "7000114"}, Cause: "principal-disabled",

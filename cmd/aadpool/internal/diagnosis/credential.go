@@ -172,6 +172,12 @@ func fixCredential(name string) []string {
 			"# its service account the annotation azure.workload.identity/client-id",
 			`kubectl describe pod "$POD" | grep -E 'AZURE_|azure.workload'`,
 		}
+	case credential.GitHubActions:
+		return []string{"# in the workflow, of the job: permissions: {id-token: write, contents: read}",
+			"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=…"}
+	case credential.Pipelines:
+		return []string{"# of the task: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}, and the service connection:",
+			"export AZURESUBSCRIPTION_SERVICE_CONNECTION_ID=… AZURE_TENANT_ID=… AZURE_CLIENT_ID=…"}
 	case credential.ManagedIdentity:
 		return assignIdentity(entra.ManagedIdentity)
 	}

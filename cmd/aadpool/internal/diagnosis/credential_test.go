@@ -277,6 +277,58 @@ var sayingRows = []sayingRow{
 	{"Azure/azure-cli#17142, in a chain", "default",
 		"failed to acquire a token.\nAttempted credentials:\n\tAzureCLICredential: ERROR: AADSTS70043: The refresh token " +
 			"has expired\n\tAzurePowerShellCredential: executable not found on path", NotLoggedIn, "az login"},
+
+	// Credentials of one's own, and what comes in the place of a code.
+	{"Azure/azure-workload-identity#605", "workload-identity", podSays +
+		"AADSTS90061: Request to External OIDC endpoint failed.", "issuer-unreachable", ".well-known/openid-configuration"},
+	{"Azure/AKS#4029", "workload-identity", "ClientAssertionCredential authentication failed: AADSTS501661: Request to " +
+		"External OIDC endpoint failed.", "issuer-unreachable", "jwks_uri"},
+	{"microsoft/azure-pipelines-tasks#19831", "cli", azSays + "AADSTS50166: Request to External OIDC endpoint failed.",
+		"issuer-unreachable", "jwks_uri"},
+	{"MicrosoftDocs/azure-docs#90276", "workload-identity", podSays +
+		"AADSTS700222: AAD-issued tokens may not be used for federated identity flows.", Federation, "of the platform"},
+	{"a code of a federation that has no row", "workload-identity", podSays +
+		"AADSTS7002381: No matching federated identity record found for presented assertion", Federation,
+		"az identity federated-credential list"},
+	{"a secret refused without a code", "environment", secretSays + "Invalid client secret provided.", ClientSecret,
+		"az ad app credential reset"},
+	{"actions/toolkit#952", "github-actions",
+		"the credential github-actions lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN: GitHub " +
+			"sets them in a job with permissions: id-token: write", OtherCredential, "id-token: write"},
+	{"dotnet/docker-tools#2012", "pipelines", "AzurePipelinesCredential authentication failed. 200 OK response from the " +
+		"OIDC endpoint. There is no explicit reference to service connection 0 from current stage", OtherCredential,
+		"azureSubscription"},
+	{"Azure/Azure-Governance-Visualizer#60", "pipelines", "no value for environment variable " +
+		"SYSTEM_OIDCREQUESTURI. This should be set by Azure Pipelines", OtherCredential, "SYSTEM_ACCESSTOKEN: $(System.AccessToken)"},
+	{"caitouyun/docs#8", "browser", "InteractiveBrowserCredential: exec: " +
+		"\"xdg-open,x-www-browser,www-browser,wslview\": executable file not found in $PATH", OtherCredential, "--credential device-code"},
+	{"a login that was cancelled", "device-code", "DeviceCodeCredential: access_denied: The user cancelled",
+		NotLoggedIn, "aadpool login"},
+	{"a certificate without its key", "client-certificate", "found no private key", Settings, "grep -- -----BEGIN"},
+	{"an expired certificate", "client-certificate", "ClientCertificateCredential authentication failed. AADSTS700027: " +
+		"The certificate is expired", "client-certificate", `--query "[].{id:keyId, until:endDateTime}" -o table`},
+	{"AZURE_TOKEN_CREDENTIALS of another kind", "default", "invalid AZURE_TOKEN_CREDENTIALS value \"foo\". Valid values " +
+		"are \"dev\", \"prod\"", Settings, "unset AZURE_TOKEN_CREDENTIALS"},
+	{"Cloud Shell and a client id", "managed-identity", "Cloud Shell doesn't support user-assigned managed identities",
+		Settings, "unset AZURE_CLIENT_ID"},
+	{"Azure/azure-sdk-for-net#28568", "managed-identity", machineSays + "410: 410 Gone", EntraDown, "70 s"},
+	{"AzureAD/microsoft-authentication-library-for-dotnet#4998", "managed-identity", machineSays +
+		"404: 404 Not Found\n{}", EntraDown, "70 s"},
+	{"Azure/azure-cli#25543", "cli", azSays + "Failed to connect to MSI. Please make sure MSI is configured " +
+		"correctly.\nGet Token request returned http error: 400, reason: Bad Request", NotLoggedIn, "az login --identity"},
+	{"Azure/azure-cli#17695", "cli", azSays + "Failed to connect to MSI. Please make sure MSI is configured " +
+		"correctly.\nGet Token request returned: <Response [400]>", NotLoggedIn, "az account show"},
+	{"Azure/azure-cli#32134", "cli", azSays + "HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max " +
+		"retries exceeded with url: /organizations (Caused by ReadTimeoutError(\"Read timed out. (read timeout=None)\"))",
+		EntraUnreachable, "curl -sS"},
+	{"a connection that is cut", "environment", "ClientSecretCredential: Post " +
+		"\"https://login.microsoftonline.com/t/oauth2/v2.0/token\": read: connection reset by peer", EntraUnreachable,
+		"curl -sS"},
+	{"an az of years ago", "cli", azSays + "az: error: unrecognized arguments: --scope", ProgramBroken, "az upgrade"},
+	{"PowerShell is not here", "powershell", "AzurePowerShellCredential: executable not found on path", NoProgramHere,
+		"https://aka.ms/powershell"},
+	{"azd is not here", "azd", "AzureDeveloperCLICredential: executable not found on path", NoProgramHere,
+		"https://aka.ms/azd"},
 }
 
 func TestWhatCredentialsSay(t *testing.T) {
@@ -292,6 +344,9 @@ func TestWhatCredentialsSay(t *testing.T) {
 			assert.Equal(t, row.want, d.Cause)
 			assert.Equal(t, Credential, d.Status)
 			assert.NotEmpty(t, d.Meaning)
+			for _, line := range d.Fix {
+				assert.NotContains(t, line, "\n", "a line is one")
+			}
 			assert.NotContains(t, d.Meaning, row.text, "nothing is said twice")
 			assert.Contains(t, said, row.advised)
 			assert.Equal(t, token.Redact(said), said, "our own words stay as they are")

@@ -65,9 +65,10 @@ func resetSecret(kind entra.Kind) []string {
 }
 
 func certificate(entra.Kind) []string {
-	return []string{"az ad app credential list --cert --id " + clientID() + ` --query "[].{id:keyId, " +
-		"until:endDateTime}" -o table`,
-		`openssl x509 -noout -fingerprint -enddate -in "$AZURE_CLIENT_CERTIFICATE_PATH"`}
+	return []string{
+		"az ad app credential list --cert --id " + clientID() + ` --query "[].{id:keyId, until:endDateTime}" -o table`,
+		`openssl x509 -noout -fingerprint -enddate -in "$AZURE_CLIENT_CERTIFICATE_PATH"`,
+	}
 }
 
 func assertion(kind entra.Kind) []string {

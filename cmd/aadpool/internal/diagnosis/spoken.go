@@ -114,6 +114,22 @@ var (
 // spoken are in the order in which they are looked for.
 var spoken = []Spoken{
 	{
+		Cause:   Federation,
+		Words:   regexp.MustCompile(`No matching federated identity record`),
+		Means:   "No federated credential of the identity matches the token: its issuer, subject or audience differs.",
+		Fix:     federatedCredentials,
+		Example: "WorkloadIdentityCredential authentication failed. No matching federated identity record found",
+		Seen:    "Azure/azure-workload-identity#340",
+	},
+	{
+		Cause:   ClientSecret,
+		Words:   regexp.MustCompile(`[Ii]nvalid client secret|client secret (keys|is expired)`),
+		Means:   "The client secret is not, or no longer, one of the application's.",
+		Fix:     resetSecret,
+		Example: "ClientSecretCredential authentication failed. Invalid client secret provided.",
+		Seen:    "Azure/sap-automation#418",
+	},
+	{
 		Cause:   WrongScope,
 		Words:   regexp.MustCompile(`invalid_scope|invalid scope`),
 		Means:   "Entra has no such resource for the token to be for: the scope is wrong, or that of another cloud.",
@@ -143,12 +159,48 @@ var spoken = []Spoken{
 		Seen:    "Azure/sap-hana#645",
 	},
 	{
+		Of: []entra.Kind{entra.PowerShell}, Alone: true, Cause: NoProgramHere,
+		Words: regexp.MustCompile(`executable not found on path|is not on PATH|pwsh.*not found`),
+		Means: "PowerShell is not installed here, or not on PATH.",
+		Do: []string{"# install it: https://aka.ms/powershell; then", "pwsh -Command Install-Module -Name Az.Accounts",
+			"pwsh -Command Connect-AzAccount"},
+		Example: "AzurePowerShellCredential: executable not found on path",
+		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
+	},
+	{
+		Of: []entra.Kind{entra.AzureDeveloper}, Alone: true, Cause: NoProgramHere,
+		Words:   regexp.MustCompile(`executable not found on path|is not on PATH`),
+		Means:   "The Azure Developer CLI is not installed here, or not on PATH.",
+		Do:      []string{"# install it: https://aka.ms/azd; then", "azd auth login"},
+		Example: "AzureDeveloperCLICredential: executable not found on path",
+		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
+	},
+	{
+		Of: az, Cause: ProgramBroken,
+		Words: regexp.MustCompile(`unrecognized arguments|misspelled or not recognized|` +
+			`error parsing token expiration time`),
+		Means:   "This az is too old: it does not know what the credential asks it for, or answers in another way.",
+		Do:      []string{"az version", "az upgrade"},
+		Example: "AzureCLICredential: ERROR: az: error: unrecognized arguments: --scope",
+		Seen:    "https://learn.microsoft.com/cli/azure/release-notes-azure-cli",
+	},
+	{
 		Of: programs, Alone: true, Cause: NoProgramHere,
 		Words:   regexp.MustCompile(`executable not found on path|is not on PATH`),
 		Means:   "The Azure CLI, or the program that the credential runs, is not installed here, or not on PATH.",
 		Fix:     func(entra.Kind) []string { return append(InstallAzureCLI(), "az login") },
 		Example: "AzureCLICredential: executable not found on path",
 		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
+	},
+	{
+		Of: az, Cause: NotLoggedIn,
+		Words: regexp.MustCompile(`Failed to connect to MSI|Identity not found|Cloud Shell credential problem`),
+		Means: "az is logged in as the identity of this machine, or of Cloud Shell, and that gives no token.",
+		Do: []string{"az account show --query user", "az login   # as somebody else",
+			"# or as a user-assigned identity: az login --identity --client-id ID; where it is not az's to ask:",
+			"# --credential managed-identity"},
+		Example: "AzureCLICredential: ERROR: Failed to connect to MSI. Please make sure MSI is configured correctly.",
+		Seen:    "Azure/azure-cli#25543",
 	},
 	{
 		Of: az, Cause: ProgramBroken,
@@ -216,12 +268,76 @@ var spoken = []Spoken{
 	{
 		Of: notManaged, Cause: EntraUnreachable,
 		Words: regexp.MustCompile(`Max retries exceeded|Connection refused|Network is unreachable|No route to host|` +
-			`ConnectTimeoutError|RemoteDisconnected|Connection aborted`),
+			`ConnectTimeoutError|RemoteDisconnected|Connection aborted|Read timed out|connection reset by peer|\bEOF\b|` +
+			`WinError 10060|remote error: tls`),
 		Means: "Entra cannot be reached from here: a firewall lets nothing out to it, or a proxy is needed.",
 		Fix:   func(entra.Kind) []string { return reachEntra(authorityHostName()) },
 		Example: "AzureCLICredential: ERROR: HTTPSConnectionPool(host='login.microsoftonline.com', port=443): Max " +
 			"retries exceeded with url: / (Caused by NewConnectionError('Connection refused'))",
 		Seen: "Azure/azure-sdk-for-python#24458",
+	},
+	{
+		Cause:   OtherCredential,
+		Words:   regexp.MustCompile(`ACTIONS_ID_TOKEN_REQUEST_|id-token: write`),
+		Means:   "GitHub gives the job no token of its own: it needs the permission, which a fork's pull request never has.",
+		Do:      []string{"# in the workflow, of the job:", "# permissions: {id-token: write, contents: read}"},
+		Example: "the credential github-actions lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+		Seen:    "actions/toolkit#952",
+	},
+	{
+		Cause: OtherCredential,
+		Words: regexp.MustCompile(`OIDC (token request|endpoint)|SYSTEM_OIDCREQUESTURI|SYSTEM_ACCESSTOKEN|` +
+			`no service connection ID|explicit reference to service connection`),
+		Means: "Azure Pipelines gives the job no token of its own: it needs the job's access token, and a task of the " +
+			"stage must name the service connection.",
+		Do: []string{"# of the task: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}",
+			"# and run it in an AzureCLI@2 task of the same stage, with azureSubscription: the service connection"},
+		Example: "AzurePipelinesCredential: 401 Unauthorized from the OIDC endpoint",
+		Seen:    "dotnet/docker-tools#2012",
+	},
+	{
+		Of: []entra.Kind{entra.Person}, Cause: OtherCredential,
+		Words:   regexp.MustCompile(`xdg-open|no browser here|executable file not found`),
+		Means:   "There is no browser here to log in with.",
+		Do:      []string{"aadpool login --credential device-code   # shows a code to enter elsewhere"},
+		Example: "InteractiveBrowserCredential: exec: \"xdg-open\": executable file not found in $PATH",
+		Seen:    "caitouyun/docs#8",
+	},
+	{
+		Of: []entra.Kind{entra.Person}, Cause: NotLoggedIn,
+		Words:   regexp.MustCompile(`access_denied|authorization_declined|[Cc]ancell?ed the authentication|user cancell?ed`),
+		Means:   "The login was cancelled, or refused, where it was asked for.",
+		Do:      []string{"aadpool login"},
+		Example: "InteractiveBrowserCredential: access_denied: the user cancelled the authentication",
+		Seen:    "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow",
+	},
+	{
+		Cause: Settings,
+		Words: regexp.MustCompile(`is no certificate with its key|found no (certificate|private key)|` +
+			`find any (PEM blocks|certificate content)|multiple private keys|certificate loader`),
+		Means: "The file of AZURE_CLIENT_CERTIFICATE_PATH does not hold a certificate and its key, in PEM or PKCS#12, " +
+			"or its password is another.",
+		Do: []string{`grep -- -----BEGIN "$AZURE_CLIENT_CERTIFICATE_PATH"   # of PEM: CERTIFICATE and PRIVATE KEY`,
+			"# its password: AZURE_CLIENT_CERTIFICATE_PASSWORD"},
+		Example: "found no private key",
+		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
+	},
+	{
+		Cause:   Settings,
+		Words:   regexp.MustCompile(`invalid AZURE_TOKEN_CREDENTIALS|AZURE_TOKEN_CREDENTIALS must be set`),
+		Means:   "AZURE_TOKEN_CREDENTIALS is dev, prod or the name of one credential of azidentity's.",
+		Do:      []string{"unset AZURE_TOKEN_CREDENTIALS"},
+		Example: "invalid AZURE_TOKEN_CREDENTIALS value \"foo\"",
+		Seen:    "https://aka.ms/azsdk/go/identity/docs#DefaultAzureCredential",
+	},
+	{
+		Cause: Settings,
+		Words: regexp.MustCompile(`(Cloud Shell|Service Fabric|Azure Arc|Azure ML)( API)? doesn't support ` +
+			`(specifying|user-assigned)`),
+		Means:   "This machine has one identity of its own and takes no AZURE_CLIENT_ID.",
+		Do:      []string{"unset AZURE_CLIENT_ID"},
+		Example: "Cloud Shell doesn't support user-assigned managed identities",
+		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
 	},
 	{
 		Of: az, Cause: NotLoggedIn,
@@ -345,6 +461,15 @@ var spoken = []Spoken{
 			"call(https://login.microsoftonline.com/t/v2.0/.well-known/openid-configuration)(GET) error: reply status code " +
 			"was 403: <html><body>Blocked</body></html>",
 		Seen: "Azure/azure-sdk-for-net#18479",
+	},
+	{
+		Of: managed, Cause: EntraDown,
+		Words: regexp.MustCompile(`RESPONSE (404|408|410|5\d\d)`),
+		Means: "The machine's metadata service answers, with an error of its own: it is being updated, for about a " +
+			"minute. A pool asks again by itself.",
+		Do:      []string{"# wait 70 s and ask again; for longer, a support request for the machine"},
+		Example: "ManagedIdentityCredential authentication failed. RESPONSE 410: 410 Gone",
+		Seen:    "Azure/azure-sdk-for-net#28568",
 	},
 	{
 		Cause:   EntraDown,
