@@ -235,9 +235,8 @@ func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
 // cost no more than a few comparisons here, too.
 func (p *pooled) held(ctx context.Context, c *pgx.Conn) replace.Held {
 	s, soon := conn.Of(c), p.hook.soon()
-	s.Hold()
 	p.heldLast.Store(soon)
-	held := replace.Held{Idle: s.IdleFor(0, soon)}
+	held := replace.Held{Idle: s.Hold(soon)}
 	if !s.IsQuiet(soon) {
 		held.Verdict = p.hook.look(ctx, s, time.Now())
 	}

@@ -31,6 +31,7 @@ type State struct {
 
 	usedAt int64 // when a request last acquired it, in Unix milliseconds
 	held   bool  // and since then it was acquired, and released, without being used
+	heldAt int64 // for the first time, in Unix milliseconds
 
 	answered uint64 // when the connection last answered, as package failover counts moments
 	pingedAt uint64 // when it was pinged
@@ -166,8 +167,15 @@ func (s *State) setLook() {
 // Use notes that a request acquires the connection. soon is clock.Coarse's.
 func (s *State) Use(soon int64) { s.usedAt, s.held = soon-clock.Ahead.Milliseconds(), false }
 
-// Hold notes that the connection is acquired without being used: its pool counts its idle time anew from then on.
-func (s *State) Hold() { s.held = true }
+// Hold notes that the connection is acquired at now without being used: its pool counts its idle time anew from then
+// on. It returns for how long the connection has rested at least: when a request released it is not known, only that it
+// was before the first hold.
+func (s *State) Hold(now int64) time.Duration {
+	if !s.held {
+		s.held, s.heldAt = true, now
+	}
+	return time.Duration(now-s.heldAt) * time.Millisecond
+}
 
 // IdleFor is how long the connection has been idle at now, where its pool says idle. If it was held since its last use,
 // the time of that use counts as idle time, too.

@@ -152,12 +152,12 @@ func TestIdleTimeCountsFromTheLastUse(t *testing.T) {
 		{"used, and released long after: the pool knows best", func(s *State) {
 			s.Use(at(time.Minute))
 		}, time.Second, time.Second},
-		{"held since its last use", func(s *State) { s.Use(at(time.Minute)); s.Hold() }, 0, 9*time.Minute + clock.Ahead},
-		{"held, and used since", func(s *State) { s.Hold(); s.Use(at(10 * time.Minute)) }, 0, 0},
-		{"held and never used: since it was opened", (*State).Hold, 0, 10 * time.Minute},
+		{"held since its last use", func(s *State) { s.Use(at(time.Minute)); s.Hold(at(2 * time.Minute)) }, 0, 9*time.Minute + clock.Ahead},
+		{"held, and used since", func(s *State) { s.Hold(0); s.Use(at(10 * time.Minute)) }, 0, 0},
+		{"held and never used: since it was opened", func(s *State) { s.Hold(at(0)) }, 0, 10 * time.Minute},
 		{"held long ago: the pool says more", func(s *State) {
 			s.Use(at(9 * time.Minute))
-			s.Hold()
+			s.Hold(at(2 * time.Minute))
 		}, 5 * time.Minute, 5 * time.Minute},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -181,4 +181,16 @@ func TestWhichClockEachMomentIsComparedBy(t *testing.T) {
 		assert.True(t, hasMonotonicReading(s.opened))
 		s.PutOff(time.Now())
 	}
+}
+
+// A connection that a request had for an hour has not rested for an hour when it comes back.
+func TestHeldConnectionHasRestedSinceTheFirstHoldAtLeast(t *testing.T) {
+	now := time.Now()
+	s := New(now, now.Add(time.Hour), now.Add(time.Hour))
+	at := func(d time.Duration) int64 { return now.Add(d).UnixMilli() }
+	s.Use(at(0))
+	assert.Zero(t, s.Hold(at(time.Hour)))
+	assert.Equal(t, time.Minute, s.Hold(at(61*time.Minute)))
+	s.Use(at(62 * time.Minute))
+	assert.Zero(t, s.Hold(at(63*time.Minute)))
 }

@@ -55,12 +55,13 @@ type Conns struct {
 // Held is what is known of a connection that is held.
 type Held struct {
 	Verdict
-	Idle time.Duration // since it was used
+	Idle time.Duration // how long it has rested at least
 	Next time.Time     // when the Verdict may be another; zero if only a newer token changes it
 }
 
 // A replacer replaces the due connections of one pool. A request that meets one gets it, as long as it may serve, and
-// starts the replacer, which has a goroutine only while connections are due. Its state:
+// starts the replacer, which has a goroutine only while connections are due. pgxpool opens a connection only for an
+// Acquire that finds none idle, so the replacer holds the idle ones for a moment and acquires. Its state:
 //
 //	ahead  connections opened, less those given up
 //	  1      One has been opened: the replacer gives up an idle due connection. If none is idle, the next request that
@@ -82,12 +83,14 @@ type replacer struct {
 	opened    atomic.Int64             // how many connections the pool had opened in its life when one was given up last
 	releasing atomic.Pointer[pgx.Conn] // the held connection that is released just now
 
-	failures int         // in a row; for the goroutine that set busy
-	timer    *time.Timer // likewise; of comeBack
+	// Only the goroutine that set busy uses these.
+	failures int // in a row
+	timer    *time.Timer
 }
 
-// NewPool makes a pool from config whose due connections are replaced in the background. config's callbacks are called
-// as ever, but for PrepareConn, in whose place conns speaks. A config that the pool returns has config's own callbacks.
+// NewPool makes a pool from config and replaces its due connections in the background. It calls config's callbacks,
+// except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone, so
+// that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
 	return newReplacer(config, conns).newPool(ctx, config)
 }
@@ -173,8 +176,8 @@ func (r *replacer) begins() bool {
 
 func (r *replacer) pause(d time.Duration) { r.pauseEnds.Store(int64(time.Since(r.made) + d)) }
 
-// run replaces connections until no idle one is due, and comes back when one of them will be. One is opened in any case
-// if one is wanted: by the request that has met a due one.
+// run replaces connections until no idle one is due, and comes back when one of them will be. If one is wanted, by a
+// request that has met a due one, run opens one even though no idle one is due.
 func (r *replacer) run(wanted bool) {
 	defer r.busy.Store(false)
 	for {
@@ -259,8 +262,7 @@ func (r *replacer) awaitRoom(ctx context.Context) {
 	}
 }
 
-// open makes pgxpool open a connection, which it does only for an Acquire that finds none idle. So the idle ones are
-// held until it has begun: a few microseconds.
+// open makes pgxpool open a connection. The idle ones are held until it has begun, which takes a few microseconds.
 func (r *replacer) open(ctx context.Context, s *step) error {
 	timer := time.AfterFunc(holdTimeout, s.release)
 	defer timer.Stop()

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A step opens one connection, or gives one up. The context of the replacer's own Acquire holds it.
+// A step opens one connection, or gives one up, or both. The context of the replacer's own Acquire has it as a value.
 type step struct {
 	replacer *replacer
 
