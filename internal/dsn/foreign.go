@@ -1,6 +1,7 @@
 package dsn
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -207,7 +208,11 @@ func Prepare(config *pgconn.Config, policy func() TLSPolicy) error {
 	if IsVerified(config) { // it is at each connect, once a pool has been configured
 		return nil
 	}
-	return Secure(config, policy())
+	asked := policy()
+	if asked.peer != "" && some(config, func(host string, _ *tls.Config) bool { return isUnixSocket(host) }) {
+		config.DialFunc = requirePeer(config.DialFunc, asked.peer) // whatever the caller has set
+	}
+	return Secure(config, asked)
 }
 
 // isForServer reports whether the server is to get a parameter as it is. It runs at each connect, and does not look for

@@ -119,19 +119,32 @@ func TestRequirepeerIsApplied(t *testing.T) {
 	listener, err := net.Listen("unix", filepath.Join(dir, ".s.PGSQL.5432"))
 	require.NoError(t, err)
 	defer listener.Close()
-	for _, row := range []struct{ name, peer, says string }{
-		{"the user that it runs as", me.Username, ""},
-		{"by id", me.Uid, ""},
-		{"another", "4242", `requirepeer="4242": the server behind the socket runs as user id ` + me.Uid},
-		{"nobody known", "no-such-user", "runs as user id"},
+	other := `requirepeer="4242": the server behind the socket runs as user id ` + me.Uid
+	for _, row := range []struct {
+		name, peer string
+		change     func(*pgconn.Config) // by the caller
+		says       string
+	}{
+		{"the user that it runs as", me.Username, nil, ""},
+		{"by id", me.Uid, nil, ""},
+		{"another", "4242", nil, other},
+		{"nobody known", "no-such-user", nil, "runs as user id"},
+		{"another, and parameters of the caller's", "4242", func(c *pgconn.Config) { c.RuntimeParams = map[string]string{} }, other},
+		{"the user that it runs as, and parameters of the caller's", me.Uid, func(c *pgconn.Config) { c.RuntimeParams = nil }, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			target, err := Read("host=" + dir + " user=u sslmode=verify-full requirepeer=" + row.peer)
 			require.NoError(t, err)
 			config := &target.Config.ConnConfig.Config
+			if row.change != nil {
+				row.change(config)
+			}
 			require.NoError(t, Prepare(config, func() TLSPolicy { return target.Policy }))
 			assert.Empty(t, config.RuntimeParams, "it is not for the server")
 			network, address := pgconn.NetworkAddress(config.Host, config.Port)
+			// As at each connect, where the caller may have set another way of dialling.
+			config.DialFunc = new(net.Dialer).DialContext
+			require.NoError(t, Prepare(config, func() TLSPolicy { return target.Policy }))
 			conn, err := config.DialFunc(context.Background(), network, address)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
