@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/alecthomas/kong"
 	posener "github.com/posener/complete"
@@ -15,7 +16,7 @@ import (
 
 // completionCommand is aadpool completion.
 type completionCommand struct {
-	Shell string `arg:"" enum:"bash,zsh,fish" help:"bash, zsh or fish."`
+	Shell string `arg:"" enum:"bash,zsh,fish,powershell" help:"bash, zsh, fish or powershell."`
 }
 
 // Help is shown by aadpool completion --help.
@@ -25,6 +26,7 @@ func (completionCommand) Help() string {
     source <(aadpool completion bash)        # ~/.bashrc
     source <(aadpool completion zsh)         # ~/.zshrc
     aadpool completion fish | source         # ~/.config/fish/config.fish
+    aadpool completion powershell | Out-String | Invoke-Expression   # $PROFILE
 
 The shell then asks this program itself, at each press of the tab key: no list gets old.`
 }
@@ -44,6 +46,21 @@ complete -o default -C %s aadpool
 end
 complete -f -c aadpool -a "(__complete_aadpool)"
 `,
+	// The cursor's place is one in the whole input, in which the command may follow others.
+	"powershell": `Register-ArgumentCompleter -Native -CommandName aadpool -ScriptBlock {
+    param($word, $command, $cursor)
+    $line = $command.ToString()
+    $cursor -= $command.Extent.StartOffset
+    $env:COMP_LINE = if ($cursor -lt $line.Length) { $line.Substring(0, $cursor) } else { $line.PadRight($cursor) }
+    try {
+        & %s | Where-Object { $_ -like "$word*" } | ForEach-Object {
+            [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+        }
+    } finally {
+        Remove-Item Env:COMP_LINE
+    }
+}
+`,
 }
 
 func (cmd *completionCommand) run(in invocation) error {
@@ -51,8 +68,17 @@ func (cmd *completionCommand) run(in invocation) error {
 	if err != nil {
 		return fmt.Errorf("finding this program's own path: %w", err)
 	}
-	_, err = fmt.Fprintf(in.stdout, completionScripts[cmd.Shell], diag.ShellQuote(filepath.ToSlash(program)))
+	quote := diag.ShellQuote
+	if cmd.Shell == "powershell" {
+		quote = powershellQuote
+	}
+	_, err = fmt.Fprintf(in.stdout, completionScripts[cmd.Shell], quote(filepath.ToSlash(program)))
 	return err
+}
+
+// powershellQuote is text as one word of PowerShell: only a quote is anything else between single quotes, and is doubled.
+func powershellQuote(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 }
 
 // complete answers a shell that asks for completions, and reports whether one has.

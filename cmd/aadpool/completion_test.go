@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,7 @@ func TestCompletionAnswersShells(t *testing.T) {
 		{"flags", "aadpool role x --gr", []string{"--grant"}},
 		{"the values of a flag", "aadpool role x --grant ", []string{"read", "readwrite", "owner"}},
 		{"values after =", "aadpool check --credential=w", []string{"workload-identity"}},
-		{"an argument", "aadpool completion ", []string{"bash", "zsh", "fish"}},
+		{"an argument", "aadpool completion ", []string{"bash", "zsh", "fish", "powershell"}},
 		{"a DSN is nobody's to complete", "aadpool check ", nil},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -98,6 +99,7 @@ func TestCompletionScripts(t *testing.T) {
 		{"bash", "complete -o default -C " + quoted + " aadpool\n"},
 		{"zsh", "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C " + quoted + " aadpool\n"},
 		{"fish", "    " + quoted + "\nend\ncomplete -f -c aadpool -a \"(__complete_aadpool)\"\n"},
+		{"powershell", "    } finally {\n        Remove-Item Env:COMP_LINE\n    }\n}\n"},
 	} {
 		t.Run(row.shell, func(t *testing.T) {
 			got := runCommand(t, outside{}, "completion", row.shell)
@@ -107,7 +109,7 @@ func TestCompletionScripts(t *testing.T) {
 	}
 	got := runCommand(t, outside{}, "completion", "tcsh")
 	assert.Equal(t, exitUsage, got.status)
-	assert.Contains(t, got.stderr, `must be one of "bash","zsh","fish"`)
+	assert.Contains(t, got.stderr, `must be one of "bash","zsh","fish","powershell"`)
 }
 
 // What the scripts of bash and zsh have the shell run is found and answers, on each shell that is here.
@@ -126,4 +128,21 @@ func TestCompletionScriptsLeadToTheProgram(t *testing.T) {
 	out, err = answers.CombinedOutput()
 	require.NoError(t, err, string(out))
 	assert.Equal(t, "completion\n", string(out))
+}
+
+// PowerShell knows no quote but its own between single quotes: a path cannot end the word.
+func TestPowerShellRunsTheProgramThatWroteTheScript(t *testing.T) {
+	assert.Equal(t, `'C:/Users/O''Brien/$(calc)/aadpool.exe'`, powershellQuote("C:/Users/O'Brien/$(calc)/aadpool.exe"))
+	pwsh, err := exec.LookPath("pwsh")
+	if err != nil {
+		t.Skip("pwsh is not installed")
+	}
+	t.Setenv(asProgramEnv, "1")
+	got := runCommand(t, outside{}, "completion", "powershell")
+	for line, want := range map[string]string{"aadpool compl": "completion", "aadpool role x --grant ": "read readwrite owner", "cd ..; aadpool ro": "role"} {
+		ask := fmt.Sprintf("(TabExpansion2 '%s' %d).CompletionMatches.CompletionText -join ' '", line, len(line))
+		out, err := exec.CommandContext(t.Context(), pwsh, "-NoProfile", "-Command", got.stdout+ask).CombinedOutput()
+		require.NoError(t, err, string(out))
+		assert.Equal(t, want, strings.TrimSpace(string(out)), line)
+	}
 }

@@ -9,7 +9,7 @@
 //	aadpool psql [DSN] [-- args]   runs psql with an access token
 //	aadpool role NAME [DSN]        makes the database role of a principal and gives it rights, or prints the SQL for it
 //	aadpool install DIR            copies this program into a directory, for an init container
-//	aadpool completion SHELL       prints what has bash, zsh or fish complete this program's arguments
+//	aadpool completion SHELL       prints what has bash, zsh, fish or PowerShell complete this program's arguments
 //	aadpool man                    prints the manual page
 //
 // It uses package github.com/aadpool/aadpool for what that decides: the TLS policy, the scope, the pool's lifetimes.
@@ -115,7 +115,7 @@ type commands struct {
 	Role  roleCommand  `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`
 
 	Install    installCommand    `cmd:"" help:"Copy this program into a directory, for an init container."`
-	Completion completionCommand `cmd:"" help:"Print what has bash, zsh or fish complete this program's arguments."`
+	Completion completionCommand `cmd:"" help:"Print what has bash, zsh, fish or PowerShell complete this program's arguments."`
 	Man        manCommand        `cmd:"" help:"Print the manual page."`
 	Help       helpCommand       `cmd:"" help:"Show help, of a command too: aadpool help check."`
 	Version    versionCommand    `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
