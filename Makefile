@@ -17,6 +17,8 @@
 # make matrix the tests on the versions of PostgreSQL and PgBouncer that users have, and through a failover, which writes
 #             docs/compatibility.md (half an hour); make matrix-NAME for one part: postgres, pgbouncer, failover, oauthbearer, clients,
 #             prometheus
+# make release-dry-run  all that a release has, in dist/, checked and not pushed: of the commit at hand as VERSION (v0.1.0-rc.1), or
+#             of VERSION's tag if that is there (a quarter of an hour; FLAGS=-rebuild=false leaves out the second build)
 # make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
@@ -32,7 +34,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln postgresql
+.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln release release-dry-run postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -119,6 +121,13 @@ build:
 
 vuln:
 	@$(call in,. $(MODULES),$(TOOL) govulncheck ./...)
+
+release-dry-run:
+	cd scripts/release && nice go run . $(if $(VERSION),-version $(VERSION)) $(FLAGS)
+
+# What a workflow does after somebody has pushed the tag VERSION; it pushes nothing either.
+release:
+	cd scripts/release && go run . -version $(VERSION) -tag -rebuild=false
 
 # PostgreSQL's server programs, installed where that can be done.
 postgresql:
