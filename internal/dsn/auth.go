@@ -25,6 +25,9 @@ func CheckAuth(config *pgconn.Config) error {
 // AllowsAuth reports whether config's require_auth lets the server ask for an authentication method:
 // https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNECT-REQUIRE-AUTH.
 func AllowsAuth(config *pgconn.Config, method string) bool {
+	if config.RequireAuth == "" {
+		return true // at no cost, at each connect
+	}
 	list := strings.ReplaceAll(config.RequireAuth, " ", "")
 	if list == "" {
 		return true
