@@ -37,6 +37,33 @@ var postgresRows = []Row{
 		Seen:    "cyrilgdn/terraform-provider-postgresql#584",
 	},
 	{
+		Code: "42501", Parts: []string{"database shutdown", "binary upgrade"}, Cause: "starting-or-stopping",
+		Means:   "The server is being shut down, or upgraded.",
+		Do:      "wait a moment, and try again; a pool does so by itself",
+		Example: "must be superuser to connect during database shutdown",
+		State:   "42501",
+		Seen:    "https://doxygen.postgresql.org/postinit_8c_source.html",
+	},
+	{
+		Code: "42501", Parts: []string{"permission denied to set role"}, Cause: "role-setting",
+		Means:   "The role of the DSN's role= may not be taken by the one that logs in.",
+		Do:      "correct role= in the DSN, or grant that role to the one that logs in",
+		Example: "permission denied to set role \"app_owner\"",
+		State:   "42501",
+		Seen:    "https://www.postgresql.org/docs/current/sql-set-role.html",
+	},
+	{
+		Code: "42501", Parts: []string{"for schema", "for table", "for view", "for function", "for relation",
+			"for sequence", "for foreign"},
+		Cause: "no-right",
+		Means: "What runs with the login (an event trigger, a pooler's auth_query) may not use something in the " +
+			"database.",
+		Do:      "grant what the words name to the role that they are for, or have it not run at a login",
+		Example: "permission denied for view pg_shadow",
+		State:   "42501",
+		Seen:    "cloudnative-pg/cloudnative-pg#8164",
+	},
+	{
 		Code: "42501", Parts: []string{"permission denied to set", "must be superuser"},
 		Cause:   "setting-not-allowed",
 		Means:   "The DSN sets something that only an administrator may set.",

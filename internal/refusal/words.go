@@ -175,7 +175,8 @@ var azureRows = []Row{
 		Seen:    "microsoft/azuredatastudio-postgresql#257",
 	},
 	{
-		Parts:  []string{"authentication is not enabled", "authentication is disabled", "login rejected"},
+		Parts: []string{"authentication is not enabled", "authentication is disabled", "login rejected",
+			"public network access on this server is disabled", "is not allowed to access the server"},
 		Reason: NotAllowed, Cause: "not-allowed",
 		Means: "The server takes no logins of this kind.",
 		Do: "the server takes no such login from here: check its firewall rules, the database name, and that " +
@@ -183,6 +184,16 @@ var azureRows = []Row{
 		Example: "Microsoft Entra authentication is not enabled on this server",
 		State:   "28000",
 		Seen:    "https://learn.microsoft.com/azure/postgresql/security/security-entra-configure",
+	},
+	{
+		Code: "28", Parts: []string{"requires a valid client certificate"},
+		Reason: NotAllowed, Cause: "client-certificate-wanted",
+		Means: "The server wants a certificate of the client's besides the token.",
+		Do: "put sslcert and sslkey into the DSN, of a certificate that the server's ssl_ca_file has signed; or " +
+			"take clientcert out of its pg_hba.conf",
+		Example: "connection requires a valid client certificate",
+		State:   "28000",
+		Seen:    "dbeaver/dbeaver#9914",
 	},
 	{
 		Code: "28",
@@ -297,6 +308,33 @@ var poolerRows = []Row{
 		Example: "no more connections allowed (max_client_conn)",
 		State:   "08P01",
 		Seen:    "pgbouncer/pgbouncer#1094",
+	},
+	{
+		Code: "08P01", Parts: []string{"fatal database does not exist"}, Cause: "no-such-database",
+		Means:   "The server behind the PgBouncer has no such database.",
+		Do:      "correct dbname= in its [databases], or make the database",
+		Example: "server login failed: FATAL database \"orders\" does not exist",
+		State:   "08P01",
+		Seen:    "cloudnative-pg/cloudnative-pg#263",
+	},
+	{
+		Parts: []string{"no pool configured for database", "route for '", "tenant or user not found"},
+		Cause: "pooler-configuration",
+		Means: "What answers is a pooler (PgCat, Odyssey, Supavisor) that knows no such database and user.",
+		Do: "add the database and the user to the pooler's configuration, have it pass passwords on, or go to " +
+			"the server itself",
+		Example: "No pool configured for database: \"orders\", user: \"orders-api\"",
+		State:   "58000",
+		Seen:    "postgresml/pgcat#346",
+	},
+	{
+		Parts: []string{"could not get connection from the pool", "allserversdown"}, Cause: "pooler-busy",
+		Means: "The pooler (PgCat) had no server connection to give for as long as its connect_timeout: its pool " +
+			"is used up, or the server does not answer it.",
+		Do:      "raise pool_size, end transactions that are left open, and check the server itself without it",
+		Example: "could not get connection from the pool - AllServersDown",
+		State:   "58000",
+		Seen:    "postgresml/pgcat#824",
 	},
 	{
 		Parts: []string{"server login has been failing", "server login failed", "cannot connect to server",

@@ -298,10 +298,12 @@ var sayingRows = []sayingRow{
 	{"dotnet/docker-tools#2012", "pipelines", "AzurePipelinesCredential authentication failed. 200 OK response from the " +
 		"OIDC endpoint. There is no explicit reference to service connection 0 from current stage", OtherCredential,
 		"azureSubscription"},
-	{"Azure/Azure-Governance-Visualizer#60", "pipelines", "no value for environment variable " +
-		"SYSTEM_OIDCREQUESTURI. This should be set by Azure Pipelines", OtherCredential, "SYSTEM_ACCESSTOKEN: $(System.AccessToken)"},
-	{"caitouyun/docs#8", "browser", "InteractiveBrowserCredential: exec: " +
-		"\"xdg-open,x-www-browser,www-browser,wslview\": executable file not found in $PATH", OtherCredential, "--credential device-code"},
+	{"Azure/Azure-Governance-Visualizer#60", "pipelines",
+		"no value for environment variable SYSTEM_OIDCREQUESTURI. This should be set by Azure Pipelines",
+		OtherCredential, "SYSTEM_ACCESSTOKEN: $(System.AccessToken)"},
+	{"caitouyun/docs#8", "browser",
+		"InteractiveBrowserCredential: exec: \"xdg-open,x-www-browser,www-browser,wslview\": executable file not " +
+			"found in $PATH", OtherCredential, "--credential device-code"},
 	{"a login that was cancelled", "device-code", "DeviceCodeCredential: access_denied: The user cancelled",
 		NotLoggedIn, "aadpool login"},
 	{"a certificate without its key", "client-certificate", "found no private key", Settings, "grep -- -----BEGIN"},

@@ -78,6 +78,8 @@ func statusOf(row refusal.Row) Status {
 	switch row.Cause {
 	case "unknown-setting", "setting-not-allowed", "startup-parameter", "role-setting":
 		return Usage
+	case string(ClientCertificate):
+		return TLS
 	}
 	return Database
 }
@@ -138,6 +140,9 @@ func (l LoginFacts) noDatabase(words string, d *Diagnosis) {
 	if strings.Contains(words, "no such database") { // which is what PgBouncer says
 		d.Meaning = fmt.Sprintf("What answers is a PgBouncer, and it has no database %q.", l.database())
 		d.Fix = []string{"# in its pgbouncer.ini, under [databases]; on its console: show databases;"}
+		return
+	}
+	if strings.Contains(words, "server login failed") { // it too, of what it names the database in its own
 		return
 	}
 	if l.Database == "" {
