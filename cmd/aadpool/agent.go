@@ -36,8 +36,9 @@ func (f credentialFlags) identity() string {
 		(f.Credential == credential.Default || credential.IsSignIn(f.Credential)) {
 		account = kept.Record.HomeAccountID
 	}
-	return agent.Identity(f.Credential, f.ClientID, f.TenantID, f.LoginHint, f.OIDCTokenFile, f.ClientCertificate,
-		strconv.FormatBool(f.DisableInstanceDiscovery), account)
+	settings := []string{f.Credential, f.ClientID, f.TenantID, f.LoginHint, agent.Path(f.OIDCTokenFile),
+		agent.Path(f.ClientCertificate), strconv.FormatBool(f.DisableInstanceDiscovery), account}
+	return agent.Identity(append(settings, agent.SignedIn(f.Credential)...)...)
 }
 
 // agentCommand is aadpool agent.

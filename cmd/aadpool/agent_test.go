@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -100,6 +101,28 @@ func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
 	claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
 	require.NoError(t, err)
 	assert.Equal(t, other.Name, claims.Name)
+}
+
+// Who has run az login as somebody else is that one, whoever an agent was started by.
+func TestAgentOfSomebodyWhoHasSignedInAnew(t *testing.T) {
+	a := newAzure(t)
+	dir := t.TempDir()
+	t.Setenv("AZURE_CONFIG_DIR", dir)
+	signIn := func(name string) {
+		a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: name})
+		profile := fmt.Sprintf(`{"subscriptions": [{"user": {"name": %q}}]}`, name)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "azureProfile.json"), []byte(profile), 0o600))
+	}
+	signIn("ada@contoso.example")
+	startAgent(t, a, "agent")
+	for _, name := range []string{"ada@contoso.example", "bob@contoso.example"} {
+		signIn(name)
+		got := runUnchecked(t.Context(), a.outside(), "token")
+		require.Equal(t, exitOK, got.status, got.stderr)
+		claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+		require.NoError(t, err)
+		assert.Equal(t, name, claims.Name)
+	}
 }
 
 func TestAgentPassesOnWhatWentWrong(t *testing.T) {

@@ -38,21 +38,40 @@ func Identity(settings ...string) string {
 	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
-// environment is what decides which credential azidentity takes, sorted.
+// environment is what decides which credential azidentity takes, and whom that is for, sorted.
 func environment() (variables []string) {
 	for _, variable := range os.Environ() {
-		name, _, _ := strings.Cut(variable, "=")
+		name, value, _ := strings.Cut(variable, "=")
 		switch {
-		case !strings.HasPrefix(name, "AZURE_") && !strings.HasPrefix(name, "IDENTITY_") &&
-			!strings.HasPrefix(name, "MSI_") && !strings.HasPrefix(name, "IMDS_"):
+		case !decides(name):
 		case isSecret(name):
 			variables = append(variables, name)
 		default:
-			variables = append(variables, variable)
+			variables = append(variables, name+"="+absolute(name, value))
 		}
 	}
 	slices.Sort(variables)
 	return variables
+}
+
+// decides reports whether a variable says whose tokens are meant: those that azidentity reads, those of platforms that
+// vouch for a job, and where the tools that people sign in to keep whom.
+func decides(name string) bool {
+	for _, prefix := range []string{"AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return slices.Contains([]string{"SYSTEM_OIDCREQUESTURI", "ACTIONS_ID_TOKEN_REQUEST_URL", "AZD_CONFIG_DIR", "HOME",
+		"USERPROFILE"}, name)
+}
+
+// absolute is a variable's value, in the place of a path that means another file in another directory.
+func absolute(name, value string) string {
+	if value != "" && (strings.HasSuffix(name, "_PATH") || strings.HasSuffix(name, "_FILE") || strings.HasSuffix(name, "_DIR")) {
+		return Path(value)
+	}
+	return value
 }
 
 func isSecret(name string) bool {

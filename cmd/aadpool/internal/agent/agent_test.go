@@ -35,13 +35,18 @@ func TestIdentity(t *testing.T) {
 		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"},
 			after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
 		{name: "another machine's identity", after: map[string]string{"IDENTITY_ENDPOINT": "http://x"}},
+		{name: "another service connection of Azure Pipelines", before: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "a"},
+			after: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "b"}},
+		{name: "another job of GitHub Actions", after: map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x"}},
+		{name: "another directory of azd's", after: map[string]string{"AZD_CONFIG_DIR": "/x"}},
+		{name: "another home", after: map[string]string{"HOME": "/x"}},
 		{name: "what azidentity does not read", after: map[string]string{"PGHOST": "x"}, same: true},
 		{name: "another flag", settings: []string{"cli"}, changed: []string{"azd"}},
 		{name: "flags that would join to the same", settings: []string{"a", "b"}, changed: []string{"ab", ""}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			set := func(variables map[string]string) {
-				azuretest.Unsetenv(t, "AZURE_", "IDENTITY_", "MSI_", "IMDS_")
+				azuretest.Unsetenv(t, "AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_", "ACTIONS_", "AZD_")
 				for name, value := range variables {
 					t.Setenv(name, value)
 				}
@@ -54,6 +59,44 @@ func TestIdentity(t *testing.T) {
 				changed = row.settings
 			}
 			assert.Equal(t, row.same, before == Identity(changed...))
+		})
+	}
+}
+
+func TestIdentityHasThePathsOfFiles(t *testing.T) {
+	azuretest.Unsetenv(t, "AZURE_")
+	t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "certificate.pem")
+	before, path := Identity(), Path("certificate.pem")
+	t.Chdir(t.TempDir())
+	assert.NotEqual(t, before, Identity())
+	assert.NotEqual(t, path, Path("certificate.pem"))
+	assert.Empty(t, Path(""))
+}
+
+// Who signs in to a tool anew gets no token of whoever was signed in when the agent was started.
+func TestSignedIn(t *testing.T) {
+	azuretest.Unsetenv(t, "AZURE_", "AZD_")
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("AZURE_CONFIG_DIR", t.TempDir())
+	for _, row := range []struct {
+		name, credential, dir, file string
+		same                        bool
+	}{
+		{"az", "cli", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
+		{"azd", "azd", filepath.Join(os.Getenv("HOME"), ".azd"), "auth.json", false},
+		{"Azure PowerShell", "powershell", filepath.Join(os.Getenv("HOME"), ".Azure"), "AzureRmContext.json", false},
+		{"the default credential", "default", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
+		{"a chain", "managed-identity,cli", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
+		{"a credential that asks no tool", "environment", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(row.dir, row.file)
+			require.NoError(t, os.MkdirAll(row.dir, 0o700))
+			require.NoError(t, os.WriteFile(path, []byte(`{"user": "ada"}`), 0o600))
+			t.Cleanup(func() { require.NoError(t, os.Remove(path)) })
+			before := Identity(SignedIn(row.credential)...)
+			require.NoError(t, os.WriteFile(path, []byte(`{"user": "bob"}`), 0o600))
+			assert.Equal(t, row.same, before == Identity(SignedIn(row.credential)...))
 		})
 	}
 }
