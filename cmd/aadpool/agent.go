@@ -11,6 +11,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -68,12 +69,12 @@ func (cmd *agentCommand) run(in invocation) error {
 	logger := (&proxyCommand{LogFormat: cmd.LogFormat, LogLevel: "info"}).logger(in.stderr, nil)
 	listener, err := agent.Listen(cmd.dir(), cmd.identity())
 	if err != nil {
-		return exitError{status: exitOther, text: err.Error()}
+		return exit.Error{Status: exitOther, Text: err.Error()}
 	}
 	defer listener.Close()
 	tokens := newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
-	ended := exitError{status: exitOK, told: true, final: true} // a signal is how an agent ends
-	_, err = tokens.get(in.ctx, cmd.scope())                    // a person signs in now, and a fault is told at once
+	ended := exit.Error{Status: exitOK, Printed: true, Final: true} // a signal is how an agent ends
+	_, err = tokens.get(in.ctx, cmd.scope())                        // a person signs in now, and a fault is told at once
 	if in.ctx.Err() != nil {
 		return ended
 	}
@@ -85,7 +86,7 @@ func (cmd *agentCommand) run(in invocation) error {
 		logger.Warn("systemd could not be told that the agent is ready", "error", err)
 	}
 	if err := agent.Serve(in.ctx, listener, tokens.get); err != nil {
-		return exitError{status: exitOther, text: err.Error()}
+		return exit.Error{Status: exitOther, Text: err.Error()}
 	}
 	return ended
 }
@@ -159,7 +160,7 @@ func (cmd *tokenCommand) fromAgent(ctx context.Context) (agent.Token, error) {
 	defer cancel()
 	token, err := agent.Ask(ctx, cmd.scope(), agent.Dialer(cmd.dir(), cmd.identity()))
 	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
-		err = exitError{status: exitCredential, text: err.Error()}
+		err = exit.Error{Status: exitCredential, Text: err.Error()}
 	}
 	return token, err
 }

@@ -56,8 +56,6 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		{"a malformed DSN, for psql", []string{"psql", "postgres://u:hun%ter2@h/db"}, "parsing the DSN"},
 		{"a malformed port, for psql", []string{"psql", "postgres://u:hun:ter2@h:port/db"}, "parsing the DSN"},
 		{"an @ in the user, for psql", []string{"psql", "postgres://a@contoso.com:hunter2@h/db"}, "parsing the DSN"},
-		{"another host for psql", []string{"psql", "host=h user=u", "--", "-h", "elsewhere"},
-			"-h after -- would have psql connect elsewhere"},
 		{"no role", []string{"role"}, `expected "<name>"`},
 		{"a role with a line break", []string{"role", "a\nb"}, "control character"},
 		{"an empty role", []string{"role", ""}, "the role's name is empty"},

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
@@ -56,7 +57,7 @@ func (cmd *checkCommand) run(in invocation) error {
 		return err
 	}
 	if d != nil {
-		return exitError{status: d.Status, text: d.Meaning, told: true}
+		return exit.Error{Status: d.Status, Text: d.Meaning, Printed: true}
 	}
 	return nil
 }
@@ -77,7 +78,7 @@ func (f credentialFlags) checkSettings(dsn string, o outside) check.Settings {
 // interruption is the error of the command for one of a check.
 func interruption(err error) error {
 	if errors.Is(err, check.ErrInterrupted) {
-		return exitError{status: exitInterrupted, text: err.Error()}
+		return exit.Error{Status: exitInterrupted, Text: err.Error()}
 	}
 	return err
 }
@@ -86,13 +87,13 @@ func interruption(err error) error {
 func (cmd *checkCommand) answers(in invocation) (io.Reader, error) {
 	switch {
 	case !cmd.Fix && (cmd.Yes || cmd.FixAs != "" || cmd.FixDatabase != ""):
-		return nil, usageError("--yes, --fix-as and --fix-database need --fix")
+		return nil, exit.Usage("--yes, --fix-as and --fix-database need --fix")
 	case !cmd.Fix || cmd.Yes:
 		return nil, nil
 	case in.outside.answers != nil && !cmd.JSON:
 		return in.outside.answers, nil
 	case cmd.JSON, !in.outside.isShown(in.stdout), !terminal.Is(os.Stdin):
-		return nil, usageError("--fix asks on a terminal, and there is none or --json: give --yes too")
+		return nil, exit.Usage("--fix asks on a terminal, and there is none or --json: give --yes too")
 	}
 	return os.Stdin, nil
 }

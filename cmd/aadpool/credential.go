@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/credential"
@@ -41,16 +42,16 @@ var credentialNames = strings.Join(credential.Names[1:], ", ")
 
 func (f *credentialFlags) check() error {
 	if f.Timeout <= 0 {
-		return usageError("--timeout must be more than 0, such as 5s")
+		return exit.Usage("--timeout must be more than 0, such as 5s")
 	}
 	if fault := credential.CheckClientID(f.ClientID); f.ClientID != "" && fault != "" {
-		return usageError("--client-id " + fault)
+		return exit.Usage("--client-id " + fault)
 	}
 	if fault := credential.CheckTenantID(f.TenantID); f.TenantID != "" && fault != "" {
-		return usageError("--tenant-id " + fault)
+		return exit.Usage("--tenant-id " + fault)
 	}
 	if wrong := credential.CheckName(f.Credential); wrong != "" {
-		return usageError("--credential: " + wrong)
+		return exit.Usage("--credential: " + wrong)
 	}
 	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
 		f.Timeout = signInTimeout
@@ -88,7 +89,7 @@ func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aa
 	}
 	hook, err := aadpool.NewHook(credential, options...)
 	if err != nil {
-		return nil, usageError(terminal.WithoutPrefix(err))
+		return nil, exit.Usage(terminal.WithoutPrefix(err))
 	}
 	return hook, nil
 }
@@ -112,7 +113,7 @@ var silent = slog.New(slog.DiscardHandler)
 // takeFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
 // reported when it is used.
 func (f *credentialFlags) takeFrom(connString string) {
-	t, _, err := server.ParseTargetForLibpq(connString, f.Scope)
+	t, _, err := server.ParseTarget(connString, f.Scope)
 	if err != nil {
 		return
 	}

@@ -24,9 +24,6 @@ func TestFaultsOfDSNsSeenInTheWild(t *testing.T) {
 				{"check", row.DSN}, {"check", "--json", row.DSN}, {"role", "x", row.DSN, "--apply"},
 				{"proxy", row.DSN, "--socket-dir=" + t.TempDir()}, {"psql", row.DSN},
 			} {
-				if args[0] == "psql" && row.Libpq {
-					continue
-				}
 				got := runCommand(t, outside{}, args...)
 				said := strings.Join(strings.Fields(got.stdout+got.stderr), " ")
 				assert.Equal(t, exitUsage, got.status, "%s: %s", args[0], said)

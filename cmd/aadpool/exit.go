@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 )
 
 type exitStatus = diag.Status
@@ -34,15 +35,5 @@ func exitTable() string {
 	return text.String()
 }
 
-// exitError is an error with the exit status that it calls for.
-type exitError struct {
-	status exitStatus
-	text   string
-	told   bool // what went wrong has been printed
-	final  bool // the status stands, whatever signal came: it is another program's
-}
-
-func (e exitError) Error() string { return e.text }
-
 // usageError says that the arguments or the DSN are wrong.
-func usageError(text string) error { return exitError{status: exitUsage, text: text} }
+func usageError(text string) error { return exit.Usage(text) }

@@ -43,6 +43,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/alecthomas/kong"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
@@ -50,10 +52,12 @@ import (
 )
 
 func main() {
-	if code, is := runAsInit(os.Args[1:]); is {
-		os.Exit(code)
+	if _, ofChild := splitArguments(os.Args[1:]); ofChild != nil { // which may leave orphans
+		if code, is := child.RunAsInit(os.Args[1:]); is {
+			os.Exit(code)
+		}
 	}
-	ctx, stop := untilSignal()
+	ctx, stop := child.UntilSignal()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, outside{})
 	stop()
 	os.Exit(int(code))
@@ -152,14 +156,14 @@ func conclude(ctx context.Context, err error, stderr io.Writer) exitStatus {
 		return exitOK
 	}
 	status := exitOther
-	failed, ok := errors.AsType[exitError](err)
+	failed, ok := errors.AsType[exit.Error](err)
 	if ok {
-		status = failed.status
+		status = failed.Status
 	}
-	if ctx.Err() != nil && status != exitUsage && !failed.final {
+	if ctx.Err() != nil && status != exitUsage && !failed.Final {
 		status = exitInterrupted
 	}
-	if !failed.told {
+	if !failed.Printed {
 		fmt.Fprintln(stderr, "aadpool:", token.OneLine(report.KnownSecrets().Redact(err.Error())))
 	}
 	return status
@@ -214,7 +218,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, usageError(argumentFault(err, args, parser.Model.Children))
+		return nil, exit.Usage(argumentFault(err, args, parser.Model.Children))
 	}
 	return parsed.Selected().Target.Addr().Interface().(command), nil
 }

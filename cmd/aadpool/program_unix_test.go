@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -68,9 +69,9 @@ func TestSignalsThatEndAProxy(t *testing.T) {
 	}{
 		{"SIGTERM twice at once, as timeout(1) sends it", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, time.Millisecond,
 			true},
-		{"SIGTERM again later", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, sameSignal + 100*time.Millisecond, false},
+		{"SIGTERM again later", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, child.SameSignal + 100*time.Millisecond, false},
 		{"SIGINT twice, to what a shell has started with &", `trap '' INT; exec "$@"`, syscall.SIGINT, syscall.SIGINT,
-			sameSignal + 100*time.Millisecond, false},
+			child.SameSignal + 100*time.Millisecond, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)

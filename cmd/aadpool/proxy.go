@@ -21,6 +21,7 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
@@ -142,7 +143,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		return c, t, usageError(terminal.WithoutPrefix(err))
 	}
 	if policyErr != nil {
-		return c, t, exitError{status: diag.OfPolicy(t.First(), policyErr).Status, text: terminal.WithoutPrefix(policyErr)}
+		return c, t, exit.Error{Status: diag.OfPolicy(t.First(), policyErr).Status, Text: terminal.WithoutPrefix(policyErr)}
 	}
 	upstream := t.Secured.ConnConfig
 	upstream.Password = ""
@@ -217,7 +218,7 @@ func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger
 		return nil, err
 	}
 	if err := source.credential.Make(); err != nil {
-		return nil, exitError{status: exitCredential, text: entra.Brief(err)}
+		return nil, exit.Error{Status: exitCredential, Text: entra.Brief(err)}
 	}
 	cmd.tokens = newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
 	if scope, err := cmd.scopeOf(upstream); err == nil { // or else the Hook says what is wrong with it
@@ -285,7 +286,7 @@ func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger 
 	p.Serve(ctx)
 	tokens.Wait()
 	logger.Info("shut down")
-	return exitError{status: exitOK, told: true, final: true} // a signal is how a proxy ends
+	return exit.Error{Status: exitOK, Printed: true, Final: true} // a signal is how a proxy ends
 }
 
 // newProxy opens the listeners.
@@ -297,7 +298,7 @@ func newProxy(config proxy.Config) (*proxy.Proxy, error) {
 	if wrong, ok := errors.AsType[proxy.ConfigError](err); ok {
 		return nil, usageError(wrong.Error())
 	}
-	return nil, exitError{status: exitOther, text: err.Error()}
+	return nil, exit.Error{Status: exitOther, Text: err.Error()}
 }
 
 // statusLine is nil where nobody would see it.

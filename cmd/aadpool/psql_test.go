@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -61,10 +62,6 @@ func TestPsqlLogsIn(t *testing.T) {
 				"PGSSLROOTCERT": a.rootFile(t), "PGSSLMODE": "allow", "PGHOSTADDR": "192.0.2.1", "PGPASSWORD": "hunter2hunter2"})
 			return ""
 		}, []string{"-c", "select session_user"}, "orders-api\n"},
-		{"with the system's roots", func(t *testing.T, a azure) string {
-			t.Setenv("SSL_CERT_FILE", a.rootFile(t))
-			return "host=127.0.0.1 user=orders-api dbname=postgres port=" + a.port()
-		}, []string{"-c", "select session_user"}, "orders-api\n"},
 		{"to the second of two hosts", func(t *testing.T, a azure) string {
 			return hostAnd(t, a, "127.0.0.1,", closedPort(t)+",")
 		},
@@ -88,12 +85,73 @@ func TestPsqlVerifiesTheServer(t *testing.T) {
 	other, a := newAzure(t), newAzure(t)
 	a.useSecret(t)
 	a.usePsql(t, psql)
-	t.Setenv("SSL_CERT_FILE", other.rootFile(t))
-	got := runCommand(t, a.outside(), "psql", "host=127.0.0.1 user=orders-api dbname=postgres port="+a.port(), "--", "-c",
-		"select 1")
+	got := runCommand(t, a.outside(), "psql", "host=127.0.0.1 user=orders-api dbname=postgres port="+a.port()+
+		" sslrootcert="+other.rootFile(t), "--", "-c", "select 1")
 	assert.Equal(t, exitStatus(2), got.status, "psql's own: the connection failed")
 	assert.Contains(t, got.stderr, "certificate")
 	assert.Empty(t, a.server.Logins(), "no token has been sent")
+}
+
+// What psql takes it takes here too, and its session is logged in with a token each time.
+func TestPsqlGoesWhereItIsTold(t *testing.T) {
+	psql := findPsql(t)
+	a := newAzure(t)
+	a.useSecret(t)
+	a.usePsql(t, psql)
+	t.Setenv("PGAPPNAME", "nightly")
+	const asks = "select current_database() || ' ' || session_user || ' ' || current_setting('application_name')"
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"where the DSN says", []string{"-c", asks}, "postgres orders-api nightly\n"},
+		{"to another database", []string{"-d", "template1", "-c", asks}, "template1 orders-api nightly\n"},
+		{"by a database without a flag", []string{"-c", asks, "template1"}, "template1 orders-api nightly\n"},
+		{"by \\c", []string{"-c", asks, "-c", `\c template1`, "-c", asks},
+			"postgres orders-api nightly\ntemplate1 orders-api nightly\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := runCommand(t, a.outside(), append([]string{"psql", a.server.DSN("orders-api"), "--", "-XAtq"},
+				row.args...)...)
+			assert.Equal(t, exitOK, got.status, got.stderr)
+			assert.Equal(t, row.want, got.stdout)
+		})
+	}
+	got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"), "--", "-XAtq", "-U", "nobody", "-c", "select 1")
+	assert.Equal(t, exitStatus(2), got.status)
+	assert.Contains(t, got.stderr, `the token is for "orders-api" but the role is "nobody"`)
+}
+
+func TestPsqlReconnectsWithAFreshToken(t *testing.T) {
+	psql := findPsql(t)
+	a := newAzure(t)
+	a.useSecret(t)
+	a.SetTokenLife(4 * time.Second)
+	a.usePsql(t, psql)
+	got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"), "--", "-XAtq", "-c", "select 1",
+		"-c", `\! /bin/sleep 5`, "-c", `\c template1`, "-c", "select 2")
+	assert.Equal(t, exitOK, got.status, got.stderr)
+	assert.Equal(t, "1\n2\n", got.stdout)
+}
+
+// The environment of psql, and of what its \\! starts, has the caller's variables, and no token.
+func TestPsqlHasNoToken(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	setenv(t, map[string]string{"PGHOSTADDR": "192.0.2.1", "PGPASSFILE": "/x", "PGPASSWORD": "hunter2hunter2",
+		"PGSSLMODE": "allow", "PGCLIENTENCODING": "UTF8", "PGTZ": "UTC", "PAGER": "less", "DATABASE_URL": "the caller's"})
+	a.program(t, "psql", "/usr/bin/env | /bin/grep -E '^(PG|PAGER|DATABASE_URL)'")
+	got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api")+"&application_name=x")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	variables := strings.Split(got.stdout, "\n")
+	for _, kept := range []string{"PGCLIENTENCODING=UTF8", "PGTZ=UTC", "PAGER=less", "DATABASE_URL=the caller's",
+		"PGAPPNAME=x", "PGUSER=orders-api", "PGDATABASE=postgres", "PGPORT=5432"} {
+		assert.Contains(t, variables, kept)
+	}
+	for _, out := range []string{"PGPASSWORD=", "PGHOSTADDR=", "PGPASSFILE=", "PGSSLMODE=", "PGSSLROOTCERT="} {
+		assert.NotContains(t, got.stdout, out)
+	}
 }
 
 func TestPsqlExitStatus(t *testing.T) {
@@ -108,7 +166,7 @@ func TestPsqlExitStatus(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
-			a.program(t, "psql", `case "$1" in --version) echo "psql (PostgreSQL) 17.2";; *) `+row.script+";; esac")
+			a.program(t, "psql", row.script)
 			got := runCommand(t, a.outside(), "psql", a.server.DSN("orders-api"))
 			assert.Equal(t, row.want, got.status)
 			assert.Empty(t, got.stderr)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
@@ -38,8 +39,7 @@ func TestPsqlGetsTheSignals(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
-			a.program(t, "psql", `case "$1" in --version) exit;; esac
-				trap 'echo trapped; exit 42' INT TERM HUP QUIT USR1 USR2 WINCH
+			a.program(t, "psql", `trap 'echo trapped; exit 42' INT TERM HUP QUIT USR1 USR2 WINCH
 				echo ready
 				while :; do /bin/sleep 0.05; done`)
 			stdout := &signalAt{text: "ready", signal: signal}
@@ -60,8 +60,7 @@ func TestTypedSignalsAreNotPassedOn(t *testing.T) {
 		t.Run(signal.String(), func(t *testing.T) {
 			a := newAzure(t)
 			a.useSecret(t)
-			a.program(t, "psql", `case "$1" in --version) exit;; esac
-				trap 'echo trapped; exit 42' INT QUIT
+			a.program(t, "psql", `trap 'echo trapped; exit 42' INT QUIT
 				trap 'exit 0' TERM
 				echo ready
 				while :; do /bin/sleep 0.05; done`)
@@ -92,4 +91,16 @@ func TestSignalBeforeTheProgramStarts(t *testing.T) {
 	assert.Equal(t, exitInterrupted, status)
 	assert.Empty(t, stdout.String())
 	assert.Equal(t, "aadpool: interrupted\n", lastLineOf(stderr.String()))
+}
+
+// The system's roots are those of this process, which reads them once.
+func TestPsqlWithTheSystemsRoots(t *testing.T) {
+	psql := findPsql(t)
+	a := newAzure(t)
+	a.usePsql(t, psql)
+	p := newProgram(t, a, "/bin/cat "+a.rootFile(t)+` >>"$SSL_CERT_FILE"; exec "$@"`, "psql",
+		"host=127.0.0.1 user=orders-api dbname=postgres port="+a.port(), "--disable-instance-discovery",
+		"--credential=environment", "--", "-XAtc", "select session_user")
+	require.NoError(t, p.Wait(), "%s", &p.stderr)
+	assert.Zero(t, a.server.Stats().PlaintextStartups)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -87,13 +88,13 @@ func (r *roleCommand) apply(in invocation) error {
 	c := check.New(settings, source.credential, source.hook, reporter)
 	d := r.applyOver(in.ctx, c, reporter)
 	if d != nil && in.ctx.Err() != nil {
-		return exitError{status: exitInterrupted, text: "interrupted"}
+		return exit.Error{Status: exitInterrupted, Text: "interrupted"}
 	}
 	if err := reporter.End(d); err != nil {
 		return err
 	}
 	if d != nil {
-		return exitError{status: d.Status, text: d.Meaning, told: true}
+		return exit.Error{Status: d.Status, Text: d.Meaning, Printed: true}
 	}
 	return nil
 }
@@ -129,25 +130,25 @@ func (r *roleCommand) check() error {
 		return err
 	}
 	if strings.HasPrefix(r.Name, "pg_") || r.Name == "public" || r.Name == "none" {
-		return usageError("PostgreSQL keeps this name for itself: give the role another, with --object-id and --kind")
+		return exit.Usage("PostgreSQL keeps this name for itself: give the role another, with --object-id and --kind")
 	}
 	switch {
 	case r.ObjectID != "" && !entra.IsUUID(r.ObjectID):
-		return usageError("--object-id is no UUID: az ad sp show, az ad user show and az ad group show print one as id")
+		return exit.Usage("--object-id is no UUID: az ad sp show, az ad user show and az ad group show print one as id")
 	case r.ObjectID != "" && r.Kind == "":
-		return usageError("--object-id needs --kind: user, group, service-principal or managed-identity")
+		return exit.Usage("--object-id needs --kind: user, group, service-principal or managed-identity")
 	case !r.Apply && r.DryRun:
-		return usageError("--dry-run needs --apply, whose work it tells: aadpool role NAME DSN --apply --dry-run")
+		return exit.Usage("--dry-run needs --apply, whose work it tells: aadpool role NAME DSN --apply --dry-run")
 	case !r.Apply && r.JSON:
-		return usageError("--json needs --apply: without it SQL is printed")
+		return exit.Usage("--json needs --apply: without it SQL is printed")
 	case !r.Apply && r.DSN != "":
-		return usageError("a DSN needs --apply: without it SQL is printed, and no server is asked")
+		return exit.Usage("a DSN needs --apply: without it SQL is printed, and no server is asked")
 	case r.Apply && r.Timeout <= 0:
-		return usageError("--timeout must be more than 0")
+		return exit.Usage("--timeout must be more than 0")
 	case r.Apply && r.LockTimeout < time.Millisecond: // 0 would be without end
-		return usageError("--lock-timeout must be at least 1ms")
+		return exit.Usage("--lock-timeout must be at least 1ms")
 	case len(r.TakeFrom) > 0 && r.Grant != roles.Owner:
-		return usageError("--take-from needs --grant owner")
+		return exit.Usage("--take-from needs --grant owner")
 	}
 	return r.checkGrant()
 }
@@ -155,19 +156,19 @@ func (r *roleCommand) check() error {
 func (r *roleCommand) checkGrant() error {
 	switch {
 	case r.Grant == "" && r.Database != "":
-		return usageError("--database needs --grant: read, readwrite or owner")
+		return exit.Usage("--database needs --grant: read, readwrite or owner")
 	case r.Grant != "" && r.Database == "":
-		return usageError("--grant needs --database: the one that the rights are for")
+		return exit.Usage("--grant needs --database: the one that the rights are for")
 	case r.Grant == "":
 		return nil
 	case r.Grant == roles.Owner && !r.Apply:
-		return usageError("--grant owner needs --apply: what to make its own is found out on the server")
+		return exit.Usage("--grant owner needs --apply: what to make its own is found out on the server")
 	}
 	if err := checkName("--database", r.Database); err != nil {
 		return err
 	}
 	if strings.ContainsAny(r.Database, "=:") && !r.Apply {
-		return usageError(`--database: psql's \connect takes a name with = or : in it for a connection string; ` +
+		return exit.Usage(`--database: psql's \connect takes a name with = or : in it for a connection string; ` +
 			`leave --grant out`)
 	}
 	return checkName("--schema", r.Schema)
@@ -177,11 +178,11 @@ func (r *roleCommand) checkGrant() error {
 func checkName(what, name string) error {
 	switch {
 	case name == "":
-		return usageError(what + " is empty")
+		return exit.Usage(what + " is empty")
 	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
-		return usageError(what + " has a control character in it, or is no UTF-8")
+		return exit.Usage(what + " has a control character in it, or is no UTF-8")
 	case len(name) > maxIdentifier:
-		return usageError(fmt.Sprintf("%s has %d bytes: PostgreSQL takes %d", what, len(name), maxIdentifier))
+		return exit.Usage(fmt.Sprintf("%s has %d bytes: PostgreSQL takes %d", what, len(name), maxIdentifier))
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/pkg/browser"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -51,21 +52,21 @@ func (cmd *loginCommand) run(in invocation) error {
 		}
 	}
 	if cmd.Credential != credential.Browser && cmd.Credential != credential.DeviceCode {
-		return usageError("aadpool login signs a person in: --credential browser, or device-code")
+		return exit.Usage("aadpool login signs a person in: --credential browser, or device-code")
 	}
 	if err := cmd.check(); err != nil {
 		return err
 	}
 	keyring, err := signin.Keyring()
 	if err != nil {
-		return exitError{status: exitCredential, text: err.Error() + ". Without one: az login, which the default " +
+		return exit.Error{Status: exitCredential, Text: err.Error() + ". Without one: az login, which the default " +
 			"credential finds; or --credential device-code with each command"}
 	}
 	settings := cmd.settings(in.outside.clientOptions)
 	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: showDeviceCode(in)}
 	record, err := cmd.signIn(in.ctx, settings)
 	if err != nil {
-		return exitError{status: exitCredential, text: "signing in: " + entra.Brief(err)}
+		return exit.Error{Status: exitCredential, Text: "signing in: " + entra.Brief(err)}
 	}
 	if err := (signin.SignIn{Credential: cmd.Credential, Record: record}).Save(); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
@@ -45,7 +46,7 @@ func (cmd *tokenCommand) run(in invocation) error {
 		return err
 	}
 	if cmd.JSON && cmd.Format != "" && cmd.Format != "json" {
-		return usageError("--json and --format " + cmd.Format + " cannot be used together")
+		return exit.Usage("--json and --format " + cmd.Format + " cannot be used together")
 	}
 	got, err := cmd.get(in)
 	if err != nil {
@@ -153,11 +154,11 @@ func (s tokenSource) token(ctx context.Context, config *pgx.ConnConfig) (token s
 func (s tokenSource) failure(err error) error {
 	noToken, ok := errors.AsType[*aadpool.TokenError](err)
 	if !ok { // the hosts need tokens of different scopes
-		return usageError(terminal.WithoutPrefix(err))
+		return exit.Usage(terminal.WithoutPrefix(err))
 	}
 	text := strings.Join(server.AttemptLines(noToken.Err), "; ")
 	if d := s.credential.Diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
 		text += ". " + d.Meaning + " To fix: " + d.FirstCommand()
 	}
-	return exitError{status: exitCredential, text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
+	return exit.Error{Status: exitCredential, Text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
 }

@@ -17,7 +17,6 @@ var dsnFaults string
 type DSNFault struct {
 	Seen, DSN, Says string
 	Env             map[string]string
-	Libpq           bool // libpq takes it
 }
 
 // DSNFaults are the DSNs of dsnfaults.txt.
@@ -35,8 +34,7 @@ func DSNFaults(t testing.TB) (rows []DSNFault) {
 		for i := range columns {
 			columns[i] = strings.TrimSpace(columns[i])
 		}
-		row := DSNFault{Seen: columns[0], DSN: text.Replace(columns[2]), Env: map[string]string{}}
-		row.Says, row.Libpq = strings.CutPrefix(columns[3], "not psql ")
+		row := DSNFault{Seen: columns[0], DSN: text.Replace(columns[2]), Says: columns[3], Env: map[string]string{}}
 		for _, pair := range strings.Fields(columns[1]) {
 			name, value, _ := strings.Cut(text.Replace(pair), "=")
 			row.Env[name] = value

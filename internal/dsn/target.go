@@ -16,7 +16,6 @@ type Target struct {
 	Config *pgxpool.Config // as pgx reads it, without the parameters that are not for the server
 	Policy TLSPolicy
 	Own    map[string]string // aadpool's own parameters
-	Libpq  map[string]string // of [ReadForLibpq], by their variables
 	Pool   []string          // the names of pgxpool's parameters that it gives
 	Notes  []string          // what its writer may not expect
 
@@ -32,12 +31,7 @@ func (t *Target) Value(key string) string { return t.given.value(key) }
 
 // Read reads a DSN. Its errors repeat no value of it. It refuses one that is empty where no PGHOST or PGSERVICE is set,
 // that pgx takes to mean something else than its writer, that names no host, or that has parameters of other programs.
-func Read(text string) (*Target, error) { return read(text, nil) }
-
-// ReadForLibpq is Read for a program of libpq's, which gets what libpq has and pgx has not by its variables.
-func ReadForLibpq(text string) (*Target, error) { return read(text, map[string]string{}) }
-
-func read(text string, libpqs map[string]string) (*Target, error) {
+func Read(text string) (*Target, error) {
 	dsn := clean(text)
 	if dsn == "" && os.Getenv("PGHOST") == "" && os.Getenv("PGSERVICE") == "" {
 		return nil, errEmpty()
@@ -49,7 +43,7 @@ func read(text string, libpqs map[string]string) (*Target, error) {
 	if err != nil {
 		return nil, parsing(failure(err))
 	}
-	t := &Target{Config: config, Own: map[string]string{}, Libpq: libpqs, given: givenBy(dsn)}
+	t := &Target{Config: config, Own: map[string]string{}, given: givenBy(dsn)}
 	t.takeOwn(config.ConnConfig.RuntimeParams)
 	if err := checkMeaning(config); err != nil {
 		return nil, err
@@ -58,19 +52,13 @@ func read(text string, libpqs map[string]string) (*Target, error) {
 	return t, takeOut(&config.ConnConfig.Config)
 }
 
-// takeOwn takes out of params what is aadpool's own, and what goes to libpq otherwise.
+// takeOwn takes out of params what is aadpool's own.
 func (t *Target) takeOwn(params map[string]string) {
-	for name, value := range params {
-		p, _ := lookUp(name)
-		switch {
-		case slices.Contains(Own, name):
+	for _, name := range Own {
+		if value, ok := params[name]; ok {
 			t.Own[name] = value
-		case t.Libpq != nil && p.whose == libpq && p.variable != "" && p.treated != passed:
-			t.Libpq[p.variable] = value
-		default:
-			continue
+			delete(params, name)
 		}
-		delete(params, name)
 	}
 }
 

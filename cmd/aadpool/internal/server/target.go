@@ -27,16 +27,7 @@ type Target struct {
 // ParseTarget reads the DSN. The errors repeat nothing of it. policyErr is set if the DSN is well-formed but would send
 // a token in the clear (it is [aadpool.ErrPlaintext] then), or needs tokens of several scopes.
 func ParseTarget(connString, scope string) (t Target, policyErr, err error) {
-	return parseTarget(dsn.Read, connString, scope)
-}
-
-// ParseTargetForLibpq reads a DSN that libpq is to get, which takes what pgx does not.
-func ParseTargetForLibpq(connString, scope string) (t Target, policyErr, err error) {
-	return parseTarget(dsn.ReadForLibpq, connString, scope)
-}
-
-func parseTarget(read func(string) (*dsn.Target, error), connString, scope string) (t Target, policyErr, err error) {
-	given, err := read(connString)
+	given, err := dsn.Read(connString)
 	if err != nil {
 		return Target{}, nil, err
 	}

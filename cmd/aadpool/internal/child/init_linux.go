@@ -1,4 +1,4 @@
-package main
+package child
 
 import (
 	"fmt"
@@ -6,34 +6,34 @@ import (
 	"os/exec"
 	"os/signal"
 	"syscall"
+
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
-// runAsInit runs the program again, as a child, where it is the first process of a container and is to run a command.
+// RunAsInit runs this program again, as a child, where it is the first process of a container.
 // The first process gets all those whose parents have ended, and nobody else can wait for them: they would fill the
 // table of processes. One that starts programs cannot wait for whatever ends without taking from these what they wait
 // for.
-func runAsInit(args []string) (code int, is bool) {
-	if _, passed := splitArguments(args); os.Getpid() != 1 || passed == nil {
+func RunAsInit(args []string) (code int, is bool) {
+	if os.Getpid() != 1 {
 		return 0, false
 	}
 	self, err := os.Executable()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "aadpool: finding the program's own file:", err)
-		return int(exitOther), true
+		return int(diag.Other), true
 	}
 	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, passedSignals...)
+	signal.Notify(signals, passedOn...)
 	child := exec.Command(self, args...)
 	child.Stdin, child.Stdout, child.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := child.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "aadpool: starting it again:", err)
-		return int(exitOther), true
+		return int(diag.Other), true
 	}
 	go func() {
 		for s := range signals {
-			if !fromTerminal[s] || !isInForeground() { // else the child has it already
-				_ = child.Process.Signal(s)
-			}
+			passOn(s, child.Process, isInForeground)
 		}
 	}()
 	return reapUntil(child.Process.Pid), true
@@ -47,7 +47,7 @@ func reapUntil(child int) int {
 		case err == syscall.EINTR:
 		case err != nil:
 			fmt.Fprintln(os.Stderr, "aadpool: waiting for the command:", err)
-			return int(exitOther)
+			return int(diag.Other)
 		case pid == child && status.Signaled():
 			return 128 + int(status.Signal())
 		case pid == child:

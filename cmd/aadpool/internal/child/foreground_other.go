@@ -1,6 +1,6 @@
 //go:build !unix
 
-package main
+package child
 
 import (
 	"os"
@@ -9,11 +9,11 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
-// passedSignals are those that a program which aadpool runs gets from it, and fromTerminal those of them that a
+// passedOn are those that a program which aadpool runs gets from it, and fromTerminal those of them that a
 // terminal sends to all programs in its foreground.
 var (
-	passedSignals = []os.Signal{os.Interrupt, syscall.SIGTERM}
-	fromTerminal  = map[os.Signal]bool{os.Interrupt: true}
+	passedOn     = []os.Signal{os.Interrupt, syscall.SIGTERM}
+	fromTerminal = map[os.Signal]bool{os.Interrupt: true}
 )
 
 // isInForeground reports whether this process is of those that Ctrl-C reaches.
