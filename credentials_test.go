@@ -141,7 +141,7 @@ func TestEveryCredentialLogsIn(t *testing.T) {
 	}
 }
 
-// TestErrorOfACredentialCanBeReadByAll: who waits for one request shares its error, and azidentity's changes the
+// TestErrorOfACredentialCanBeReadByAll: whoever waits for one request shares its error, and azidentity's changes the
 // response that it reads its text from.
 func TestErrorOfACredentialCanBeReadByAll(t *testing.T) {
 	a := azuretest.New(t)

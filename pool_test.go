@@ -453,8 +453,8 @@ func TestNewsOwnErrorIsReturnedAndNotLoggedBesides(t *testing.T) {
 	require.ErrorContains(t, err,
 		"no access token for "+aadpooltest.DefaultAudience+"/.default: AADSTS7000215: Invalid client secret")
 	var failed *azidentity.AuthenticationFailedError
-	require.ErrorAs(t, err, &failed, "the whole is there for who wants it")
-	<-ended // who waits for a token waits for no log
+	require.ErrorAs(t, err, &failed, "the whole is there for whoever wants it")
+	<-ended // whoever waits for a token waits for no log
 	assert.Empty(t, logs.Lines(slog.LevelWarn))
 	assert.Len(t, logs.Lines(slog.LevelDebug), 1)
 }

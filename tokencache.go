@@ -299,7 +299,7 @@ func (c *tokenCache) startFetch(ctx context.Context, now time.Time, state token.
 }
 
 // run makes one call of the credential and gives it up at the timeout, whether or not the credential heeds its context:
-// a caller who waits holds a slot of its pool.
+// a caller that waits holds a slot of its pool.
 func (c *tokenCache) run(ctx context.Context, f *fetch) {
 	observed := c.observer.fetchStart(ctx, FetchStart{Scope: c.scope, Cause: f.cause})
 	// A credential that heeds its deadline gets the time to say what it was waiting for.

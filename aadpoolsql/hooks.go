@@ -50,7 +50,7 @@ func (h *hooks) get(p credential.Parameters, scope string) (*aadpool.Hook, error
 	return hook, nil
 }
 
-// discoveryEnv is for who has a cloud of his own.
+// discoveryEnv is for whoever has a cloud of their own.
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 
 func (h *hooks) make(p credential.Parameters) (*aadpool.Hook, error) {

@@ -1,5 +1,5 @@
 // Package otelaadpool exports what an [aadpool.Hook] does as OpenTelemetry metrics and traces: when its access token
-// ends, whether renewing it works, who waits for it, and what becomes of logins and connections.
+// ends, whether renewing it works, which connects wait for it, and what becomes of logins and connections.
 //
 // There are two parts, for use alone or together. [Register] exports counts and the token's end, of any pool:
 //

@@ -15,8 +15,8 @@ const (
 	Ahead = time.Second
 )
 
-// A Coarse knows a moment that has not come yet, so that who waits for a later one need not read the machine's clock,
-// which takes longer than all else that an acquire has to do. It ticks only while somebody asks: at rest it does
+// A Coarse knows a moment that has not come yet, so that whoever waits for a later one need not read the machine's
+// clock, which takes longer than all else that an acquire has to do. It ticks only while somebody asks: at rest it does
 // nothing. The zero value is ready. Its methods may be called from several goroutines.
 type Coarse struct {
 	soon  atomic.Int64 // zero at rest
