@@ -92,7 +92,7 @@ func (r *release) checkReproducible(ctx context.Context) error {
 			continue
 		}
 		src := filepath.Join(r.scratch, "another", "place", "src")
-		if _, err := r.git(ctx, "", "clone", "--quiet", r.src, src); err != nil {
+		if _, err := r.git(ctx, r.scratch, "clone", "--quiet", r.src, src); err != nil {
 			return err
 		}
 		again := filepath.Join(r.scratch, "another", b.program())

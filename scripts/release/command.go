@@ -22,7 +22,7 @@ func output(ctx context.Context, dir string, env []string, name string, args ...
 	return strings.TrimSuffix(string(out), "\n"), nil
 }
 
-// git runs git in the clone, or in dir.
+// git runs git in a directory.
 func (r *release) git(ctx context.Context, dir string, args ...string) (string, error) {
 	return output(ctx, dir, nil, "git", args...)
 }

@@ -71,7 +71,7 @@ func (r *release) cloneAndTag(ctx context.Context) error {
 // clone makes a clone at the root's commit.
 func (r *release) clone(ctx context.Context, dir string) error {
 	clone := []string{"clone", "--quiet", "--no-checkout", "--config", "core.autocrlf=false", r.repository, dir}
-	if _, err := r.git(ctx, "", clone...); err != nil {
+	if _, err := r.git(ctx, r.scratch, clone...); err != nil {
 		return err
 	}
 	_, err := r.git(ctx, dir, "checkout", "--quiet", "--detach", r.commit)
