@@ -19,6 +19,8 @@
 #             prometheus
 # make release-dry-run  all that a release has, in dist/, checked and not pushed: of the commit at hand as VERSION (v0.1.0-rc.1), or
 #             of VERSION's tag if that is there (a quarter of an hour; FLAGS=-rebuild=false leaves out the second build)
+# make azure  what the README promises, on a server in the subscription of az, which it makes and deletes: for NIGHT (0), in LOCATION
+#             (westeurope); it asks first. make azure-standins runs the same on the stand-ins alone
 # make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
@@ -34,7 +36,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln release release-dry-run postgresql
+.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -56,6 +58,7 @@ test-all: test test-long
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak
+	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
 	cd cmd/aadpool && go test -race -timeout 15m -run '^TestSoak$$' ./internal/proxy
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
@@ -121,6 +124,12 @@ build:
 
 vuln:
 	@$(call in,. $(MODULES),$(TOOL) govulncheck ./...)
+
+# Built first, as demo is: Ctrl-C is for the suite, which deletes what it has made.
+azure: AZURE = -azure -location "$(or $(LOCATION),westeurope)" -night "$(or $(NIGHT),0)"
+azure azure-standins: postgresql
+	@./scripts/with-directory.sh 'go build -C cmd/aadpool -o "$$dir/aadpool" . && go build -o "$$dir/azure" ./test/azure && \
+	exec "$$dir/azure" -aadpool "$$dir/aadpool" $(AZURE)'
 
 release-dry-run:
 	cd scripts/release && nice go run . $(if $(VERSION),-version $(VERSION)) $(FLAGS)

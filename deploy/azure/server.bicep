@@ -20,6 +20,17 @@ param administratorName string
 @allowed(['User', 'Group', 'ServicePrincipal'])
 param administratorType string = 'User'
 
+// The defaults are the cheapest. A standby and PgBouncer need another tier than Burstable.
+param skuName string = 'Standard_B1ms'
+
+@allowed(['Burstable', 'GeneralPurpose', 'MemoryOptimized'])
+param skuTier string = 'Burstable'
+
+@allowed(['Disabled', 'SameZone', 'ZoneRedundant'])
+param highAvailability string = 'Disabled'
+
+param pgbouncer bool = false
+
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2023-01-31' = {
   name: identityName
   location: location
@@ -29,8 +40,8 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
   name: serverName
   location: location
   sku: {
-    name: 'Standard_B1ms'
-    tier: 'Burstable'
+    name: skuName
+    tier: skuTier
   }
   properties: {
     version: '16'
@@ -41,6 +52,9 @@ resource server 'Microsoft.DBforPostgreSQL/flexibleServers@2024-08-01' = {
       activeDirectoryAuth: 'Enabled'
       passwordAuth: 'Disabled'
       tenantId: subscription().tenantId
+    }
+    highAvailability: {
+      mode: highAvailability
     }
     network: {
       publicNetworkAccess: 'Enabled'
@@ -72,6 +86,18 @@ resource administrator 'Microsoft.DBforPostgreSQL/flexibleServers/administrators
   dependsOn: [
     server::database
     server::firewall
+  ]
+}
+
+resource pooler 'Microsoft.DBforPostgreSQL/flexibleServers/configurations@2024-08-01' = if (pgbouncer) {
+  parent: server
+  name: 'pgbouncer.enabled'
+  properties: {
+    value: 'true'
+    source: 'user-override'
+  }
+  dependsOn: [
+    administrator
   ]
 }
 

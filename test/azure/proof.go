@@ -1,0 +1,61 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Where a run on Azure is written, from the repository's root.
+const (
+	page  = "docs/azure-proof.md"
+	words = "internal/refusal/testdata/azure"
+)
+
+// differences lists the rows that Azure answers otherwise than the stand-ins.
+func differences(standIns, azure results) string {
+	expected := map[string]outcome{}
+	for _, o := range standIns.Outcomes {
+		expected[o.Row] = o
+	}
+	var text strings.Builder
+	for _, o := range azure.Outcomes {
+		if e := expected[o.Row]; o.NotHere == "" && e.NotHere == "" && e.String() != o.String() {
+			fmt.Fprintf(&text, "  %s\n    Azure:     %s\n    stand-ins: %s\n", o.Row, o, e)
+		}
+	}
+	if text.Len() == 0 {
+		return "\nAzure does not differ from the stand-ins.\n"
+	}
+	return "\nAzure differs from the stand-ins:\n" + text.String()
+}
+
+// writeProof writes what a run on Azure has seen: a page, and the words for the tests of internal/refusal.
+func writeProof(o options, standIns, azure results) error {
+	if err := os.WriteFile(page, []byte(proof(standIns, azure)), 0o644); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(azure, "", "\t")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(words, 0o755); err != nil {
+		return err
+	}
+	name := azure.Begun.Format(time.DateOnly) + "-" + o.location + ".json"
+	return os.WriteFile(filepath.Join(words, name), append(text, '\n'), 0o644)
+}
+
+func proof(standIns, azure results) string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "# What has run on Azure\n\nWritten by `make azure` on %s. %s.\n\n| | |\n|---|---|\n",
+		azure.Begun.Format(time.DateOnly), azure.About)
+	for _, o := range azure.Outcomes {
+		fmt.Fprintf(&text, "| %s | %s |\n", o.Row, strings.ReplaceAll(o.String(), "|", `\|`))
+	}
+	fmt.Fprintf(&text, "\n```text%s```\n", differences(standIns, azure))
+	return text.String()
+}

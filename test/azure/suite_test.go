@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// onlyOnAzure are the rows that the stand-ins cannot answer. All others hold on them.
+var onlyOnAzure = []string{
+	"PgBouncer takes a service principal's token", "PgBouncer takes a user's token", "a pool serves after a failover",
+	"many refusals one after the other",
+}
+
+func TestSuiteRunsWholeOnTheStandIns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds the program, and a pool outlives three tokens")
+	}
+	program := filepath.Join(t.TempDir(), "aadpool")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Dir = "../../cmd/aadpool"
+	said, err := build.CombinedOutput()
+	require.NoError(t, err, string(said))
+
+	var out bytes.Buffer
+	r, err := runOn(t.Context(), options{command: program}, newStandIns, &out)
+	require.NoError(t, err)
+	t.Log(out.String())
+	require.Len(t, r.Outcomes, len(promises)+len(faults))
+	var missing []string
+	for _, o := range r.Outcomes {
+		assert.Empty(t, o.Failed, o.Row)
+		if o.NotHere != "" {
+			missing = append(missing, o.Row)
+		}
+	}
+	assert.Equal(t, onlyOnAzure, missing)
+	assert.NotContains(t, out.String(), "eyJ", "no token is printed")
+}
+
+func TestDifferencesAreThoseOfRowsThatRanInBothPlaces(t *testing.T) {
+	standIns := results{Outcomes: []outcome{
+		{Row: "same", Seen: "logs in"}, {Row: "here", NotHere: "only on Azure"},
+		{Row: "words", Refused: &refused{Code: "28000", Message: "no"}},
+	}}
+	azure := results{Outcomes: []outcome{
+		{Row: "same", Seen: "logs in"}, {Row: "here", Seen: "logs in"},
+		{Row: "words", Refused: &refused{Code: "28P01", Message: "never"}},
+	}}
+	assert.Equal(t, "\nAzure differs from the stand-ins:\n  words\n    Azure:     28P01 never\n    stand-ins: 28000 no\n",
+		differences(standIns, azure))
+	assert.Contains(t, differences(standIns, standIns), "does not differ")
+}
+
+func TestNothingIsMadeUnlessThePersonSaysYes(t *testing.T) {
+	for answer, agreed := range map[string]bool{"yes\n": true, "yes": true, "y\n": false, "no\n": false, "": false} {
+		t.Run(answer, func(t *testing.T) {
+			var out bytes.Buffer
+			err := agree(options{location: "westeurope", night: 8 * time.Hour}, strings.NewReader(answer), &out)
+			assert.Equal(t, agreed, err == nil, "%v", err)
+			assert.Contains(t, out.String(), "9h0m0s")
+		})
+	}
+}
+
+// fakeAz is a program in the place of az that writes down how it is called, and fails at what fails matches.
+func fakeAz(t *testing.T, fails string) (calls func() string) {
+	bin := t.TempDir()
+	log := filepath.Join(bin, "log")
+	script := `#!/bin/sh
+echo "az $*" >>"$AZ_LOG"
+case "$*" in $AZ_FAILS) echo 'it cannot be done' >&2; exit 1;; esac
+case "$*" in
+*signed-in-user*) echo '{"id": "11111111", "userPrincipalName": "dev@contoso.example"}';;
+*"flexible-server show"*) echo '{"fullyQualifiedDomainName": "x.postgres.database.azure.com", "version": "16", "minorVersion": "9"}';;
+*create-for-rbac*) echo '{"appId": "app", "password": "s3cret", "tenant": "22222222-2222-2222-2222-222222222222"}';;
+*"app list"*) echo '[{"appId": "app"}]';;
+*"sp show"*) echo '{"id": "33333333"}';;
+esac
+`
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "az"), []byte(script), 0o700))
+	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	t.Setenv("AZ_LOG", log)
+	t.Setenv("AZ_FAILS", fails)
+	t.Setenv("MY_ADDRESS", "192.0.2.7")
+	return func() string {
+		text, err := os.ReadFile(log)
+		require.NoError(t, err)
+		return string(text)
+	}
+}
+
+// Whatever fails on the way, and if the person presses Ctrl-C: what was made is deleted.
+func TestAllThatWasMadeIsDeleted(t *testing.T) {
+	for _, row := range []struct {
+		name, fails string
+		deleted     []string
+		kept        []string
+	}{
+		{"nobody is logged in", "*signed-in-user*", nil, []string{"delete"}},
+		{"the server cannot be made", "deployment*", []string{"group delete --name aadpool-proof-"},
+			[]string{"ad app delete", "ad group delete"}},
+		{"an app may have been made", "*create-for-rbac*",
+			[]string{"group delete --name aadpool-proof-", "ad app delete --id app"}, []string{"ad group delete"}},
+		{"the group's member cannot be added", "*member add*",
+			[]string{"group delete --name aadpool-proof-", "ad app delete --id app", "ad group delete"}, nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			calls := fakeAz(t, row.fails)
+			var out bytes.Buffer
+			_, err := runOn(t.Context(), options{location: "westeurope"}, newAzure, &out)
+			require.ErrorContains(t, err, "it cannot be done")
+			for _, call := range row.deleted {
+				assert.Contains(t, calls(), call)
+			}
+			for _, call := range row.kept {
+				assert.NotContains(t, calls(), call)
+			}
+			assert.NotContains(t, out.String()+err.Error(), "s3cret")
+		})
+	}
+	t.Run("Ctrl-C", func(t *testing.T) {
+		calls := fakeAz(t, "nothing")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		p := &azure{name: "aadpool-proof-x", resources: true, group: true, appNames: []string{"x"}}
+		interrupted := func(ctx context.Context, _ options, _ io.Writer) (place, error) { return p, ctx.Err() }
+		_, err := runOn(ctx, options{}, interrupted, nil)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Equal(t, 3, strings.Count(calls(), " delete "))
+	})
+	t.Run("what cannot be deleted is named", func(t *testing.T) {
+		fakeAz(t, "group delete*")
+		p := &azure{name: "aadpool-proof-x", resources: true}
+		assert.ErrorContains(t, p.delete(t.Context()), "the resource group aadpool-proof-x is left, delete it by hand")
+	})
+}
