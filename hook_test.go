@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -205,6 +206,36 @@ func TestBeforeConnectBringsTheTokenWhenTheServerAsks(t *testing.T) {
 	token, err := pgxs.OAuthTokenProvider(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "token-1", token)
+}
+
+func TestRefusalIsKeptForAsLongAsItsErrorAndNoLonger(t *testing.T) {
+	azuretest.ClearPGEnv(t)
+	kept := func() (n int) {
+		runtime.GC()
+		refusals.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	require.Eventually(t, func() bool { return kept() == 0 }, time.Minute, 10*time.Millisecond, "of other tests")
+	hook := newQuietHook(t, azuretest.Issuing(time.Hour, 0))
+	func() {
+		config, err := pgx.ParseConfig("host=/tmp user=orders-api")
+		require.NoError(t, err)
+		config.DialFunc = new(azuretest.MemoryServer).Dial
+		for range 2 { // the Hook keeps the last one, to tell one login from another
+			again := config.Copy()
+			require.NoError(t, hook.BeforeConnect(t.Context(), again))
+			_, err = pgx.ConnectConfig(t.Context(), again)
+			_, explained := Explain(err)
+			require.True(t, explained)
+			require.GreaterOrEqual(t, kept(), 1)
+			err = nil
+			require.Eventually(t, func() bool { return kept() <= 1 }, time.Minute, 10*time.Millisecond)
+		}
+	}()
+	runtime.KeepAlive(hook)
+	hook = nil
+	require.Eventually(t, func() bool { return kept() == 0 }, time.Minute, 10*time.Millisecond)
+	require.Nil(t, hook)
 }
 
 func TestReasonsAreThoseOfTheTableOfServersWords(t *testing.T) {
