@@ -8,7 +8,8 @@
 # make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up; any DSN, with a server that
 #             listens for the token, and beside pgx; for FUZZ each (10m by default)
 # make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
-# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md and MEASUREMENTS.md (20 minutes)
+# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md and MEASUREMENTS.md (20 minutes);
+#             make bench-NAME for one measurement
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
 # make api    adds new exported names to api/*.txt
 # make cover  how much of the package, internal/ and aadpooltest the tests run
@@ -87,6 +88,9 @@ bench: postgresql
 	go test -run '^$$' -bench . .
 	cd bench && go run .
 
+bench-%: postgresql
+	cd bench && go run . -only $*
+
 matrix: postgresql
 	go run ./test/matrix
 
@@ -110,6 +114,7 @@ lint:
 		$(wildcard cmd/aadpool/internal/*) $(patsubst %/,%,$(sort $(dir $(wildcard scripts/*/*.go))))
 	go run ./scripts/length -columns 120 $(sort $(dir $(shell git ls-files '*.go')))
 	go run ./scripts/apilist $(PUBLIC)
+	cd bench && go run . -stale
 	$(TOOL) actionlint $(wildcard .github/workflows/*.yml)
 
 api:

@@ -2,6 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -63,7 +68,11 @@ func (db *database) setUp(ctx context.Context) (err error) {
 	if err := db.postgres.EnsureRole(ctx, role); err != nil {
 		return err
 	}
-	if err := db.postgres.SetPassword(ctx, role, db.token.Token, db.token.ExpiresOn); err != nil {
+	verifier, err := cheapVerifier(db.token.Token)
+	if err != nil {
+		return err
+	}
+	if err := db.postgres.SetPassword(ctx, role, verifier, db.token.ExpiresOn); err != nil {
 		return err
 	}
 	return db.administer(ctx, func(conn *pgx.Conn) error {
@@ -73,6 +82,27 @@ func (db *database) setUp(ctx context.Context) (err error) {
 		}
 		return conn.QueryRow(ctx, "show server_version").Scan(&db.version)
 	})
+}
+
+// cheapVerifier is what PostgreSQL keeps of a password, with one iteration of PBKDF2 in place of 4,096. Those take it two
+// thirds of a connect, in which whatever else a connect costs would hardly be seen; Azure's server runs none of them.
+// https://www.rfc-editor.org/rfc/rfc5802#section-3
+func cheapVerifier(password string) (string, error) {
+	salt := make([]byte, 16)
+	_, _ = rand.Read(salt) // never fails
+	salted, err := pbkdf2.Key(sha256.New, password, salt, 1, sha256.Size)
+	if err != nil {
+		return "", fmt.Errorf("making a password's verifier: %w", err)
+	}
+	keyed := func(key []byte, text string) []byte {
+		mac := hmac.New(sha256.New, key)
+		mac.Write([]byte(text))
+		return mac.Sum(nil)
+	}
+	stored := sha256.Sum256(keyed(salted, "Client Key"))
+	encode := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("SCRAM-SHA-256$1:%s$%s:%s", encode(salt), encode(stored[:]), encode(keyed(salted, "Server Key"))),
+		nil
 }
 
 func (db *database) stop() error {

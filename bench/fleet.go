@@ -38,8 +38,8 @@ func (b *bench) measureFleet(ctx context.Context) error {
 	}
 	d := days[0].Scenario
 	s := section{
-		title: "A fleet, simulated",
-		text: fmt.Sprintf("%d replicas with %d busy connections each, started within %s, for %.0f hours of virtual time, "+
+		Title: "A fleet, simulated",
+		Text: fmt.Sprintf("%d replicas with %d busy connections each, started within %s, for %.0f hours of virtual time, "+
 			"with the package's own token cache and deadlines; Entra is down for %s in the middle. "+
 			"“Together” is what the server would see if, with the same tokens, every connection ended with its token. Peaks "+
 			"are those of a second, after the start: before the outage, in it, in the minute after it "+
@@ -57,11 +57,11 @@ func (b *bench) measureFleet(ctx context.Context) error {
 			"that half of all such days exceed. "+
 			"The fewest token requests are one for each token's whole life, or for the time after which Entra wants it renewed.",
 			d.Replicas, d.Connections, d.StartWithin, d.Length.Hours(), d.OutageFor),
-		table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later",
+		Table: [][]string{{"", "", "mean per second", "peak before the outage", "in it", "in the minute after it", "later",
 			"in all"}},
 	}
 	for i, day := range days {
-		s.table = append(s.table,
+		s.Table = append(s.Table,
 			day.line(day.Scenario.Name, "connects, together", day.Unspread),
 			day.line("", "connects, aadpool", day.Connects),
 			day.line("", "token requests, each as soon as it can be", day.InStep),
@@ -70,7 +70,7 @@ func (b *bench) measureFleet(ctx context.Context) error {
 		if day.Recovery > 0 {
 			recovered = fmt.Sprintf("every replica had a token again %.1f s after the outage", day.Recovery.Seconds())
 		}
-		s.after += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage. ![%s](plots/fleet-%d.svg)\n",
+		s.After += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage. ![%s](plots/fleet-%d.svg)\n",
 			day.Scenario.Name, recovered, day.Waits, day.Scenario.Name, i+1)
 		if err := b.plotFleet(i+1, day); err != nil {
 			return err

@@ -37,11 +37,11 @@ func (b *bench) measureOldest(ctx context.Context) error {
 		return err
 	}
 	s := section{
-		title: "The oldest connection in use",
-		text: fmt.Sprintf("Tokens live %s; a pool of 4 connections is busy for %s. The age is that of the oldest "+
+		Title: "The oldest connection in use",
+		Text: fmt.Sprintf("Tokens live %s; a pool of 4 connections is busy for %s. The age is that of the oldest "+
 			"connection that it handed out, since its login. "+
 			"Without aadpool that goes on to pgxpool's MaxConnLifetime, an hour by default.", life, length),
-		table: [][]string{{"", "oldest, s", "of the token's life"}},
+		Table: [][]string{{"", "oldest, s", "of the token's life"}},
 	}
 	r := row{name: "oldest connection in use, as a share of its token's life", sign: -1, noise: 0.02,
 		cells: map[contestant]cell{}}
@@ -51,7 +51,7 @@ func (b *bench) measureOldest(ctx context.Context) error {
 		if oldest[i] > length-2*time.Second {
 			text += " and growing"
 		}
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.1f", oldest[i].Seconds()), text})
+		s.Table = append(s.Table, []string{string(c), fmt.Sprintf("%.1f", oldest[i].Seconds()), text})
 		r.cells[c] = cell{text: text, figure: share}
 		if c == ours {
 			b.report.verdicts = append(b.report.verdicts, verdict{"no connection is handed out whose token has ended",
@@ -143,17 +143,17 @@ func (b *bench) measureExpiry(ctx context.Context) error {
 	half := int(life / time.Second / 2)
 	ourPeak, theirPeak := slices.Max(spreadOut[half:]), slices.Max(together[half:])
 	b.add(section{
-		title: "Connects per second through an expiry",
-		text: fmt.Sprintf("A busy pool of %d connections, opened at once with a token of %s. Beside aadpool there is "+
+		Title: "Connects per second through an expiry",
+		Text: fmt.Sprintf("A busy pool of %d connections, opened at once with a token of %s. Beside aadpool there is "+
 			"azidentity in BeforeConnect with pgxpool's MaxConnLifetime set to the token's life, "+
 			"which is how connections can be kept from outliving their tokens without it. With tokens of 75 minutes all is "+
 			"%.0f times as slow, and as much further apart.", expiryConns, life, (75*time.Minute).Seconds()/life.Seconds()),
-		table: [][]string{
+		Table: [][]string{
 			{"", "most connects in a second"},
 			{"azidentity with MaxConnLifetime", fmt.Sprint(theirPeak)},
 			{string(ours), fmt.Sprint(ourPeak)},
 		},
-		picture: picture("expiry", "Connects per second through an expiry"),
+		Picture: picture("expiry", "Connects per second through an expiry"),
 	})
 	b.report.headline = append(b.report.headline, row{
 		name: fmt.Sprintf("most connects in a second when %d connections' token ends", expiryConns), sign: -1,

@@ -1,9 +1,12 @@
 // Command bench measures aadpool beside plain pgxpool and beside what is used in its place, on one real PostgreSQL that
-// it starts itself, and writes RESULTS.md, MEASUREMENTS.md and the plots in it.
+// it starts itself. Each measurement writes results/NAME.json and its plots; RESULTS.md and MEASUREMENTS.md are made from
+// these.
 //
-//	go run .                  everything, in about ten minutes
+//	go run .                  everything, in about twenty minutes
+//	go run . -only rotation   one measurement: the others' results stay
 //	go run . -quick           everything in about a minute, into out/
-//	go run . -only rotation   one measurement, into out/
+//	go run . -page            no measurement: the pages anew, with which results are stale
+//	go run . -stale           fails if -page would change something
 package main
 
 import (
@@ -11,9 +14,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,30 +34,56 @@ type bench struct {
 
 func (b *bench) add(s section) { b.report.sections = append(b.report.sections, s) }
 
-// A measurement adds its results to the report.
+// A measurement makes a report.
 type measurement struct {
-	name string
-	run  func(*bench, context.Context) error
+	name  string
+	run   func(*bench, context.Context) error
+	paths []string // Git's pathspecs: what it measures
+	files []string // from the repository's top: how
 	// idle says that it mostly waits. Those that do and follow each other run side by side.
 	idle bool
 }
 
-var measurements = []measurement{
-	{name: "steady", run: (*bench).measureSteadyState},
-	{name: "acquire", run: (*bench).measureAcquire},
-	{name: "hook", run: (*bench).measureHook},
-	{name: "connect", run: (*bench).measureConnect},
-	{name: "cold", run: (*bench).measureCold},
-	{name: "rotation", run: (*bench).measureRotation, idle: true},
-	{name: "outage", run: (*bench).measureOutages, idle: true},
-	{name: "oldest", run: (*bench).measureOldest, idle: true},
-	{name: "expiry", run: (*bench).measureExpiry, idle: true},
-	{name: "replacement", run: (*bench).measureReplacement},
-	{name: "memory", run: (*bench).measureMemory},
-	{name: "pools", run: (*bench).measureManyPools},
-	{name: "proxy", run: (*bench).measureProxy},
-	{name: "proxyidle", run: (*bench).measureIdleSessions},
-	{name: "fleet", run: (*bench).measureFleet},
+// measurements are all that there are, in the order of the page.
+func measurements() []measurement {
+	return []measurement{
+		measurementFrom("steady", (*bench).measureSteadyState, packagePaths, "steady.go", "rounds.go"),
+		measurementFrom("acquire", (*bench).measureAcquire, packagePaths, "steady.go", "rounds.go"),
+		measurementFrom("hook", (*bench).measureHook, packagePaths, "connect.go", "rounds.go"),
+		measurementFrom("connect", (*bench).measureConnect, packagePaths, "connect.go", "rounds.go"),
+		measurementFrom("cold", (*bench).measureCold, packagePaths, "connect.go"),
+		measurementFrom("rotation", (*bench).measureRotation, packagePaths, "rotation.go").mostlyIdle(),
+		measurementFrom("outage", (*bench).measureOutages, packagePaths, "outage.go").mostlyIdle(),
+		measurementFrom("oldest", (*bench).measureOldest, packagePaths, "lifetime.go").mostlyIdle(),
+		measurementFrom("expiry", (*bench).measureExpiry, packagePaths, "lifetime.go").mostlyIdle(),
+		measurementFrom("replacement", (*bench).measureReplacement, packagePaths, "replacement.go"),
+		measurementFrom("memory", (*bench).measureMemory, packagePaths, "memory.go"),
+		measurementFrom("pools", (*bench).measureManyPools, packagePaths, "memory.go"),
+		measurementFrom("proxy", (*bench).measureProxyRates, proxyPaths, "proxy.go", "proxy_ways.go"),
+		measurementFrom("proxyconnects", (*bench).measureProxyConnects, proxyPaths, "proxy.go", "proxy_ways.go"),
+		measurementFrom("proxyresult", (*bench).measureProxyResult, proxyPaths, "proxy_result.go", "proxy_ways.go"),
+		measurementFrom("proxyidle", (*bench).measureIdleSessions, proxyPaths, "proxy_idle.go"),
+		measurementFrom("fleet", (*bench).measureFleet, packagePaths, "fleet.go", "../fleet_test.go"),
+	}
+}
+
+// measurementFrom is one that is made by files of this directory, beside those that all share.
+func measurementFrom(name string, run func(*bench, context.Context) error, paths []string, files ...string) measurement {
+	m := measurement{name: name, run: run, paths: paths}
+	for _, file := range append(files, "go.mod", "contestant.go", "database.go") {
+		m.files = append(m.files, ":(top)"+path.Join("bench", file))
+	}
+	return m
+}
+
+func (m measurement) mostlyIdle() measurement {
+	m.idle = true
+	return m
+}
+
+func measurementOf(name string) measurement {
+	all := measurements()
+	return all[slices.IndexFunc(all, func(m measurement) bool { return m.name == name })]
 }
 
 func main() {
@@ -70,37 +101,42 @@ func main() {
 
 func runFlags(ctx context.Context) error {
 	var names []string
-	for _, m := range measurements {
+	for _, m := range measurements() {
 		names = append(names, m.name)
 	}
-	quick := flag.Bool("quick", false, "take about a minute: enough to see that it works, not for the figures")
-	only := flag.String("only", "", "make one measurement: "+strings.Join(names, ", "))
+	quick := flag.Bool("quick", false, "take about a minute and write into out: to see that it works, not for the figures")
+	only := flag.String("only", "", "make some measurements, separated by commas: "+strings.Join(names, ", "))
+	rewrite := flag.Bool("page", false, "measure nothing: write RESULTS.md and MEASUREMENTS.md from the results")
+	stale := flag.Bool("stale", false, "measure nothing: fail if -page would change something")
 	redraw := flag.Bool("draw", false, "measure nothing: draw rotation.svg and expiry.svg from the data beside them")
 	flag.Parse()
-	if *redraw {
+	if _, err := os.Stat("../fleet_test.go"); err != nil {
+		return errors.New("run it in the directory bench of the repository")
+	}
+	switch {
+	case *stale:
+		return checkPages(ctx, ".")
+	case *rewrite:
+		return writePages(ctx, ".", false)
+	case *redraw:
 		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir))
 	}
-	b := &bench{quick: *quick, out: "."}
-	if *quick || *only != "" {
-		b.out = "out"
-	}
-	var chosen []measurement
-	for _, m := range measurements {
-		if *only == "" || *only == m.name {
-			chosen = append(chosen, m)
-		}
-	}
+	chosen := slices.DeleteFunc(measurements(), func(m measurement) bool {
+		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.name)
+	})
 	if len(chosen) == 0 || flag.NArg() > 0 {
-		return errors.New("what is to be measured? -only takes one of " + strings.Join(names, ", "))
+		return errors.New("what is to be measured? -only takes some of " + strings.Join(names, ", "))
+	}
+	b := &bench{quick: *quick, out: "."}
+	if *quick {
+		b.out = "out"
+	} else if err := refuseChanges(ctx, chosen); err != nil {
+		return err
 	}
 	return b.run(ctx, chosen)
 }
 
 func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
-	if _, err := os.Stat("../fleet_test.go"); err != nil {
-		return errors.New("run it in the directory bench of the repository")
-	}
-	start := time.Now()
 	if b.db, err = startDatabase(ctx); err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w", err)
 	}
@@ -115,11 +151,19 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 		}
 		chosen = chosen[together:]
 	}
-	return b.write(ctx, time.Since(start))
+	if err := writePages(ctx, b.out, b.quick); err != nil {
+		return err
+	}
+	fmt.Printf("RESULTS.md and MEASUREMENTS.md in %s are written\n", b.out)
+	return nil
 }
 
-// measure makes measurements side by side.
+// measure makes measurements side by side, and saves their results.
 func (b *bench) measure(ctx context.Context, side []measurement) error {
+	commit, err := measuredCommit(ctx)
+	if err != nil {
+		return err
+	}
 	start := time.Now()
 	parts := make([]bench, len(side))
 	errs := make([]error, len(side))
@@ -133,29 +177,22 @@ func (b *bench) measure(ctx context.Context, side []measurement) error {
 		})
 	}
 	wg.Wait()
+	took := time.Since(start)
 	for i, m := range side {
-		fmt.Println(m.name)
-		b.report.add(parts[i].report)
+		if errs[i] == nil && len(parts[i].report.sections) > 0 {
+			errs[i] = b.resultOf(m, parts[i].report, commit, took).save(b.out)
+		}
+		fmt.Printf("%s\n%s%s", m.name, markdownTable(headlineRows(parts[i].report.headline)),
+			markdownTable(verdictRows(parts[i].report.verdicts)))
 	}
-	fmt.Printf("  %.0f s\n", time.Since(start).Seconds())
+	fmt.Printf("  %.0f s\n", took.Seconds())
 	return errors.Join(errs...)
 }
 
-func (b *bench) write(ctx context.Context, took time.Duration) error {
-	introduction, err := introduction(ctx, b.db, b.quick, took)
-	if err != nil {
-		return err
+func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) result {
+	return result{
+		Name: m.name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"), Minutes: math.Round(took.Minutes()*10) / 10,
+		Environment: environmentOf(b.db), Headline: headlineRows(found.headline), Promises: verdictRows(found.verdicts),
+		Sections: found.sections,
 	}
-	if err := os.MkdirAll(b.out, 0o755); err != nil {
-		return err
-	}
-	pages := map[string]string{"RESULTS.md": b.report.results(introduction), "MEASUREMENTS.md": b.report.measurements()}
-	for name, page := range pages {
-		if err := os.WriteFile(filepath.Join(b.out, name), []byte(page), 0o644); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("\n%s\n%s\nRESULTS.md and MEASUREMENTS.md in %s are written\n", markdownTable(headlineTable(b.report.headline)),
-		markdownTable(verdictTable(b.report.verdicts)), b.out)
-	return nil
 }

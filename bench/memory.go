@@ -60,20 +60,20 @@ func (b *bench) measureMemory(ctx context.Context) error {
 		ofPool[c], ofConn[c] = ofPool[c][1:], ofConn[c][1:]
 	}
 	s := section{
-		title: "Memory",
-		text: fmt.Sprintf("Heap of this process after a garbage collection, for one of %d pools that have no connection, "+
+		Title: "Memory",
+		Text: fmt.Sprintf("Heap of this process after a garbage collection, for one of %d pools that have no connection, "+
 			"each with a token of its own (%d bytes), "+
 			"and for one of the %d connections of a pool. More than the floor: the median and the middle half of %d rounds. "+
 			"PostgreSQL's own memory is not in it.",
 			idlePools, len(b.db.token.Token), connsOfOne, rounds),
-		table: [][]string{{"", "per idle pool, kB", "more than the floor, kB", "per connection, kB",
+		Table: [][]string{{"", "per idle pool, kB", "more than the floor, kB", "per connection, kB",
 			"more than the floor, kB"}},
 	}
 	pools := row{name: "memory per idle pool above the floor's, kB", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	conns := row{name: "memory per connection above the floor's, kB", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	for _, c := range all {
 		morePool, moreConn := spreadOf(differences(ofPool[c], ofPool[floor])), spreadOf(differences(ofConn[c], ofConn[floor]))
-		s.table = append(s.table, []string{
+		s.Table = append(s.Table, []string{
 			string(c), kilobytes(spreadOf(ofPool[c]).median), kilobyteSpread(morePool), kilobytes(spreadOf(ofConn[c]).median),
 			kilobyteSpread(moreConn),
 		})
@@ -132,11 +132,11 @@ func (b *bench) measureManyPools(ctx context.Context) error {
 		n = 100
 	}
 	s := section{
-		title: fmt.Sprintf("%d pools in one process", n),
-		text: fmt.Sprintf("%d pools on one server, made one after the other, and then one connection of each, from %d "+
+		Title: fmt.Sprintf("%d pools in one process", n),
+		Text: fmt.Sprintf("%d pools on one server, made one after the other, and then one connection of each, from %d "+
 			"goroutines, closed at once (the server allows 200). "+
 			"The credential takes 5 ms and has no cache.", n, pingers),
-		table: [][]string{{"", "making them, s", "memory per pool, kB", "goroutines per pool", "connecting each, s",
+		Table: [][]string{{"", "making them, s", "memory per pool, kB", "goroutines per pool", "connecting each, s",
 			"token requests"}},
 	}
 	asked := row{name: fmt.Sprintf("token requests for %d pools of a connection each", n), sign: -1,
@@ -165,7 +165,7 @@ func (b *bench) measureManyPools(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", way.name, err)
 		}
 		calls := cred.calls.Load()
-		s.table = append(s.table, []string{
+		s.Table = append(s.Table, []string{
 			way.name, fmt.Sprintf("%.1f", m.making.Seconds()), kilobytes(m.bytes), fmt.Sprintf("%.1f", m.goroutines),
 			fmt.Sprintf("%.1f", m.connecting.Seconds()), fmt.Sprint(calls),
 		})

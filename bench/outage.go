@@ -155,12 +155,12 @@ func (b *bench) measureOutages(ctx context.Context) error {
 func (b *bench) reportInside(results []outageResult) {
 	o := results[0]
 	s := section{
-		title: "Entra is down while the token is good",
-		text: fmt.Sprintf("The authority answers 503 for %s; a connect each %s. The token at hand stays valid until after "+
+		Title: "Entra is down while the token is good",
+		Text: fmt.Sprintf("The authority answers 503 for %s; a connect each %s. The token at hand stays valid until after "+
 			"the end, but has to be renewed, by each contestant's own rule, "+
 			"two seconds into the outage. Each runs in a process of its own. azidentity tries again by itself, as it does by "+
 			"default%s.", o.For, outageInterval, quickNote(o.Quick)),
-		table: [][]string{{"", "connects in the outage", "failed", fmt.Sprintf("took over %s", tooLong), "longest, s",
+		Table: [][]string{{"", "connects in the outage", "failed", fmt.Sprintf("took over %s", tooLong), "longest, s",
 			"token requests", "the process"}},
 	}
 	r := row{name: fmt.Sprintf("connects that fail, or take over %s, in an outage while the token is good", tooLong),
@@ -172,7 +172,7 @@ func (b *bench) reportInside(results []outageResult) {
 		for _, a := range during {
 			longest = max(longest, a.Took)
 		}
-		s.table = append(s.table, []string{
+		s.Table = append(s.Table, []string{
 			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(failed), fmt.Sprint(late),
 			fmt.Sprintf("%.1f", longest.Seconds()), res.asked(), res.fate(),
 		})
@@ -186,7 +186,7 @@ func (b *bench) reportInside(results []outageResult) {
 				fmt.Sprintf("%d of %d", failed, len(during)), failed == 0 && len(during) > 0})
 		}
 	}
-	s.after = "Of a process that died, only the connects that had come back are counted."
+	s.After = "Of a process that died, only the connects that had come back are counted."
 	b.report.headline = append(b.report.headline, r)
 	b.add(s)
 }
@@ -194,8 +194,8 @@ func (b *bench) reportInside(results []outageResult) {
 func (b *bench) reportPast(results []outageResult) {
 	o := results[0]
 	s := section{
-		title: "Entra is down past the token's end",
-		text: fmt.Sprintf("As above, with tokens of %s and an outage of %s. Connects have to fail once the token has "+
+		Title: "Entra is down past the token's end",
+		Text: fmt.Sprintf("As above, with tokens of %s and an outage of %s. Connects have to fail once the token has "+
 			"ended; what differs is how soon they say so, "+
 			"how much Entra is asked meanwhile, and how soon they work again after its return. (azidentity does not cache "+
 			"tokens of less than five minutes, "+
@@ -203,7 +203,7 @@ func (b *bench) reportPast(results []outageResult) {
 			"longer tokens theirs stop being of use five minutes, or one, before they end.) "+
 			"A connect that waits for a token request takes as long as azidentity goes on trying; aadpool asks anew after a "+
 			"pause, in which connects fail at once.", o.TokenLife, o.For),
-		table: [][]string{{"", "connects in the outage", "failed", "time to fail: median, s", "longest, s", "token requests",
+		Table: [][]string{{"", "connects in the outage", "failed", "time to fail: median, s", "longest, s", "token requests",
 			"recovery, s", "the process"}},
 	}
 	r := row{name: "recovery after an outage past the token's end, s", sign: -1, noise: 0.1, cells: map[contestant]cell{}}
@@ -225,7 +225,7 @@ func (b *bench) reportPast(results []outageResult) {
 		} else {
 			asked.cells[res.Contestant] = shown("–")
 		}
-		s.table = append(s.table, []string{
+		s.Table = append(s.Table, []string{
 			string(res.Contestant), fmt.Sprint(len(during)), fmt.Sprint(len(failed)), fmt.Sprintf("%.3f", quantile(failed, 0.5)),
 			fmt.Sprintf("%.1f", quantile(failed, 1)),
 			res.asked(), recovery, res.fate(),

@@ -38,8 +38,7 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	binary, err := b.buildProxy(ctx, dir)
-	if err != nil {
+	if err := b.buildProxy(ctx, dir); err != nil {
 		return err
 	}
 	dsn, stop, err := b.openTLSPgBouncer(ctx, dir)
@@ -51,7 +50,7 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w, stopProxy, err := runProxy(ctx, binary, dir, filepath.Join(dir, "idle"), dsn, "--http="+health)
+	w, stopProxy, err := runProxy(ctx, dir, filepath.Join(dir, "idle"), dsn, "--http="+health)
 	if err != nil {
 		return err
 	}
@@ -70,11 +69,11 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 
 func (b *bench) reportIdleSessions(f idleFigures, tokenRequests int) {
 	b.add(section{
-		title: "aadpool proxy: idle sessions",
-		text: fmt.Sprintf("%d clients at once, to a proxy that has just started and whose credential keeps no token; then "+
+		Title: "aadpool proxy: idle sessions",
+		Text: fmt.Sprintf("%d clients at once, to a proxy that has just started and whose credential keeps no token; then "+
 			"they do nothing. "+
 			"The server is a PgBouncer, over TLS. Memory is the process's, as the operating system counts it.", idleSessions),
-		table: [][]string{
+		Table: [][]string{
 			{"", ""},
 			{"until all were in, s", fmt.Sprintf("%.1f", f.took.Seconds())},
 			{"token requests", fmt.Sprint(tokenRequests)},

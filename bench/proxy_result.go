@@ -15,25 +15,15 @@ const (
 	resultWidth = 1 << 10 // bytes of each row
 )
 
-// proxyResult reads one result of a gigabyte each way.
-func (b *bench) proxyResult(ctx context.Context, ways []*way) error {
-	rounds, rows := 3, resultRows
+// measureProxyResult reads one result of a gigabyte each way.
+func (b *bench) measureProxyResult(ctx context.Context) error {
+	e, rows := effort{sets: 3, rounds: 1}, resultRows
 	if b.quick {
-		rounds, rows = 1, resultRows/16
+		e.sets, rows = 1, resultRows/16
 	}
-	s := section{
-		title: "aadpool proxy: a result of 1 GB",
-		text: fmt.Sprintf("One query whose result has %d rows of %d bytes, %d rounds in turns. Memory is the most that "+
-			"the process has had.", rows, resultWidth, rounds),
-		table: [][]string{{"", "MB per second", "to PgBouncer", "to direct", "CPU between, ms per MB", "memory between, MB"}},
-	}
-	for _, w := range ways {
-		w.rates, w.cpu = nil, nil
-	}
-	megabytes := float64(rows) * resultWidth / 1e6
-	for i := range rounds {
-		for j := range ways {
-			w := ways[(i+j)%len(ways)]
+	return b.atProxy(ctx, func(dir string, _ pgbenchRun) error {
+		megabytes := float64(rows) * resultWidth / 1e6
+		ws, err := b.contestWays(ctx, dir, e, func(w *way) error {
 			before := processorTime(w.process)
 			took, err := w.readResult(ctx, rows)
 			if err != nil {
@@ -41,16 +31,29 @@ func (b *bench) proxyResult(ctx context.Context, ways []*way) error {
 			}
 			w.rates = append(w.rates, megabytes/took.Seconds())
 			w.cpu = append(w.cpu, (processorTime(w.process)-before)*1e3/megabytes)
+			return nil
+		})
+		if err == nil {
+			b.reportProxyResult(ws, e, rows)
 		}
+		return err
+	})
+}
+
+func (b *bench) reportProxyResult(ws ways, e effort, rows int) {
+	s := section{
+		Title: "aadpool proxy: a result of 1 GB",
+		Text: fmt.Sprintf("One query whose result has %d rows of %d bytes, %d times in turns, with all programs started "+
+			"anew for each. Memory is the most that the process has had.", rows, resultWidth, e.sets),
+		Table: [][]string{{"", "MB per second", "to PgBouncer", "to direct", "to aadpool proxy", "CPU between, ms per MB",
+			"memory between, MB"}},
 	}
-	direct, bouncer := wayOf(ways, wayDirect), wayOf(ways, wayPgBouncer)
-	for _, w := range ways {
-		s.table = append(s.table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median), w.ratioTo(bouncer),
-			w.ratioTo(direct),
-			spentText(w.cpu, "%.2f"), spentText([]float64{peakMemory(w.process)}, "%.0f")})
+	for _, w := range ws {
+		s.Table = append(s.Table, []string{w.name, fmt.Sprintf("%.0f", spreadOf(w.rates).median),
+			w.ratioTo(ws.of(wayPgBouncer)), w.ratioTo(ws.of(wayDirect)), w.ratioTo(ws.of(wayProxy)),
+			spentText(w.cpu, "%.2f"), spentText(w.memory, "%.0f")})
 	}
 	b.add(s)
-	return nil
 }
 
 func (w *way) readResult(ctx context.Context, rows int) (time.Duration, error) {

@@ -28,28 +28,140 @@ func (db *database) rootCertificate() string {
 	return u.Query().Get("sslrootcert")
 }
 
-// openProxy runs aadpool as a user would, with the Azure CLI's credential, which keeps no token.
-func (b *bench) openProxy(ctx context.Context, dir string, _ *pgx.ConnConfig) (*way, func(), error) {
-	binary, err := b.buildProxy(ctx, dir)
-	if err != nil {
-		return nil, nil, err
+// ways are all that there are in a set.
+type ways []*way
+
+func (ws ways) of(name string) *way {
+	for _, w := range ws {
+		if w.name == name {
+			return w
+		}
 	}
-	return runProxy(ctx, binary, dir, filepath.Join(dir, "proxy"), b.db.dsn)
+	return nil
 }
 
-// buildProxy builds aadpool, and installs an az for its credential.
-func (b *bench) buildProxy(ctx context.Context, dir string) (binary string, err error) {
-	binary = filepath.Join(dir, "aadpool")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".")
+// contestWays has each way's turn come as often as there are rounds in a set, beginning with another one each time. The
+// programs are started anew for each set: how the system lays a process out in memory makes a difference.
+func (b *bench) contestWays(ctx context.Context, dir string, e effort, turn func(*way) error) (all ways, err error) {
+	for range e.sets {
+		ws, stop, err := b.openWays(ctx, dir)
+		if err == nil {
+			err = ws.takeTurns(e.rounds, turn)
+		}
+		for _, w := range ws {
+			w.memory = []float64{peakMemory(w.process)}
+		}
+		stop()
+		if err != nil {
+			return nil, err
+		}
+		all = all.joined(ws)
+	}
+	return all, nil
+}
+
+func (ws ways) takeTurns(rounds int, turn func(*way) error) error {
+	for i := range rounds {
+		for j := range ws {
+			if err := turn(ws[(i+j)%len(ws)]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// joined are the ways with the figures of another set.
+func (ws ways) joined(set ways) ways {
+	if ws == nil {
+		return set
+	}
+	for i, w := range ws {
+		w.rates, w.cpu = append(w.rates, set[i].rates...), append(w.cpu, set[i].cpu...)
+		w.memory = append(w.memory, set[i].memory...)
+	}
+	return ws
+}
+
+// openWays starts what stands between pgbench and the server. stop is never nil.
+func (b *bench) openWays(ctx context.Context, dir string) (ws ways, stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, s := range stops {
+			s()
+		}
+	}
+	server, err := pgx.ParseConfig(b.db.dsn)
+	if err != nil {
+		return nil, stop, err
+	}
+	direct, err := b.directWay()
+	if err != nil {
+		return nil, stop, err
+	}
+	set, err := os.MkdirTemp(dir, "")
+	if err != nil {
+		return nil, stop, err
+	}
+	ws = append(ws, direct)
+	for _, open := range []func(context.Context, string, *pgx.ConnConfig) (*way, func(), error){
+		b.openProxy(dir, wayProxy, "proxy"), b.openProxy(dir, wayControl, "control"), b.openPgBouncer, b.openRelay,
+	} {
+		w, stopThis, err := open(ctx, set, server)
+		if stopThis != nil {
+			stops = append(stops, stopThis)
+		}
+		if err != nil {
+			return nil, stop, err
+		}
+		if w != nil {
+			ws = append(ws, w)
+		}
+	}
+	return ws, stop, nil
+}
+
+// directWay has nothing between.
+func (b *bench) directWay() (*way, error) {
+	server, err := pgx.ParseConfig(b.db.dsn)
+	if err != nil {
+		return nil, err
+	}
+	return &way{name: wayDirect, environment: b.passwordEnvironment(server.Host, server.Port)}, nil
+}
+
+// passwordEnvironment is that of a client that knows the token.
+func (b *bench) passwordEnvironment(host string, port uint16) []string {
+	return []string{
+		"PGHOST=" + host, fmt.Sprint("PGPORT=", port), "PGUSER=" + role, "PGDATABASE=postgres",
+		"PGPASSWORD=" + b.db.token.Token, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + b.db.rootCertificate(),
+	}
+}
+
+// openProxy runs the aadpool that is in dir as a user would, with the Azure CLI's credential, which keeps no token.
+func (b *bench) openProxy(dir, name, socket string) func(context.Context, string, *pgx.ConnConfig) (*way, func(),
+	error) {
+	return func(ctx context.Context, set string, _ *pgx.ConnConfig) (*way, func(), error) {
+		w, stop, err := runProxy(ctx, dir, filepath.Join(set, socket), b.db.dsn)
+		if w != nil {
+			w.name = name
+		}
+		return w, stop, err
+	}
+}
+
+// buildProxy builds aadpool into dir, and installs an az for its credential.
+func (b *bench) buildProxy(ctx context.Context, dir string) error {
+	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "aadpool"), ".")
 	build.Dir = "../cmd/aadpool"
 	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building aadpool: %w: %s", err, out)
+		return fmt.Errorf("building aadpool: %w: %s", err, out)
 	}
-	return binary, b.installCLI(dir)
+	return b.installCLI(dir)
 }
 
-func runProxy(ctx context.Context, binary, dir, socket, dsn string, flags ...string) (*way, func(), error) {
-	cmd := exec.Command(binary, append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket,
+func runProxy(ctx context.Context, dir, socket, dsn string, flags ...string) (*way, func(), error) {
+	cmd := exec.Command(filepath.Join(dir, "aadpool"), append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket,
 		"--log-format=json"}, flags...)...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	stop, err := start(cmd)
@@ -116,7 +228,7 @@ func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnC
 	socket := filepath.Join(dir, "pgbouncer")
 	config := filepath.Join(socket, "pgbouncer.ini")
 	text := fmt.Sprintf(bouncerConfig, server.Host, server.Port, role, b.db.token.Token, socket, b.db.rootCertificate())
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755),
+	if err := errors.Join(os.Chmod(filepath.Dir(dir), 0o755), os.Chmod(dir, 0o755), os.Mkdir(socket, 0o755),
 		os.WriteFile(config, []byte(text), 0o644)); err != nil {
 		return nil, nil, err
 	}
@@ -160,11 +272,8 @@ func (b *bench) openRelay(ctx context.Context, _ string, server *pgx.ConnConfig)
 			serving.Go(func() { relay(ctx, client, net.JoinHostPort(server.Host, fmt.Sprint(server.Port))) })
 		}
 	})
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	w := &way{name: wayRelay, environment: []string{
-		"PGHOST=127.0.0.1", "PGPORT=" + port, "PGUSER=" + role, "PGDATABASE=postgres", "PGPASSWORD=" + b.db.token.Token,
-		"PGSSLMODE=verify-full", "PGSSLROOTCERT=" + b.db.rootCertificate(),
-	}}
+	port := listener.Addr().(*net.TCPAddr).Port
+	w := &way{name: wayRelay, environment: b.passwordEnvironment("127.0.0.1", uint16(port))}
 	return w, func() { _ = listener.Close(); serving.Wait() }, nil
 }
 

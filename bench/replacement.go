@@ -76,13 +76,13 @@ func (b *bench) measureReplacement(ctx context.Context) error {
 	}
 	length := time.Duration(rotations)*life*4/5 + life/2
 	s := section{
-		title: "An acquire while connections are replaced",
-		text: fmt.Sprintf("%d goroutines on %d open connections for %s: acquire, `select 1`, release, a pause of %s. "+
+		Title: "An acquire while connections are replaced",
+		Text: fmt.Sprintf("%d goroutines on %d open connections for %s: acquire, `select 1`, release, a pause of %s. "+
 			"Tokens live %s, and a login takes %s more than here. "+
 			"“Within” are the acquires within a second of a login; “between” the others. The "+
 			"control keeps its connections, while others log in to the same server, on the same processors, when the first "+
 			"of aadpool's pools did.", replacedWorkers, replacedConns, length, workerPause, life, slowDial),
-		table: [][]string{{"", "logins", "acquires within", "between", "p99.9 within, ms", "p99.9 between, ms", "ratio",
+		Table: [][]string{{"", "logins", "acquires within", "between", "p99.9 within, ms", "p99.9 between, ms", "ratio",
 			"that took a tenth of a login"}},
 	}
 	pools := replacedPools(life)
@@ -103,7 +103,7 @@ func (b *bench) measureReplacement(ctx context.Context) error {
 				paid++
 			}
 		}
-		s.table = append(s.table, []string{p.name, fmt.Sprint(len(p.logins)), fmt.Sprint(len(within)),
+		s.Table = append(s.Table, []string{p.name, fmt.Sprint(len(p.logins)), fmt.Sprint(len(within)),
 			fmt.Sprint(len(between)),
 			fmt.Sprintf("%.3f", quantile(within, 0.999)), fmt.Sprintf("%.3f", quantile(between, 0.999)),
 			fmt.Sprintf("%.2f", p.ratio()), fmt.Sprint(paid)})

@@ -5,27 +5,21 @@ import (
 	"strings"
 )
 
-// A report is what RESULTS.md and MEASUREMENTS.md say, gathered from the measurements in their order.
+// A report is what one measurement has found.
 type report struct {
 	headline []row
 	verdicts []verdict
 	sections []section
 }
 
-func (r *report) add(other report) {
-	r.headline = append(r.headline, other.headline...)
-	r.verdicts = append(r.verdicts, other.verdicts...)
-	r.sections = append(r.sections, other.sections...)
-}
-
-// A section is one measurement at length.
+// A section is a measurement at length.
 type section struct {
-	title string
-	text  string // Markdown
-	table [][]string
-	after string // Markdown
-	// picture is Markdown, for the page of results.
-	picture string
+	Title string     `json:"title"`
+	Text  string     `json:"text,omitempty"` // Markdown
+	Table [][]string `json:"table,omitempty"`
+	After string     `json:"after,omitempty"` // Markdown
+	// Picture is Markdown, for the page of results.
+	Picture string `json:"picture,omitempty"`
 }
 
 // A row is one figure for each contestant.
@@ -73,72 +67,33 @@ type verdict struct {
 	met      bool
 }
 
-func headlineTable(rows []row) [][]string {
-	columns := []contestant{floor, azidentity, pgMultiAuth, ours}
-	head := []string{""}
-	for _, c := range columns {
-		head = append(head, string(c))
-	}
-	table := [][]string{append(head, "better than aadpool")}
+// headlineColumns are those of the table in which each measurement has its rows.
+var headlineColumns = []contestant{floor, azidentity, pgMultiAuth, ours}
+
+func headlineRows(rows []row) (lines [][]string) {
 	for _, r := range rows {
 		line := []string{r.name}
-		for _, c := range columns {
+		for _, c := range headlineColumns {
 			text := "–"
 			if cell, ok := r.cells[c]; ok {
 				text = cell.text
 			}
 			line = append(line, text)
 		}
-		table = append(table, append(line, r.better()))
+		lines = append(lines, append(line, r.better()))
 	}
-	return table
+	return lines
 }
 
-func verdictTable(verdicts []verdict) [][]string {
-	table := [][]string{{"aadpool's promise", "measured", ""}}
+func verdictRows(verdicts []verdict) (lines [][]string) {
 	for _, v := range verdicts {
 		met := "met"
 		if !v.met {
 			met = "**missed**"
 		}
-		table = append(table, []string{v.promise, v.measured, met})
+		lines = append(lines, []string{v.promise, v.measured, met})
 	}
-	return table
-}
-
-// results is the page of results; introduction says where they were measured.
-func (r report) results(introduction string) string {
-	var b strings.Builder
-	b.WriteString("# Results\n\n" + introduction + "\n\n[MEASUREMENTS.md](MEASUREMENTS.md) has how each was measured, and all " +
-		"the figures.\n")
-	if len(r.headline) > 0 {
-		b.WriteString("\n## At a glance\n\n" + markdownTable(headlineTable(r.headline)))
-	}
-	for _, s := range r.sections {
-		if s.picture != "" {
-			b.WriteString("\n" + s.picture + "\n")
-		}
-	}
-	if len(r.verdicts) > 0 {
-		b.WriteString("\n## What is promised\n\n" + markdownTable(verdictTable(r.verdicts)))
-	}
-	return b.String()
-}
-
-// measurements is the page of methods, and of the figures that the results are taken from.
-func (r report) measurements() string {
-	var b strings.Builder
-	b.WriteString("# Measurements\n\nHow each was made, and all its figures, as `make bench` has written them. " +
-		"[RESULTS.md](RESULTS.md) has the machine, the versions and what they come to.\n")
-	for _, s := range r.sections {
-		b.WriteString("\n## " + s.title + "\n")
-		for _, part := range []string{s.text, strings.TrimSuffix(markdownTable(s.table), "\n"), s.after} {
-			if part != "" {
-				b.WriteString("\n" + part + "\n")
-			}
-		}
-	}
-	return b.String()
+	return lines
 }
 
 // markdownTable renders lines of cells, the first of which are the columns' names.

@@ -41,51 +41,6 @@ func headlineRow(sign, noise float64, cells map[contestant]cell) row {
 	return row{name: "a figure", sign: sign, noise: noise, cells: cells}
 }
 
-func TestMarkdown(t *testing.T) {
-	r := report{
-		headline: []row{headlineRow(-1, 0, map[contestant]cell{floor: shown("1"), azidentity: {text: "2", figure: 2},
-			ours: {text: "3", figure: 3}})},
-		verdicts: []verdict{{"a promise", "0", true}, {"another", "1", false}},
-		sections: []section{{title: "A measurement", text: "What it is.", table: [][]string{{"a", "b"}, {"1|2", "3"}},
-			after: "A note.", picture: "![P](p)"}},
-	}
-	assert.Equal(t, `# Results
-
-Where it was measured.
-
-[MEASUREMENTS.md](MEASUREMENTS.md) has how each was measured, and all the figures.
-
-## At a glance
-
-|  | plain pgxpool | azidentity | go-pgmultiauth | aadpool | better than aadpool |
-|---|---|---|---|---|---|
-| a figure | 1 | 2 | – | 3 | azidentity |
-
-![P](p)
-
-## What is promised
-
-| aadpool's promise | measured |  |
-|---|---|---|
-| a promise | 0 | met |
-| another | 1 | **missed** |
-`, r.results("Where it was measured."))
-	assert.Equal(t, `# Measurements
-
-How each was made, and all its figures, as `+"`make bench`"+` has written them. [RESULTS.md](RESULTS.md) has the machine, the versions and what they come to.
-
-## A measurement
-
-What it is.
-
-| a | b |
-|---|---|
-| 1\|2 | 3 |
-
-A note.
-`, r.measurements())
-}
-
 func TestPicturesAreDrawnFromTheDataBesideThem(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"rotation.csv", "expiry.csv"} {

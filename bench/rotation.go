@@ -129,17 +129,17 @@ func (b *bench) measureRotation(ctx context.Context) error {
 	}
 
 	s := section{
-		title: "Through the renewal of a token",
-		text: fmt.Sprintf("A connect every %s for %s, while the credential (azidentity's client secret) takes %s for a "+
+		Title: "Through the renewal of a token",
+		Text: fmt.Sprintf("A connect every %s for %s, while the credential (azidentity's client secret) takes %s for a "+
 			"request. "+
 			"The tokens live such that each contestant, by its own rule, renews them about every %s: azidentity five minutes "+
 			"before their end (they live %s), "+
 			"go-pgmultiauth one minute (%s), aadpool a fifth of their life (%s). The first token is there at the start. "+
 			"A connect counts as waiting if its hook took more than %s.",
 			rotationInterval, length, fetch, every, lives[azidentity], lives[pgMultiAuth], lives[ours], waited),
-		table: [][]string{{"", "connects", "token requests", "connects that waited for a token", "p50, ms", "p99, ms",
+		Table: [][]string{{"", "connects", "token requests", "connects that waited for a token", "p50, ms", "p99, ms",
 			"longest, ms"}},
-		picture: picture("rotation", "Time to connect through renewals"),
+		Picture: picture("rotation", "Time to connect through renewals"),
 	}
 	r := row{name: "connects that waited for a renewal that takes 1 s", sign: -1, cells: map[contestant]cell{}}
 	for _, c := range contestants {
@@ -154,7 +154,7 @@ func (b *bench) measureRotation(ctx context.Context) error {
 			}
 			took = append(took, float64(a.Took)/1e6)
 		}
-		s.table = append(s.table, []string{
+		s.Table = append(s.Table, []string{
 			string(c), fmt.Sprint(len(took)), fmt.Sprint(requests[c]), fmt.Sprint(n),
 			fmt.Sprintf("%.0f", quantile(took, 0.5)), fmt.Sprintf("%.0f", quantile(took, 0.99)),
 			fmt.Sprintf("%.0f", slices.Max(took)),

@@ -24,12 +24,12 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 		return pool.QueryRow(ctx, "select 1").Scan(&one)
 	}
 	s := section{
-		title: "Steady state",
-		text: fmt.Sprintf("`select 1` through pools of %d open connections while no token is due. Ratios are to the "+
+		Title: "Steady state",
+		Text: fmt.Sprintf("`select 1` through pools of %d open connections while no token is due. Ratios are to the "+
 			"floor: the median and the middle half, "+
 			"of %d rounds on %d sets of new pools for the rate, of the sets for p50 and p99. The control is the floor a "+
 			"second time.", poolSize, e.sets*e.rounds, e.sets),
-		table: [][]string{{"goroutines", "", "per second", "rate, ratio", "p50, µs", "ratio", "p99, µs", "ratio"}},
+		Table: [][]string{{"goroutines", "", "per second", "rate, ratio", "p50, µs", "ratio", "p99, µs", "ratio"}},
 	}
 	for _, load := range []struct{ workers, calls int }{{1, 120}, {16, 320}, {64, 640}} {
 		ls := newLanes(all)
@@ -48,13 +48,13 @@ func (b *bench) measureSteadyState(ctx context.Context) error {
 			return err
 		}
 		if confined {
-			s.text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and " +
+			s.Text += " With one goroutine, client and server shared a processor: on two of them, most of a call's time, and " +
 				"of its spread, is that a processor wakes up."
 		}
 		for _, c := range all {
 			l := ls.of(c)
 			p50, p99 := spreadOf(l.p50), spreadOf(l.p99)
-			s.table = append(s.table, []string{
+			s.Table = append(s.Table, []string{
 				fmt.Sprint(load.workers), string(c),
 				fmt.Sprintf("%.0f", 1e9/spreadOf(l.perCall).median), ratioText(ls.rate(c)),
 				fmt.Sprintf("%.0f", p50.median/1e3), ratioText(spreadOf(ratios(l.p50, ls.of(floor).p50))),
@@ -121,22 +121,22 @@ func (b *bench) measureAcquire(ctx context.Context) error {
 	}
 
 	s := section{
-		title: "Acquire alone",
-		text: "`Pool.Acquire` and `Conn.Release` by one goroutine, with nothing between. The difference to the floor is " +
+		Title: "Acquire alone",
+		Text: "`Pool.Acquire` and `Conn.Release` by one goroutine, with nothing between. The difference to the floor is " +
 			"that of the rounds' times: the median and the middle half.",
-		table: [][]string{{"", "ns", "more than the floor, ns", "allocations"}},
+		Table: [][]string{{"", "ns", "more than the floor, ns", "allocations"}},
 	}
 	times := row{name: "acquire and release, ns", sign: -1, noise: 0.05, cells: map[contestant]cell{}}
 	for _, c := range all {
 		took := spreadOf(ls.of(c).perCall).median
 		more := spreadOf(differences(ls.of(c).perCall, ls.of(floor).perCall))
-		s.table = append(s.table, []string{string(c), fmt.Sprintf("%.0f", took),
+		s.Table = append(s.Table, []string{string(c), fmt.Sprintf("%.0f", took),
 			fmt.Sprintf("%.0f (%.0f–%.0f)", more.median, more.low, more.high), fmt.Sprintf("%.2f", allocated[c])})
 		times.cells[c] = cell{text: fmt.Sprintf("%.0f", took), figure: took}
 	}
 	clock, lookUp := costOf(func() { _ = time.Now() }), lookUpCost()
 	more := spreadOf(differences(ls.of(ours).perCall, ls.of(floor).perCall)).median
-	s.after = fmt.Sprintf("Of what aadpool adds, finding the connection's deadlines in its CustomData is %.0f ns here; "+
+	s.After = fmt.Sprintf("Of what aadpool adds, finding the connection's deadlines in its CustomData is %.0f ns here; "+
 		"the rest is a few atomic loads, comparisons and the call itself. "+
 		"Reading the machine's clock takes %.0f ns (`time.Now`). That is done four times a second while connections are "+
 		"acquired, and by each acquire only within a second of a deadline.", lookUp, clock)
