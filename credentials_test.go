@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"log/slog"
 	"math/big"
@@ -22,11 +21,12 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 // clientCertificate makes what an app registration's certificate credential consists of.
 func clientCertificate(t *testing.T) (*x509.Certificate, crypto.PrivateKey) {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := signingkey.New()
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour)}

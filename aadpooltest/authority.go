@@ -19,15 +19,13 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 // defaultTokenLife is in the middle of what Entra gives, 60 to 90 minutes at random:
 // https://learn.microsoft.com/entra/identity-platform/access-tokens#token-lifetime
 const defaultTokenLife = 75 * time.Minute
-
-// signingKeyBits is the smallest RSA key that RS256 allows, https://www.rfc-editor.org/rfc/rfc7518#section-3.3, and
-// what Entra signs with.
-const signingKeyBits = 2048
 
 // Two addresses that azidentity asks whatever its options say. The transport of [Authority.ClientOptions] brings them
 // here.
@@ -81,7 +79,7 @@ type Authority struct {
 // certificate and its signing key exist in memory only. The caller ends it with [Authority.Close].
 func NewAuthority(options ...ListenOption) (*Authority, error) {
 	listening := listeningAs(options)
-	key, err := rsa.GenerateKey(rand.Reader, signingKeyBits)
+	key, err := signingkey.New()
 	if err != nil {
 		return nil, fmt.Errorf("aadpooltest: make a signing key: %w", err)
 	}

@@ -10,9 +10,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) {
+	signingkey.Reuse()
 	goleak.VerifyTestMain(stopPostgresAfter{m})
 }
 

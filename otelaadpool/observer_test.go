@@ -263,7 +263,7 @@ func TestAFailedFetchSaysWhyInItsSpan(t *testing.T) {
 	observer, target, trace := newObserver(t)
 	_, err := aadpool.New(t.Context(), azure.DSN(), azure.Credential(t), aadpool.WithObserver(observer))
 	require.Error(t, err)
-	require.Eventually(t, func() bool { return len(trace.recorder.Ended()) == 2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(trace.recorder.Ended()) == 2 }, 5*time.Minute, 10*time.Millisecond)
 	for _, span := range trace.recorder.Ended() {
 		assert.Equal(t, codes.Error, span.Status().Code, span.Name())
 		assert.Regexp(t, "^AADSTS7000215: Invalid client secret provided", span.Status().Description)
@@ -282,7 +282,7 @@ func TestATokenInACredentialsErrorIsNotExported(t *testing.T) {
 	observer, target, trace := newObserver(t)
 	_, err := aadpool.New(t.Context(), azure.DSN(), azure.Credential(t), aadpool.WithObserver(observer))
 	require.Error(t, err)
-	require.Eventually(t, func() bool { return len(trace.recorder.Ended()) == 2 }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(trace.recorder.Ended()) == 2 }, 5*time.Minute, 10*time.Millisecond)
 	for _, span := range trace.recorder.Ended() {
 		assert.Contains(t, span.Status().Description, "[redacted]", span.Name())
 	}

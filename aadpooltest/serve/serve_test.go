@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 // clientEnv makes the test binary a client that knows of the stand-ins by its environment alone. It names the
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 	if credential := os.Getenv(clientEnv); credential != "" {
 		os.Exit(runClient(credential))
 	}
+	signingkey.Reuse()
 	os.Exit(runTests(m))
 }
 

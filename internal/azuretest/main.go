@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 // Main is what a package's TestMain calls. It has the default logger write to [Printed] and runs the tests. Then it
@@ -19,6 +21,7 @@ func Main(m *testing.M) {
 		_ = flag.Set("test.parallel", "16") // which is a number
 	}
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&Printed, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	signingkey.Reuse()
 	goleak.VerifyTestMain(checked{m})
 }
 

@@ -3,7 +3,6 @@ package credential
 import (
 	"bytes"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) { azuretest.Main(m) }
@@ -198,7 +198,7 @@ func (r alsoReaching) Do(request *http.Request) (*http.Response, error) {
 
 // writeCertificate makes one for a client, and writes it with its key.
 func writeCertificate(t *testing.T, file string) *x509.Certificate {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := signingkey.New()
 	require.NoError(t, err)
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "orders-api"},
 		NotAfter: time.Now().Add(time.Hour)}

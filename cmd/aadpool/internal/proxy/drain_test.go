@@ -88,10 +88,25 @@ func listenTo(conn net.Conn) *listened {
 	}
 }
 
+// ends fails if the proxy does not end by itself: its time to drain, where a test gives it one, is far longer.
+func ends(t *testing.T, how string, wait func()) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Minute):
+		require.FailNow(t, "the proxy does not end "+how)
+	}
+}
+
 func TestDrainLetsTransactionsEnd(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Drain = time.Minute
+	config.Drain = time.Hour
 	p, stop := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN())
 	tx, err := conn.Begin(t.Context())
@@ -108,16 +123,14 @@ func TestDrainLetsTransactionsEnd(t *testing.T) {
 	require.NoError(t, tx.Commit(t.Context()))
 	_, err = conn.Exec(t.Context(), "select 1")
 	assert.Equal(t, "57P01", refusedBy(t, err).Code)
-	began := time.Now()
-	stopping.Wait()
-	assert.Less(t, time.Since(began), 30*time.Second, "the proxy ends with its last transaction")
+	ends(t, "with its last transaction", stopping.Wait)
 }
 
 // Idle sessions end at once, in PostgreSQL's words, and their server is asked for nothing.
 func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Drain = time.Minute
+	config.Drain = time.Hour
 	p, stop := startProxy(t, config)
 	var idle []*pgx.Conn
 	for range 10 {
@@ -125,7 +138,6 @@ func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 	}
 	assert.Equal(t, 1, ask[int](t, idle[1], "select 1"))
 	connections := a.server.Stats().Connections
-	began := time.Now()
 	var stopping sync.WaitGroup
 	stopping.Go(stop)
 	eventually(t, "the proxy shuts down", func() bool { return p.phase() != running })
@@ -133,8 +145,7 @@ func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 		_, err := conn.Exec(t.Context(), "select 1")
 		assert.Equal(t, "57P01", refusedBy(t, err).Code)
 	}
-	stopping.Wait()
-	assert.Less(t, time.Since(began), config.Drain/2)
+	ends(t, "with its last session", stopping.Wait)
 	assert.Equal(t, connections, a.server.Stats().Connections, "no cancel request")
 }
 
@@ -183,9 +194,7 @@ func TestDrainEndsAClientThatTakesNothing(t *testing.T) {
 	_, err = hijacked.Conn.Write(query)
 	require.NoError(t, err)
 	eventually(t, "the answer has begun", func() bool { return p.metrics.toClient.Load() > 50_000 })
-	began := time.Now()
-	stop()
-	assert.Less(t, time.Since(began), 15*time.Second)
+	ends(t, "though the client reads nothing", stop)
 }
 
 func TestClientsAreToldOfTheShutdown(t *testing.T) {

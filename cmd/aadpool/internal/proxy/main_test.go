@@ -23,9 +23,13 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(checked{m}) }
+func TestMain(m *testing.M) {
+	signingkey.Reuse()
+	goleak.VerifyTestMain(checked{m})
+}
 
 // checked stops the PostgreSQL that the tests share, and looks for tokens in all that the proxies have logged.
 type checked struct{ *testing.M }

@@ -61,7 +61,7 @@ func TestSignInIsKept(t *testing.T) {
 	a, err := aadpooltest.NewAuthority()
 	require.NoError(t, err)
 	t.Cleanup(a.Close)
-	a.SetTokenLife(time.Minute) // each token is asked for anew
+	a.SetTokenLife(4 * time.Minute) // each token is asked for anew
 	ada := a.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@example.com"})
 	dir := t.TempDir()
 	require.NoError(t, a.InstallBrowser(ada, dir))

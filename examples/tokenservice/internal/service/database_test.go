@@ -298,13 +298,15 @@ func TestSecretsAreHashedAtRest(t *testing.T) {
 	orders := e.register("orders")
 	tokens := e.logIn(orders)
 	e.refresh(e.replica, orders, tokens.RefreshToken)
+	// What only its holder knows: any of it may have a "_".
+	_, random, _ := strings.Cut(orders.Secret.Reveal(), orders.Secret.ID+"_")
+	signature := tokens.AccessToken[strings.LastIndexByte(tokens.AccessToken, '.')+1:]
 	for _, table := range tables {
 		var all string
 		require.NoError(t, e.replica.Pool.QueryRow(ctx,
 			"select coalesce(string_agg(t::text, ' '), '') from "+table+" t").Scan(&all))
-		for _, value := range []string{orders.Secret.Reveal(), tokens.RefreshToken, tokens.AccessToken} {
+		for _, value := range []string{random, tokens.RefreshToken[len("tsr_"):], signature} {
 			assert.NotContains(t, all, value, table)
-			assert.NotContains(t, all, value[strings.LastIndexByte(value, '_')+1:], table)
 		}
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 // postgres is the one server of all tests. Each has a database of its own on it, and its own stand-ins for Azure.
@@ -36,6 +37,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&everyLog, nil))) // what the libraries log
+	signingkey.Reuse()
 	var err error
 	if postgres, err = aadpooltest.StartPostgres(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
