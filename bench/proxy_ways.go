@@ -161,8 +161,8 @@ func (b *bench) buildProxy(ctx context.Context, dir string) error {
 }
 
 func runProxy(ctx context.Context, dir, socket, dsn string, flags ...string) (*way, func(), error) {
-	cmd := exec.Command(filepath.Join(dir, "aadpool"), append([]string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket,
-		"--log-format=json"}, flags...)...)
+	args := []string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket, "--log-format=json"}
+	cmd := exec.Command(filepath.Join(dir, "aadpool"), append(args, flags...)...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	stop, err := start(cmd)
 	if err != nil {

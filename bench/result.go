@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// A result is what a measurement has found, and of what. It is kept as results/NAME.json, so that one measurement can be
-// made anew without the others.
+// A result is what a measurement has found, and of what. It is kept as results/NAME.json, so that one measurement can
+// be made anew without the others.
 type result struct {
 	Name string `json:"-"`
 	// Commit is what was measured.

@@ -305,7 +305,7 @@ func TestTheConnectionThatAPoolUsesMostIsReplacedToo(t *testing.T) {
 					time.Sleep(5 * time.Millisecond)
 					conn.Release()
 				}
-				assert.Less(t, waited, server.Logins.Load()-before, "not at each login, for the moment in which all idle ones are held")
+				assert.Less(t, waited, server.Logins.Load()-before, "not at each login, when all idle ones are held")
 				assert.Zero(t, lingered, "those that were met again a second after they were met when due")
 				assert.LessOrEqual(t, server.Logins.Load()-before, int64(5), "each once")
 				assert.GreaterOrEqual(t, server.Logins.Load()-before, int64(4), "each once")
