@@ -1,6 +1,6 @@
 // Command bench measures aadpool beside plain pgxpool and beside what is used in its place, on one real PostgreSQL that
-// it starts itself. Each measurement writes results/NAME.json and its plots; RESULTS.md and MEASUREMENTS.md are made from
-// these.
+// it starts itself. Each measurement writes results/NAME.json and its plots; RESULTS.md and MEASUREMENTS.md are made
+// from these.
 //
 //	go run .                  everything, in about twenty minutes
 //	go run . -only rotation   one measurement: the others' results stay
@@ -68,7 +68,9 @@ func measurements() []measurement {
 }
 
 // measurementFrom is one that is made by files of this directory, beside those that all share.
-func measurementFrom(name string, run func(*bench, context.Context) error, paths []string, files ...string) measurement {
+func measurementFrom(
+	name string, run func(*bench, context.Context) error, paths []string, files ...string,
+) measurement {
 	m := measurement{name: name, run: run, paths: paths}
 	for _, file := range append(files, "go.mod", "contestant.go", "database.go") {
 		m.files = append(m.files, ":(top)"+path.Join("bench", file))
@@ -191,7 +193,8 @@ func (b *bench) measure(ctx context.Context, side []measurement) error {
 
 func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) result {
 	return result{
-		Name: m.name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"), Minutes: math.Round(took.Minutes()*10) / 10,
+		Name: m.name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"),
+		Minutes:     math.Round(took.Minutes()*10) / 10,
 		Environment: environmentOf(b.db), Headline: headlineRows(found.headline), Promises: verdictRows(found.verdicts),
 		Sections: found.sections,
 	}

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-const aboutResults = "Written by `make bench` (`go run .` in this directory), from what its measurements have left in " +
-	"[results](results); nothing in it is written by hand. " +
+const aboutResults = "Written by `make bench` (`go run .` in this directory), from what its measurements have left " +
+	"in [results](results); nothing in it is written by hand. " +
 	"It needs no Azure account, only Go and PostgreSQL's server programs.\n\n" +
 	"The floor is plain pgxpool with a token as its fixed password: it does nothing about tokens. " +
 	"azidentity is its client secret credential, called in BeforeConnect at each connect. " +
@@ -16,8 +16,8 @@ const aboutResults = "Written by `make bench` (`go run .` in this directory), fr
 	"All contestants take part in the same run, in turns or side by side.\n\n" +
 	"[MEASUREMENTS.md](MEASUREMENTS.md) has how each was measured, and all the figures.\n"
 
-const aboutStale = "Each measurement is of a commit. It is **stale** once what it measures, or how, is another than at " +
-	"that commit; `make bench-NAME` makes one anew, `make bench` all of them.\n"
+const aboutStale = "Each measurement is of a commit. It is **stale** once what it measures, or how, is another than " +
+	"at that commit; `make bench-NAME` makes one anew, `make bench` all of them.\n"
 
 const aboutMeasurements = "How each was made, and all its figures, as `make bench` has written them. " +
 	"[RESULTS.md](RESULTS.md) has the machine, the versions and what they come to.\n"
