@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -11,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
@@ -139,7 +139,7 @@ func TestHelp(t *testing.T) {
 			assert.Equal(t, exitOK, got.status)
 			assert.Empty(t, got.stderr)
 			assert.True(t, strings.HasPrefix(got.stdout, row.want), got.stdout)
-			assert.True(t, strings.HasSuffix(got.stdout, exitTable()+"\n"), "the exit statuses are at the end")
+			assert.True(t, strings.HasSuffix(got.stdout, commandline.ExitTable()+"\n"), "the exit statuses are at the end")
 		})
 	}
 }
@@ -165,28 +165,6 @@ func TestVersion(t *testing.T) {
 		assert.Equal(t, exitOK, got.status)
 		assert.Empty(t, got.stderr)
 		assert.Regexp(t, `^aadpool (\(devel\)|v\d\S*).*, go1\.\d.*\n$`, got.stdout)
-	}
-}
-
-func TestDescribeBuild(t *testing.T) {
-	for _, row := range []struct {
-		name string
-		info debug.BuildInfo
-		want string
-	}{
-		{"by go install", debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}}, "aadpool v1.2.3, go"},
-		{"from a clone", debug.BuildInfo{Main: debug.Module{Version: "(devel)"}, Settings: []debug.BuildSetting{
-			{Key: "vcs.revision", Value: "0123456789abcdef0123456789abcdef01234567"},
-			{Key: "vcs.time", Value: "2026-11-25T22:00:00Z"}, {Key: "vcs.modified", Value: "false"}}},
-			"aadpool (devel) (commit 0123456789ab of 2026-11-25), go"},
-		{"with changes", debug.BuildInfo{Settings: []debug.BuildSetting{
-			{Key: "vcs.revision", Value: "0123"}, {Key: "vcs.time", Value: "2026-11-25T22:00:00Z"},
-			{Key: "vcs.modified", Value: "true"}}},
-			"aadpool (devel) (commit 0123 of 2026-11-25, changed since), go"},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			assert.True(t, strings.HasPrefix(describeBuild(&row.info), row.want), describeBuild(&row.info))
-		})
 	}
 }
 

@@ -44,6 +44,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
@@ -52,7 +53,7 @@ import (
 )
 
 func main() {
-	if _, ofChild := splitArguments(os.Args[1:]); ofChild != nil { // which may leave orphans
+	if _, ofChild := commandline.Split(os.Args[1:]); ofChild != nil { // which may leave orphans
 		if code, is := child.RunAsInit(os.Args[1:]); is {
 			os.Exit(code)
 		}
@@ -135,11 +136,11 @@ const description = `Log in to Azure Database for PostgreSQL with Microsoft Entr
 
 // run is the whole program.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {
-	if len(args) == 0 && os.Getenv("COMP_LINE") == "" { // which is how a shell asks: see complete
+	if len(args) == 0 && os.Getenv("COMP_LINE") == "" { // which is how a shell asks: see commandline.Complete
 		_, _ = parse([]string{"--help"}, stderr)
 		return exitUsage
 	}
-	own, passed := splitArguments(args)
+	own, passed := commandline.Split(args)
 	chosen, err := parse(own, stdout)
 	if err == nil && chosen == nil {
 		return exitOK // help has been printed
@@ -169,19 +170,6 @@ func conclude(ctx context.Context, err error, stderr io.Writer) exitStatus {
 	return status
 }
 
-// splitArguments separates what is for psql, or the proxy's command, from what is for this program.
-func splitArguments(args []string) (own, passed []string) {
-	if len(args) == 0 || (args[0] != "psql" && args[0] != "proxy") {
-		return args, nil
-	}
-	for i, arg := range args {
-		if arg == "--" {
-			return args[:i], args[i+1:]
-		}
-	}
-	return args, nil
-}
-
 // newParser makes what reads the command line into c. exit is called when help has been printed.
 func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error) {
 	parser, err := kong.New(c,
@@ -189,10 +177,10 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Description(description),
 		kong.Writers(stdout, io.Discard),
 		kong.Exit(exit),
-		kong.Help(showHelp),
+		kong.Help(commandline.ShowHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
-			"credentials": credentialNames, "version": version()},
+			"credentials": credentialNames, "version": commandline.Version()},
 		kong.DefaultEnvars("AADPOOL"),
 		proxyDefaults(),
 	)
@@ -210,7 +198,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 	if err != nil {
 		return nil, err
 	}
-	if complete(parser) {
+	if commandline.Complete(parser) {
 		return nil, nil
 	}
 	parsed, err := parser.Parse(args)
@@ -218,7 +206,7 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, exit.Usage(argumentFault(err, args, parser.Model.Children))
+		return nil, exit.Usage(commandline.Fault(err, args, parser.Model.Children))
 	}
 	return parsed.Selected().Target.Addr().Interface().(command), nil
 }

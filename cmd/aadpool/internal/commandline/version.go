@@ -1,4 +1,4 @@
-package main
+package commandline
 
 import (
 	"cmp"
@@ -8,16 +8,8 @@ import (
 	"strings"
 )
 
-// versionCommand is aadpool version.
-type versionCommand struct{}
-
-func (versionCommand) run(in invocation) error {
-	_, err := fmt.Fprintln(in.stdout, version())
-	return err
-}
-
-// version is what the build has put into the binary: the module's version, the commit and its date, and Go's version.
-func version() string {
+// Version is what the build has put into the binary: the module's version, the commit and its date, and Go's version.
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "(devel)"

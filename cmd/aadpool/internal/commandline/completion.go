@@ -1,4 +1,4 @@
-package main
+package commandline
 
 import (
 	"fmt"
@@ -14,24 +14,7 @@ import (
 	"github.com/aadpool/aadpool/internal/credential"
 )
 
-// completionCommand is aadpool completion.
-type completionCommand struct {
-	Shell string `arg:"" enum:"bash,zsh,fish,powershell" help:"bash, zsh, fish or powershell."`
-}
-
-// Help is shown by aadpool completion --help.
-func (completionCommand) Help() string {
-	return `Put one of these into the shell's start-up file:
-
-    source <(aadpool completion bash)        # ~/.bashrc
-    source <(aadpool completion zsh)         # ~/.zshrc
-    aadpool completion fish | source         # ~/.config/fish/config.fish
-    aadpool completion powershell | Out-String | Invoke-Expression   # $PROFILE
-
-The shell then asks this program itself, at each press of the tab key: no list gets old.`
-}
-
-// completionScripts have a shell ask the program, which finds what it is asked in COMP_LINE: see complete.
+// completionScripts have a shell ask the program, which finds what it is asked in COMP_LINE: see Complete.
 var completionScripts = map[string]string{
 	"bash": "complete -o default -C %s aadpool\n",
 	"zsh": `autoload -U +X compinit && compinit
@@ -63,17 +46,17 @@ complete -f -c aadpool -a "(__complete_aadpool)"
 `,
 }
 
-func (cmd *completionCommand) run(in invocation) error {
+// CompletionScript is what a shell is to read.
+func CompletionScript(shell string) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("finding this program's own path: %w", err)
+		return "", fmt.Errorf("finding this program's own path: %w", err)
 	}
 	quote := diag.ShellQuote
-	if cmd.Shell == "powershell" {
+	if shell == "powershell" {
 		quote = powershellQuote
 	}
-	_, err = fmt.Fprintf(in.stdout, completionScripts[cmd.Shell], quote(filepath.ToSlash(program)))
-	return err
+	return fmt.Sprintf(completionScripts[shell], quote(filepath.ToSlash(program))), nil
 }
 
 // powershellQuote is text as one word of PowerShell: only a quote is anything else between single quotes, and is doubled.
@@ -81,8 +64,8 @@ func powershellQuote(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 }
 
-// complete answers a shell that asks for completions, and reports whether one has.
-func complete(parser *kong.Kong) (done bool) {
+// Complete answers a shell that asks for completions, and reports whether one has.
+func Complete(parser *kong.Kong) (done bool) {
 	kongplete.Complete(parser, kongplete.WithExitFunc(func(int) { done = true }),
 		kongplete.WithPredictor("credential", posener.PredictSet(credential.Names...)))
 	return done
