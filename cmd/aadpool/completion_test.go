@@ -137,7 +137,12 @@ func TestPowerShellRunsTheProgramThatWroteTheScript(t *testing.T) {
 	}
 	t.Setenv(asProgramEnv, "1")
 	got := runCommand(t, outside{}, "completion", "powershell")
-	for line, want := range map[string]string{"aadpool compl": "completion", "aadpool role x --grant ": "read readwrite owner", "cd ..; aadpool ro": "role"} {
+	for line, want := range map[string]string{
+		"aadpool compl":                "completion",
+		"aadpool role x --grant ":      "read readwrite owner",
+		"aadpool check --credential=w": "--credential=workload-identity",
+		"cd ..; aadpool ro":            "role",
+	} {
 		ask := fmt.Sprintf("(TabExpansion2 '%s' %d).CompletionMatches.CompletionText -join ' '", line, len(line))
 		out, err := exec.CommandContext(t.Context(), pwsh, "-NoProfile", "-Command", got.stdout+ask).CombinedOutput()
 		require.NoError(t, err, string(out))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -291,4 +292,19 @@ func TestPagesLinesAreAsTheyWillBe(t *testing.T) {
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
 	assert.NotEmpty(t, goGetLines(string(text)), "README.md says how to get the package")
+}
+
+func TestLicensesOfAModuleGoWithTheProgram(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"LICENSE.txt", "NOTICE", "PATENTS", "license_test.go", "README.md", "copying.go"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("words of "+name), 0o644))
+	}
+	var text bytes.Buffer
+	require.NoError(t, addLicenses(&text, "example.com/a v1.0.0", dir))
+	for name, there := range map[string]bool{
+		"LICENSE.txt": true, "NOTICE": true, "PATENTS": true, "license_test.go": false, "README.md": false, "copying.go": false,
+	} {
+		assert.Equal(t, there, strings.Contains(text.String(), "words of "+name), name)
+	}
+	assert.ErrorContains(t, addLicenses(&text, "example.com/b v1.0.0", t.TempDir()), "example.com/b v1.0.0: no file of it")
 }

@@ -29,15 +29,17 @@ complete -o default -C %s aadpool
 end
 complete -f -c aadpool -a "(__complete_aadpool)"
 `,
-	// The cursor's place is one in the whole input, in which the command may follow others.
+	// The cursor's place is one in the whole input, in which the command may follow others. What is completed is a whole
+	// word, where the program answers with what follows the = of a flag.
 	"powershell": `Register-ArgumentCompleter -Native -CommandName aadpool -ScriptBlock {
     param($word, $command, $cursor)
     $line = $command.ToString()
     $cursor -= $command.Extent.StartOffset
     $env:COMP_LINE = if ($cursor -lt $line.Length) { $line.Substring(0, $cursor) } else { $line.PadRight($cursor) }
+    $flag = if ($word -match '^--[^=]+=') { $Matches[0] } else { '' }
     try {
-        & %s | Where-Object { $_ -like "$word*" } | ForEach-Object {
-            [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+        & %s | ForEach-Object {
+            [System.Management.Automation.CompletionResult]::new("$flag$_", $_, 'ParameterValue', $_)
         }
     } finally {
         Remove-Item Env:COMP_LINE
