@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
@@ -143,4 +144,31 @@ func TestAllThatWasMadeIsDeleted(t *testing.T) {
 		p := &azure{name: "aadpool-proof-x", resources: true}
 		assert.ErrorContains(t, p.delete(t.Context()), "the resource group aadpool-proof-x is left, delete it by hand")
 	})
+}
+
+// What is written can be published, and internal/refusal's test reads it.
+func TestProofHasTheServersWordsAndNobodysName(t *testing.T) {
+	t.Chdir(t.TempDir())
+	require.NoError(t, os.Mkdir("docs", 0o755))
+	begun := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	ran := results{About: "flexible server 16.9, westeurope", Begun: begun, Outcomes: []outcome{
+		{Row: "an administrator logs in", Failed: "aadpool: logging in to x.example as dev@contoso.example"},
+		{Row: "a word in place of a token", Failed: "as dev@contoso.example",
+			Refused: &refused{Code: "28000", Message: "new | words", Reason: "token-format", Size: 13}},
+	}}
+	require.NoError(t, writeProof(options{location: "westeurope"}, results{}, ran))
+	text, err := os.ReadFile("docs/azure-proof.md")
+	require.NoError(t, err)
+	assert.Contains(t, string(text), "on 2026-12-01. flexible server 16.9, westeurope.")
+	assert.Contains(t, string(text),
+		`| a word in place of a token | FAILED: 28000 new \| words is not taken for "token-format" |`)
+	words, err := os.ReadFile("internal/refusal/testdata/azure/2026-12-01-westeurope.json")
+	require.NoError(t, err)
+	var read struct {
+		Outcomes []struct{ Refused *refused }
+	}
+	require.NoError(t, json.Unmarshal(words, &read))
+	assert.Equal(t, ran.Outcomes[1].Refused, read.Outcomes[1].Refused)
+	assert.NotContains(t, string(text)+string(words), "dev@contoso.example")
+	assert.Equal(t, "as dev@contoso.example", ran.Outcomes[1].Failed, "the run's own results stay")
 }
