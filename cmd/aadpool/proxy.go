@@ -167,6 +167,7 @@ func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Con
 		logger.Warn(note)
 	}
 	if c.Hook, err = cmd.newHook(in, c.Upstream, logger); err == nil && cmd.TokenSecret != "" {
+		warnOfReaders(logger, "--token-secret-file", cmd.TokenSecret)
 		c.Token, err = cmd.serveTokenByHTTP(c.Upstream)
 	}
 	return c, t, err
@@ -227,6 +228,17 @@ func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger
 	return source.hook, nil
 }
 
+// warnOfReaders tells of a file with a secret that each user of this machine can read. It is no error: in a container
+// there is one user, and a mounted secret is readable to all.
+func warnOfReaders(logger *slog.Logger, flag, path string) {
+	info, err := os.Stat(path)
+	if err != nil || !unixsocket.CanKeepDir || info.Mode().Perm()&0o004 == 0 {
+		return
+	}
+	logger.Warn("every user of this machine can read the file of "+flag+": chmod go-rwx it", "file", path,
+		"mode", fmt.Sprintf("%04o", info.Mode().Perm()))
+}
+
 // secure is about who may connect.
 func (cmd *proxyCommand) secure(c *proxy.Config, forCommand bool) (err error) {
 	if c.AllowUsers, err = userIDs(cmd.AllowUser); err != nil {
@@ -236,6 +248,7 @@ func (cmd *proxyCommand) secure(c *proxy.Config, forCommand bool) (err error) {
 		if c.Password, err = readPassword(cmd.PasswordFile); err != nil {
 			return err
 		}
+		warnOfReaders(c.Logger, "--password-file", cmd.PasswordFile)
 	} else if cmd.TCP {
 		if err := cmd.setPassword(c, forCommand); err != nil {
 			return err
