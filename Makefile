@@ -46,7 +46,7 @@ demo: postgresql
 try: postgresql
 	@./scripts/with-directory.sh 'go build -o "$$dir/serve" ./aadpooltest/serve && \
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
-	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh'
+	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh $(FAULT)'
 
 # go test in all modules, two at a time, as most tests wait; those that take longest first.
 LONGEST = . cmd/aadpool examples/tokenservice
@@ -58,7 +58,7 @@ test-all: test test-long
 # What make test leaves out since it is long by its nature, the longest last.
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
-	go test -race -timeout 15m ./examples/demo ./test/soak
+	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
 	cd cmd/aadpool && go test -race -timeout 15m -run '^TestSoak$$' ./internal/proxy

@@ -103,7 +103,7 @@ func (cmd *proxyCommand) run(in invocation) error {
 	if len(in.passed) > 0 {
 		return cmd.runWith(in, config, t)
 	}
-	return cmd.serve(in.ctx, config, logger, terminal)
+	return cmd.serve(in.ctx, config, t, logger, terminal)
 }
 
 func (cmd *proxyCommand) checkFlags(in invocation) error {
@@ -280,15 +280,20 @@ func userIDs(names []string) (ids []uint32, err error) {
 }
 
 // serve runs a proxy until ctx ends.
-func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, logger *slog.Logger,
+func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, t server.Target, logger *slog.Logger,
 	line *terminal.StatusLine) error {
 	p, err := newProxy(config)
 	if err != nil {
 		return err
 	}
 	defer cmd.reloadOnHangup(p, config)()
+	var screen io.Writer
 	if line != nil {
+		screen = line
 		go p.ShowStatus(ctx, line)
+	}
+	for _, addr := range p.Addrs() {
+		tellHowToConnect(screen, logger, clientEnvironment(addr, config, t, ""))
 	}
 	if err := proxy.Notify("READY=1"); err != nil {
 		logger.Warn("systemd could not be told that the proxy is ready", "error", err)
