@@ -4,6 +4,7 @@ package docs_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,18 +31,13 @@ import (
 // pasteTimeout is when a block counts as one that blocks the reader's terminal.
 const pasteTimeout = 5 * time.Minute
 
-// pastedPages are read in this order, each in a module of its own beside a clone; where says in which of the two.
-var pastedPages = []struct{ page, where string }{
-	{"README.md", "."},
-	{"docs/database-sql.md", "your-service"},
-	{"docs/proxy.md", "."},
-	{"docs/signin.md", "."},
-	{"docs/standins.md", "aadpool"},
-	{"docs/testing.md", "aadpool"},
-	{"otelaadpool/README.md", "your-service"},
-	{"cmd/aadpool/README.md", "."},
-	{"deploy/README.md", "aadpool"},
-	{"docs/azure-setup.md", "aadpool"},
+// pastedPages are read in this order, each beside a clone and a module of its own.
+var pastedPages = []string{"README.md", "docs/*.md", "otelaadpool/README.md", "cmd/aadpool/README.md", "deploy/README.md"}
+
+// wherePasted is the directory of the pages whose reader is in the clone, or in the service, already.
+var wherePasted = map[string]string{
+	"docs/database-sql.md": "your-service", "otelaadpool/README.md": "your-service", "docs/standins.md": "aadpool",
+	"docs/testing.md": "aadpool", "docs/azure-setup.md": "aadpool", "deploy/README.md": "aadpool",
 }
 
 // elsewhere are lines that need what a test cannot have, and why that is no loss.
@@ -64,8 +60,15 @@ func TestPagesArePasted(t *testing.T) {
 		t.Skip("builds the command and runs each page: long by its nature")
 	}
 	r := newReader(t)
-	for _, p := range pastedPages {
-		t.Run(p.page, func(t *testing.T) { r.paste(t, p.page, p.where) })
+	for _, pattern := range pastedPages {
+		paths, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		for _, path := range paths {
+			page, err := filepath.Rel(root, path)
+			require.NoError(t, err)
+			page = filepath.ToSlash(page)
+			t.Run(page, func(t *testing.T) { r.paste(t, page, cmp.Or(wherePasted[page], ".")) })
+		}
 	}
 }
 
