@@ -221,10 +221,17 @@ func (p *planner) mayTake(owners []formerOwner, taken []ownedObject) error {
 }
 
 // rightsOfOthersQuery returns what others are to have on what is made in the schema, by whomever, and whether something
-// of it is missing on what the role makes.
+// of it is missing on what the role makes. Default privileges of a creator $3 that are for all schemas have in them what
+// there is without any.
 var rightsOfOthersQuery = `with ` + grantee + `, granted as (
 	select d.defaclrole as by, d.defaclobjtype as kind, a.grantee, a.privilege_type as privilege
-	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a where n.nspname = $2)
+	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a where n.nspname = $2
+	union all
+	select d.defaclrole, d.defaclobjtype, a.grantee, a.privilege_type
+	from pg_default_acl d join pg_roles r on r.oid = d.defaclrole, aclexplode(d.defaclacl) a
+	where d.defaclnamespace = 0 and d.defaclobjtype in ('r', 'S', 'f', 'T') and (r.rolname = $1 or r.rolname = any ($3::name[]))
+		and not exists (select from aclexplode(acldefault(case d.defaclobjtype when 'S' then 's' else d.defaclobjtype end,
+			d.defaclrole)) usual where usual.grantee = a.grantee and usual.privilege_type = a.privilege_type))
 	select format('alter default privileges for role %I in schema %I grant %s on %s to %s', $1::name, $2::text,
 		string_agg(distinct g.privilege, ', '),
 		case g.kind when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions' else 'types' end,
@@ -236,7 +243,11 @@ var rightsOfOthersQuery = `with ` + grantee + `, granted as (
 func (p *planner) rightsOfOthers(ctx context.Context) (right, error) {
 	r := right{step: "future", text: fmt.Sprintf("nothing for others, who have nothing on what is made in schema %q",
 		p.role.Schema)}
-	rows, err := p.tx.Query(ctx, rightsOfOthersQuery, p.role.Name, p.role.Schema)
+	var creators []string
+	for _, c := range p.creators {
+		creators = append(creators, c.name)
+	}
+	rows, err := p.tx.Query(ctx, rightsOfOthersQuery, p.role.Name, p.role.Schema, creators)
 	if err != nil {
 		return r, err
 	}
