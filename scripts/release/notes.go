@@ -8,6 +8,8 @@ import (
 	"strings"
 )
 
+const notesName = "NOTES.md"
+
 // writeNotes writes what CHANGELOG.md says of the version.
 func (r *release) writeNotes(context.Context) error {
 	text, err := os.ReadFile(filepath.Join(r.src, "CHANGELOG.md"))
@@ -21,7 +23,7 @@ func (r *release) writeNotes(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.write("NOTES.md", []byte(notes))
+	return r.write(notesName, []byte(notes))
 }
 
 // cutNotes returns the section of a version, whose heading is "## vX.Y.Z" and may have a date behind it.

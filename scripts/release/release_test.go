@@ -308,3 +308,32 @@ func TestLicensesOfAModuleGoWithTheProgram(t *testing.T) {
 	}
 	assert.ErrorContains(t, addLicenses(&text, "example.com/b v1.0.0", t.TempDir()), "example.com/b v1.0.0: no file of it")
 }
+
+// A tag of an action can be moved to another commit.
+func TestWorkflowsActionsArePinned(t *testing.T) {
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses: (.*)$`)
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		require.NoError(t, err)
+		for _, found := range uses.FindAllStringSubmatch(string(text), -1) {
+			assert.Regexp(t, `^[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`, found[1], name)
+		}
+	}
+}
+
+func TestWorkflowPublishesWhatIsMade(t *testing.T) {
+	text, err := os.ReadFile("../../.github/workflows/release.yml")
+	require.NoError(t, err)
+	for _, name := range append([]string{checksumsName, tagsName, imageName, notesName, "aadpool_*"}, descriptions...) {
+		assert.Regexp(t, `dist/`+regexp.QuoteMeta(name)+`(\s|$)`, string(text))
+	}
+	tags := strings.Index(string(text), "git push origin")
+	for _, step := range []string{"crane push", "cosign sign ", "cosign sign-blob", "attest-build-provenance@"} {
+		at := strings.Index(string(text), step)
+		require.Positive(t, at, step)
+		assert.Less(t, at, tags, "%s: what can fail comes before what cannot be taken back", step)
+	}
+}
