@@ -337,3 +337,15 @@ func TestWorkflowPublishesWhatIsMade(t *testing.T) {
 		assert.Less(t, at, tags, "%s: what can fail comes before what cannot be taken back", step)
 	}
 }
+
+func TestTwoBuildsThatDifferAreTold(t *testing.T) {
+	dir := t.TempDir()
+	path := func(text string) string {
+		name := filepath.Join(dir, text)
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o644))
+		return name
+	}
+	require.NoError(t, sameContent(path("same"), path("same")))
+	assert.ErrorContains(t, sameContent(path("some"), path("sane")), "differ from byte 1 of 4 on")
+	assert.ErrorContains(t, sameContent(path("same"), path("longer")), "4 and 6 bytes")
+}
