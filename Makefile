@@ -21,7 +21,8 @@
 # make release-dry-run  all that a release has, in dist/, checked and not pushed: of the commit at hand as VERSION (v0.1.0-rc.1), or
 #             of VERSION's tag if that is there (a quarter of an hour; FLAGS=-rebuild=false leaves out the second build)
 # make azure  what the README promises, on a server in the subscription of az, which it makes and deletes: for NIGHT (0), in LOCATION
-#             (westeurope); it asks first. make azure-standins runs the same on the stand-ins alone
+#             (westeurope), with a GUEST who has logged in with that AZURE_CONFIG_DIR; it asks first. make azure-standins runs
+#             the same on the stand-ins alone
 # make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
@@ -131,7 +132,7 @@ vuln:
 	@$(call in,. $(MODULES),$(TOOL) govulncheck ./...)
 
 # Built first, as demo is: Ctrl-C is for the suite, which deletes what it has made.
-azure: AZURE = -azure -location "$(or $(LOCATION),westeurope)" -night "$(or $(NIGHT),0)"
+azure: AZURE = -azure -location "$(or $(LOCATION),westeurope)" -night "$(or $(NIGHT),0)" -guest "$(GUEST)"
 azure azure-standins: postgresql
 	@./scripts/with-directory.sh 'go build -C cmd/aadpool -o "$$dir/aadpool" . && go build -o "$$dir/azure" ./test/azure && \
 	exec "$$dir/azure" -aadpool "$$dir/aadpool" $(AZURE)'

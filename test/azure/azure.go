@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
@@ -65,10 +66,16 @@ func newAzure(ctx context.Context, o options, out io.Writer) (place, error) {
 
 // az runs the Azure CLI and reads what it answers into v, if there is one. An error has its words, which have no secret
 // in them: that comes with an answer alone.
-func az(ctx context.Context, v any, args ...string) error {
+func az(ctx context.Context, v any, args ...string) error { return azOf(ctx, "", v, args...) }
+
+// azOf is az as whoever is logged in to it in a directory.
+func azOf(ctx context.Context, config string, v any, args ...string) error {
 	cmd := exec.CommandContext(ctx, "az", append(args, "--output", "json", "--only-show-errors")...)
 	// Ctrl-C is for the suite, which deletes what there is; az ends by its context.
 	detach(cmd)
+	if config != "" {
+		cmd.Env = append(os.Environ(), "AZURE_CONFIG_DIR="+config)
+	}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	answer, err := cmd.Output()
@@ -176,16 +183,40 @@ func (a *azure) dsn(role, database string) string {
 	return u.String() + "?sslmode=verify-full"
 }
 
-func (a *azure) principal(_ context.Context, who who) (principal, error) {
+func (a *azure) principal(ctx context.Context, who who) (principal, error) {
 	switch who {
 	case administrator:
 		return a.admin, nil
 	case machine:
 		return principal{}, notHere("only on a machine of Azure that has an identity: docs/azure-setup.md has its check")
 	case guest:
-		return principal{}, notHere("needs a guest who is logged in to az: aadpool check --credential=cli")
+		return a.readGuest(ctx)
 	}
 	return a.apps[who].principal, nil
+}
+
+// readGuest is the user who is logged in to az in a directory of its own.
+func (a *azure) readGuest(ctx context.Context) (principal, error) {
+	if a.guest == "" {
+		return principal{}, notHere("with GUEST=DIR: a guest has run AZURE_CONFIG_DIR=DIR az login --tenant TENANT")
+	}
+	var user struct{ ID, UserPrincipalName string }
+	if err := azOf(ctx, a.guest, &user, "ad", "signed-in-user", "show"); err != nil {
+		return principal{}, err
+	}
+	return principal{name: user.UserPrincipalName, objectID: user.ID, credential: guestCLI(a.guest)}, nil
+}
+
+// guestCLI is azidentity's AzureCLICredential for the az of a directory.
+type guestCLI string
+
+func (dir guestCLI) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	var answer struct {
+		AccessToken string
+		ExpiresOn   int64 `json:"expires_on"`
+	}
+	err := azOf(ctx, string(dir), &answer, "account", "get-access-token", "--scope", strings.Join(o.Scopes, " "))
+	return azcore.AccessToken{Token: answer.AccessToken, ExpiresOn: time.Unix(answer.ExpiresOn, 0)}, err
 }
 
 func (a *azure) remake(ctx context.Context, p principal) (principal, error) {

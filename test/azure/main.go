@@ -27,6 +27,7 @@ func main() {
 	flag.StringVar(&o.command, "aadpool", "aadpool", "the `program` aadpool")
 	flag.StringVar(&o.location, "location", "westeurope", "the `region`")
 	flag.DurationVar(&o.night, "night", 0, "how long a pool runs through rotations on Azure; 90m at least for one of them")
+	flag.StringVar(&o.guest, "guest", "", "the `directory` in which a guest has logged in: AZURE_CONFIG_DIR")
 	flag.BoolVar(&o.yes, "yes", false, "do not ask")
 	flag.Parse()
 	// The first signal ends the suite, and what it has made is deleted; only a second one ends that.
@@ -42,6 +43,7 @@ type options struct {
 	azure             bool
 	command, location string
 	night             time.Duration
+	guest             string
 	yes               bool
 }
 

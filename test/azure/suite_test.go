@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -80,7 +81,9 @@ func fakeAz(t *testing.T, fails string) (calls func() string) {
 	script := `#!/bin/sh
 echo "az $*" >>"$AZ_LOG"
 case "$*" in $AZ_FAILS) echo 'it cannot be done' >&2; exit 1;; esac
+[ -z "${AZURE_CONFIG_DIR-}" ] || echo "in $AZURE_CONFIG_DIR" >>"$AZ_LOG"
 case "$*" in
+*get-access-token*) echo '{"accessToken": "eyJ", "expires_on": 1800000000}';;
 *signed-in-user*) echo '{"id": "11111111", "userPrincipalName": "dev@contoso.example"}';;
 *"flexible-server show"*) echo '{"fullyQualifiedDomainName": "x.postgres.database.azure.com", "version": "16", "minorVersion": "9"}';;
 *create-for-rbac*) echo '{"appId": "app", "password": "s3cret", "tenant": "22222222-2222-2222-2222-222222222222"}';;
@@ -171,4 +174,19 @@ func TestProofHasTheServersWordsAndNobodysName(t *testing.T) {
 	assert.Equal(t, ran.Outcomes[1].Refused, read.Outcomes[1].Refused)
 	assert.NotContains(t, string(text)+string(words), "dev@contoso.example")
 	assert.Equal(t, "as dev@contoso.example", ran.Outcomes[1].Failed, "the run's own results stay")
+}
+
+func TestGuestIsWhoeverHasLoggedInInTheDirectory(t *testing.T) {
+	calls := fakeAz(t, "nothing")
+	_, err := (&azure{}).principal(t.Context(), guest)
+	require.ErrorAs(t, err, new(notHere))
+	p, err := (&azure{options: options{guest: "/home/grace/.azure"}}).principal(t.Context(), guest)
+	require.NoError(t, err)
+	assert.Equal(t, "dev@contoso.example", p.name)
+	token, err := p.credential.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{scope}})
+	require.NoError(t, err)
+	assert.Equal(t, "eyJ", token.Token)
+	assert.Equal(t, time.Unix(1800000000, 0), token.ExpiresOn)
+	assert.Contains(t, calls(), "az account get-access-token --scope "+scope)
+	assert.Equal(t, 2, strings.Count(calls(), "in /home/grace/.azure\n"))
 }
