@@ -138,8 +138,17 @@ func (s *tokenServer) source(scope string) (tokenSource, error) {
 	return source, nil
 }
 
-// add takes a source that somebody else keeps fresh.
+// add takes a source that somebody keeps fresh.
 func (s *tokenServer) add(scope string, source tokenSource) { s.sources[scope] = source }
+
+// addIfNew is add, for a scope that has none yet.
+func (s *tokenServer) addIfNew(scope string, source tokenSource) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.sources[scope]; !ok {
+		s.add(scope, source)
+	}
+}
 
 // serveTokens has a proxy serve tokens, too. That it cannot is no fault of the proxy's: another one may serve them.
 func serveTokens(ctx context.Context, dir, identity string, tokens *tokenServer, logger *slog.Logger) {

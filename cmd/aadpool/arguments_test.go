@@ -22,7 +22,8 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 	}{
 		{"flags without a command", []string{"--json"}, "unknown flag --json"},
 		{"a mistyped command", []string{"chekc"},
-			"the first argument must be a command: check, proxy, login, logout, whoami, agent, token, psql, role, install, " +
+			"the first argument must be a command: check, proxy, wait, status, login, logout, whoami, agent, token, psql, " +
+				"role, install, " +
 				"completion, man, help, version; did you mean check?"},
 		{"help for a mistyped command", []string{"help", "rol"}, "did you mean role?"},
 		{"a DSN in the place of the command", []string{"postgres://u:hunter2@h/db"}, "the first argument must be"},
@@ -131,7 +132,7 @@ func TestHelp(t *testing.T) {
 		{[]string{"help", "check"}, "Usage: aadpool check [<dsn>] [flags]\n"},
 		{[]string{"token", "-h"}, "Usage: aadpool token"},
 		{[]string{"psql", "--help"}, "Usage: aadpool psql [<dsn>] [flags] [-- ARGUMENT-OF-PSQL ...]\n"},
-		{[]string{"proxy", "--help"}, "Usage: aadpool proxy [<dsn>] [flags] [-- COMMAND [ARGUMENT ...]]\n"},
+		{[]string{"proxy", "--help"}, "Usage: aadpool proxy [<dsn> ...] [flags] [-- COMMAND [ARGUMENT ...]]\n"},
 		{[]string{"role", "--help"}, "Usage: aadpool role <name> [<dsn>] [flags]"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {

@@ -22,7 +22,8 @@ func TestCompletionAnswersShells(t *testing.T) {
 		name, line string
 		want       []string
 	}{
-		{"the commands", "aadpool ", []string{"check", "proxy", "login", "logout", "whoami", "agent", "token", "psql", "role",
+		{"the commands", "aadpool ", []string{"check", "proxy", "wait", "status", "login", "logout", "whoami",
+			"agent", "token", "psql", "role",
 			"install", "completion", "man", "help", "version"}},
 		{"a command", "aadpool ro", []string{"role"}},
 		{"flags", "aadpool role x --gr", []string{"--grant"}},
@@ -59,7 +60,8 @@ func TestShellsComplete(t *testing.T) {
 	require.NoError(t, err)
 	program := "#!/bin/sh\nexec " + diag.ShellQuote(binary) + ` "$@"` + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "aadpool"), []byte(program), 0o700))
-	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir, "TERM=dumb",
+	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir,
+		"TERM=dumb",
 		"INPUTRC=/dev/null")
 	for _, row := range []struct{ shell, start, load string }{
 		{"bash", "bash --norc -i", "source <(aadpool completion bash)"},

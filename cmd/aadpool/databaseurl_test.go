@@ -22,27 +22,29 @@ func TestDatabaseURL(t *testing.T) {
 	for _, row := range []struct {
 		name, dsn, password string
 		addr                net.Addr
-		config              proxy.Config
+		config              *proxy.Upstream
 		want                string
 	}{
-		{"a Unix socket", "user=orders-api dbname=orders", "", unix, proxy.Config{SocketDir: "/tmp/aadpool-1"},
+		{"a Unix socket", "user=orders-api dbname=orders", "", unix, &proxy.Upstream{SocketDir: "/tmp/aadpool-1"},
 			"postgresql://orders-api@/orders?host=%2Ftmp%2Faadpool-1"},
-		{"TCP", "user=orders-api dbname=orders", "", tcp, proxy.Config{}, "postgresql://orders-api@127.0.0.1:4242/orders"},
-		{"TCP with a password", "user=orders-api dbname=orders", "SECRET", tcp, proxy.Config{},
+		{"TCP", "user=orders-api dbname=orders", "", tcp, &proxy.Upstream{},
+			"postgresql://orders-api@127.0.0.1:4242/orders"},
+		{"TCP with a password", "user=orders-api dbname=orders", "SECRET", tcp, &proxy.Upstream{},
 			"postgresql://orders-api:SECRET@127.0.0.1:4242/orders"},
-		{"TCP with TLS", "user=orders-api dbname=orders", "", tcp, proxy.Config{Certificate: &proxy.Certificate{}},
+		{"TCP with TLS", "user=orders-api dbname=orders", "", tcp, &proxy.Upstream{Certificate: &proxy.Certificate{}},
 			"postgresql://orders-api@127.0.0.1:4242/orders?sslmode=require"},
-		{"a user's role", "user=ada@contoso.example dbname=orders", "", tcp, proxy.Config{},
+		{"a user's role", "user=ada@contoso.example dbname=orders", "", tcp, &proxy.Upstream{},
 			"postgresql://ada%40contoso.example@127.0.0.1:4242/orders"},
-		{"any role", "dbname=orders", "", tcp, proxy.Config{AnyUser: true}, "postgresql://127.0.0.1:4242/orders"},
-		{"any role, with a password", "dbname=orders", "SECRET", tcp, proxy.Config{AnyUser: true},
+		{"any role", "dbname=orders", "", tcp, &proxy.Upstream{AnyUser: true}, "postgresql://127.0.0.1:4242/orders"},
+		{"any role, with a password", "dbname=orders", "SECRET", tcp, &proxy.Upstream{AnyUser: true},
 			"postgresql://:SECRET@127.0.0.1:4242/orders"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clearEnvironment(t)
 			config, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
-			set := clientEnvironment(row.addr, row.config, server.Target{Target: &dsn.Target{Config: config}}, row.password)
+			set := clientEnvironment(row.addr, row.config, server.Target{Target: &dsn.Target{Config: config}},
+				row.password)
 			assert.Equal(t, row.want, set["DATABASE_URL"])
 			read, err := pgxpool.ParseConfig(set["DATABASE_URL"])
 			require.NoError(t, err)
@@ -87,9 +89,11 @@ func TestDatabaseURLServesOtherClients(t *testing.T) {
 				a.useSecret(t)
 				t.Setenv("NODE_PATH", filepath.Join(dir, "node_modules"))
 				args := append([]string{"proxy", a.server.DSN("orders-api")}, flags...)
-				got := runCommand(t, a.outside(), append(args, "--", "/usr/bin/env", "-u", "PGHOST", "-u", "PGPORT", "-u", "PGUSER",
+				got := runCommand(t, a.outside(), append(args, "--", "/usr/bin/env", "-u", "PGHOST", "-u", "PGPORT",
+					"-u", "PGUSER",
 					"-u", "PGDATABASE",
-					"-u", "PGPASSWORD", interpreters[filepath.Ext(row.program)], filepath.Join(programs, row.program))...)
+					"-u", "PGPASSWORD", interpreters[filepath.Ext(row.program)], filepath.Join(programs,
+						row.program))...)
 				assert.Equal(t, exitOK, got.status, got.stderr)
 				assert.Equal(t, "orders-api postgres\n", got.stdout)
 			})

@@ -3,6 +3,7 @@
 //
 //	aadpool check [DSN]            goes the whole way to a query, step by step, and says what to type at the first fault
 //	aadpool proxy [DSN] [-- cmd]   lets every program that speaks PostgreSQL log in with access tokens
+//	aadpool proxy status           says how each server of a running proxy is doing; aadpool wait waits until it is ready
 //	aadpool login                  signs a person in once, for the other commands; logout ends it, whoami says who it is
 //	aadpool agent                  serves tokens from memory to aadpool token
 //	aadpool token                  prints an access token, for PGPASSWORD
@@ -110,6 +111,8 @@ type commands struct {
 
 	Check  checkCommand  `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
 	Proxy  proxyCommand  `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
+	Wait   waitCommand   `cmd:"" help:"Wait until a proxy is ready."`
+	Status statusCommand `cmd:"" help:"Say how each server of a running proxy is doing."`
 	Login  loginCommand  `cmd:"" help:"Sign in once, by browser or device code, for the other commands."`
 	Logout logoutCommand `cmd:"" help:"Remove what login has kept."`
 	Whoami whoamiCommand `cmd:"" help:"Print whose token the other commands get, and the role that it logs in as."`
@@ -141,6 +144,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside
 		return exitUsage
 	}
 	own, passed := commandline.Split(args)
+	if len(own) > 1 && own[0] == "proxy" && own[1] == "status" { // no DSN
+		own = own[1:]
+	}
 	chosen, err := parse(own, stdout)
 	if err == nil && chosen == nil {
 		return exitOK // help has been printed
@@ -179,8 +185,7 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Exit(exit),
 		kong.Help(commandline.ShowHelp),
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}),
-		kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
-			"credentials": credentialNames, "version": commandline.Version()},
+		flagVars(),
 		kong.DefaultEnvars("AADPOOL"),
 		proxyDefaults(),
 	)
@@ -188,6 +193,12 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		return nil, fmt.Errorf("reading the command line: %w", err)
 	}
 	return parser, nil
+}
+
+// flagVars are what the flags' help says, of several commands.
+func flagVars() kong.Vars {
+	return kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
+		"credentials": credentialNames, "version": commandline.Version()}
 }
 
 // parse returns the command that the arguments choose, or nil if they ask for help, which it prints.

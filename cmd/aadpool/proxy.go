@@ -8,53 +8,55 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"os/user"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/alecthomas/kong"
-	"github.com/jackc/pgx/v5"
 
-	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
-	"github.com/aadpool/aadpool/internal/dsn"
-	"github.com/aadpool/aadpool/internal/entra"
 )
 
 // proxyCommand is aadpool proxy.
 type proxyCommand struct {
-	DSN string `arg:"" optional:"" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used."`
-	credentialFlags
+	DSN []string `arg:"" optional:"" name:"dsn" help:"As for pgxpool: a URL or keywords (default: the PG* environment variables). A password in it is not used. For several servers: NAME=DSN for each, or --config."`
+	upstreamFlags
 	agentFlags
-	SocketDir    string   `placeholder:"DIR" env:"AADPOOL_SOCKET_DIR" help:"The directory of the Unix socket, made with mode 0700 (default, without --listen: ${socket_dir})."`
-	Listen       []string `placeholder:"HOST:PORT" env:"AADPOOL_LISTEN" help:"Listen on TCP, 127.0.0.1:5432 for example. Beyond loopback that takes TLS and a password."`
-	TCP          bool     `name:"tcp" env:"AADPOOL_TCP" help:"Listen on 127.0.0.1 and ask for a password, in the place of the Unix socket: for programs that cannot use one. On Windows the default."`
-	AllowUser    []string `placeholder:"USER" env:"AADPOOL_ALLOW_USER" help:"Who else may connect to the Unix socket, by name or id. Linux only."`
-	TLSCert      string   `name:"tls-cert" placeholder:"FILE" env:"AADPOOL_TLS_CERT" help:"The proxy's certificate chain, in PEM. With it, TCP clients must use TLS."`
-	TLSKey       string   `name:"tls-key" placeholder:"FILE" env:"AADPOOL_TLS_KEY" help:"The certificate's key, in PEM."`
-	PasswordFile string   `placeholder:"FILE" env:"AADPOOL_PASSWORD_FILE" help:"A file with the password that clients must know, or with its SCRAM-SHA-256 verifier."`
+
+	Config      string `placeholder:"FILE" env:"AADPOOL_CONFIG" help:"A YAML file with these flags as keys, and the servers (docs/proxy.md). SIGHUP has it read anew."`
+	CheckConfig bool   `env:"-" help:"Say what would be served, and end."`
 
 	MaxSessions    int           `default:"${max_sessions}" placeholder:"N" env:"AADPOOL_MAX_SESSIONS" help:"How many sessions there may be at once (default: ${default})."`
 	StartupTimeout time.Duration `default:"${startup_timeout}" env:"AADPOOL_STARTUP_TIMEOUT" help:"How long a client may take from its connection to its session (default: ${default})."`
-	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long transactions may go on after SIGTERM (default: ${default})."`
-	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz and /metrics."`
+	MinDrain       time.Duration `env:"AADPOOL_MIN_DRAIN" default:"0s" help:"How long sessions are still opened after SIGTERM, while /readyz says that the proxy ends (default: ${default})."`
+	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long transactions may go on after that (default: ${default})."`
+	ConnectionTest bool          `negatable:"" env:"AADPOOL_CONNECTION_TEST" help:"Log in once at the start, and fail as aadpool check does (default: with a command)."`
+	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz, /status and /metrics."`
 	TokenSecret    string        `name:"token-secret-file" placeholder:"FILE" env:"AADPOOL_TOKEN_SECRET_FILE" help:"Serve the token at /token of --http, on loopback, to whoever knows the secret in the file."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
 	LogSessions    bool          `default:"true" negatable:"" env:"AADPOOL_LOG_SESSIONS" help:"Log each session when it begins and when it ends, at level info (default: ${default})."`
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
 
-	password string // that a command's proxy asks for, if it does
+	ExitOnFailedUpstream bool `env:"AADPOOL_EXIT_ON_FAILED_UPSTREAM" help:"End if one of several servers cannot be served at the start, or fails the connection test."`
 
-	tokens *tokenServer // for aadpool token
+	given       map[string]bool // the flags of the command line
+	flags       []*kong.Flag
+	commandLine *proxyCommand // as it was without the file; itself if there is none
+}
+
+// AfterApply is kong's: it notes which flags the command line has.
+func (cmd *proxyCommand) AfterApply(parsed *kong.Context) error {
+	cmd.flags, cmd.given, cmd.commandLine = parsed.Selected().Flags, map[string]bool{}, cmd
+	for _, p := range parsed.Path {
+		if p.Flag != nil {
+			cmd.given[p.Flag.Name] = true
+		}
+	}
+	return nil
 }
 
 // proxyDefaults are what the flags' help says.
@@ -85,6 +87,10 @@ given. Every flag but the credential's can also be given in the environment: AAD
 }
 
 func (cmd *proxyCommand) run(in invocation) error {
+	cmd, settings, err := cmd.settings()
+	if err != nil {
+		return err
+	}
 	if err := cmd.checkFlags(in); err != nil {
 		return err
 	}
@@ -95,15 +101,17 @@ func (cmd *proxyCommand) run(in invocation) error {
 			cmd.LogLevel = "warn"
 		}
 	}
-	logger := cmd.logger(in.stderr, terminal)
-	config, t, err := cmd.config(in, logger)
-	if err != nil {
+	u := newUpstreams(cmd, in, cmd.logger(in.stderr, terminal))
+	if cmd.CheckConfig {
+		return u.describe(in.stdout, settings)
+	}
+	if err := u.make(settings); err != nil {
 		return err
 	}
 	if len(in.passed) > 0 {
-		return cmd.runWith(in, config, t)
+		return cmd.runWith(in, u)
 	}
-	return cmd.serve(in.ctx, config, t, logger, terminal)
+	return cmd.serve(in, u, terminal)
 }
 
 func (cmd *proxyCommand) checkFlags(in invocation) error {
@@ -114,79 +122,33 @@ func (cmd *proxyCommand) checkFlags(in invocation) error {
 		return usageError("--startup-timeout must be more than 0")
 	case cmd.Drain < 0:
 		return usageError("--drain must not be negative")
-	case (cmd.TLSCert == "") != (cmd.TLSKey == ""):
-		return usageError("--tls-cert and --tls-key go together")
+	case cmd.MinDrain < 0:
+		return usageError("--min-drain must not be negative")
 	case in.passed != nil && (len(in.passed) == 0 || in.passed[0] == ""):
 		return usageError("there is no command after --: without -- the proxy serves until it is told to end")
-	case len(in.passed) > 0 && cmd.PasswordFile != "":
-		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
 	case cmd.TokenSecret != "" && cmd.HTTP == "":
 		return usageError("--token-secret-file needs --http, where the token is served")
-	case cmd.TCP && (cmd.SocketDir != "" || len(cmd.Listen) > 0):
-		return usageError("--tcp takes the place of --socket-dir and --listen")
-	case cmd.SocketDir != "" && !unixsocket.CanKeepDir:
-		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: " +
-			"use --tcp")
-	case len(cmd.AllowUser) > 0 && !unixsocket.CanCheckPeers:
-		return usageError("--allow-user works on Linux only")
-	case len(cmd.AllowUser) > 0 && cmd.SocketDir == "":
-		return usageError("--allow-user needs a --socket-dir that those users can enter")
 	}
-	return cmd.check()
+	return nil
 }
 
-// config is the proxy's, but for where it listens when it runs a command.
-func (cmd *proxyCommand) config(in invocation, logger *slog.Logger) (c proxy.Config, t server.Target, err error) {
-	cmd.takeFrom(cmd.DSN)
-	t, policyErr, err := server.ParseTarget(cmd.DSN, cmd.Scope)
-	if err != nil {
-		return c, t, usageError(terminal.WithoutPrefix(err))
+// config is the proxy's.
+func (cmd *proxyCommand) config(u *upstreams) (c proxy.Config, err error) {
+	c = proxy.Config{Upstreams: u.served(), ExitOnFailedUpstream: cmd.ExitOnFailedUpstream,
+		HTTP: cmd.HTTP, StartupTimeout: cmd.StartupTimeout, MinDrain: cmd.MinDrain, Drain: cmd.Drain,
+		MaxSessions: cmd.MaxSessions, Logger: u.logger, QuietSessions: !cmd.LogSessions,
 	}
-	if policyErr != nil {
-		return c, t, exit.Error{Status: diag.OfPolicy(t.First(), policyErr).Status, Text: terminal.WithoutPrefix(policyErr)}
+	if cmd.TokenSecret != "" {
+		c.Token, err = cmd.serveTokensByHTTP(u)
 	}
-	upstream := t.Secured.ConnConfig
-	upstream.Password = ""
-	if in.outside.lookup != nil {
-		upstream.LookupFunc = in.outside.lookup
-	}
-	c = proxy.Config{
-		Upstream: upstream, AnyUser: !t.NamesUser && !cmd.userFromToken, SocketDir: cmd.SocketDir, Listen: cmd.Listen,
-		OldProtocol: t.OnlyProtocol30, HTTP: cmd.HTTP,
-		StartupTimeout: cmd.StartupTimeout, Drain: cmd.Drain, MaxSessions: cmd.MaxSessions, Logger: logger,
-		QuietSessions: !cmd.LogSessions,
-	}
-	cmd.chooseListener(&c, len(in.passed) > 0)
-	if c.SocketDir, err = absolute(c.SocketDir); err != nil {
-		return c, t, err
-	}
-	if err := cmd.secure(&c, len(in.passed) > 0); err != nil {
-		return c, t, err
-	}
-	for _, note := range t.Notes {
-		logger.Warn(note)
-	}
-	if c.Hook, err = cmd.newHook(in, c.Upstream, logger); err == nil && cmd.TokenSecret != "" {
-		warnOfReaders(logger, "--token-secret-file", cmd.TokenSecret)
-		c.Token, err = cmd.serveTokenByHTTP(c.Upstream)
-	}
-	return c, t, err
-}
-
-// absolute is the path of a directory that there is to be, if one is named: libpq takes for a directory only what
-// begins with a slash.
-func absolute(dir string) (string, error) {
-	if dir == "" {
-		return "", nil
-	}
-	return filepath.Abs(dir)
+	return c, err
 }
 
 // minTokenSecret is the length of the secret for /token: short ones can be guessed.
 const minTokenSecret = 16
 
-// serveTokenByHTTP answers programs that ask a URL.
-func (cmd *proxyCommand) serveTokenByHTTP(upstream *pgx.ConnConfig) (http.Handler, error) {
+// serveTokensByHTTP answers programs that ask a URL. With several upstreams that says whose: /token?upstream=NAME.
+func (cmd *proxyCommand) serveTokensByHTTP(u *upstreams) (http.Handler, error) {
 	content, err := os.ReadFile(cmd.TokenSecret)
 	if err != nil {
 		return nil, usageError("reading --token-secret-file: " + err.Error())
@@ -195,37 +157,15 @@ func (cmd *proxyCommand) serveTokenByHTTP(upstream *pgx.ConnConfig) (http.Handle
 	if len(secret) < minTokenSecret {
 		return nil, usageError(fmt.Sprintf("the secret in --token-secret-file has fewer than %d characters", minTokenSecret))
 	}
-	scope, err := cmd.scopeOf(upstream)
-	if err != nil {
-		return nil, usageError(terminal.WithoutPrefix(err))
-	}
-	return agent.HTTPHandler(secret, func(ctx context.Context) (agent.Token, error) {
-		return cmd.tokens.get(ctx, scope)
+	warnOfReaders(u.logger, "--token-secret-file", cmd.TokenSecret)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		get := u.tokenOf(r.URL.Query().Get("upstream"))
+		if get == nil {
+			http.Error(w, "there are several upstreams: /token?upstream=NAME", http.StatusNotFound)
+			return
+		}
+		agent.HTTPHandler(secret, get).ServeHTTP(w, r)
 	}), nil
-}
-
-// scopeOf is that of the upstream's tokens.
-func (cmd *proxyCommand) scopeOf(upstream *pgx.ConnConfig) (string, error) {
-	if cmd.Scope != "" {
-		return cmd.Scope, nil
-	}
-	return dsn.Scope(&upstream.Config)
-}
-
-// newHook also has aadpool token get its tokens here.
-func (cmd *proxyCommand) newHook(in invocation, upstream *pgx.ConnConfig, logger *slog.Logger) (*aadpool.Hook, error) {
-	source, err := cmd.tokenSource(in.outside, aadpool.WithLogger(logger))
-	if err != nil {
-		return nil, err
-	}
-	if err := source.credential.Make(); err != nil {
-		return nil, exit.Error{Status: exitCredential, Text: entra.Brief(err)}
-	}
-	cmd.tokens = newTokenServer(in.ctx, cmd.credentialFlags, in.outside, logger)
-	if scope, err := cmd.scopeOf(upstream); err == nil { // or else the Hook says what is wrong with it
-		cmd.tokens.add(scope, source)
-	}
-	return source.hook, nil
 }
 
 // warnOfReaders tells of a file with a secret that each user of this machine can read. It is no error: in a container
@@ -239,71 +179,35 @@ func warnOfReaders(logger *slog.Logger, flag, path string) {
 		"mode", fmt.Sprintf("%04o", info.Mode().Perm()))
 }
 
-// secure is about who may connect.
-func (cmd *proxyCommand) secure(c *proxy.Config, forCommand bool) (err error) {
-	if c.AllowUsers, err = userIDs(cmd.AllowUser); err != nil {
+// serve runs a proxy until ctx ends.
+func (cmd *proxyCommand) serve(in invocation, u *upstreams, line *terminal.StatusLine) error {
+	ctx := in.ctx
+	if err := cmd.testConnections(in, u); err != nil {
 		return err
 	}
-	if cmd.PasswordFile != "" {
-		if c.Password, err = readPassword(cmd.PasswordFile); err != nil {
-			return err
-		}
-		warnOfReaders(c.Logger, "--password-file", cmd.PasswordFile)
-	} else if cmd.TCP {
-		if err := cmd.setPassword(c, forCommand); err != nil {
-			return err
-		}
+	config, err := cmd.config(u)
+	if err != nil {
+		return err
 	}
-	if cmd.TLSCert == "" {
-		return nil
-	}
-	if c.Certificate, err = proxy.LoadCertificate(cmd.TLSCert, cmd.TLSKey, c.Logger); err != nil {
-		return usageError("reading --tls-cert and --tls-key: " + err.Error())
-	}
-	return nil
-}
-
-// userIDs are the ids of users that are given by name or by id.
-func userIDs(names []string) (ids []uint32, err error) {
-	for _, name := range names {
-		id := name
-		if found, err := user.Lookup(name); err == nil {
-			id = found.Uid
-		}
-		n, err := strconv.ParseUint(id, 10, 32)
-		if err != nil {
-			return nil, usageError(fmt.Sprintf("--allow-user %s: there is no such user", name))
-		}
-		ids = append(ids, uint32(n))
-	}
-	return ids, nil
-}
-
-// serve runs a proxy until ctx ends.
-func (cmd *proxyCommand) serve(ctx context.Context, config proxy.Config, t server.Target, logger *slog.Logger,
-	line *terminal.StatusLine) error {
 	p, err := newProxy(config)
 	if err != nil {
 		return err
 	}
-	defer cmd.reloadOnHangup(p, config)()
+	defer u.reloadOnHangup(p)()
 	var screen io.Writer
 	if line != nil {
 		screen = line
 		go p.ShowStatus(ctx, line)
 	}
-	for _, addr := range p.Addrs() {
-		tellHowToConnect(screen, logger, clientEnvironment(addr, config, t, ""))
-	}
+	u.tellHowToConnect(p, screen)
 	if err := proxy.Notify("READY=1"); err != nil {
-		logger.Warn("systemd could not be told that the proxy is ready", "error", err)
+		u.logger.Warn("systemd could not be told that the proxy is ready", "error", err)
 	}
 	context.AfterFunc(ctx, func() { _ = proxy.Notify("STOPPING=1") })
-	var tokens sync.WaitGroup
-	tokens.Go(func() { serveTokens(ctx, cmd.dir(), cmd.identity(), cmd.tokens, logger) })
+	u.serveTokens()
 	p.Serve(ctx)
-	tokens.Wait()
-	logger.Info("shut down")
+	u.tokens.Wait()
+	u.logger.Info("shut down")
 	return exit.Error{Status: exitOK, Printed: true, Final: true} // a signal is how a proxy ends
 }
 

@@ -117,7 +117,7 @@ func TestProxyBadInput(t *testing.T) {
 		{"a directory that others can write to", []string{dsn, "--socket-dir=" + open}, exitUsage, "others can write to"},
 		{"a certificate without a key", []string{dsn, "--tls-cert=x"}, exitUsage, "go together"},
 		{"a certificate that is none", []string{dsn, "--tls-cert=" + empty, "--tls-key=" + empty}, exitUsage,
-			"reading --tls-cert and --tls-key"},
+			"reading --tls-cert, --tls-key and --client-ca"},
 		{"a password file that is empty", []string{dsn, "--password-file=" + empty}, exitUsage, "is empty"},
 		{"a user that is nobody", []string{dsn, "--allow-user=no-such-user", "--socket-dir=" + shortDir(t)}, exitUsage,
 			"there is no such user"},

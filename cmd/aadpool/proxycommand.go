@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
@@ -15,29 +17,34 @@ import (
 )
 
 // runWith runs the command after -- with a proxy of its own.
-func (cmd *proxyCommand) runWith(in invocation, config proxy.Config, t server.Target) error {
+func (cmd *proxyCommand) runWith(in invocation, u *upstreams) error {
 	path, err := exec.LookPath(in.passed[0])
 	if err != nil {
 		return exit.Error{Status: exitNoProgram,
 			Text: fmt.Sprintf("%s cannot be run: %s", in.passed[0], child.LookFailure(err))}
 	}
-	return runBeside(in, config, func(c proxy.Config, addr net.Addr) *exec.Cmd {
+	if err := cmd.testConnections(in, u); err != nil {
+		return err
+	}
+	config, err := cmd.config(u)
+	if err != nil {
+		return err
+	}
+	return runBeside(in, config, func(p *proxy.Proxy) *exec.Cmd {
 		program := exec.Command(path, in.passed[1:]...)
-		program.Env = child.Environment(clientEnvironment(addr, c, t, cmd.password))
+		program.Env = child.Environment(u.commandEnvironment(p))
 		return program
 	})
 }
 
 // runBeside runs the program that makeProgram makes beside a proxy, which ends with it.
-func runBeside(in invocation, config proxy.Config,
-	makeProgram func(c proxy.Config, addr net.Addr) *exec.Cmd) (err error) {
-	if config.SocketDir == "" && len(config.Listen) == 0 {
-		if config.SocketDir, err = os.MkdirTemp("", "aadpool-"); err != nil {
-			return fmt.Errorf("making a directory for the socket: %w", err)
-		}
-		defer os.RemoveAll(config.SocketDir)
+func runBeside(in invocation, config proxy.Config, makeProgram func(*proxy.Proxy) *exec.Cmd) error {
+	remove, err := makeSocketDirs(config.Upstreams)
+	if err != nil {
+		return err
 	}
-	config.Drain = 0 // the program has ended: what it has left behind has nobody to work for
+	defer remove()
+	config.Drain, config.MinDrain = 0, 0 // the program has ended: what it has left behind has nobody to work for
 	p, err := newProxy(config)
 	if err != nil {
 		return err
@@ -49,14 +56,57 @@ func runBeside(in invocation, config proxy.Config,
 	defer serving.Wait()
 	defer end()
 
-	program := makeProgram(config, p.Addrs()[0])
+	program := makeProgram(p)
 	program.Stdin, program.Stdout, program.Stderr = os.Stdin, in.stdout, in.stderr
 	return child.Run(in.ctx, program, in.outside.inForeground)
 }
 
+// makeSocketDirs makes a directory for the sockets of those for which nobody has named one.
+func makeSocketDirs(upstreams []*proxy.Upstream) (remove func(), err error) {
+	dir := ""
+	for _, u := range upstreams {
+		if u.SocketDir != "" || len(u.Listen) > 0 {
+			continue
+		}
+		if dir == "" {
+			if dir, err = os.MkdirTemp("", "aadpool-"); err != nil {
+				return nil, fmt.Errorf("making a directory for the socket: %w", err)
+			}
+		}
+		u.SocketDir = filepath.Join(dir, u.Name)
+	}
+	return func() {
+		if dir != "" {
+			_ = os.RemoveAll(dir)
+		}
+	}, nil
+}
+
+// commandEnvironment is for a client of the first server, and of each that has a name: DATABASE_URL_ORDERS for orders.
+func (u *upstreams) commandEnvironment(p *proxy.Proxy) map[string]string {
+	var set map[string]string
+	for _, m := range u.current() {
+		addrs := p.AddrsOf(m.upstream)
+		if len(addrs) == 0 {
+			continue
+		}
+		own := clientEnvironment(addrs[0], m.upstream, m.target, m.password)
+		if set == nil {
+			set = own
+		}
+		if m.name != "" {
+			set["DATABASE_URL_"+variableName.Replace(strings.ToUpper(m.name))] = own["DATABASE_URL"]
+		}
+	}
+	return set
+}
+
+// variableName has no character that a shell takes for the end of a name.
+var variableName = strings.NewReplacer("-", "_", ".", "_")
+
 // clientEnvironment are libpq's variables, and the one that other programs read, for a client of the proxy at addr.
 // password is empty where the proxy asks for none.
-func clientEnvironment(addr net.Addr, config proxy.Config, t server.Target, password string) map[string]string {
+func clientEnvironment(addr net.Addr, config *proxy.Upstream, t server.Target, password string) map[string]string {
 	host, port, mode := config.SocketDir, "5432", "disable"
 	if addr.Network() != "unix" {
 		host, port, _ = net.SplitHostPort(addr.String())

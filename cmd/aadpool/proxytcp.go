@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -14,39 +17,49 @@ import (
 
 // Where --tcp listens. A command is told where its proxy is, everybody else expects PostgreSQL's port.
 const (
-	tcpAddress        = "127.0.0.1:5432"
+	tcpHost           = "127.0.0.1"
+	tcpPort           = 5432
+	tcpAddress        = "127.0.0.1:5432" // of the first
 	tcpCommandAddress = "127.0.0.1:0"
 )
 
-// chooseListener is for a proxy that nobody has told where to listen. runWith makes a directory for a command's socket.
-func (cmd *proxyCommand) chooseListener(c *proxy.Config, forCommand bool) {
-	if c.SocketDir != "" || len(c.Listen) > 0 {
-		return
-	}
-	cmd.TCP = cmd.TCP || !unixsocket.CanKeepDir
+// chooseListener is for an upstream that nobody has told where to listen. runWith makes a directory for a command's
+// socket. Of several, each has a directory and a port of its own.
+func (m *madeUpstream) chooseListener(forCommand bool) {
+	u := m.upstream
 	switch {
-	case cmd.TCP && forCommand:
-		c.Listen = []string{tcpCommandAddress}
-	case cmd.TCP:
-		c.Listen = []string{tcpAddress}
+	case u.SocketDir != "" || len(u.Listen) > 0:
+		if m.inSubdir {
+			u.SocketDir = filepath.Join(u.SocketDir, m.name)
+		}
+	case m.isTCPByDefault() && forCommand:
+		u.Listen = []string{tcpCommandAddress}
+	case m.isTCPByDefault():
+		u.Listen = []string{net.JoinHostPort(tcpHost, strconv.Itoa(tcpPort+m.at))}
 	case !forCommand:
-		c.SocketDir = unixsocket.DefaultDir()
+		u.SocketDir = filepath.Join(unixsocket.DefaultDir(), m.name)
 	}
+}
+
+// isTCPByDefault reports whether the upstream is to listen on TCP and ask for a password.
+func (m *madeUpstream) isTCPByDefault() bool {
+	isTold := m.flags.SocketDir != "" || len(m.flags.Listen) > 0
+	return m.flags.TCP || !unixsocket.CanKeepDir && !isTold
 }
 
 // setPassword is the password of --tcp where no --password-file gives one: every user of this machine can connect. A
 // command's proxy has one of its own, and the others the one in a file that only this user can read.
-func (cmd *proxyCommand) setPassword(c *proxy.Config, forCommand bool) (err error) {
+func (m *madeUpstream) setPassword(logger *slog.Logger, forCommand bool) (err error) {
 	if forCommand {
-		cmd.password = rand.Text()
-		c.Password, err = proxy.NewPassword(cmd.password)
+		m.password = rand.Text()
+		m.upstream.Password, err = proxy.NewPassword(m.password)
 		return err
 	}
-	if cmd.PasswordFile, err = ownPasswordFile(); err != nil {
+	if m.passwordFile, err = ownPasswordFile(); err != nil {
 		return usageError(fmt.Sprintf("there is no place for the password of --tcp: %v: give a --password-file", err))
 	}
-	c.Logger.Info("clients must know the password", "file", cmd.PasswordFile)
-	c.Password, err = readPassword(cmd.PasswordFile)
+	logger.Info("clients must know the password", "file", m.passwordFile)
+	m.upstream.Password, err = readPassword(m.passwordFile)
 	return err
 }
 

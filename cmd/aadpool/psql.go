@@ -64,9 +64,10 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if err != nil {
 		return err
 	}
-	return runBeside(in, config, func(c proxy.Config, addr net.Addr) *exec.Cmd {
+	return runBeside(in, config, func(p *proxy.Proxy) *exec.Cmd {
 		program := exec.Command(path, in.passed...)
-		program.Env = child.Environment(psqlEnvironment(c, addr, t, as.User, password))
+		u := config.Upstreams[0]
+		program.Env = child.Environment(psqlEnvironment(u, p.AddrsOf(u)[0], t, as.User, password))
 		return program
 	})
 }
@@ -75,24 +76,24 @@ func (cmd *psqlCommand) run(in invocation) error {
 func (cmd *psqlCommand) proxyConfig(
 	in invocation, t server.Target, source tokenSource,
 ) (c proxy.Config, password string, err error) {
-	c = proxy.Config{Hook: source.hook, Upstream: t.Secured.ConnConfig, AnyUser: true, OldProtocol: t.OnlyProtocol30,
-		Logger: silent} // psql says what goes wrong
-	c.Upstream.Password = ""
+	u := &proxy.Upstream{Hook: source.hook, Server: t.Secured.ConnConfig, AnyUser: true, OldProtocol: t.OnlyProtocol30}
+	c = proxy.Config{Upstreams: []*proxy.Upstream{u}, Logger: silent} // psql says what goes wrong
+	u.Server.Password = ""
 	if in.outside.lookup != nil {
-		c.Upstream.LookupFunc = in.outside.lookup
+		u.Server.LookupFunc = in.outside.lookup
 	}
 	if unixsocket.CanKeepDir {
 		return c, "", nil
 	}
-	c.Listen, password = []string{tcpCommandAddress}, rand.Text()
-	c.Password, err = proxy.NewPassword(password)
+	u.Listen, password = []string{tcpCommandAddress}, rand.Text()
+	u.Password, err = proxy.NewPassword(password)
 	return c, password, err
 }
 
 // psqlEnvironment leads psql to its proxy. What the DSN says of the session is said there, but for the name that psql
 // gives itself.
-func psqlEnvironment(c proxy.Config, addr net.Addr, t server.Target, role, password string) map[string]string {
-	set := clientEnvironment(addr, c, t, password)
+func psqlEnvironment(u *proxy.Upstream, addr net.Addr, t server.Target, role, password string) map[string]string {
+	set := clientEnvironment(addr, u, t, password)
 	delete(set, "DATABASE_URL")
 	set["PGUSER"], set["PGAPPNAME"] = role, t.Config.ConnConfig.RuntimeParams["application_name"]
 	if addr.Network() == "unix" {

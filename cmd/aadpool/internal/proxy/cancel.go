@@ -48,18 +48,18 @@ func (c *cancels) server(key string) *pgwire.Server {
 // cancel forwards a cancel request to the server that its key belongs to, over TLS where the session has it. The
 // client is told nothing, whatever comes of it, as by PostgreSQL; its connection ends when the server has dealt with
 // the request.
-func (p *Proxy) cancel(ctx context.Context, request *pgproto3.CancelRequest) {
+func (u *upstream) cancel(ctx context.Context, request *pgproto3.CancelRequest) {
 	if asksToLetGo(request) {
-		p.letGo()
+		u.letGo()
 		return
 	}
-	server := p.cancels.server(cancelKey(request.ProcessID, request.SecretKey))
+	server := u.proxy.cancels.server(cancelKey(request.ProcessID, request.SecretKey))
 	if server == nil {
-		p.logger.Debug("a cancel request is for no session of this proxy")
+		u.logger.Debug("a cancel request is for no session of this proxy")
 		return
 	}
-	p.metrics.cancels.Add(1)
+	u.metrics.cancels.Add(1)
 	if err := server.Cancel(ctx, request); err != nil {
-		p.logger.Warn("a cancel request did not reach the server", "server", server.Address, "error", line(err))
+		u.logger.Warn("a cancel request did not reach the server", "server", server.Address, "error", line(err))
 	}
 }

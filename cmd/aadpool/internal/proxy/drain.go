@@ -43,61 +43,65 @@ var errTerminated = pgwire.Fatal("57P01", "terminating connection due to adminis
 var errUnresolved = pgwire.Fatal("08007",
 	"the proxy is shutting down, and the server has not said in time whether the last statement took effect")
 
-func (p *Proxy) phase() phase { return phase(p.currentPhase.Load()) }
+func (u *upstream) phase() phase { return phase(u.currentPhase.Load()) }
 
 // drain ends sessions when they are idle, ends those that are left when its time has run out, and stops listening:
 // until then there are cancel requests to serve.
-func (p *Proxy) drain() {
-	p.currentPhase.Store(int32(draining))
-	p.endLogins()
-	for _, s := range p.snapshot() {
+func (u *upstream) drain() {
+	u.currentPhase.Store(int32(draining))
+	u.endLogins()
+	for _, s := range u.snapshot() {
 		s.wake()
 	}
-	if n := p.sessionCount(); n > 0 {
-		p.logger.Info("shutting down when the sessions have ended", "sessions", n, "at_most", p.config.Drain)
+	if n := u.sessionCount(); n > 0 {
+		u.logger.Info("shutting down when the sessions have ended", "sessions", n, "at_most", u.proxy.config.Drain)
 	}
-	for end := time.Now().Add(p.config.Drain); p.sessionCount() > 0 && time.Now().Before(end); {
+	for end := time.Now().Add(u.proxy.config.Drain); u.sessionCount() > 0 && time.Now().Before(end); {
 		time.Sleep(drainPoll)
 	}
-	p.endSessions()
-	p.Close()
-	p.close()
+	u.endSessions()
+	u.closeListeners()
+	u.close()
 }
 
-// letGo closes the listeners of a proxy that shuts down, for another one.
-func (p *Proxy) letGo() {
-	if p.phase() != running {
-		p.logger.Info("another proxy takes over")
-		p.Close()
+// letGo closes the listeners of an upstream that is no longer served, for another proxy.
+func (u *upstream) letGo() {
+	if u.phase() == running && !u.proxy.ending.Load() {
+		return
+	}
+	u.logger.Info("another proxy takes over")
+	u.closeListeners()
+	if u.proxy.ending.Load() {
+		u.proxy.closeHTTP()
 	}
 }
 
 // endSessions ends the sessions that are left: those that have nothing under way at once, the others with the answer to
 // what they had asked for, which is cancelled.
-func (p *Proxy) endSessions() {
-	if n := p.sessionCount(); n > 0 {
-		p.logger.Info("ending the sessions that are left", "sessions", n)
+func (u *upstream) endSessions() {
+	if n := u.sessionCount(); n > 0 {
+		u.logger.Info("ending the sessions that are left", "sessions", n)
 	}
-	p.currentPhase.Store(int32(ending))
-	for _, s := range p.snapshot() {
+	u.currentPhase.Store(int32(ending))
+	for _, s := range u.snapshot() {
 		s.wake()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
 	defer cancel()
-	for next := time.Now(); p.sessionCount() > 0 && ctx.Err() == nil; time.Sleep(drainPoll) {
+	for next := time.Now(); u.sessionCount() > 0 && ctx.Err() == nil; time.Sleep(drainPoll) {
 		if !time.Now().Before(next) {
-			p.cancelBusy(ctx)
+			u.cancelBusy(ctx)
 			next = time.Now().Add(cancelAgain)
 		}
 	}
 }
 
 // cancelBusy cancels what sessions have under way.
-func (p *Proxy) cancelBusy(ctx context.Context) {
+func (u *upstream) cancelBusy(ctx context.Context) {
 	var cancelling sync.WaitGroup
 	defer cancelling.Wait()
 	places := make(chan struct{}, cancelsAtOnce)
-	for _, s := range p.snapshot() {
+	for _, s := range u.snapshot() {
 		if !s.isReady() || !s.exchange.isBusy() {
 			continue
 		}
@@ -126,7 +130,7 @@ func (s *session) wake() {
 	if !s.ready {
 		return // open or run will see the phase
 	}
-	phase, patience := s.proxy.phase(), lingering
+	phase, patience := s.upstream.phase(), lingering
 	over := s.exchange.stop(phase)
 	if s.exchange.isBusy() {
 		patience = settleTimeout
@@ -143,7 +147,7 @@ func (s *session) wake() {
 // lastWord is what the client is told last, when all that the server has said has been passed on to it, which has ended
 // with err. It returns ended if the session ends, with or without a word.
 func (s *session) lastWord(err error) (word *pgconn.PgError, ended bool) {
-	phase := s.proxy.phase()
+	phase := s.upstream.phase()
 	if phase == running {
 		return nil, err != nil
 	}

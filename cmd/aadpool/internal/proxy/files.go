@@ -9,6 +9,9 @@ const (
 	// connections for a token, a cancel request.
 	ownFiles = 12
 
+	// socketFiles are a Unix socket and its lock.
+	socketFiles = 2
+
 	// spareFiles are at least left for clients to whom the proxy has something to say, such as that it has no room.
 	spareFiles = 4
 )
@@ -20,7 +23,13 @@ func room(limit uint64, c Config) (sessions, spare int) {
 	if limit == 0 || limit > math.MaxInt32 {
 		return sessions, spare
 	}
-	files := int(limit) - ownFiles - len(c.Listen)
+	files := int(limit) - ownFiles
+	for i, u := range c.Upstreams {
+		files -= len(u.Listen)
+		if i > 0 { // the first one's are among its own
+			files -= socketFiles
+		}
+	}
 	if c.HTTP != "" {
 		files -= maxHTTPConns
 	}

@@ -30,7 +30,7 @@ func TestForeignDataThroughTheProxy(t *testing.T) {
 			config := a.config(t, a.credential(t))
 			config.Listen, config.Password = []string{"127.0.0.1:0"}, row.password
 			p, _ := startProxy(t, config)
-			port := p.Addrs()[1].(*net.TCPAddr).Port
+			port := p.addrs()[1].(*net.TCPAddr).Port
 			conn := connectTo(t, a.Postgres.DSN())
 			_, err := conn.Exec(t.Context(), fmt.Sprintf(`set role reporting;
 				create server orders foreign data wrapper postgres_fdw options (host '127.0.0.1', port '%d', dbname 'postgres');

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,56 +25,90 @@ const (
 	readyWithin = 5 * time.Second
 )
 
-// Handler serves /livez, /readyz and /metrics, and /token if the Config has it.
+// Handler serves /livez, /readyz, /status and /metrics, and /token if the Config has it.
 //
 // /livez answers 200 as long as the process does. /readyz answers 200 if there is a valid access token and the server
 // can be reached, with TLS verified as for a session; it does not log in, since servers lock out roles whose logins
-// keep failing. Else, and while the proxy shuts down, it answers 503 and says why.
+// keep failing. Else, and while the proxy shuts down, it answers 503 and says why. /readyz?upstream=NAME asks
+// for one of several upstreams; without that, each that is not ready is named, and the answer is 503 if none is ready.
 func (p *Proxy) Handler() http.Handler {
-	r := &readiness{proxy: p}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, request *http.Request) {
-		answer(w, r.check(request.Context()))
-	})
-	mux.Handle("GET /metrics", p.metrics.handler())
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", p.answerReady)
+	mux.HandleFunc("GET /status", p.answerStatus)
+	mux.Handle("GET /metrics", p.metricsHandler())
 	if p.config.Token != nil {
 		mux.Handle("GET /token", p.config.Token)
 	}
 	return mux
 }
 
-func answer(w http.ResponseWriter, err error) {
+func answer(w http.ResponseWriter, status int, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err != nil {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		_, _ = fmt.Fprintln(w, line(err))
-		return
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, text)
+}
+
+func (p *Proxy) answerReady(w http.ResponseWriter, request *http.Request) {
+	asked := p.current()
+	if query := request.URL.Query(); query.Has("upstream") {
+		name := query.Get("upstream")
+		if asked = slices.DeleteFunc(asked, func(u *upstream) bool { return u.config.Name != name }); len(asked) == 0 {
+			answer(w, http.StatusNotFound, "there is no such upstream")
+			return
+		}
 	}
-	_, _ = fmt.Fprintln(w, "ok")
+	errs := p.readiness(request.Context(), asked)
+	status, lines := http.StatusServiceUnavailable, []string{}
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			status = http.StatusOK
+		case asked[i].config.Name == "":
+			lines = append(lines, line(err))
+		default:
+			lines = append(lines, asked[i].config.Name+": "+line(err))
+		}
+	}
+	if len(lines) == 0 {
+		lines = []string{"ok"}
+	}
+	answer(w, status, strings.Join(lines, "\n"))
+}
+
+// readiness is why each of some upstreams is not ready.
+func (p *Proxy) readiness(ctx context.Context, asked []*upstream) []error {
+	errs := make([]error, len(asked))
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	for i, u := range asked {
+		asking.Go(func() { errs[i] = u.readiness.check(ctx, u) })
+	}
+	return errs
 }
 
 // readiness remembers its last answer for a while.
 type readiness struct {
-	proxy *Proxy
-
 	mu    sync.Mutex // held while it finds out, so that probes at the same time find out once
 	err   error
 	until time.Time
 }
 
-func (r *readiness) check(ctx context.Context) error {
+func (r *readiness) check(ctx context.Context, u *upstream) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.proxy.phase() != running {
+	if u.phase() != running || u.proxy.ending.Load() {
 		return errShuttingDown
+	}
+	if u.failed != nil {
+		return u.failed
 	}
 	if time.Now().Before(r.until) {
 		return r.err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWithin)
 	defer cancel()
-	r.err, r.until = r.proxy.ready(ctx), time.Now().Add(readyFor)
+	r.err, r.until = u.ready(ctx), time.Now().Add(readyFor)
 	if r.err != nil {
 		r.until = time.Now().Add(notReadyFor)
 	}
@@ -80,11 +116,11 @@ func (r *readiness) check(ctx context.Context) error {
 }
 
 // ready returns an error unless there is a valid token and a server that answers.
-func (p *Proxy) ready(ctx context.Context) error {
-	config := p.config.Upstream.Copy()
+func (u *upstream) ready(ctx context.Context) error {
+	config := u.config.Server.Copy()
 	// A pool's config, since nothing logs in: BeforeConnect would take the turn of a client, for whose login the others
 	// wait while the server keeps refusing the role.
-	if err := p.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: config}); err != nil {
+	if err := u.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: config}); err != nil {
 		return err
 	}
 	addresses, err := reach.Addresses(ctx, &config.Config)

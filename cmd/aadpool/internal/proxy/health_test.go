@@ -21,12 +21,12 @@ func TestReadinessWhileTheFirstHostIsSilent(t *testing.T) {
 	defer silent.Close()
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	upstream := config.Upstream.Copy()
+	upstream := config.Server.Copy()
 	good := &pgconn.FallbackConfig{Host: upstream.Host, Port: upstream.Port, TLSConfig: upstream.TLSConfig}
 	upstream.Port = uint16(silent.Addr().(*net.TCPAddr).Port)
 	upstream.Fallbacks = append([]*pgconn.FallbackConfig{good}, upstream.Fallbacks...)
 	upstream.ConnectTimeout = time.Minute
-	config.Upstream = upstream
+	config.Server = upstream
 	p, _ := startProxy(t, config)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()

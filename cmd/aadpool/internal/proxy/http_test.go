@@ -19,7 +19,7 @@ func TestIdleHTTPConnectionsGiveWay(t *testing.T) {
 	config := a.config(t, a.credential(t))
 	config.HTTP = "127.0.0.1:0"
 	p, _ := startProxy(t, config)
-	address := p.http.listener.Addr().String()
+	address := p.proxy.http.listener.Addr().String()
 	var idle []net.Conn
 	for range 52 {
 		conn, err := net.Dial("tcp", address)

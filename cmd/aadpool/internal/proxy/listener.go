@@ -42,7 +42,7 @@ func (l *listener) Close() error {
 }
 
 // openListeners opens all of them or none.
-func openListeners(c Config) (listeners []*listener, err error) {
+func openListeners(c *Upstream) (listeners []*listener, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(listeners)
@@ -59,7 +59,7 @@ func openListeners(c Config) (listeners []*listener, err error) {
 		listeners = append(listeners, l)
 	}
 	for _, address := range c.Listen {
-		l, err := listenTCP(address, c.Certificate != nil, c.Password != nil)
+		l, err := listenTCP(address, c.Certificate != nil, c.Password != nil || c.Certificate.asksClients())
 		if err != nil {
 			return listeners, err
 		}
@@ -105,14 +105,14 @@ func lockSocketDir(dir string) (io.Closer, error) {
 }
 
 // listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.
-func listenTCP(address string, hasTLS, hasPassword bool) (*listener, error) {
+func listenTCP(address string, hasTLS, knowsClients bool) (*listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, configErrorf("--listen %s: it must be host:port, such as 127.0.0.1:5432", address)
 	}
-	if !isLoopback(host) && (!hasTLS || !hasPassword) {
+	if !isLoopback(host) && (!hasTLS || !knowsClients) {
 		return nil, configErrorf("--listen %s: whoever can connect has the identity; beyond loopback that takes "+
-			"--tls-cert, --tls-key and --password-file", address)
+			"--tls-cert, --tls-key and --password-file or --client-ca", address)
 	}
 	tcp, err := takingOver("tcp", address, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
@@ -138,7 +138,7 @@ const (
 )
 
 // accept serves the clients of l until it is closed.
-func (p *Proxy) accept(l *listener) {
+func (u *upstream) accept(l *listener) {
 	pause := firstAcceptPause
 	for {
 		conn, err := l.Accept()
@@ -146,24 +146,24 @@ func (p *Proxy) accept(l *listener) {
 			return
 		}
 		if err != nil {
-			p.logger.Warn("accepting a client failed; trying again", "error", err, "pause", pause)
+			u.logger.Warn("accepting a client failed; trying again", "error", err, "pause", pause)
 			time.Sleep(pause)
 			pause = min(2*pause, lastAcceptPause)
 			continue
 		}
 		pause = firstAcceptPause
-		if told := p.admit(); told != nil {
-			p.turnAway(conn, told)
+		if told := u.admit(); told != nil {
+			u.turnAway(conn, told)
 			continue
 		}
-		p.serving.Go(func() { p.serve(l, conn) })
+		u.serving.Go(func() { u.serve(l, conn) })
 	}
 }
 
 // turnAway tells a client at once that it cannot start up, as PostgreSQL does when it can start no process, whatever
 // the client wants. It must not block.
-func (p *Proxy) turnAway(conn net.Conn, told *pgconn.PgError) {
-	p.metrics.refused(reasonLimit)
+func (u *upstream) turnAway(conn net.Conn, told *pgconn.PgError) {
+	u.metrics.refused(reasonLimit)
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
 	_ = pgwire.Send(conn, pgwire.ErrorResponse(told))
 	_ = conn.Close()

@@ -24,28 +24,30 @@ func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
 	encrypted := fixed(certificate)
 	for _, row := range []struct {
 		name   string
-		config Config
+		config Upstream
 		want   string // empty: it is fine
 	}{
-		{"nothing to listen on", Config{}, "nothing to listen on"},
-		{"loopback", Config{Listen: []string{"127.0.0.1:0"}}, ""},
-		{"IPv6 loopback by name", Config{Listen: []string{"localhost:0"}}, ""},
-		{"all addresses", Config{Listen: []string{"0.0.0.0:0"}}, "whoever can connect has the identity"},
-		{"no address at all", Config{Listen: []string{":0"}}, "whoever can connect has the identity"},
-		{"all addresses, with TLS alone", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted}, "--password-file"},
-		{"all addresses, with a password alone", Config{Listen: []string{"0.0.0.0:0"}, Password: password}, "--tls-cert"},
-		{"all addresses, with both", Config{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted, Password: password}, ""},
-		{"a name that is somebody's", Config{Listen: []string{"db.example.com:5432"}},
+		{"nothing to listen on", Upstream{}, "nothing to listen on"},
+		{"loopback", Upstream{Listen: []string{"127.0.0.1:0"}}, ""},
+		{"IPv6 loopback by name", Upstream{Listen: []string{"localhost:0"}}, ""},
+		{"all addresses", Upstream{Listen: []string{"0.0.0.0:0"}}, "whoever can connect has the identity"},
+		{"no address at all", Upstream{Listen: []string{":0"}}, "whoever can connect has the identity"},
+		{"all addresses, with TLS alone", Upstream{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted}, "--password-file"},
+		{"all addresses, with a password alone", Upstream{Listen: []string{"0.0.0.0:0"}, Password: password}, "--tls-cert"},
+		{"all addresses, with clients' certificates", Upstream{Listen: []string{"0.0.0.0:0"},
+			Certificate: &Certificate{caFile: "x"}}, ""},
+		{"all addresses, with both", Upstream{Listen: []string{"0.0.0.0:0"}, Certificate: encrypted, Password: password}, ""},
+		{"a name that is somebody's", Upstream{Listen: []string{"db.example.com:5432"}},
 			"whoever can connect has the identity"},
-		{"a port alone", Config{Listen: []string{"5432"}}, "it must be host:port"},
-		{"a path that is too long", Config{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))},
+		{"a port alone", Upstream{Listen: []string{"5432"}}, "it must be host:port"},
+		{"a path that is too long", Upstream{SocketDir: filepath.Join(os.TempDir(), strings.Repeat("x", 100))},
 			"choose a shorter directory"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			if strings.HasPrefix(row.config.SocketDir, os.TempDir()) {
 				t.Cleanup(func() { _ = os.RemoveAll(row.config.SocketDir) })
 			}
-			listeners, err := openListeners(row.config)
+			listeners, err := openListeners(&row.config)
 			for _, l := range listeners {
 				defer l.Close()
 			}
@@ -162,9 +164,9 @@ func TestClientThatIsTurnedAwayHearsWhy(t *testing.T) {
 	config := a.config(t, a.credential(t))
 	config.MaxSessions = 1
 	p, _ := startProxy(t, config)
-	p.mu.Lock()
-	p.starting = 1 + spareStarts
-	p.mu.Unlock()
+	p.proxy.places.mu.Lock()
+	p.proxy.places.starting = 1 + spareStarts
+	p.proxy.places.mu.Unlock()
 	heard := func() *pgproto3.ErrorResponse { // before it has said anything
 		conn := p.dialSocket(t)
 		message, err := pgproto3.NewFrontend(conn, conn).Receive()
@@ -176,9 +178,9 @@ func TestClientThatIsTurnedAwayHearsWhy(t *testing.T) {
 	assert.Equal(t, "53300", refused.Code)
 	assert.Contains(t, refused.Message, "101 have connected to the proxy and have no session yet")
 
-	p.mu.Lock()
-	p.starting = 0
-	p.mu.Unlock()
+	p.proxy.places.mu.Lock()
+	p.proxy.places.starting = 0
+	p.proxy.places.mu.Unlock()
 	connectTo(t, p.socketDSN())
 }
 
@@ -201,7 +203,7 @@ func TestAcceptErrorsBackOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log lockedBuffer
 		full := &fullListener{began: time.Now()}
-		p := &Proxy{logger: slog.New(slog.NewTextHandler(&log, nil))}
+		p := &upstream{logger: slog.New(slog.NewTextHandler(&log, nil))}
 		p.accept(&listener{Listener: full})
 		for i, at := range full.failures[1:] {
 			assert.Equal(t, min(firstAcceptPause<<i, lastAcceptPause), at-full.failures[i])
@@ -215,7 +217,7 @@ func TestPortInUse(t *testing.T) {
 	require.NoError(t, err)
 	defer other.Close()
 	dir := socketDir(t)
-	_, err = openListeners(Config{SocketDir: dir, Listen: []string{other.Addr().String()}})
+	_, err = openListeners(&Upstream{SocketDir: dir, Listen: []string{other.Addr().String()}})
 	assert.ErrorContains(t, err, "address already in use")
 	assert.NoFileExists(t, filepath.Join(dir, SocketName), "all listeners or none")
 }

@@ -113,21 +113,27 @@ func (a azure) credential(t testing.TB) azcore.TokenCredential {
 	return cred
 }
 
+// A testConfig is that of a proxy with one upstream.
+type testConfig struct {
+	Upstream
+	Config
+}
+
 // config is that of a proxy on a Unix socket, which logs in with cred.
-func (a azure) config(t testing.TB, cred azcore.TokenCredential, opts ...aadpool.Option) Config {
+func (a azure) config(t testing.TB, cred azcore.TokenCredential, opts ...aadpool.Option) testConfig {
 	log := slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	hook, err := aadpool.NewHook(cred, append(opts, aadpool.WithLogger(log))...)
 	require.NoError(t, err)
-	upstream, err := pgx.ParseConfig(a.server.DSN("orders-api"))
+	server, err := pgx.ParseConfig(a.server.DSN("orders-api"))
 	require.NoError(t, err)
-	return Config{Hook: hook, Upstream: upstream, SocketDir: socketDir(t), Logger: log}
+	return testConfig{Upstream{Hook: hook, Server: server, SocketDir: socketDir(t)}, Config{Logger: log}}
 }
 
 // configTo is that of a proxy to a server without TLS, which logs in with a token that is the same each time.
-func (a azure) configTo(t testing.TB, server net.Addr, token string) Config {
+func (a azure) configTo(t testing.TB, server net.Addr, token string) testConfig {
 	config := a.config(t, fixedCredential(azcore.AccessToken{Token: token, ExpiresOn: inAnHour()}))
 	var err error
-	config.Upstream, err = pgx.ParseConfig("postgres://orders-api@" + server.String() + "/postgres?sslmode=disable")
+	config.Server, err = pgx.ParseConfig("postgres://orders-api@" + server.String() + "/postgres?sslmode=disable")
 	require.NoError(t, err)
 	return config
 }
@@ -140,8 +146,16 @@ func socketDir(t testing.TB) string {
 	return dir
 }
 
-// startProxy serves until the test ends, or stop is called, and returns when it has ended.
-func startProxy(t testing.TB, config Config) (p *Proxy, stop func()) {
+// startProxy serves one upstream until the test ends, or stop is called, and returns when it has ended.
+func startProxy(t testing.TB, config testConfig) (u *upstream, stop func()) {
+	t.Helper()
+	config.Upstreams = []*Upstream{&config.Upstream}
+	p, stop := startProxyOf(t, config.Config)
+	return p.current()[0], stop
+}
+
+// startProxyOf is startProxy for several.
+func startProxyOf(t testing.TB, config Config) (p *Proxy, stop func()) {
 	t.Helper()
 	p, err := New(config)
 	require.NoError(t, err)
@@ -154,15 +168,15 @@ func startProxy(t testing.TB, config Config) (p *Proxy, stop func()) {
 }
 
 // socketDSN is a DSN for the proxy's Unix socket.
-func (p *Proxy) socketDSN() string { return socketDSN(p.config.SocketDir) }
+func (u *upstream) socketDSN() string { return socketDSN(u.config.SocketDir) }
 
 func socketDSN(dir string) string {
 	return fmt.Sprintf("host=%s user=orders-api dbname=postgres sslmode=disable", dir)
 }
 
 // tcpDSN is a DSN for the proxy's first TCP listener.
-func (p *Proxy) tcpDSN(more string) string {
-	for _, addr := range p.Addrs() {
+func (u *upstream) tcpDSN(more string) string {
+	for _, addr := range u.addrs() {
 		if tcp, ok := addr.(*net.TCPAddr); ok {
 			return fmt.Sprintf("host=127.0.0.1 port=%d user=orders-api dbname=postgres %s", tcp.Port, more)
 		}
@@ -185,9 +199,9 @@ func ask[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) (answer T
 }
 
 // dialSocket connects to the proxy's Unix socket, for a test that speaks the protocol itself.
-func (p *Proxy) dialSocket(t testing.TB) net.Conn {
+func (u *upstream) dialSocket(t testing.TB) net.Conn {
 	t.Helper()
-	conn, err := net.Dial("unix", filepath.Join(p.config.SocketDir, SocketName))
+	conn, err := net.Dial("unix", filepath.Join(u.config.SocketDir, SocketName))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
@@ -209,9 +223,9 @@ func refusedBy(t testing.TB, err error) *pgconn.PgError {
 }
 
 // dialTCP connects to the proxy's first TCP listener.
-func (p *Proxy) dialTCP(t testing.TB) net.Conn {
+func (u *upstream) dialTCP(t testing.TB) net.Conn {
 	t.Helper()
-	for _, addr := range p.Addrs() {
+	for _, addr := range u.addrs() {
 		if addr.Network() != "tcp" {
 			continue
 		}

@@ -28,8 +28,8 @@ const otelaadpool = "../../../../otelaadpool"
 var seriesName = regexp.MustCompile(`\baadpool_\w+`)
 
 // seriesOf are the names of all series that the proxy exports, with their labels.
-func seriesOf(t *testing.T, p *Proxy) (names, labels []string) {
-	families, err := p.metrics.registry.Gather()
+func seriesOf(t *testing.T, p *upstream) (names, labels []string) {
+	families, err := p.proxy.gatherer().Gather()
 	require.NoError(t, err)
 	for _, f := range families {
 		names = append(names, f.GetName())
@@ -46,7 +46,7 @@ func seriesOf(t *testing.T, p *Proxy) (names, labels []string) {
 	return names, append(labels, "job", "instance")
 }
 
-func proxyWithAToken(t *testing.T, life time.Duration) (azure, *Proxy) {
+func proxyWithAToken(t *testing.T, life time.Duration) (azure, *upstream) {
 	a := newAzure(t)
 	a.SetTokenLife(life)
 	p, _ := startProxy(t, a.config(t, a.credential(t)))
@@ -124,8 +124,8 @@ func TestDashboardOfAProxyShowsWhatIsExportedAndNothingElse(t *testing.T) {
 // A phase of a proxy's life, as a scrape has seen it: samples by series.
 type scrape map[string]float64
 
-func scrapeNow(t *testing.T, p *Proxy) scrape {
-	families, err := p.metrics.registry.Gather()
+func scrapeNow(t *testing.T, p *upstream) scrape {
+	families, err := p.proxy.gatherer().Gather()
 	require.NoError(t, err)
 	s := scrape{}
 	for _, f := range families {

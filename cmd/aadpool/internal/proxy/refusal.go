@@ -28,6 +28,7 @@ const (
 	reasonGone        reason = "gone"        // the client hung up before it had a session
 	reasonPeer        reason = "peer"        // --allow-user
 	reasonPassword    reason = "password"    // --password-file
+	reasonDenied      reason = "denied"      // --allow-role, --allow-database
 	reasonReplication reason = "replication" // which Entra tokens do not log in to
 	reasonToken       reason = "token"       // no access token
 	reasonUnreachable reason = "unreachable" // the server: network, TLS
@@ -37,7 +38,7 @@ const (
 
 // reasons are all of them, for the metrics to begin at zero.
 var reasons = []reason{reasonLimit, reasonProtocol, reasonTimeout, reasonGone, reasonPeer, reasonPassword,
-	reasonReplication, reasonToken, reasonUnreachable, reasonLogin, reasonServer}
+	reasonDenied, reasonReplication, reasonToken, reasonUnreachable, reasonLogin, reasonServer}
 
 // A refusal is the end of a client that gets no session: what it is told, and what is counted.
 type refusal struct {
@@ -58,11 +59,11 @@ func (r *refusal) Unwrap() error { return r.err }
 var errShuttingDown = pgwire.Fatal("57P03", "the proxy is shutting down")
 
 // errTooMany is for a client for whose session there is no room.
-func (p *Proxy) errTooMany() *pgconn.PgError {
+func (p *places) errTooMany() *pgconn.PgError {
 	e := pgwire.Fatal("53300",
-		fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", p.maxSessions))
+		fmt.Sprintf("sorry, too many clients already: the proxy has its limit of %d sessions", p.max))
 	e.Hint = "raise --max-sessions, which should stay below the server's max_connections"
-	if p.maxSessions < p.config.MaxSessions {
+	if p.max < p.wanted {
 		e.Hint = "raise the proxy's limit on open files (ulimit -n, LimitNOFILE), in which no more sessions fit"
 	}
 	return e

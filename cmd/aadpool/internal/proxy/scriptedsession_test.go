@@ -24,7 +24,7 @@ const scriptedDrain = 10 * time.Second
 
 // A scriptedSession is one whose client and server say what a test has them say, in a synctest bubble.
 type scriptedSession struct {
-	proxy                        *Proxy
+	proxy                        *upstream
 	client, server               net.Conn // what the two sides hold
 	heardByClient, heardByServer recording
 	cancels                      atomic.Int32
@@ -34,11 +34,12 @@ type scriptedSession struct {
 }
 
 func newScriptedSession(t *testing.T) *scriptedSession {
-	p := &Proxy{sessions: map[*session]struct{}{}, config: Config{Drain: scriptedDrain},
-		logger: slog.New(slog.DiscardHandler)}
+	p := &upstream{
+		proxy: &Proxy{config: Config{Drain: scriptedDrain}, places: &places{}}, config: &Upstream{},
+		sessions: map[*session]struct{}{}, logger: slog.New(slog.DiscardHandler), metrics: &metrics{},
+	}
 	p.closing, p.close = context.WithCancel(t.Context())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
-	p.metrics = newMetrics(p)
 	ss := &scriptedSession{proxy: p}
 	var toServer, toClient net.Conn
 	ss.server, toServer = net.Pipe()
@@ -47,7 +48,7 @@ func newScriptedSession(t *testing.T) *scriptedSession {
 		ss.cancels.Add(1)
 		return nil, net.ErrClosed
 	}}
-	s := &session{proxy: p, client: newPeer(toClient, toClient, nil), server: newPeer(toServer, toServer, nil),
+	s := &session{upstream: p, client: newPeer(toClient, toClient, nil), server: newPeer(toServer, toServer, nil),
 		target: target, ready: true}
 	p.sessions[s] = struct{}{}
 	go s.run()

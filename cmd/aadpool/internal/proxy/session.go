@@ -16,9 +16,9 @@ const lingering = 2 * time.Second
 // A session is a client and its session on the server. Each direction is a copy of bytes, in which a piece is read when
 // the one before has been written: a side that stalls stalls the other, and memory does not grow.
 type session struct {
-	proxy  *Proxy
-	client peer
-	server peer
+	upstream *upstream
+	client   peer
+	server   peer
 
 	pid       uint32 // of the server's process, and with the secret the key to cancel
 	secretKey []byte
@@ -45,13 +45,13 @@ func newPeer(conn, accepted net.Conn, early []byte) peer {
 }
 
 // begin puts the two sides together.
-func (s *session) begin(c *client, up *upstream) {
+func (s *session) begin(c *client, up *login) {
 	conn, rest := c.conn.Unwrap()
 	s.client = newPeer(conn, c.accepted, append(c.early, rest...))
 	s.server = newPeer(up.conn, innermost(up.conn), nil)
 	server := up.server // up itself holds what was said at the start
 	s.pid, s.secretKey, s.target = up.pid, up.secretKey, &server
-	s.proxy.cancels.add(cancelKey(s.pid, s.secretKey), s.target)
+	s.upstream.proxy.cancels.add(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.conn.SetDeadline(time.Time{})
 	s.mu.Lock()
 	s.ready = true
@@ -67,8 +67,8 @@ func (s *session) isReady() bool {
 // end closes both sides, and makes room.
 func (s *session) end() {
 	s.logEnd()
-	s.proxy.release(s)
-	s.proxy.cancels.remove(cancelKey(s.pid, s.secretKey), s.target)
+	s.upstream.release(s)
+	s.upstream.proxy.cancels.remove(cancelKey(s.pid, s.secretKey), s.target)
 	_ = s.server.accepted.Close()
 	_ = s.client.accepted.Close()
 }
@@ -77,7 +77,7 @@ func (s *session) end() {
 func (s *session) run() {
 	defer s.end()
 	_ = s.client.conn.SetDeadline(time.Time{})
-	if s.proxy.phase() != running { // since just now
+	if s.upstream.phase() != running { // since just now
 		s.wake()
 	}
 	var toServer sync.WaitGroup
@@ -92,7 +92,7 @@ func (s *session) toServer() {
 	for {
 		piece, err := s.client.source.next()
 		if n := s.exchange.ask(piece); n > 0 {
-			s.proxy.metrics.toServer.Add(int64(n))
+			s.upstream.metrics.toServer.Add(int64(n))
 			s.record.bytesToServer += int64(n)
 			if _, err := s.server.conn.Write(piece[:n]); err != nil {
 				s.endedBy(endedByServer)
@@ -147,8 +147,8 @@ func (s *session) passToClient(piece []byte) error {
 		return nil
 	}
 	answers := int64(s.exchange.answer(piece))
-	s.proxy.metrics.toClient.Add(int64(len(piece)))
-	s.proxy.metrics.answers.Add(answers)
+	s.upstream.metrics.toClient.Add(int64(len(piece)))
+	s.upstream.metrics.answers.Add(answers)
 	s.record.bytesToClient += int64(len(piece))
 	s.record.answers += answers
 	_, err := s.client.conn.Write(piece)
@@ -160,7 +160,7 @@ func (s *session) tell(word *pgconn.PgError) {
 	switch {
 	case word == errTerminated:
 		s.endedBy(endedByShutdown)
-	case word == errUnresolved || s.proxy.phase() == ending && s.exchange.isBusy():
+	case word == errUnresolved || s.upstream.phase() == ending && s.exchange.isBusy():
 		s.endedBy(endedUnresolved)
 	default:
 		s.endedBy(endedByServer)

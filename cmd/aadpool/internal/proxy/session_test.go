@@ -34,7 +34,7 @@ func TestSessionIsTheClientsOwn(t *testing.T) {
 func TestStartupParametersReachTheServer(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Upstream.RuntimeParams = map[string]string{"application_name": "of the DSN", "search_path": "of_the_dsn",
+	config.Server.RuntimeParams = map[string]string{"application_name": "of the DSN", "search_path": "of_the_dsn",
 		"options": "-c statement_timeout=12345 -c lock_timeout=1"}
 	p, _ := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN()+" application_name=mine options='-c lock_timeout=54321'")
@@ -66,7 +66,7 @@ func TestRoleAndDatabase(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			config := a.config(t, a.credential(t))
-			config.Upstream.User, config.Upstream.Database, config.AnyUser = row.dsnUser, row.dsnDatabase, row.dsnUser == ""
+			config.Server.User, config.Server.Database, config.AnyUser = row.dsnUser, row.dsnDatabase, row.dsnUser == ""
 			p, _ := startProxy(t, config)
 			client, err := pgx.ParseConfig(p.socketDSN())
 			require.NoError(t, err)
@@ -151,7 +151,7 @@ func TestSeveralHosts(t *testing.T) {
 	config := a.config(t, a.credential(t))
 	other, err := pgx.ParseConfig(second.DSN("orders-api"))
 	require.NoError(t, err)
-	config.Upstream.Fallbacks = []*pgconn.FallbackConfig{{Host: other.Host, Port: other.Port, TLSConfig: other.TLSConfig}}
+	config.Server.Fallbacks = []*pgconn.FallbackConfig{{Host: other.Host, Port: other.Port, TLSConfig: other.TLSConfig}}
 	p, _ := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN())
 	assert.Equal(t, 1, second.Stats().Sessions)
@@ -206,7 +206,7 @@ func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
 			t.Parallel()
 			config := a.config(t, a.credential(t))
 			config.StartupTimeout = 8 * time.Second
-			upstream := config.Upstream
+			upstream := config.Server
 			upstream.LookupFunc, upstream.Host = row.lookup, row.hosts[0]
 			for _, host := range row.hosts[1:] {
 				upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432,
@@ -243,7 +243,7 @@ func TestTargetSessionAttributesOfTheDSN(t *testing.T) {
 			config := a.config(t, a.credential(t))
 			upstream, err := pgx.ParseConfig(a.server.DSN("orders-api") + "&target_session_attrs=" + row.attributes)
 			require.NoError(t, err)
-			config.Upstream = upstream
+			config.Server = upstream
 			p, _ := startProxy(t, config)
 			conn, err := pgx.Connect(t.Context(), strings.Replace(p.socketDSN(), "dbname=postgres", "dbname="+row.database, 1))
 			if row.letIn {

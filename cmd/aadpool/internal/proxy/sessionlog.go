@@ -57,14 +57,14 @@ func told(text string) string {
 }
 
 // logBegin records that the client is in.
-func (s *session) logBegin(c *client, up *upstream) {
+func (s *session) logBegin(c *client, up *login) {
 	s.record.began = time.Now()
-	if s.proxy.config.QuietSessions {
+	if s.upstream.proxy.config.QuietSessions {
 		return
 	}
 	s.record.who = append(c.who(), "role", told(up.role), "database", told(up.database),
 		"application_name", told(up.parameters["application_name"]), "server", up.server.Address, "server_pid", up.pid)
-	s.proxy.logger.Info("a session has begun", s.record.who...)
+	s.upstream.logger.Info("a session has begun", s.record.who...)
 }
 
 // endedBy notes how the session ends. The first that is said of it stands.
@@ -86,7 +86,7 @@ func (s *session) logEnd() {
 		ended = endedByClient
 	}
 	r := &s.record
-	s.proxy.logger.Info("a session has ended", append(r.who, "ended", ended,
+	s.upstream.logger.Info("a session has ended", append(r.who, "ended", ended,
 		"lasted", time.Since(r.began).Round(time.Microsecond).String(),
 		"bytes_to_server", r.bytesToServer, "bytes_to_client", r.bytesToClient, "answers", r.answers)...)
 }

@@ -99,7 +99,7 @@ type soak struct {
 	azure
 	t     *testing.T
 	seed  uint64
-	proxy *Proxy
+	proxy *upstream
 	stop  func()
 	tap   *tap // by which the clients reach the proxy
 	table string
@@ -122,7 +122,7 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		s.table))
 	t.Cleanup(func() { s.asSuperuser("drop table " + s.table) })
 	config := s.config(t, s.credential(t), aadpool.WithTokenTimeout(soakTokenTimeout))
-	config.Upstream.ConnectTimeout, config.Drain = 10*time.Second, soakDrain
+	config.Server.ConnectTimeout, config.Drain = 10*time.Second, soakDrain
 	s.proxy, s.stop = startProxy(t, config)
 	s.tap = openTap(t, s.proxy)
 	return s

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -21,39 +22,39 @@ import (
 
 // A client is one from its connection to its session.
 type client struct {
-	proxy       *Proxy
+	upstream    *upstream
 	listener    *listener
 	accepted    net.Conn
 	peer        *unixsocket.Peer // nil: not known
 	conn        *pgwire.Conn
 	startup     *pgproto3.StartupMessage
-	certificate *tls.Certificate // the proxy\'s, that the client is shown; nil: none
+	certificate *tls.Certificate // the proxy's, that the client is shown; nil: none
 	early       []byte           // what it has said too early
 }
 
 // serve is a client's life. It has been admitted.
-func (p *Proxy) serve(l *listener, accepted net.Conn) {
+func (u *upstream) serve(l *listener, accepted net.Conn) {
 	began := time.Now()
 	accepted = pollable(accepted)
-	ctx, cancel := context.WithDeadline(p.closing, began.Add(p.config.StartupTimeout))
+	ctx, cancel := context.WithDeadline(u.closing, began.Add(u.proxy.config.StartupTimeout))
 	defer cancel()
-	_ = accepted.SetDeadline(began.Add(p.config.StartupTimeout))
-	stop := context.AfterFunc(p.closing, func() { _ = accepted.SetReadDeadline(time.Now()) })
-	c := &client{proxy: p, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
+	_ = accepted.SetDeadline(began.Add(u.proxy.config.StartupTimeout))
+	stop := context.AfterFunc(u.closing, func() { _ = accepted.SetReadDeadline(time.Now()) })
+	c := &client{upstream: u, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
 	s, err := c.start(ctx)
 	stop()
 	if s == nil {
-		defer p.started()
+		defer u.started()
 		if err != nil {
 			c.refuse(err)
 		}
 		_ = accepted.Close()
 		return
 	}
-	p.metrics.connected(time.Since(began))
-	p.tidier.connected()
+	u.metrics.connected(time.Since(began))
+	u.proxy.tidier.connected()
 	// In a goroutine of its own: this one's stack has grown with two handshakes, and a session may last for days.
-	p.serving.Go(s.run)
+	u.serving.Go(s.run)
 }
 
 // start brings the client to its session. Without an error and a session, it wanted none.
@@ -66,22 +67,28 @@ func (c *client) start(ctx context.Context) (*session, error) {
 		return nil, refuseStartup(err)
 	}
 	if request, ok := first.(*pgproto3.CancelRequest); ok {
-		c.proxy.cancel(ctx, request)
+		c.upstream.cancel(ctx, request)
 		return nil, nil
 	}
 	c.startup = first.(*pgproto3.StartupMessage)
 	if err := c.checkStartup(); err != nil {
 		return nil, err
 	}
+	if err := c.checkCertificate(); err != nil {
+		return nil, err
+	}
 	if err := c.authenticate(); err != nil {
 		return nil, err
 	}
-	s := &session{proxy: c.proxy} // none of those that there may be goes to who does not know the password
-	if err := c.proxy.reserve(s); err != nil {
+	if err := c.checkAllowed(); err != nil {
+		return nil, err
+	}
+	s := &session{upstream: c.upstream} // none of those that there may be goes to who does not know the password
+	if err := c.upstream.reserve(s); err != nil {
 		return nil, &refusal{reason: reasonLimit, told: err.(*pgconn.PgError)}
 	}
 	if err := c.open(ctx, s); err != nil {
-		c.proxy.unreserve(s)
+		c.upstream.unreserve(s)
 		return nil, err
 	}
 	return s, nil
@@ -89,7 +96,7 @@ func (c *client) start(ctx context.Context) (*session, error) {
 
 // authenticate asks the client for its password, if the proxy has one.
 func (c *client) authenticate() error {
-	if password := c.proxy.password.Load(); password != nil {
+	if password := c.upstream.password.Load(); password != nil {
 		return password.ask(c.conn, c.startup.Parameters["user"], c.certificate)
 	}
 	return nil
@@ -97,12 +104,12 @@ func (c *client) authenticate() error {
 
 // open logs in to the server for the client, and tells it that it is in.
 func (c *client) open(ctx context.Context, s *session) error {
-	var up *upstream
+	var up *login
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(c.proxy.loggingIn, cancel)()
+	defer context.AfterFunc(c.upstream.loggingIn, cancel)()
 	gone, err := c.unlessGone(ctx, func(ctx context.Context) (err error) {
-		up, err = c.proxy.logIn(ctx, c.startup)
+		up, err = c.upstream.logIn(ctx, c.startup)
 		return err
 	})
 	if gone {
@@ -114,7 +121,7 @@ func (c *client) open(ctx context.Context, s *session) error {
 	if err != nil {
 		return err
 	}
-	if c.proxy.loggingIn.Err() != nil { // a moment later run sees to it
+	if c.upstream.loggingIn.Err() != nil { // a moment later run sees to it
 		_ = up.conn.Close()
 		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
@@ -129,11 +136,12 @@ func (c *client) open(ctx context.Context, s *session) error {
 }
 
 func (c *client) encryption() pgwire.Encryption {
-	if c.listener.unix || c.proxy.config.Certificate == nil {
+	if c.listener.unix || c.upstream.config.Certificate == nil {
 		return pgwire.Encryption{}
 	}
-	c.certificate = c.proxy.config.Certificate.current()
-	return pgwire.Encryption{Config: serverTLS(c.certificate)}
+	certificate, cas := c.upstream.config.Certificate.current()
+	c.certificate = certificate
+	return pgwire.Encryption{Config: serverTLS(certificate, cas)}
 }
 
 // checkPeer refuses a process on a Unix socket whose user is not allowed. The socket's mode alone would let in whoever
@@ -148,7 +156,7 @@ func (c *client) checkPeer() error {
 		return &refusal{reason: reasonPeer, told: told, err: err}
 	}
 	c.peer = &peer
-	if mayUse(peer.UID, os.Getuid(), c.proxy.config.AllowUsers) {
+	if mayUse(peer.UID, os.Getuid(), c.upstream.config.AllowUsers) {
 		return nil
 	}
 	return refuse(reasonPeer, "28000", fmt.Sprintf("user id %d may not use this proxy", peer.UID),
@@ -161,20 +169,57 @@ func mayUse(uid uint32, own int, allowed []uint32) bool {
 	return int64(uid) == int64(own) || slices.Contains(allowed, uid) || (uid == 0 && len(allowed) == 0)
 }
 
+// checkCertificate refuses a client whose certificate has none of the names that are allowed.
+func (c *client) checkCertificate() error {
+	allowed := c.upstream.config.AllowCertificates
+	if c.listener.unix || len(allowed) == 0 {
+		return nil
+	}
+	if over, ok := c.conn.Conn.(*tls.Conn); ok {
+		if shown := over.ConnectionState().PeerCertificates; len(shown) > 0 {
+			isAllowed := func(name string) bool { return slices.Contains(allowed, name) }
+			if slices.ContainsFunc(clientNames(shown[0]), isAllowed) {
+				return nil
+			}
+		}
+	}
+	return refuse(reasonPeer, "28000", "the certificate of this client may not use this proxy",
+		"the proxy's --allow-certificate lists which may")
+}
+
 // checkStartup refuses what can be refused before a login.
 func (c *client) checkStartup() error {
 	switch {
-	case c.proxy.loggingIn.Err() != nil:
+	case c.upstream.loggingIn.Err() != nil:
 		return &refusal{reason: reasonLimit, told: errShuttingDown}
 	case c.startup.Parameters["user"] == "":
 		return refuse(reasonProtocol, "28000", "no PostgreSQL user name specified in startup packet", "")
-	case !c.listener.unix && c.proxy.config.Certificate != nil && !c.conn.Secure():
+	case !c.listener.unix && c.upstream.config.Certificate != nil && !c.conn.Secure():
 		return refuse(reasonProtocol, "28000", "the proxy takes no connection without TLS here",
 			"set sslmode=require, or verify-full, for the connection to the proxy")
 	case pgwire.AsksForReplication(c.startup):
 		return refuse(reasonReplication, "0A000", "the proxy cannot be used for replication: "+
 			"Microsoft Entra access tokens do not log in to replication connections",
 			"connect to the server itself, as a role with a password")
+	}
+	return nil
+}
+
+// checkAllowed refuses roles and databases that the upstream is not for. Who has not shown a password is not told.
+func (c *client) checkAllowed() error {
+	config := c.upstream.config
+	role := config.Server.User
+	if config.AnyUser {
+		role = c.startup.Parameters["user"]
+	}
+	if len(config.AllowRoles) > 0 && !slices.Contains(config.AllowRoles, role) {
+		return refuse(reasonDenied, "28000", "the proxy takes no session as this role here",
+			"its --allow-role lists which it takes")
+	}
+	database := cmp.Or(c.startup.Parameters["database"], config.Server.Database, role)
+	if len(config.AllowDatabases) > 0 && !slices.Contains(config.AllowDatabases, database) {
+		return refuse(reasonDenied, "28000", "the proxy takes no session on this database here",
+			"its --allow-database lists which it takes")
 	}
 	return nil
 }
@@ -209,10 +254,10 @@ const httpAnswer = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConn
 func (c *client) refuse(err error) {
 	r := &refusal{reason: reasonProtocol, err: err}
 	errors.As(err, &r)
-	if c.proxy.loggingIn.Err() != nil {
+	if c.upstream.loggingIn.Err() != nil {
 		r = &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
-	c.proxy.metrics.refused(r.reason)
+	c.upstream.metrics.refused(r.reason)
 	c.log(r)
 	_ = c.accepted.SetDeadline(time.Now().Add(lingering))
 	if other, ok := errors.AsType[*pgwire.LengthError](r.err); ok && other.IsHTTP() {
@@ -243,5 +288,5 @@ func (c *client) log(r *refusal) {
 		level = slog.LevelDebug
 	}
 	host, _, _ := net.SplitHostPort(c.accepted.RemoteAddr().String())
-	c.proxy.refusals.add(level, fmt.Sprintf("%s %q %q %q %q %v", r.reason, text, host, user, database, c.uid()), attrs)
+	c.upstream.refusals.add(level, fmt.Sprintf("%s %q %q %q %q %v", r.reason, text, host, user, database, c.uid()), attrs)
 }

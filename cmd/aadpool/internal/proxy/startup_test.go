@@ -35,41 +35,42 @@ import (
 func TestRefusalsReachTheClient(t *testing.T) {
 	for _, row := range []struct {
 		name             string
-		make             func(a azure, c *Config)
+		make             func(a azure, c *testConfig)
 		dsn              string
 		code, want, hint string
 	}{
-		{"another principal's role", func(a azure, c *Config) { c.Upstream.User = "billing-api" }, "",
+		{"another principal's role", func(a azure, c *testConfig) { c.Server.User = "billing-api" }, "",
 			"28P01", `password authentication failed for user "billing-api"`,
 			`the token is for "orders-api" but the role is "billing-api"`},
-		{"an expired token, says the server", func(a azure, _ *Config) {
+		{"an expired token, says the server", func(a azure, _ *testConfig) {
 			a.server.SetFault(aadpooltest.RefuseLogins("28000",
 				"The access token has expired. Acquire a new token and try again."))
 		}, "", "28000", "The access token has expired", "check this machine's clock"},
-		{"too many connections", func(a azure, _ *Config) {
+		{"too many connections", func(a azure, _ *testConfig) {
 			a.server.SetFault(aadpooltest.RefuseLogins("53300", "remaining connection slots are reserved"))
 		}, "", "53300", "remaining connection slots are reserved", ""},
-		{"no such database", func(azure, *Config) {}, " dbname=nowhere", "3D000", `database "nowhere" does not exist`, ""},
-		{"no token: the cause", func(a azure, _ *Config) {
+		{"no such database", func(azure, *testConfig) {}, " dbname=nowhere", "3D000",
+			`database "nowhere" does not exist`, ""},
+		{"no token: the cause", func(a azure, _ *testConfig) {
 			a.Revoke("orders-api")
 		}, "", "57P03", "aadpool proxy: no access token for ", ""},
-		{"no token: when to come back", func(a azure, _ *Config) {
+		{"no token: when to come back", func(a azure, _ *testConfig) {
 			a.Revoke("orders-api")
 		}, "", "57P03", "(next try in ", ""},
-		{"a login that cannot be tried", func(_ azure, c *Config) {
-			c.Upstream.ChannelBinding = "require"
+		{"a login that cannot be tried", func(_ azure, c *testConfig) {
+			c.Server.ChannelBinding = "require"
 		}, "", "28000", "channel_binding=require", ""},
-		{"a server that is not there", func(_ azure, c *Config) {
-			c.Upstream.Port = 1
+		{"a server that is not there", func(_ azure, c *testConfig) {
+			c.Server.Port = 1
 		}, "", "08001", "connection refused", ""},
-		{"a server with another certificate", func(_ azure, c *Config) {
-			c.Upstream.TLSConfig = &tls.Config{ServerName: "127.0.0.1"}
+		{"a server with another certificate", func(_ azure, c *testConfig) {
+			c.Server.TLSConfig = &tls.Config{ServerName: "127.0.0.1"}
 		}, "",
 			"08001", "certificate signed by unknown authority", ""},
-		{"replication", func(azure, *Config) {}, " replication=database", "0A000", "cannot be used for replication",
+		{"replication", func(azure, *testConfig) {}, " replication=database", "0A000", "cannot be used for replication",
 			"as a role with a password"},
-		{"an option that the server does not know", func(azure, *Config) {}, " no_such_setting=1", "42704", "no_such_setting",
-			""},
+		{"an option that the server does not know", func(azure, *testConfig) {}, " no_such_setting=1", "42704",
+			"no_such_setting", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
@@ -122,7 +123,7 @@ func serveOne(t *testing.T, serve func(net.Conn)) net.Addr {
 }
 
 // connectHearing connects to the proxy, and returns what the last notice of the start-up says.
-func connectHearing(t *testing.T, p *Proxy) (conn *pgx.Conn, notice *string, err error) {
+func connectHearing(t *testing.T, p *upstream) (conn *pgx.Conn, notice *string, err error) {
 	t.Helper()
 	notice = new(string)
 	client, err := pgx.ParseConfig(p.socketDSN())
@@ -209,7 +210,7 @@ func welcomeAndSay(conn net.Conn, says pgproto3.BackendMessage) {
 func TestServerThatKeepsRefusingIsLeftAlone(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Upstream.User = "billing-api"
+	config.Server.User = "billing-api"
 	p, _ := startProxy(t, config)
 	for range 20 {
 		_, err := pgx.Connect(t.Context(), p.socketDSN())
@@ -329,9 +330,9 @@ func TestRefusedClientsAreCountedUntilTheyAreGone(t *testing.T) {
 		refused = append(refused, conn)
 	}
 	starting := func() int {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.starting
+		p.proxy.places.mu.Lock()
+		defer p.proxy.places.mu.Unlock()
+		return p.proxy.places.starting
 	}
 	assert.Equal(t, len(refused), starting())
 	for _, conn := range refused {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
@@ -32,17 +33,30 @@ type progress struct {
 	at                          time.Time
 	sessions                    int
 	answers, toServer, toClient int64
-	tokenLeft                   time.Duration // 0: there is none
+	tokenLeft                   time.Duration // of the token that ends first; 0: there is none
 	failedFetches               int64
 }
 
 func (p *Proxy) progress(now time.Time) progress {
-	stats := p.config.Hook.Stats()
-	return progress{
-		at: now, sessions: p.openCount(), answers: p.metrics.answers.Load(),
-		toServer: p.metrics.toServer.Load(), toClient: p.metrics.toClient.Load(),
-		tokenLeft: max(0, stats.TokenExpires.Sub(now)), failedFetches: stats.FailedFetches,
+	done := progress{at: now}
+	hooks := map[*aadpool.Hook]bool{}
+	for _, u := range p.current() {
+		done.sessions += u.openCount()
+		done.answers += u.metrics.answers.Load()
+		done.toServer += u.metrics.toServer.Load()
+		done.toClient += u.metrics.toClient.Load()
+		if hooks[u.config.Hook] {
+			continue
+		}
+		stats := u.config.Hook.Stats()
+		left := max(0, stats.TokenExpires.Sub(now))
+		if len(hooks) == 0 || left < done.tokenLeft {
+			done.tokenLeft = left
+		}
+		done.failedFetches += stats.FailedFetches
+		hooks[u.config.Hook] = true
 	}
+	return done
 }
 
 // since is what has happened since an earlier time, in a line.

@@ -26,7 +26,7 @@ type tap struct {
 	passed  int64      // bytes
 }
 
-func openTap(t testing.TB, p *Proxy) *tap {
+func openTap(t testing.TB, p *upstream) *tap {
 	dir := socketDir(t)
 	listener, err := net.Listen("unix", filepath.Join(dir, SocketName))
 	require.NoError(t, err)

@@ -1,184 +1,220 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
-	"encoding/binary"
-	"errors"
-	"io"
+	"fmt"
+	"log/slog"
 	"maps"
 	"net"
-	"strings"
+	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
-	"github.com/aadpool/aadpool/internal/pgwire"
+	"github.com/aadpool/aadpool"
 )
 
-// An upstream is a session on the server that has just been logged in.
-type upstream struct {
-	conn       net.Conn // what messages go through: TCP or a Unix socket, or TLS on it
-	server     pgwire.Server
-	version    uint32 // of the protocol
-	pid        uint32
-	secretKey  []byte
-	role       string
-	database   string
-	parameters map[string]string
-	notices    []*pgproto3.NoticeResponse
-	txStatus   byte
+// An Upstream is a server, where clients of it connect, and who may.
+type Upstream struct {
+	// Name is what the log, /readyz and metrics call it. Empty: it is the only one.
+	Name string
+	// Hook logs in. It is the only part that knows an access token. Upstreams with the same identity and scope share one.
+	Hook *aadpool.Hook
+	// Identity is what the Hook's metrics have as label, if the upstream has a name.
+	Identity string
+	// Server is where to, and whom as. It is copied for each session.
+	Server *pgx.ConnConfig
+	// AnyUser takes the role of each session from the client, since the DSN names none.
+	AnyUser bool
+	// OldProtocol asks the server for protocol 3.0, also where the client speaks a newer one: its DSN says so.
+	OldProtocol bool
+
+	// SocketDir is the directory of the Unix socket; see [Listen]. Empty: none.
+	SocketDir string
+	// Listen are TCP addresses, host:port.
+	Listen []string
+	// Certificate is that of TLS, which is offered, and asked for, over TCP. nil: none.
+	Certificate *Certificate
+
+	// AllowUsers are the user ids that may connect to the Unix socket, besides this process's own.
+	AllowUsers []uint32
+	// AllowCertificates are the names of clients' certificates that may connect over TCP. Empty: any that the
+	// Certificate's authorities have signed, if it has some.
+	AllowCertificates []string
+	// Password is what clients must know. nil: none.
+	Password *Password
+	// AllowDatabases and AllowRoles are those that sessions may be on and log in as. Empty: any.
+	AllowDatabases, AllowRoles []string
 }
 
-// logIn opens a session on the server for a client that has said startup.
-func (p *Proxy) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*upstream, error) {
-	config := p.config.Upstream.Copy()
-	if p.config.AnyUser {
-		config.User = startup.Parameters["user"]
+// checkUpstreams is about what is wrong whatever the machine does.
+func checkUpstreams(upstreams []*Upstream) error {
+	if len(upstreams) == 0 {
+		return ConfigError("there is no upstream to serve")
 	}
-	dsnDatabase := config.Database
-	config.Database = cmp.Or(startup.Parameters["database"], dsnDatabase)
-	config.RuntimeParams = mergeParameters(config.RuntimeParams, pgwire.SessionParameters(startup))
-	if err := p.chooseVersion(config, startup.ProtocolVersion); err != nil {
-		return nil, err
-	}
-	up := &upstream{}
-	dial := config.DialFunc
-	up.listenIn(&config.Config)
-	if err := p.config.Hook.BeforeConnect(ctx, config); err != nil {
-		return nil, refuseToken(err)
-	}
-	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
-	hijacked, err := connect(ctx, &config.Config)
-	if err != nil {
-		return nil, refuseConnect(err, startup, dsnDatabase)
-	}
-	up.take(hijacked, dial)
-	return up, nil
-}
-
-// chooseVersion has the server asked for the client's version of the protocol: it decides how long a cancel key may be.
-func (p *Proxy) chooseVersion(config *pgx.ConnConfig, clients uint32) error {
-	config.MaxProtocolVersion = "3.0"
-	if clients >= pgproto3.ProtocolVersion32 && !p.config.OldProtocol {
-		config.MaxProtocolVersion = "3.2"
-		return nil
-	}
-	if least := config.MinProtocolVersion; least != "3.0" {
-		return refuse(reasonProtocol, "08P01", "the proxy's DSN has min_protocol_version="+least+
-			", and this client speaks version 3.0", "")
+	named := map[string]bool{}
+	for _, u := range upstreams {
+		switch {
+		case u.Hook == nil || u.Server == nil:
+			return ConfigError("an upstream needs a Hook and a server")
+		case u.Name == "" && len(upstreams) > 1:
+			return ConfigError("each of several upstreams needs a name")
+		case len(u.AllowCertificates) > 0 && !u.Certificate.asksClients():
+			return ConfigError("--allow-certificate needs --client-ca")
+		case named[u.Name]:
+			return configErrorf("there are two upstreams %q", u.Name)
+		}
+		named[u.Name] = true
 	}
 	return nil
 }
 
-// mergeParameters are the run-time parameters of a session: the DSN's, and over them the client's. Both have their say
-// in options, of which the server takes the last.
-func mergeParameters(dsn, client map[string]string) map[string]string {
-	merged := maps.Clone(dsn)
-	if merged == nil {
-		merged = map[string]string{}
-	}
-	maps.Copy(merged, client)
-	if a, b := dsn["options"], client["options"]; a != "" && b != "" {
-		merged["options"] = a + " " + b
-	}
-	return merged
+// An upstream is one that is served.
+type upstream struct {
+	proxy     *Proxy
+	config    *Upstream
+	logger    *slog.Logger
+	listeners []*listener
+	failed    error                    // why there are no listeners
+	password  atomic.Pointer[Password] // nil: none
+	metrics   *metrics
+	refusals  refusalLog
+	readiness readiness
+
+	serving   sync.WaitGroup  // accept loops and clients
+	told      context.Context // ends when it is to drain
+	end       context.CancelFunc
+	loggingIn context.Context // ends when no session may begin any more
+	endLogins context.CancelFunc
+	closing   context.Context // ends when no client may want anything any more
+	close     context.CancelFunc
+
+	currentPhase atomic.Int32
+
+	mu       sync.Mutex // guards sessions
+	sessions map[*session]struct{}
 }
 
-func connect(ctx context.Context, config *pgconn.Config) (*pgconn.HijackedConn, error) {
-	conn, err := pgconn.ConnectConfig(ctx, config)
-	if err != nil {
-		return nil, err
+// newUpstream opens the listeners. It has failed if one cannot be opened.
+func newUpstream(p *Proxy, config *Upstream) *upstream {
+	u := &upstream{proxy: p, config: config, logger: p.logger, sessions: map[*session]struct{}{}}
+	if config.Name != "" {
+		u.logger = p.logger.With("upstream", config.Name)
 	}
-	if err := conn.SyncConn(ctx); err != nil {
-		return nil, errors.Join(err, conn.Close(ctx))
+	u.refusals.logger = u.logger
+	u.password.Store(config.Password)
+	u.closing, u.close = context.WithCancel(context.Background())
+	u.loggingIn, u.endLogins = context.WithCancel(u.closing)
+	u.told, u.end = context.WithCancel(u.closing)
+	u.metrics = newMetrics(u)
+	if u.listeners, u.failed = openListeners(config); u.failed != nil && config.Name != "" {
+		u.failed = fmt.Errorf("upstream %s: %w", config.Name, u.failed)
 	}
-	return conn.Hijack()
+	return u
 }
 
-// listenIn has config note what pgconn does not keep: the protocol's version, and notices.
-func (u *upstream) listenIn(config *pgconn.Config) {
-	dial := config.DialFunc
-	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
+func (u *upstream) warnIfFailed() {
+	if u.failed != nil {
+		u.logger.Warn("this upstream is not served", "error", line(u.failed))
+	}
+}
+
+func (u *upstream) addrs() (addrs []net.Addr) {
+	for _, l := range u.listeners {
+		addrs = append(addrs, l.Addr())
+	}
+	return addrs
+}
+
+// run serves clients until ctx ends, or end is called, and returns when their sessions have ended.
+func (u *upstream) run(ctx context.Context) {
+	defer context.AfterFunc(ctx, u.end)()
+	for _, l := range u.listeners {
+		u.logger.Info("listening", "address", l.Addr().String())
+		u.serving.Go(func() { u.accept(l) })
+	}
+	u.serving.Go(func() { u.keepToken(u.told) })
+	<-u.told.Done()
+	u.drain()
+	u.serving.Wait()
+	u.refusals.flush()
+}
+
+// keepToken has a token at hand before the first client comes, and a fresh one from then on. The Hook logs what fails.
+func (u *upstream) keepToken(ctx context.Context) {
+	// By which the Hook knows the scope. BeforeConnect would take the turn of a client to try a role that is refused.
+	_ = u.config.Hook.Configure(ctx, &pgxpool.Config{ConnConfig: u.config.Server.Copy()})
+	_ = u.config.Hook.KeepFresh(ctx)
+}
+
+// closeListeners closes them. A second time it does nothing: the addresses may be another proxy's.
+func (u *upstream) closeListeners() { closeAll(u.listeners) }
+
+func closeAll(listeners []*listener) {
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+}
+
+// admit counts a client that has connected. It returns why it may not start up, if so.
+func (u *upstream) admit() *pgconn.PgError { return u.proxy.places.admit() }
+
+// started is when a client will get no session.
+func (u *upstream) started() { u.proxy.places.started() }
+
+// reserve makes room for the session of a client that starts up. It returns an error if there is none.
+func (u *upstream) reserve(s *session) error {
+	if err := u.proxy.places.reserve(); err != nil {
+		return err
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.sessions[s] = struct{}{}
+	return nil
+}
+
+// unreserve is when the session of reserve has not come about, and its client is to hear of it.
+func (u *upstream) unreserve(s *session) {
+	u.remove(s)
+	u.proxy.places.unreserve()
+}
+
+func (u *upstream) release(s *session) {
+	u.remove(s)
+	u.proxy.places.release()
+}
+
+func (u *upstream) remove(s *session) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.sessions, s)
+}
+
+// snapshot are the sessions that there are now, and the logins under way.
+func (u *upstream) snapshot() []*session {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Collect(maps.Keys(u.sessions))
+}
+
+// openCount is how many sessions there are, without the logins under way.
+func (u *upstream) openCount() (n int) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for s := range u.sessions {
+		if s.isReady() {
+			n++
 		}
-		return pollable(conn), nil
 	}
-	asked := uint32(pgproto3.ProtocolVersion30)
-	if config.MaxProtocolVersion == "3.2" {
-		asked = pgproto3.ProtocolVersion32
-	}
-	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		u.version, u.notices = asked, nil // of the host that is tried now
-		return pgproto3.NewFrontend(&versionReader{Reader: r, version: &u.version}, w)
-	}
-	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		u.notices = append(u.notices, pgwire.NoticeResponse(n))
-	}
+	return n
 }
 
-// take makes the session of a connection that is up.
-func (u *upstream) take(h *pgconn.HijackedConn, dial pgconn.DialFunc) {
-	u.conn, u.pid, u.secretKey, u.txStatus = h.Conn, h.PID, h.SecretKey, h.TxStatus
-	u.parameters, u.role, u.database = h.ParameterStatuses, h.Config.User, h.Config.Database
-	addr := h.Conn.RemoteAddr()
-	u.server = pgwire.Server{
-		Network: addr.Network(), Address: addr.String(), TLS: h.TLSConfig,
-		Direct: h.Config.SSLNegotiation == "direct", Dial: dial,
-	}
-	if addr.Network() == "unix" { // which knows only the name that the server gave it
-		u.server.Network, u.server.Address = pgconn.NetworkAddress(h.Config.Host, h.Config.Port)
-	}
-}
-
-// welcome is what a client is told that is in: all of it the server's own, out of which the Hook has taken the token
-// that a server may repeat.
-func (u *upstream) welcome(startup *pgproto3.StartupMessage) []pgproto3.BackendMessage {
-	var messages []pgproto3.BackendMessage
-	if answer := pgwire.NegotiateVersion(startup, u.version); answer != nil {
-		messages = append(messages, answer)
-	}
-	messages = append(messages, &pgproto3.AuthenticationOk{})
-	for name, value := range u.parameters {
-		messages = append(messages, &pgproto3.ParameterStatus{Name: name, Value: value})
-	}
-	messages = append(messages, &pgproto3.BackendKeyData{ProcessID: u.pid, SecretKey: u.secretKey})
-	for _, n := range u.notices {
-		messages = append(messages, n)
-	}
-	return append(messages, &pgproto3.ReadyForQuery{TxStatus: u.txStatus})
-}
-
-// A versionReader hears a server say that it speaks an older protocol than it was asked for: pgconn does not tell.
-type versionReader struct {
-	io.Reader
-	version *uint32
-	head    []byte // of the server's first message
-	told    bool
-}
-
-// negotiateHead is how long a NegotiateProtocolVersion is, at least: type, length, version.
-const negotiateHead = 9
-
-func (r *versionReader) Read(b []byte) (int, error) {
-	n, err := r.Reader.Read(b)
-	if !r.told {
-		r.head = append(r.head, b[:min(n, negotiateHead-len(r.head))]...)
-		r.told = len(r.head) == negotiateHead
-		if r.told && r.head[0] == 'v' {
-			// PostgreSQL sends the whole version, others the minor version alone.
-			minor := binary.BigEndian.Uint32(r.head[5:]) & 0xffff
-			*r.version = min(*r.version, pgproto3.ProtocolVersion30|minor)
-		}
-	}
-	return n, err
-}
-
-// String keeps what it holds out of a log.
-func (u *upstream) String() string {
-	return strings.Join([]string{u.server.Network, u.server.Address}, " ")
+// sessionCount is how many sessions there are, and logins under way.
+func (u *upstream) sessionCount() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.sessions)
 }

@@ -130,7 +130,7 @@ func TestProtocolVersions(t *testing.T) {
 func TestClientOfAnOlderProtocolThanTheDSNWants(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Upstream.MinProtocolVersion = "3.2"
+	config.Server.MinProtocolVersion = "3.2"
 	p, _ := startProxy(t, config)
 	_, err := pgx.Connect(t.Context(), p.socketDSN())
 	refused := refusedBy(t, err)
@@ -138,7 +138,7 @@ func TestClientOfAnOlderProtocolThanTheDSNWants(t *testing.T) {
 	assert.Contains(t, refused.Message, "min_protocol_version=3.2")
 }
 
-func sendCancel(t *testing.T, p *Proxy, pid uint32, key []byte) {
+func sendCancel(t *testing.T, p *upstream, pid uint32, key []byte) {
 	conn := p.dialSocket(t)
 	packet, err := (&pgproto3.CancelRequest{ProcessID: pid, SecretKey: key}).Encode(nil)
 	require.NoError(t, err)
