@@ -71,6 +71,8 @@ func ownedByServices(t *testing.T, prefix string) (x tenant, api, jobs, reader s
 		"create view unseen as select id from private.secrets", "grant select on unseen to "+statement.Identifier(reader),
 		"create view above as select id from unseen", "grant select on above to "+statement.Identifier(reader),
 		"create materialized view totals as select count(*) from orders",
+		"create function private.amount() returns bigint language sql as 'select count(*) from private.secrets'",
+		"create materialized view counted as select private.amount() as amount",
 		"create table logged (id int)", "grant insert on logged to "+statement.Identifier(reader),
 		"create rule log as on insert to logged do also insert into private.log values (new.id)")
 	must(t, x.as(t, jobs), "create table jobs (id int)")
@@ -135,6 +137,7 @@ func TestFormerOwnersKeepWhatTheyCould(t *testing.T) {
 		{"a function", api, "create or replace function one() returns int language sql as 'select 2'"},
 		{"rows that are hidden from all but the owner", api, "select count(*) from guarded"},
 		{"a materialized view", api, "refresh materialized view totals"},
+		{"a materialized view by a function of what the new owner may not read", api, "refresh materialized view counted"},
 		{"a view elsewhere over what has changed hands", reader, "select * from private.seen"},
 		{"a routine that runs with its owner's rights", reader, "select definer()"},
 		{"a view over what the new owner may not read", reader, "select * from unseen"},
@@ -159,7 +162,7 @@ func TestFormerOwnersKeepWhatTheyCould(t *testing.T) {
 		`table public.settings, of "kept-admin@contoso.example"`,
 		`function public.definer() stays "kept-api"'s: it runs with its owner's rights; to give it away all the same: ` +
 			`alter routine public.definer() owner to "kept-migrations";`,
-		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`, `view public.above stays "kept-api"'s`,
+		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`, `view public.above stays "kept-api"'s`, `materialized view public.counted stays "kept-api"'s`,
 		`table public.logged stays "kept-api"'s`,
 	} {
 		assert.Contains(t, dry, part)

@@ -45,6 +45,7 @@ var whyStays = map[string]string{
 // an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER routine,
 // and a view or a rule over something that the new owner may not use as the present one may, or that is another for each
 // owner: by row-level security, or since it is on a foreign server, to which each role goes by its own user mapping.
+// A materialized view is filled with its owner's rights in the functions that it calls, too, and what they read is not known.
 var notOwnedQuery = `with recursive ` + grantee + `,
 	object as (
 		select 'pg_class'::regclass as catalog, c.oid, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name,
@@ -80,8 +81,13 @@ var notOwnedQuery = `with recursive ` + grantee + `,
 	mapped (relation, role) as (
 		select p.whole, m.umuser from part p join pg_foreign_table f on f.ftrelid = p.oid
 			join pg_user_mappings m on m.srvid = f.ftserver),
+	computed (oid) as (
+		select o.oid from another o join pg_class c on c.oid = o.oid join pg_rewrite r on r.ev_class = o.oid
+			join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_proc'::regclass
+		where o.catalog = 'pg_class'::regclass and c.relkind = 'm' and ` + notOfAnExtension("pg_proc", "d.refobjid") + `),
 	bound (oid) as (
-		select r.reader from reads r join pg_class c on c.oid = r.relation, grantee
+		select oid from computed
+		union select r.reader from reads r join pg_class c on c.oid = r.relation, grantee
 		where c.relforcerowsecurity
 			or exists (select from mapped m where m.relation = c.oid and m.role in (r.owner, grantee.oid))
 			or not exists (select from another a where a.catalog = 'pg_class'::regclass and a.oid = c.oid)
