@@ -85,7 +85,7 @@ func (db *database) setUp(ctx context.Context) (err error) {
 }
 
 // cheapVerifier is what PostgreSQL keeps of a password, with one iteration of PBKDF2 in place of 4,096. Those take it
-// two thirds of a connect, in which whatever else a connect costs would hardly be seen; Azure's server runs none of them.
+// two thirds of a connect, in which whatever else a connect costs would hardly be seen; Azure's server runs none.
 // https://www.rfc-editor.org/rfc/rfc5802#section-3
 func cheapVerifier(password string) (string, error) {
 	salt := make([]byte, 16)

@@ -164,7 +164,7 @@ const ratesText = "`pgbench -M prepared`, %d rounds in turns for each of %d sets
 
 // reachText says how far the proxy is from what a relay can reach, which was measured once, on two processors.
 const reachText = "What can be reached at 16 clients, on two processors that client, relay and server share: a relay " +
-	"in C that copies bytes and does no TLS has 0.83 of the direct connection's rate, with TLS to the server about 0.72, " +
+	"in C that copies bytes and does no TLS has 0.83 of the direct connection's rate, with TLS to the server 0.72, " +
 	"one in Go 0.66 to 0.69. aadpool proxy: %s."
 
 func (b *bench) proxyRates(ctx context.Context, run pgbenchRun, dir string) error {
