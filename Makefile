@@ -62,7 +62,8 @@ test-long: postgresql
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
-	cd cmd/aadpool && go test -race -timeout 15m -run '^TestSoak$$' ./internal/proxy
+	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|FaultsOfDSNsSeenInTheWild)$$' .
+	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
 # One package after the other, nothing beside it: what is computed is the test's.

@@ -50,6 +50,14 @@ func startAgent(t *testing.T, a azure, args ...string) (dir string) {
 }
 
 // Programs that run a password command for each connection.
+// callersAtOnce is a hundred, which compute for half a minute with the race detector, or twenty with -short.
+func callersAtOnce() int {
+	if testing.Short() {
+		return 20
+	}
+	return 100
+}
+
 func TestAgentAsksEntraOnce(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -65,7 +73,7 @@ func TestAgentAsksEntraOnce(t *testing.T) {
 			a.useSecret(t)
 			startAgent(t, a, row.args(a, t)...)
 			var callers sync.WaitGroup
-			tokens := make([]string, 100)
+			tokens := make([]string, callersAtOnce())
 			for i := range tokens {
 				callers.Go(func() {
 					got := runUnchecked(t.Context(), a.outside(), "token")
