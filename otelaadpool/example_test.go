@@ -3,12 +3,18 @@ package otelaadpool_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -75,6 +81,52 @@ func ExampleRegister() {
 	// aadpool.token.waits {wait}
 	// aadpool.login.refused {login}
 	// aadpool.connection.retirements {retirement}
+}
+
+// All that a service needs for Prometheus, which has no meter provider yet. A service serves the handler at /metrics of
+// its own.
+func ExampleRegister_prometheus() {
+	cred, stop := startExample()
+	defer stop()
+	pool, err := aadpool.New(context.Background(), exampleDSN, cred)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+
+	exporter, err := prometheus.New()
+	if err != nil {
+		log.Fatal(err)
+	}
+	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(exporter))
+	hook, _ := aadpool.HookOf(pool)
+	if _, err := otelaadpool.Register(hook, otelaadpool.WithMeterProvider(provider)); err != nil {
+		log.Fatal(err)
+	}
+	server := httptest.NewServer(promhttp.Handler())
+	defer server.Close()
+
+	response, err := http.Get(server.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for line := range strings.Lines(string(body)) {
+		if strings.HasPrefix(line, "# TYPE aadpool_") {
+			fmt.Print(line)
+		}
+	}
+	// Unordered output:
+	// # TYPE aadpool_connection_retirements_total counter
+	// # TYPE aadpool_login_refused_total counter
+	// # TYPE aadpool_token_fetch_last_duration_seconds gauge
+	// # TYPE aadpool_token_fetches_total counter
+	// # TYPE aadpool_token_time_to_expiry_seconds gauge
+	// # TYPE aadpool_token_waits_total counter
 }
 
 func ExampleNewObserver() {

@@ -186,7 +186,7 @@ type groups struct {
 	Groups []struct {
 		Name  string
 		Rules []struct {
-			Alert, Expr         string
+			Alert, Expr, For    string
 			Labels, Annotations map[string]string
 		}
 	}
@@ -214,7 +214,20 @@ func TestAlertsAreOnWhatIsExported(t *testing.T) {
 		assert.Subset(t, names.prometheusSeries, used, rule.Alert)
 		assertLabels(t, rule.Expr, names.labels)
 		assert.NotEmpty(t, rule.Annotations["summary"], rule.Alert)
+		assertRunbook(t, rule.Alert, rule.Annotations["runbook_url"])
 	}
+}
+
+// assertRunbook fails the test if the page has no such heading.
+func assertRunbook(t *testing.T, alert, link string) {
+	t.Helper()
+	path, ok := strings.CutPrefix(link, "https://github.com/aadpool/aadpool/blob/main/")
+	require.True(t, ok, "%s: %q", alert, link)
+	file, anchor, _ := strings.Cut(path, "#")
+	page, err := os.ReadFile("../" + file)
+	require.NoError(t, err, alert)
+	heading := regexp.MustCompile("(?mi)^#+ " + strings.ReplaceAll(regexp.QuoteMeta(anchor), "-", "[ -]") + "$")
+	assert.Regexp(t, heading, strings.NewReplacer("'", "", ",", "").Replace(string(page)), alert)
 }
 
 func TestDocumentationNamesWhatIsExportedAndNothingElse(t *testing.T) {

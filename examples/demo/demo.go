@@ -26,6 +26,7 @@ type demo struct {
 	outage   *outage // nil: there is none
 
 	firstWaits int64 // connects that waited for the first token
+	waits      waits
 }
 
 // newDemo makes the pool as a service would, but for the proof.
@@ -36,7 +37,7 @@ func newDemo(ctx context.Context, s settings, services *localazure.Services, dis
 		return nil, fmt.Errorf("making the credential: %w", err)
 	}
 	d.hook, err = aadpool.NewHook(cred, aadpool.WithLogger(slog.New(slog.NewTextHandler(display,
-		&slog.HandlerOptions{Level: slog.LevelWarn}))))
+		&slog.HandlerOptions{Level: slog.LevelWarn}))), aadpool.WithObserver(aadpool.Observer{Waited: d.waits.add}))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +106,8 @@ func (d *demo) summarize(elapsed time.Duration) summary {
 		tokenLife:        d.settings.tokenLife,
 		tally:            d.load.end(),
 		logins:           countLogins(d.services.Server.Logins()),
-		tokensFetched:    stats.Fetches,
+		tokensFetched:    stats.Fetches - stats.FailedFetches,
+		fetchesFailed:    stats.FailedFetches,
 		waited:           stats.Waits - d.firstWaits,
 		statements:       d.proof.statements.Load(),
 		late:             d.proof.late.Load(),
@@ -116,7 +118,9 @@ func (d *demo) summarize(elapsed time.Duration) summary {
 		s.outage = &outageResult{times: o.snapshot(), probeErr: o.probeErr, probeTook: o.probeTook,
 			answered: o.answered.Load(), sessionErr: o.sessionErr}
 		if !s.outage.times.down.IsZero() {
+			s.waitedInOutage = s.waited - o.waited
 			s.waited = o.waited
+			s.longestWait = d.waits.longestSince(s.outage.times.down)
 		}
 	}
 	return s

@@ -88,7 +88,7 @@ func (d *demo) showSecond(token tokenSeen, now, start time.Time) {
 }
 
 func rotation(elapsed time.Duration, stats aadpool.Stats) string {
-	return fmt.Sprintf("%7s token rotated: number %d, fetched in %s, ends in %s", clock(elapsed), stats.Fetches,
+	return fmt.Sprintf("%7s token rotated: number %d, fetched in %s, ends in %s", clock(elapsed), stats.Fetches-stats.FailedFetches,
 		stats.LastFetchDuration.Round(time.Millisecond), time.Until(stats.TokenExpires).Round(100*time.Millisecond))
 }
 
@@ -100,7 +100,7 @@ func (d *demo) second(elapsed, tokenAge time.Duration) second {
 		tally:    d.load.endSecond(),
 		conns:    d.pool.Stat().TotalConns(),
 		tokenAge: tokenAge,
-		tokens:   stats.Fetches,
+		tokens:   stats.Fetches - stats.FailedFetches,
 		retired:  stats.RetiredConns,
 		waited:   stats.Waits - d.firstWaits,
 	}

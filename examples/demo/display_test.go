@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,4 +34,18 @@ func TestLinesFitIn80Columns(t *testing.T) {
 		})
 	}
 	assert.Less(t, len(rotation(time.Hour, aadpool.Stats{Fetches: 9999, TokenExpires: time.Now().Add(time.Hour)})), 80)
+}
+
+func TestStoryIsWrapped(t *testing.T) {
+	for _, row := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"a short line", "   0:01 Entra is back.", []string{"   0:01 Entra is back."}},
+		{"a long one", "   0:01 " + strings.Repeat("word ", 16) + "end",
+			[]string{"   0:01 word word word word word word word word word word word word word word", "        word word end"}},
+		{"a word that is longer than a line", "   0:01 " + strings.Repeat("x", 90), []string{"   0:01", "        " + strings.Repeat("x", 90)}},
+	} {
+		t.Run(row.name, func(t *testing.T) { assert.Equal(t, row.want, wrapped(row.text)) })
+	}
 }

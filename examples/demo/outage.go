@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -212,11 +213,26 @@ func (o *outage) excuses(err error, start time.Time) bool {
 	return errors.As(err, new(*aadpool.TokenError)) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// tellOutage shows a line of the outage's story.
+// tellOutage shows a part of the outage's story.
 func (d *demo) tellOutage(start time.Time) func(string) {
 	return func(text string) {
-		d.display.Print(d.display.Paint(liveline.Dim, fmt.Sprintf("%7s %s", clock(time.Since(start)), text)))
+		for _, line := range wrapped(fmt.Sprintf("%7s %s", clock(time.Since(start)), text)) {
+			d.display.Print(d.display.Paint(liveline.Dim, line))
+		}
 	}
+}
+
+// wrapped breaks a text between words, so that no line has 80 columns. All lines but the first are indented.
+func wrapped(text string) []string {
+	var lines []string
+	for utf8.RuneCountInString(text) >= 80 {
+		end := strings.LastIndexByte(string([]rune(text)[:80]), ' ')
+		if strings.TrimSpace(text[:max(end, 0)]) == "" {
+			break // one word
+		}
+		lines, text = append(lines, text[:end]), "        "+text[end+1:]
+	}
+	return append(lines, text)
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }

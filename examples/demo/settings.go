@@ -77,8 +77,9 @@ func (s settings) header() string {
 		then = ", and then through an outage of Entra"
 	}
 	return fmt.Sprintf(`aadpool: a pool that logs in with access tokens, under load while they rotate.
-%d workers for %s%s, with queries that take the server %s each.
-A token lives %s and takes %s to fetch. Ctrl-C ends it.
+%d workers for %s%s.
+Each query takes the server %s. A token lives %s and takes %s to fetch.
+Ctrl-C ends it.
 
 %s`, s.workers, s.duration, then, queryWork, s.tokenLife, s.fetchLatency(), columns)
 }

@@ -24,7 +24,11 @@ type summary struct {
 
 	logins        logins
 	tokensFetched int64
-	waited        int64 // connects that waited for a token, after the first token
+	fetchesFailed int64
+	waited        int64 // connects that waited for a token, after the first token and before the outage
+
+	waitedInOutage int64
+	longestWait    time.Duration // of those
 
 	statements int64 // that were checked
 	late       int64 // that started on a connection whose token had ended
@@ -144,42 +148,48 @@ func (s summary) table() string {
 		duration += ", interrupted"
 	}
 	row("duration", "%s", duration)
-	row("token rotations", "%d", s.logins.rotations)
 	row("queries", "%d", s.queries)
-	row("queries that failed", "%d", s.failed)
-	row("writes acknowledged / found", "%d / %d", s.writes, s.found)
-	row("latency p50 / p99 / max", "%.1f / %.1f / %.1f ms", milliseconds(s.p50), milliseconds(s.p99), milliseconds(s.max))
-	row("tokens fetched", "%d", s.tokensFetched)
-	row("connects", "%d", s.logins.accepted)
-	row("connects refused", "%d", s.logins.refused)
-	row("connects that waited for a token, after the first", "%d", s.waited)
-	row("statements checked against their token's end", "%d", s.statements)
-	row("statements started after it", "%d", s.late)
-	row("connections retired before their token's end", "%d", s.retired)
+	row("queries that failed while there was a token to log in with", "%d", s.failed)
+	row("writes that were acknowledged, and found afterwards", "%d, %d", s.writes, s.found)
+	row("milliseconds of a query: p50, p99, longest", "%.1f, %.1f, %.1f", milliseconds(s.p50), milliseconds(s.p99),
+		milliseconds(s.max))
+	row("tokens fetched, requests for one that failed", "%d, %d", s.tokensFetched, s.fetchesFailed)
+	row("tokens that connections logged in with, after the first", "%d", s.logins.rotations)
+	row("logins, logins that the server refused", "%d, %d", s.logins.accepted, s.logins.refused)
+	row("most logins in one second, after the start", "%d", s.logins.most)
+	row("connects that waited for a token while Entra was up", "%d", s.waited)
+	row("statements on a connection whose token had expired", "%d of %d", s.late, s.statements)
+	row("connections replaced before their token expired", "%d", s.retired)
 	row("connections closed at MaxConnLifetime", "%d", s.closedAtLifetime)
-	row("most reconnects within one second", "%d", s.logins.most)
 	if o := s.outage; o != nil && !o.times.back.IsZero() {
-		row("Entra was down", "%s, %s of it with a valid token", seconds(o.times.back.Sub(o.times.down)),
-			seconds(o.times.ended.Sub(o.times.down)))
-		row("queries that failed for want of a token", "%d", s.refused)
-		row("the longest that one of them waited", "%s", s.slowestRefusal.Round(time.Millisecond))
-		row("a new connection failed within a pause after", "%s", o.probeTook.Round(time.Microsecond))
-		row("queries of an open session after the token's end", "%d", o.answered)
-		if !o.times.served.IsZero() {
-			row("queries succeeded again, after Entra", "%s", seconds(o.times.served.Sub(o.times.back)))
-		}
+		s.outageRows(row)
 	}
 	_ = table.Flush() // a strings.Builder takes everything
 	return "\n" + text.String()
 }
 
+// outageRows are what came of the time in which Entra was down.
+func (s summary) outageRows(row func(name, format string, args ...any)) {
+	o := s.outage
+	row("Entra was down for", "%s", seconds(o.times.back.Sub(o.times.down)))
+	row("of that with a token that was still valid", "%s", seconds(o.times.ended.Sub(o.times.down)))
+	row("queries that failed after that, for want of a token", "%d", s.refused)
+	row("connects that waited for a token meanwhile", "%d", s.waitedInOutage)
+	row("the longest of these waits", "%s", seconds(s.longestWait))
+	row("a connect between two requests for a token failed after", "%s", o.probeTook.Round(time.Microsecond))
+	row("queries of an open session after its token had expired", "%d", o.answered)
+	if !o.times.served.IsZero() {
+		row("until queries succeeded again, once Entra was back", "%s", seconds(o.times.served.Sub(o.times.back)))
+	}
+}
+
 // verdict is the last word on the run.
 func verdict(s summary, failures []string, display *liveline.Display) string {
 	if len(failures) == 0 {
-		text := fmt.Sprintf("PASS: %d queries, %d token rotations; none failed, none ran on an ended token", s.queries,
-			s.logins.rotations)
+		text := fmt.Sprintf("PASS: %d queries through %d rotations of the token. None failed while there\n"+
+			"  was a token to log in with; none ran on a connection whose token had expired.", s.queries, s.logins.rotations)
 		if o := s.outage; o != nil && !o.times.served.IsZero() {
-			text += fmt.Sprintf("\n  Entra was down for %s: unnoticed for %s, and over %s after it was back",
+			text += fmt.Sprintf("\n  Entra was down for %s: unnoticed for %s, over %s after it was back.",
 				seconds(o.times.back.Sub(o.times.down)),
 				seconds(o.times.ended.Sub(o.times.down)), seconds(o.times.served.Sub(o.times.back)))
 		}
