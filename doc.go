@@ -6,8 +6,8 @@
 //	pool, err := aadpool.New(ctx, "postgres://orders-api@orders.postgres.database.azure.com/orders", cred)
 //
 // [New] returns a plain [pgxpool.Pool]. Each connection logs in with an access token that is valid at that moment,
-// and the pool hands out none whose token has expired. Nothing else in a program changes. There is nothing to close
-// but the pool.
+// and the pool never hands out one whose token has expired. Three things change beside the password: TLS (below),
+// MaxConnLifetime, and what a DSN may hold; [docs/migrating.md] has them. There is nothing to close but the pool.
 //
 // # Rotation
 //
@@ -67,6 +67,7 @@
 // token. Pools share one by [Hook.NewPool], single connections (LISTEN, migrations) by [Hook.BeforeConnect],
 // database/sql by that and [Hook.ResetSession].
 //
+// [docs/migrating.md]: https://github.com/aadpool/aadpool/blob/main/docs/migrating.md
 // [docs/rotation.md]: https://github.com/aadpool/aadpool/blob/main/docs/rotation.md
 // [docs/security.md]: https://github.com/aadpool/aadpool/blob/main/docs/security.md
 package aadpool

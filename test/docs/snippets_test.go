@@ -57,9 +57,9 @@ var imports = map[string]string{
 
 // surroundings are what a snippet of statements finds around it.
 const surroundings = `ctx context.Context, t *testing.T, dsn, password, scope string, cred azcore.TokenCredential,
-	hook *aadpool.Hook, config *pgxpool.Config, pool, primary, replica *pgxpool.Pool`
+	entra *aadpooltest.Authority, hook *aadpool.Hook, config *pgxpool.Config, pool, primary, replica *pgxpool.Pool`
 
-var surroundingPackages = []string{"context", "testing", "azcore", "aadpool", "pgxpool"}
+var surroundingPackages = []string{"context", "testing", "azcore", "aadpool", "aadpooltest", "pgxpool"}
 
 func TestSnippetsCompile(t *testing.T) {
 	dir := t.TempDir()
