@@ -19,8 +19,9 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The two pictures that other pages show are drawn from data beside them, once for each theme of GitHub's: a panel for each
-// contestant, so that none hides another, and the finding as the title. They are read at 700 pixels, which are 525 points.
+// The two pictures that other pages show are drawn from data beside them, once for each theme of GitHub's: a panel for
+// each contestant, so that none hides another, and the finding as the title. They are read at 700 pixels, which are 525
+// points.
 const (
 	pictureWidth = 525
 	titleHeight  = 28
@@ -62,8 +63,8 @@ func (b *bench) plotRotation(contestants []contestant, attempts map[contestant][
 	rows := [][]string{{"contestant", "seconds", "milliseconds", "waited"}}
 	for _, c := range contestants {
 		for _, a := range attempts[c] {
-			rows = append(rows, []string{string(c), fmt.Sprintf("%.2f", a.At.Seconds()), fmt.Sprintf("%.1f", float64(a.Took)/1e6),
-				strconv.FormatBool(a.Hook > waited)})
+			rows = append(rows, []string{string(c), fmt.Sprintf("%.2f", a.At.Seconds()),
+				fmt.Sprintf("%.1f", float64(a.Took)/1e6), strconv.FormatBool(a.Hook > waited)})
 		}
 	}
 	if err := b.writeData("rotation.csv", rows); err != nil {
@@ -138,7 +139,8 @@ func drawRotation(dir string) error {
 		waits[azidentity], len(points[azidentity]), waits[ours], len(points[ours]))
 	return drawPicture(dir, "rotation", title, len(order), 84, func(t theme, i int) (*plot.Plot, error) {
 		c := order[i]
-		p := newPanel(t, fmt.Sprintf("%s: %d of %d connects waited for a token", c, waits[c], len(points[c])), "ms to connect")
+		p := newPanel(t, fmt.Sprintf("%s: %d of %d connects waited for a token", c, waits[c], len(points[c])),
+			"ms to connect")
 		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, 100, ticks(100, 10)
 		p.Y.Min, p.Y.Max, p.Y.Tick.Marker = 0, 1100, ticks(1000, 500)
 		var xys plotter.XYs
@@ -208,7 +210,8 @@ func newPanel(t theme, title, y string) *plot.Plot {
 	p.BackgroundColor = t.paper
 	p.Title.Text, p.Y.Label.Text = title, y
 	p.Title.Padding = vg.Points(3)
-	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label, &p.Y.Tick.Label} {
+	for _, style := range []*text.Style{&p.Title.TextStyle, &p.X.Label.TextStyle, &p.Y.Label.TextStyle, &p.X.Tick.Label,
+		&p.Y.Tick.Label} {
 		*style = words(t, 8, style.XAlign, style.YAlign, style.Rotation)
 	}
 	for _, line := range []*draw.LineStyle{&p.X.LineStyle, &p.Y.LineStyle, &p.X.Tick.LineStyle, &p.Y.Tick.LineStyle} {
@@ -235,7 +238,8 @@ func words(t theme, points float64, x text.XAlignment, y text.YAlignment, rotati
 }
 
 // drawPicture draws a file for each theme, of panels one above the other with one axis of seconds below them.
-func drawPicture(dir, name, title string, panels int, panelHeight float64, panel func(t theme, i int) (*plot.Plot, error)) error {
+func drawPicture(dir, name, title string, panels int, panelHeight float64,
+	panel func(t theme, i int) (*plot.Plot, error)) error {
 	for _, t := range themes {
 		column := make([]*plot.Plot, panels)
 		for i := range column {
