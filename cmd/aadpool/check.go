@@ -32,20 +32,20 @@ came of it, and goes on with the check.`
 }
 
 func (cmd *checkCommand) run(in invocation) error {
-	if err := cmd.check(); err != nil {
+	if err := cmd.Check(); err != nil {
 		return err
 	}
 	answers, err := cmd.answers(in)
 	if err != nil {
 		return err
 	}
-	cmd.takeFrom(cmd.DSN)
-	source, err := cmd.tokenSource(in.outside)
+	cmd.FillFrom(cmd.DSN)
+	source, err := cmd.NewSource(in.outside.clientOptions)
 	if err != nil {
 		return err
 	}
 	reporter := in.reporter(cmd.JSON)
-	c := check.New(cmd.checkSettings(in.outside, answers), source.credential, source.hook, reporter)
+	c := check.New(cmd.settings(in.outside, answers), source.Credential, source.Hook, reporter)
 	d, err := c.Run(in.ctx)
 	if err == nil && d != nil && cmd.Fix {
 		d, err = c.FixAndGoOn(in.ctx, d)
@@ -62,16 +62,16 @@ func (cmd *checkCommand) run(in invocation) error {
 	return nil
 }
 
-func (cmd *checkCommand) checkSettings(o outside, answers io.Reader) check.Settings {
-	s := cmd.credentialFlags.checkSettings(cmd.DSN, o)
+func (cmd *checkCommand) settings(o outside, answers io.Reader) check.Settings {
+	s := checkSettings(cmd.credentialFlags, cmd.DSN, o)
 	s.Again = func(dsn string) string { return "aadpool check " + dsn }
 	s.Fixes = check.Fixes{As: cmd.FixAs, Database: cmd.FixDatabase, Answers: answers}
 	return s
 }
 
 // checkSettings are those of the way to the server of a DSN.
-func (f credentialFlags) checkSettings(dsn string, o outside) check.Settings {
-	return check.Settings{DSN: dsn, Scope: f.Scope, Credential: f.Credential, UserFromToken: f.userFromToken,
+func checkSettings(f credentialFlags, dsn string, o outside) check.Settings {
+	return check.Settings{DSN: dsn, Scope: f.Scope, Credential: f.Credential, UserFromToken: f.UserFromToken,
 		Timeout: f.Timeout, LookUp: o.lookup}
 }
 

@@ -50,6 +50,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -99,6 +100,9 @@ type invocation struct {
 	outside        outside
 	passed         []string // what comes after --: psql's arguments, or the proxy's command
 }
+
+// credentialFlags are the flags about the access token that several commands have.
+type credentialFlags = tokens.Flags
 
 // reporter is for the steps of a command.
 func (in invocation) reporter(json bool) *report.Reporter {
@@ -197,8 +201,8 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 
 // flagVars are what the flags' help says, of several commands.
 func flagVars() kong.Vars {
-	return kong.Vars{"default_timeout": defaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
-		"credentials": credentialNames, "version": commandline.Version()}
+	return kong.Vars{"default_timeout": tokens.DefaultTimeout.String(), "lock_timeout": roles.DefaultLockTimeout.String(),
+		"credentials": tokens.CredentialNames, "version": commandline.Version()}
 }
 
 // parse returns the command that the arguments choose, or nil if they ask for help, which it prints.

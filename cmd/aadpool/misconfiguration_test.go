@@ -400,7 +400,7 @@ func (row misconfiguration) testPool(t *testing.T, a azure) {
 	clientOptions := row.around(t, a).clientOptions
 	clientOptions.Retry.MaxRetries = -1
 	cred, err := credentialFlags{Credential: name,
-		DisableInstanceDiscovery: os.Getenv(discoveryEnv) != ""}.newCredential(clientOptions)
+		DisableInstanceDiscovery: os.Getenv(discoveryEnv) != ""}.NewCredential(clientOptions)
 	require.NoError(t, err)
 	var log azuretest.LogBuffer
 	options = append(options, aadpool.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))

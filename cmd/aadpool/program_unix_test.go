@@ -69,7 +69,8 @@ func TestSignalsThatEndAProxy(t *testing.T) {
 	}{
 		{"SIGTERM twice at once, as timeout(1) sends it", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, time.Millisecond,
 			true},
-		{"SIGTERM again later", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM, child.SameSignal + 100*time.Millisecond, false},
+		{"SIGTERM again later", `exec "$@"`, syscall.SIGTERM, syscall.SIGTERM,
+			child.SameSignal + 100*time.Millisecond, false},
 		{"SIGINT twice, to what a shell has started with &", `trap '' INT; exec "$@"`, syscall.SIGINT, syscall.SIGINT,
 			child.SameSignal + 100*time.Millisecond, false},
 	} {

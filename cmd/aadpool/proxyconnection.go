@@ -45,10 +45,10 @@ func (m *madeUpstream) testConnection(in invocation) error {
 	if m.upstream.AnyUser {
 		return nil
 	}
-	settings := m.source.flags.checkSettings(m.dsn, in.outside)
+	settings := checkSettings(m.source.Flags, m.dsn, in.outside)
 	settings.Again = func(dsn string) string { return "aadpool check " + dsn }
 	nowhere := &report.Reporter{W: io.Discard, Secrets: report.KnownSecrets()}
-	d, err := check.New(settings, m.source.credential, m.source.hook, nowhere).Run(in.ctx)
+	d, err := check.New(settings, m.source.Credential, m.source.Hook, nowhere).Run(in.ctx)
 	if err != nil || d == nil {
 		return interruption(err)
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -72,7 +73,7 @@ func (s upstreamSettings) check(forCommand bool) error {
 	case len(f.AllowUser) > 0 && f.SocketDir == "":
 		return usageError("--allow-user needs a --socket-dir that those users can enter")
 	}
-	return f.credentialFlags.check()
+	return f.credentialFlags.Check()
 }
 
 // of says which server an error is about.
@@ -93,7 +94,7 @@ type madeUpstream struct {
 	upstreamSettings
 	upstream *proxy.Upstream
 	target   server.Target
-	source   tokenSource
+	source   tokens.Source
 	identity string // of the tokens
 	scope    string
 
@@ -116,8 +117,8 @@ type upstreams struct {
 // A proxyIdentity is one whose tokens log in to some of the servers.
 type proxyIdentity struct {
 	credentials map[string]*server.WatchedCredential // by scope: each knows the token that it gave last
-	hooks       map[hookKey]tokenSource
-	tokens      *tokenServer
+	hooks       map[hookKey]tokens.Source
+	tokens      *tokens.Server
 	ctx         context.Context // of serving them
 	stop        context.CancelFunc
 	isServed    bool
@@ -175,7 +176,7 @@ func (s *upstreamSettings) target(forCommand bool) (t server.Target, err error) 
 	if err := s.check(forCommand); err != nil {
 		return t, err
 	}
-	s.flags.takeFrom(s.dsn)
+	s.flags.FillFrom(s.dsn)
 	t, policyErr, err := server.ParseTarget(s.dsn, s.flags.Scope)
 	if err != nil {
 		return t, usageError(terminal.WithoutPrefix(err))
@@ -185,7 +186,7 @@ func (s *upstreamSettings) target(forCommand bool) (t server.Target, err error) 
 	}
 	roles, role := s.flags.AllowRole, t.Config.ConnConfig.User
 	switch {
-	case len(roles) > 0 && s.flags.userFromToken:
+	case len(roles) > 0 && s.flags.UserFromToken:
 		return t, usageError("--allow-role is not for a role that the token names")
 	case len(roles) > 0 && t.NamesUser && !slices.Contains(roles, role):
 		return t, usageError("--allow-role lacks the DSN's own role")
@@ -223,7 +224,7 @@ func newProxyUpstream(s upstreamSettings, t server.Target) *proxy.Upstream {
 	to := t.Secured.ConnConfig
 	to.Password = ""
 	return &proxy.Upstream{
-		Name: s.name, Server: to, AnyUser: !t.NamesUser && !s.flags.userFromToken, OldProtocol: t.OnlyProtocol30,
+		Name: s.name, Server: to, AnyUser: !t.NamesUser && !s.flags.UserFromToken, OldProtocol: t.OnlyProtocol30,
 		SocketDir: s.flags.SocketDir, Listen: s.flags.Listen,
 		AllowDatabases: s.flags.AllowDatabase, AllowRoles: s.flags.AllowRole, AllowCertificates: s.flags.AllowCertificate,
 	}
@@ -234,33 +235,33 @@ func (u *upstreams) identify(m *madeUpstream, f credentialFlags) (err error) {
 	if m.scope, err = scopeOf(f, m.upstream.Server); err != nil {
 		return usageError(terminal.WithoutPrefix(err))
 	}
-	m.identity = f.identity()
+	m.identity = f.Identity()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	i := u.identities[m.identity]
 	if i == nil {
 		ctx, stop := context.WithCancel(u.in.ctx)
-		i = &proxyIdentity{credentials: map[string]*server.WatchedCredential{}, hooks: map[hookKey]tokenSource{},
-			tokens: newTokenServer(ctx, f, u.in.outside, u.logger), ctx: ctx, stop: stop}
+		i = &proxyIdentity{credentials: map[string]*server.WatchedCredential{}, hooks: map[hookKey]tokens.Source{},
+			tokens: tokens.NewServer(ctx, f, u.in.outside.clientOptions, u.logger), ctx: ctx, stop: stop}
 		u.identities[m.identity] = i
 	}
-	key := hookKey{m.scope, f.userFromToken, f.Timeout.String()}
+	key := hookKey{m.scope, f.UserFromToken, f.Timeout.String()}
 	if _, ok := i.hooks[key]; !ok {
 		if i.hooks[key], err = u.newHook(m, f, i); err != nil {
 			return err
 		}
-		i.tokens.addIfNew(m.scope, i.hooks[key])
+		i.tokens.AddIfNew(m.scope, i.hooks[key])
 	}
 	m.source = i.hooks[key]
-	m.upstream.Hook, m.upstream.Identity = m.source.hook, label(m, key)
+	m.upstream.Hook, m.upstream.Identity = m.source.Hook, label(m, key)
 	return nil
 }
 
 // newHook makes one with the identity's credential for the upstream's scope.
-func (u *upstreams) newHook(m *madeUpstream, f credentialFlags, i *proxyIdentity) (s tokenSource, err error) {
+func (u *upstreams) newHook(m *madeUpstream, f credentialFlags, i *proxyIdentity) (s tokens.Source, err error) {
 	c := i.credentials[m.scope]
 	if c == nil {
-		c = f.watched(u.in.outside.clientOptions)
+		c = f.Watch(u.in.outside.clientOptions)
 		i.credentials[m.scope] = c
 	}
 	if err := c.Make(); err != nil {
@@ -270,18 +271,18 @@ func (u *upstreams) newHook(m *madeUpstream, f credentialFlags, i *proxyIdentity
 		}
 		u.logger.Warn("this upstream's credential cannot be made", "upstream", m.name, "error", failed.Text)
 	}
-	hook, err := f.hookOn(c, aadpool.WithLogger(u.logger))
-	return tokenSource{f, c, hook}, err
+	hook, err := f.NewHook(c, aadpool.WithLogger(u.logger))
+	return tokens.Source{Flags: f, Credential: c, Hook: hook}, err
 }
 
 // label is a name for what has a Hook of its own.
 func label(m *madeUpstream, key hookKey) string {
-	f := m.source.flags
+	f := m.source.Flags
 	parts := []string{f.Credential, f.ClientID, f.TenantID, f.LoginHint, m.scope, m.identity[:8]}
 	if key.userFromToken {
 		parts = append(parts, "user_from_token")
 	}
-	if f.Timeout != defaultTimeout {
+	if f.Timeout != tokens.DefaultTimeout {
 		parts = append(parts, key.timeout)
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), " ")
@@ -325,7 +326,7 @@ func (u *upstreams) tokenOf(name string) func(context.Context) (agent.Token, err
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	tokens := u.identities[made[at].identity].tokens
-	return func(ctx context.Context) (agent.Token, error) { return tokens.get(ctx, made[at].scope) }
+	return func(ctx context.Context) (agent.Token, error) { return tokens.Get(ctx, made[at].scope) }
 }
 
 // scopeOf is that of the upstream's tokens.

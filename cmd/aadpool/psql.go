@@ -12,6 +12,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
@@ -34,10 +35,10 @@ var errNoPsql = exit.Error{Status: exitNoProgram, Text: "psql is not on PATH: in
 	"(Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
 
 func (cmd *psqlCommand) run(in invocation) error {
-	if err := cmd.check(); err != nil {
+	if err := cmd.Check(); err != nil {
 		return err
 	}
-	cmd.takeFrom(cmd.DSN)
+	cmd.FillFrom(cmd.DSN)
 	t, policyErr, err := server.ParseTarget(cmd.DSN, cmd.Scope)
 	if err != nil {
 		return exit.Usage(err.Error())
@@ -45,7 +46,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 	if policyErr != nil {
 		return exit.Error{Status: diag.OfPolicy(t.First(), policyErr).Status, Text: terminal.WithoutPrefix(policyErr)}
 	}
-	source, err := cmd.tokenSource(in.outside)
+	source, err := cmd.NewSource(in.outside.clientOptions)
 	if err != nil {
 		return err
 	}
@@ -54,7 +55,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 		return errNoPsql
 	}
 	as := t.Config.ConnConfig.Copy()
-	if _, _, err := source.token(in.ctx, as); err != nil {
+	if _, _, err := source.Token(in.ctx, as); err != nil {
 		return err
 	}
 	for _, note := range t.Notes {
@@ -74,10 +75,10 @@ func (cmd *psqlCommand) run(in invocation) error {
 
 // proxyConfig is that of psql's proxy. The role is the one that psql names: \c and -U may name another.
 func (cmd *psqlCommand) proxyConfig(
-	in invocation, t server.Target, source tokenSource,
+	in invocation, t server.Target, source tokens.Source,
 ) (c proxy.Config, password string, err error) {
-	u := &proxy.Upstream{Hook: source.hook, Server: t.Secured.ConnConfig, AnyUser: true, OldProtocol: t.OnlyProtocol30}
-	c = proxy.Config{Upstreams: []*proxy.Upstream{u}, Logger: silent} // psql says what goes wrong
+	u := &proxy.Upstream{Hook: source.Hook, Server: t.Secured.ConnConfig, AnyUser: true, OldProtocol: t.OnlyProtocol30}
+	c = proxy.Config{Upstreams: []*proxy.Upstream{u}, Logger: tokens.Silent} // psql says what goes wrong
 	u.Server.Password = ""
 	if in.outside.lookup != nil {
 		u.Server.LookupFunc = in.outside.lookup

@@ -5,20 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 	"github.com/aadpool/aadpool/internal/entra"
 )
-
-// maxIdentifier is how many bytes PostgreSQL keeps of a name; the rest it cuts off:
-// https://www.postgresql.org/docs/current/sql-syntax-lexical.html#SQL-SYNTAX-IDENTIFIERS
-const maxIdentifier = 63
 
 // roleCommand is aadpool role.
 type roleCommand struct {
@@ -77,15 +72,15 @@ func (r *roleCommand) role() roles.Role {
 }
 
 func (r *roleCommand) apply(in invocation) error {
-	r.takeFrom(r.DSN)
-	source, err := r.tokenSource(in.outside)
+	r.FillFrom(r.DSN)
+	source, err := r.NewSource(in.outside.clientOptions)
 	if err != nil {
 		return err
 	}
-	settings := r.checkSettings(r.DSN, in.outside)
+	settings := checkSettings(r.credentialFlags, r.DSN, in.outside)
 	settings.Again = func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" }
 	reporter := in.reporter(r.JSON)
-	c := check.New(settings, source.credential, source.hook, reporter)
+	c := check.New(settings, source.Credential, source.Hook, reporter)
 	d := r.applyOver(in.ctx, c, reporter)
 	if d != nil && in.ctx.Err() != nil {
 		return exit.Error{Status: exitInterrupted, Text: "interrupted"}
@@ -174,15 +169,10 @@ func (r *roleCommand) checkGrant() error {
 	return checkName("--schema", r.Schema)
 }
 
-// checkName refuses what PostgreSQL would cut short, and what would not stay in its line of a script.
+// checkName is about a name that goes into SQL.
 func checkName(what, name string) error {
-	switch {
-	case name == "":
-		return exit.Usage(what + " is empty")
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }):
-		return exit.Usage(what + " has a control character in it, or is no UTF-8")
-	case len(name) > maxIdentifier:
-		return exit.Usage(fmt.Sprintf("%s has %d bytes: PostgreSQL takes %d", what, len(name), maxIdentifier))
+	if fault := statement.FaultOfName(name); fault != "" {
+		return exit.Usage(what + " " + fault)
 	}
 	return nil
 }

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"runtime"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/pkg/browser"
@@ -18,13 +16,10 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/entra"
 )
-
-// signInTimeout is how long a person may take: as long as Entra lets a device code stand,
-// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#device-authorization-response
-const signInTimeout = 15 * time.Minute
 
 // What a browser prints must not come between a token and whoever reads it.
 func init() { browser.Stdout = os.Stderr }
@@ -54,7 +49,7 @@ func (cmd *loginCommand) run(in invocation) error {
 	if cmd.Credential != credential.Browser && cmd.Credential != credential.DeviceCode {
 		return exit.Usage("aadpool login signs a person in: --credential browser, or device-code")
 	}
-	if err := cmd.check(); err != nil {
+	if err := cmd.Check(); err != nil {
 		return err
 	}
 	keyring, err := signin.Keyring()
@@ -62,7 +57,7 @@ func (cmd *loginCommand) run(in invocation) error {
 		return exit.Error{Status: exitCredential, Text: err.Error() + ". Without one: az login, which the default " +
 			"credential finds; or --credential device-code with each command"}
 	}
-	settings := cmd.settings(in.outside.clientOptions)
+	settings := cmd.Settings(in.outside.clientOptions)
 	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: showDeviceCode(in)}
 	record, err := cmd.signIn(in.ctx, settings)
 	if err != nil {
@@ -82,7 +77,8 @@ func (cmd *loginCommand) signIn(ctx context.Context, s credential.Settings) (azi
 	}
 	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout)
 	defer cancel()
-	return made.(credential.SignInCredential).Authenticate(ctx, &policy.TokenRequestOptions{Scopes: []string{cmd.scope()}})
+	options := policy.TokenRequestOptions{Scopes: []string{cmd.ScopeOfEnvironment()}}
+	return made.(credential.SignInCredential).Authenticate(ctx, &options)
 }
 
 // hasBrowser reports whether a browser can show a page to whoever runs this: on Linux that takes a display.
@@ -145,19 +141,19 @@ type identity struct {
 }
 
 func (cmd *whoamiCommand) run(in invocation) error {
-	if err := cmd.check(); err != nil {
+	if err := cmd.Check(); err != nil {
 		return err
 	}
-	source, err := cmd.tokenSource(in.outside)
+	source, err := cmd.NewSource(in.outside.clientOptions)
 	if err != nil {
 		return err
 	}
-	if _, _, err := source.token(in.ctx, serverOnly(os.Getenv("PGHOST"))); err != nil {
+	if _, _, err := source.Token(in.ctx, tokens.ServerOnly(os.Getenv("PGHOST"))); err != nil {
 		return err
 	}
-	given, scope := source.credential.Given()
+	given, scope := source.Credential.Given()
 	facts := check.ReadToken(given, scope, time.Now())
-	who := identity{cmd.describeCredential(), string(facts.Kind), facts.Name, facts.Tenant, facts.ObjectID, scope,
+	who := identity{cmd.Describe(), string(facts.Kind), facts.Name, facts.Tenant, facts.ObjectID, scope,
 		given.ExpiresOn.UTC().Truncate(time.Second)}
 	if cmd.JSON {
 		return json.NewEncoder(in.stdout).Encode(who)
@@ -174,48 +170,4 @@ func (who identity) print(w io.Writer) error {
 		"role        %s\nkind        %s\ntenant      %s\nobject id   %s\ncredential  %s\ntoken ends  %s\n",
 		role, who.Kind, who.TenantID, who.ObjectID, who.Credential, who.ExpiresOn.Local().Format("15:04:05"))
 	return err
-}
-
-// describeCredential is where tokens come from.
-func (f credentialFlags) describeCredential() string {
-	if f.Credential == credential.Default {
-		if _, ok, err := signin.Load(); err == nil && ok {
-			return "aadpool login"
-		}
-	}
-	return f.Credential
-}
-
-// withSignIn has the settings use the sign-in that aadpool login has kept: in place of the default chain without asking
-// anybody, and where the credential is one that signs in.
-func withSignIn(s credential.Settings) (credential.Settings, error) {
-	isDefault := s.Name == credential.Default && s.ClientID == ""
-	if !isDefault && !credential.IsSignIn(s.Name) {
-		return s, nil
-	}
-	kept, ok, err := signin.Load()
-	if err != nil || !ok {
-		return s, err
-	}
-	keyring, err := signin.Keyring()
-	if err != nil {
-		return s, err
-	}
-	if isDefault {
-		s.Name, s.ClientID, s.TenantID = kept.Credential, kept.Record.ClientID, kept.Record.TenantID
-	}
-	s.SignIn.Record, s.SignIn.Cache, s.SignIn.Silent = kept.Record, keyring, isDefault
-	return s, nil
-}
-
-// A keptSignIn says what to do where the sign-in has ended.
-type keptSignIn struct{ azcore.TokenCredential }
-
-func (k keptSignIn) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	token, err := k.TokenCredential.GetToken(ctx, options)
-	if _, ok := errors.AsType[*azidentity.AuthenticationRequiredError](err); ok {
-		err = fmt.Errorf("the sign-in has ended, or a policy wants to see you again: aadpool login (or aadpool logout, "+
-			"for the default chain): %w", err)
-	}
-	return token, err
 }

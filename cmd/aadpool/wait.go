@@ -16,6 +16,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -122,7 +123,7 @@ ends, and why it is not ready. aadpool proxy status is the same.
 }
 
 func (cmd *statusCommand) run(in invocation) error {
-	ctx, cancel := context.WithTimeout(in.ctx, defaultTimeout)
+	ctx, cancel := context.WithTimeout(in.ctx, tokens.DefaultTimeout)
 	defer cancel()
 	status, body, err := cmd.get(ctx, "/status", nil)
 	if _, isWrong := errors.AsType[exit.Error](err); isWrong {

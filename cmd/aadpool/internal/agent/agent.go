@@ -68,7 +68,8 @@ func decides(name string) bool {
 
 // absolute is a variable's value, in the place of a path that means another file in another directory.
 func absolute(name, value string) string {
-	if value != "" && (strings.HasSuffix(name, "_PATH") || strings.HasSuffix(name, "_FILE") || strings.HasSuffix(name, "_DIR")) {
+	isPath := strings.HasSuffix(name, "_PATH") || strings.HasSuffix(name, "_FILE") || strings.HasSuffix(name, "_DIR")
+	if value != "" && isPath {
 		return Path(value)
 	}
 	return value

@@ -21,8 +21,8 @@ func Path(file string) string {
 	return file
 }
 
-// tools are those that people sign in to, with the file in which each keeps who that is: in the directory that a variable
-// names, or else in the home directory. They are not written to when a token is renewed.
+// tools are those that people sign in to, with the file in which each keeps who that is: in the directory that a
+// variable names, or else in the home directory. They are not written to when a token is renewed.
 var tools = []struct{ credential, variable, dir, file string }{
 	{credential.CLI, "AZURE_CONFIG_DIR", ".azure", "azureProfile.json"},
 	{credential.AzureDeveloperCLI, "AZD_CONFIG_DIR", ".azd", "auth.json"},

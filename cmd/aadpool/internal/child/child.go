@@ -1,5 +1,5 @@
-// Package child runs a program in this one's place: psql, or the command of aadpool proxy. Its signals, its terminal and
-// its exit status are as if a shell had run it.
+// Package child runs a program in this one's place: psql, or the command of aadpool proxy. Its signals, its terminal
+// and its exit status are as if a shell had run it.
 //
 //	child.go        the program, the signals that are passed on to it, its status
 //	foreground_*.go which signals there are, and whether the terminal has sent one to the program too

@@ -61,7 +61,8 @@ func CompletionScript(shell string) (string, error) {
 	return fmt.Sprintf(completionScripts[shell], quote(filepath.ToSlash(program))), nil
 }
 
-// powershellQuote is text as one word of PowerShell: only a quote is anything else between single quotes, and is doubled.
+// powershellQuote is text as one word of PowerShell: only a quote is anything else between single quotes, and is
+// doubled.
 func powershellQuote(text string) string {
 	return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 }

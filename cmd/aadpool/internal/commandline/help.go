@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/alecthomas/kong"
+
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
-	"github.com/alecthomas/kong"
 )
 
 // passedOn is what the usage line of a command ends with that takes arguments after --.

@@ -1,9 +1,10 @@
-package main
+package tokens
 
 import (
 	"cmp"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,18 +12,24 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-// defaultTimeout bounds each step of a check, and the fetch of a token.
-const defaultTimeout = 30 * time.Second
+// signInTimeout is how long a person may take: as long as Entra lets a device code stand,
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#device-authorization-response
+const signInTimeout = 15 * time.Minute
 
-// credentialFlags are the flags about the access token that several commands have.
-type credentialFlags struct {
+// DefaultTimeout bounds each step of a check, and the fetch of a token.
+const DefaultTimeout = 30 * time.Second
+
+// Flags are the flags about the access token that several commands have.
+type Flags struct {
 	Credential        string        `env:"AADPOOL_CREDENTIAL" predictor:"credential" default:"default" placeholder:"NAME" help:"The credential: default (the sign-in of aadpool login, if there is one, or the chain of DefaultAzureCredential), ${credentials}. Several with commas between are a chain."`
 	ClientID          string        `name:"client-id" env:"AADPOOL_CLIENT_ID" placeholder:"UUID" help:"The client id of a user-assigned identity, service principal or application (default: AZURE_CLIENT_ID)."`
 	TenantID          string        `name:"tenant-id" env:"AADPOOL_TENANT_ID" placeholder:"UUID" help:"The tenant (default: AZURE_TENANT_ID)."`
@@ -34,13 +41,14 @@ type credentialFlags struct {
 
 	DisableInstanceDiscovery bool `env:"AADPOOL_DISABLE_INSTANCE_DISCOVERY" help:"Ask no public endpoint whether the authority (AZURE_AUTHORITY_HOST) is a known one: for private and disconnected clouds."`
 
-	userFromToken bool // the DSN says so
+	UserFromToken bool `kong:"-"` // the DSN says so
 }
 
-// credentialNames are the values of --credential but the default, for help.
-var credentialNames = strings.Join(credential.Names[1:], ", ")
+// CredentialNames are the values of --credential but the default, for help.
+var CredentialNames = strings.Join(credential.Names[1:], ", ")
 
-func (f *credentialFlags) check() error {
+// Check returns an error if a value of the flags is wrong.
+func (f *Flags) Check() error {
 	if f.Timeout <= 0 {
 		return exit.Usage("--timeout must be more than 0, such as 5s")
 	}
@@ -53,38 +61,38 @@ func (f *credentialFlags) check() error {
 	if wrong := credential.CheckName(f.Credential); wrong != "" {
 		return exit.Usage("--credential: " + wrong)
 	}
-	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
+	if f.Timeout == DefaultTimeout && credential.IsSignIn(f.Credential) {
 		f.Timeout = signInTimeout
 	}
 	return nil
 }
 
-// settings are the credential's, as the flags say.
-func (f credentialFlags) settings(options azcore.ClientOptions) credential.Settings {
+// Settings are the credential's, as the flags say.
+func (f Flags) Settings(options azcore.ClientOptions) credential.Settings {
 	return credential.Settings{Name: f.Credential, ClientID: f.ClientID, TenantID: f.TenantID, LoginHint: f.LoginHint,
 		TokenFile: f.OIDCTokenFile, CertificateFile: f.ClientCertificate,
 		ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery}
 }
 
-// scope is that of a token for the server that PGHOST names, or for Azure's public cloud.
-func (f credentialFlags) scope() string {
+// ScopeOfEnvironment is that of a token for the server that PGHOST names, or for Azure's public cloud.
+func (f Flags) ScopeOfEnvironment() string {
 	if f.Scope != "" {
 		return f.Scope
 	}
-	scope, err := dsn.Scope(&serverOnly(os.Getenv("PGHOST")).Config)
+	scope, err := dsn.Scope(&ServerOnly(os.Getenv("PGHOST")).Config)
 	if err != nil { // several: the first one's
-		scope, _ = dsn.Scope(&pgconn.Config{Host: serverOnly(os.Getenv("PGHOST")).Host})
+		scope, _ = dsn.Scope(&pgconn.Config{Host: ServerOnly(os.Getenv("PGHOST")).Host})
 	}
 	return scope
 }
 
-// hookOn makes a Hook as the flags say. Its error is about them.
-func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aadpool.Option) (*aadpool.Hook, error) {
+// NewHook makes a Hook as the flags say. Its error is about them.
+func (f Flags) NewHook(credential azcore.TokenCredential, options ...aadpool.Option) (*aadpool.Hook, error) {
 	options = append(options, aadpool.WithTokenTimeout(f.Timeout))
 	if f.Scope != "" {
 		options = append(options, aadpool.WithScope(f.Scope))
 	}
-	if f.userFromToken {
+	if f.UserFromToken {
 		options = append(options, aadpool.WithUserFromToken())
 	}
 	hook, err := aadpool.NewHook(credential, options...)
@@ -94,9 +102,9 @@ func (f credentialFlags) hookOn(credential azcore.TokenCredential, options ...aa
 	return hook, nil
 }
 
-// newCredential makes the one that the flags name.
-func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
-	settings, err := withSignIn(f.settings(options))
+// NewCredential makes the one that the flags name.
+func (f Flags) NewCredential(options azcore.ClientOptions) (azcore.TokenCredential, error) {
+	settings, err := withSignIn(f.Settings(options))
 	if err != nil {
 		return nil, err
 	}
@@ -107,12 +115,12 @@ func (f credentialFlags) newCredential(options azcore.ClientOptions) (azcore.Tok
 	return keptSignIn{made}, nil
 }
 
-// silent is the logger of a Hook whose warnings would say again what the program says.
-var silent = slog.New(slog.DiscardHandler)
+// Silent is the logger of a Hook whose warnings would say again what the program says.
+var Silent = slog.New(slog.DiscardHandler)
 
-// takeFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
+// FillFrom takes what the DSN says of the credential and its token, and the flags do not. A DSN that cannot be read is
 // reported when it is used.
-func (f *credentialFlags) takeFrom(connString string) {
+func (f *Flags) FillFrom(connString string) {
 	t, _, err := server.ParseTarget(connString, f.Scope)
 	if err != nil {
 		return
@@ -120,14 +128,36 @@ func (f *credentialFlags) takeFrom(connString string) {
 	if f.Credential == credential.Default {
 		f.Credential = cmp.Or(t.Credential.Credential, f.Credential)
 	}
-	if f.Timeout == defaultTimeout && credential.IsSignIn(f.Credential) {
+	if f.Timeout == DefaultTimeout && credential.IsSignIn(f.Credential) {
 		f.Timeout = signInTimeout
 	}
 	f.ClientID, f.TenantID = cmp.Or(f.ClientID, t.Credential.ClientID), cmp.Or(f.TenantID, t.Credential.TenantID)
-	f.Scope, f.userFromToken = cmp.Or(f.Scope, t.Credential.Scope), t.Credential.UserFromToken
+	f.Scope, f.UserFromToken = cmp.Or(f.Scope, t.Credential.Scope), t.Credential.UserFromToken
 }
 
-// watched is the credential that the flags name.
-func (f credentialFlags) watched(options azcore.ClientOptions) *server.WatchedCredential {
-	return server.Watch(f.Credential, options, f.newCredential)
+// Watch is the credential that the flags name.
+func (f Flags) Watch(options azcore.ClientOptions) *server.WatchedCredential {
+	return server.Watch(f.Credential, options, f.NewCredential)
+}
+
+// Identity names whose tokens the flags mean.
+func (f Flags) Identity() string {
+	account := ""
+	if kept, ok, err := signin.Load(); err == nil && ok &&
+		(f.Credential == credential.Default || credential.IsSignIn(f.Credential)) {
+		account = kept.Record.HomeAccountID
+	}
+	settings := []string{f.Credential, f.ClientID, f.TenantID, f.LoginHint, agent.Path(f.OIDCTokenFile),
+		agent.Path(f.ClientCertificate), strconv.FormatBool(f.DisableInstanceDiscovery), account}
+	return agent.Identity(append(settings, agent.SignedIn(f.Credential)...)...)
+}
+
+// Describe is where tokens come from.
+func (f Flags) Describe() string {
+	if f.Credential == credential.Default {
+		if _, ok, err := signin.Load(); err == nil && ok {
+			return "aadpool login"
+		}
+	}
+	return f.Credential
 }
