@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
@@ -52,12 +53,12 @@ func (cmd *agentCommand) run(in invocation) error {
 	logger := (&proxyCommand{LogFormat: cmd.LogFormat, LogLevel: "info"}).logger(in.stderr, nil)
 	listener, err := agent.Listen(cmd.dir(), cmd.Identity())
 	if err != nil {
-		return exit.Error{Status: exitOther, Text: err.Error()}
+		return exit.Error{Status: diag.Other, Text: err.Error()}
 	}
 	defer listener.Close()
 	tokens := tokens.NewServer(in.ctx, cmd.credentialFlags, in.outside.clientOptions, logger)
-	ended := exit.Error{Status: exitOK, Printed: true, Final: true} // a signal is how an agent ends
-	_, err = tokens.Get(in.ctx, cmd.ScopeOfEnvironment())           // a person signs in now, and a fault is told at once
+	ended := exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how an agent ends
+	_, err = tokens.Get(in.ctx, cmd.ScopeOfEnvironment())            // a person signs in now, and a fault is told at once
 	if in.ctx.Err() != nil {
 		return ended
 	}
@@ -69,7 +70,7 @@ func (cmd *agentCommand) run(in invocation) error {
 		logger.Warn("systemd could not be told that the agent is ready", "error", err)
 	}
 	if err := agent.Serve(in.ctx, listener, tokens.Get); err != nil {
-		return exit.Error{Status: exitOther, Text: err.Error()}
+		return exit.Error{Status: diag.Other, Text: err.Error()}
 	}
 	return ended
 }
@@ -93,7 +94,7 @@ func (cmd *tokenCommand) fromAgent(ctx context.Context) (agent.Token, error) {
 	defer cancel()
 	token, err := agent.Ask(ctx, cmd.ScopeOfEnvironment(), agent.Dialer(cmd.dir(), cmd.Identity()))
 	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
-		err = exit.Error{Status: exitCredential, Text: err.Error()}
+		err = exit.Error{Status: diag.Credential, Text: err.Error()}
 	}
 	return token, err
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
@@ -78,7 +79,7 @@ func checkSettings(f credentialFlags, dsn string, o outside) check.Settings {
 // interruption is the error of the command for one of a check.
 func interruption(err error) error {
 	if errors.Is(err, check.ErrInterrupted) {
-		return exit.Error{Status: exitInterrupted, Text: err.Error()}
+		return exit.Error{Status: diag.Interrupted, Text: err.Error()}
 	}
 	return err
 }

@@ -46,6 +46,7 @@ import (
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
@@ -98,7 +99,7 @@ type invocation struct {
 	ctx            context.Context
 	stdout, stderr io.Writer
 	outside        outside
-	passed         []string // what comes after --: psql's arguments, or the proxy's command
+	passthrough    []string // what comes after --: psql's arguments, or the proxy's command
 }
 
 // credentialFlags are the flags about the access token that several commands have.
@@ -142,37 +143,37 @@ const description = `Log in to Azure Database for PostgreSQL with Microsoft Entr
 	`that fails.`
 
 // run is the whole program.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) exitStatus {
+func run(ctx context.Context, args []string, stdout, stderr io.Writer, o outside) diag.Status {
 	if len(args) == 0 && os.Getenv("COMP_LINE") == "" { // which is how a shell asks: see commandline.Complete
 		_, _ = parse([]string{"--help"}, stderr)
-		return exitUsage
+		return diag.Usage
 	}
-	own, passed := commandline.Split(args)
+	own, passthrough := commandline.Split(args)
 	if len(own) > 1 && own[0] == "proxy" && own[1] == "status" { // no DSN
 		own = own[1:]
 	}
 	chosen, err := parse(own, stdout)
 	if err == nil && chosen == nil {
-		return exitOK // help has been printed
+		return diag.OK // help has been printed
 	}
 	if err == nil {
-		err = chosen.run(invocation{ctx: ctx, stdout: stdout, stderr: stderr, outside: o, passed: passed})
+		err = chosen.run(invocation{ctx: ctx, stdout: stdout, stderr: stderr, outside: o, passthrough: passthrough})
 	}
 	return conclude(ctx, err, stderr)
 }
 
 // conclude prints err, if a command has not told it in its own way, and returns the exit status for it.
-func conclude(ctx context.Context, err error, stderr io.Writer) exitStatus {
+func conclude(ctx context.Context, err error, stderr io.Writer) diag.Status {
 	if err == nil {
-		return exitOK
+		return diag.OK
 	}
-	status := exitOther
+	status := diag.Other
 	failed, ok := errors.AsType[exit.Error](err)
 	if ok {
 		status = failed.Status
 	}
-	if ctx.Err() != nil && status != exitUsage && !failed.Final {
-		status = exitInterrupted
+	if ctx.Err() != nil && status != diag.Usage && !failed.Final {
+		status = diag.Interrupted
 	}
 	if !failed.Printed {
 		fmt.Fprintln(stderr, "aadpool:", token.OneLine(report.KnownSecrets().Redact(err.Error())))

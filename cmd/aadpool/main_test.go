@@ -13,7 +13,26 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// The exit statuses, as tests name them.
+type exitStatus = diag.Status
+
+const (
+	exitOK          = diag.OK
+	exitOther       = diag.Other
+	exitUsage       = diag.Usage
+	exitPlaintext   = diag.Plaintext
+	exitNetwork     = diag.Network
+	exitTLS         = diag.TLS
+	exitCredential  = diag.Credential
+	exitToken       = diag.Token
+	exitRole        = diag.Role
+	exitDatabase    = diag.Database
+	exitNoProgram   = diag.NoProgram
+	exitInterrupted = diag.Interrupted
 )
 
 func TestMain(m *testing.M) { azuretest.Main(m) }

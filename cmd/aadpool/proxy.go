@@ -15,6 +15,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
@@ -97,7 +98,7 @@ func (cmd *proxyCommand) run(in invocation) error {
 	terminal := cmd.statusLine(in)
 	if cmd.LogLevel == "" {
 		cmd.LogLevel = "info"
-		if len(in.passed) > 0 {
+		if len(in.passthrough) > 0 {
 			cmd.LogLevel = "warn"
 		}
 	}
@@ -108,7 +109,7 @@ func (cmd *proxyCommand) run(in invocation) error {
 	if err := u.make(settings); err != nil {
 		return err
 	}
-	if len(in.passed) > 0 {
+	if len(in.passthrough) > 0 {
 		return cmd.runWith(in, u)
 	}
 	return cmd.serve(in, u, terminal)
@@ -117,17 +118,17 @@ func (cmd *proxyCommand) run(in invocation) error {
 func (cmd *proxyCommand) checkFlags(in invocation) error {
 	switch {
 	case cmd.MaxSessions <= 0:
-		return usageError("--max-sessions must be more than 0")
+		return exit.Usage("--max-sessions must be more than 0")
 	case cmd.StartupTimeout <= 0:
-		return usageError("--startup-timeout must be more than 0")
+		return exit.Usage("--startup-timeout must be more than 0")
 	case cmd.Drain < 0:
-		return usageError("--drain must not be negative")
+		return exit.Usage("--drain must not be negative")
 	case cmd.MinDrain < 0:
-		return usageError("--min-drain must not be negative")
-	case in.passed != nil && (len(in.passed) == 0 || in.passed[0] == ""):
-		return usageError("there is no command after --: without -- the proxy serves until it is told to end")
+		return exit.Usage("--min-drain must not be negative")
+	case in.passthrough != nil && (len(in.passthrough) == 0 || in.passthrough[0] == ""):
+		return exit.Usage("there is no command after --: without -- the proxy serves until it is told to end")
 	case cmd.TokenSecret != "" && cmd.HTTP == "":
-		return usageError("--token-secret-file needs --http, where the token is served")
+		return exit.Usage("--token-secret-file needs --http, where the token is served")
 	}
 	return nil
 }
@@ -151,11 +152,11 @@ const minTokenSecret = 16
 func (cmd *proxyCommand) serveTokensByHTTP(u *upstreams) (http.Handler, error) {
 	content, err := os.ReadFile(cmd.TokenSecret)
 	if err != nil {
-		return nil, usageError("reading --token-secret-file: " + err.Error())
+		return nil, exit.Usage("reading --token-secret-file: " + err.Error())
 	}
 	secret := strings.TrimSpace(string(content))
 	if len(secret) < minTokenSecret {
-		return nil, usageError(fmt.Sprintf("the secret in --token-secret-file has fewer than %d characters", minTokenSecret))
+		return nil, exit.Usage(fmt.Sprintf("the secret in --token-secret-file has fewer than %d characters", minTokenSecret))
 	}
 	warnOfReaders(u.logger, "--token-secret-file", cmd.TokenSecret)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -208,7 +209,7 @@ func (cmd *proxyCommand) serve(in invocation, u *upstreams, line *terminal.Statu
 	p.Serve(ctx)
 	u.tokens.Wait()
 	u.logger.Info("shut down")
-	return exit.Error{Status: exitOK, Printed: true, Final: true} // a signal is how a proxy ends
+	return exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how a proxy ends
 }
 
 // newProxy opens the listeners.
@@ -218,14 +219,15 @@ func newProxy(config proxy.Config) (*proxy.Proxy, error) {
 		return p, nil
 	}
 	if wrong, ok := errors.AsType[proxy.ConfigError](err); ok {
-		return nil, usageError(wrong.Error())
+		return nil, exit.Usage(wrong.Error())
 	}
-	return nil, exit.Error{Status: exitOther, Text: err.Error()}
+	return nil, exit.Error{Status: diag.Other, Text: err.Error()}
 }
 
 // statusLine is nil where nobody would see it.
 func (cmd *proxyCommand) statusLine(in invocation) *terminal.StatusLine {
-	if len(in.passed) > 0 || cmd.LogFormat != "text" || os.Getenv("TERM") == "dumb" || !in.outside.isShown(in.stderr) {
+	if len(in.passthrough) > 0 || cmd.LogFormat != "text" || os.Getenv("TERM") == "dumb" ||
+		!in.outside.isShown(in.stderr) {
 		return nil
 	}
 	return terminal.NewStatusLine(in.stderr)

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
@@ -18,10 +19,10 @@ import (
 
 // runWith runs the command after -- with a proxy of its own.
 func (cmd *proxyCommand) runWith(in invocation, u *upstreams) error {
-	path, err := exec.LookPath(in.passed[0])
+	path, err := exec.LookPath(in.passthrough[0])
 	if err != nil {
-		return exit.Error{Status: exitNoProgram,
-			Text: fmt.Sprintf("%s cannot be run: %s", in.passed[0], child.LookFailure(err))}
+		return exit.Error{Status: diag.NoProgram,
+			Text: fmt.Sprintf("%s cannot be run: %s", in.passthrough[0], child.LookFailure(err))}
 	}
 	if err := cmd.testConnections(in, u); err != nil {
 		return err
@@ -31,7 +32,7 @@ func (cmd *proxyCommand) runWith(in invocation, u *upstreams) error {
 		return err
 	}
 	return runBeside(in, config, func(p *proxy.Proxy) *exec.Cmd {
-		program := exec.Command(path, in.passed[1:]...)
+		program := exec.Command(path, in.passthrough[1:]...)
 		program.Env = child.Environment(u.commandEnvironment(p))
 		return program
 	})

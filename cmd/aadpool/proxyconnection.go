@@ -15,7 +15,7 @@ import (
 func (cmd *proxyCommand) testConnections(in invocation, u *upstreams) error {
 	isOn := cmd.ConnectionTest
 	if !cmd.isSaid("connection-test") {
-		isOn = len(in.passed) > 0
+		isOn = len(in.passthrough) > 0
 	}
 	if !isOn {
 		return nil

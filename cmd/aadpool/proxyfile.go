@@ -13,6 +13,7 @@ import (
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/internal/spelling"
 )
 
@@ -66,7 +67,7 @@ func (cmd *proxyCommand) configFault(line int, format string, arguments ...any) 
 	if line > 0 {
 		where = fmt.Sprintf("%s:%d", where, line)
 	}
-	return usageError(where + ": " + fmt.Sprintf(format, arguments...))
+	return exit.Usage(where + ": " + fmt.Sprintf(format, arguments...))
 }
 
 var yamlLine = regexp.MustCompile(`line (\d+)`)
@@ -75,7 +76,7 @@ var yamlLine = regexp.MustCompile(`line (\d+)`)
 // before all of them.
 func (cmd *proxyCommand) readFile() (*proxyCommand, []upstreamSettings, error) {
 	if len(cmd.DSN) > 0 {
-		return nil, nil, usageError("--config has the servers: give no DSN with it")
+		return nil, nil, exit.Usage("--config has the servers: give no DSN with it")
 	}
 	top, servers, err := cmd.parseFile()
 	if err != nil {
@@ -169,7 +170,7 @@ func (cmd *proxyCommand) with(values, own map[string][]string) (*proxyCommand, e
 func (cmd *proxyCommand) parseFile() (top fileMap, servers []fileMap, err error) {
 	text, err := os.ReadFile(cmd.Config)
 	if err != nil {
-		return top, nil, usageError("reading --config: " + err.Error())
+		return top, nil, exit.Usage("reading --config: " + err.Error())
 	}
 	var document yaml.Node
 	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document); err != nil {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 )
 
 // upstreamName is what a server may be called: it is a directory, and a label of metrics.
@@ -37,7 +39,7 @@ func (cmd *proxyCommand) ofArguments() (settings []upstreamSettings, err error) 
 		if found := namedDSN.FindStringSubmatch(argument); found != nil {
 			s.name, s.dsn = found[1], found[2]
 			if !upstreamName.MatchString(s.name) {
-				return nil, usageError("before the = of NAME=DSN is the server's name: letters, digits, and _.- between them")
+				return nil, exit.Usage("before the = of NAME=DSN is the server's name: letters, digits, and _.- between them")
 			}
 		}
 		settings = append(settings, s)
@@ -47,7 +49,7 @@ func (cmd *proxyCommand) ofArguments() (settings []upstreamSettings, err error) 
 	case len(settings) == 0:
 		return []upstreamSettings{{flags: cmd.upstreamFlags}}, nil // by PGHOST and so on
 	case len(settings) > 1 && slices.ContainsFunc(settings, isNameless):
-		return nil, usageError("there is an argument too many: quote a DSN that has spaces or an & in it, write " +
+		return nil, exit.Usage("there is an argument too many: quote a DSN that has spaces or an & in it, write " +
 			"NAME=DSN for each of several servers, and put the proxy's command after --; try --help")
 	}
 	return settings, nil
@@ -60,7 +62,7 @@ func placeSettings(settings []upstreamSettings, ownPlace map[string]bool) error 
 	for i := range settings {
 		s := &settings[i]
 		if seen[s.name] {
-			return usageError("there are two servers with the name " + s.name)
+			return exit.Usage("there are two servers with the name " + s.name)
 		}
 		seen[s.name] = true
 		if (&madeUpstream{upstreamSettings: *s}).isTCPByDefault() {
@@ -71,7 +73,7 @@ func placeSettings(settings []upstreamSettings, ownPlace map[string]bool) error 
 			continue
 		}
 		if len(s.flags.Listen) > 0 && len(settings) > 1 {
-			return usageError("--listen is for one server: of several each has a listen of its own in --config, or --tcp, " +
+			return exit.Usage("--listen is for one server: of several each has a listen of its own in --config, or --tcp, " +
 				"which counts up from 127.0.0.1:5432")
 		}
 		s.inSubdir = s.flags.SocketDir != ""
@@ -115,7 +117,7 @@ func (u *upstreams) describe(w io.Writer, settings []upstreamSettings) error {
 			return s.of(err)
 		}
 		m := &madeUpstream{upstreamSettings: s, target: t, upstream: newProxyUpstream(s, t)}
-		m.chooseListener(len(u.in.passed) > 0)
+		m.chooseListener(len(u.in.passthrough) > 0)
 		places := m.upstream.Listen
 		if m.upstream.SocketDir != "" {
 			places = append([]string{m.upstream.SocketDir}, places...)

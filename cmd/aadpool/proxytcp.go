@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
@@ -56,7 +57,7 @@ func (m *madeUpstream) setPassword(logger *slog.Logger, forCommand bool) (err er
 		return err
 	}
 	if m.passwordFile, err = ownPasswordFile(); err != nil {
-		return usageError(fmt.Sprintf("there is no place for the password of --tcp: %v: give a --password-file", err))
+		return exit.Usage(fmt.Sprintf("there is no place for the password of --tcp: %v: give a --password-file", err))
 	}
 	logger.Info("clients must know the password", "file", m.passwordFile)
 	m.upstream.Password, err = readPassword(m.passwordFile)
@@ -67,7 +68,7 @@ func (m *madeUpstream) setPassword(logger *slog.Logger, forCommand bool) (err er
 func readPassword(path string) (*proxy.Password, error) {
 	password, err := proxy.ReadPassword(path)
 	if err != nil {
-		return nil, usageError(err.Error())
+		return nil, exit.Usage(err.Error())
 	}
 	return password, nil
 }

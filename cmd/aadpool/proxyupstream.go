@@ -56,22 +56,22 @@ func (s upstreamSettings) check(forCommand bool) error {
 	f := s.flags
 	switch {
 	case (f.TLSCert == "") != (f.TLSKey == ""):
-		return usageError("--tls-cert and --tls-key go together")
+		return exit.Usage("--tls-cert and --tls-key go together")
 	case f.ClientCA != "" && f.TLSCert == "":
-		return usageError("--client-ca needs --tls-cert and --tls-key")
+		return exit.Usage("--client-ca needs --tls-cert and --tls-key")
 	case len(f.AllowCertificate) > 0 && f.ClientCA == "":
-		return usageError("--allow-certificate needs --client-ca")
+		return exit.Usage("--allow-certificate needs --client-ca")
 	case forCommand && f.PasswordFile != "":
-		return usageError("--password-file is for clients of a proxy that stays, not for a command after --")
+		return exit.Usage("--password-file is for clients of a proxy that stays, not for a command after --")
 	case f.TCP && (f.SocketDir != "" || len(f.Listen) > 0):
-		return usageError("--tcp takes the place of --socket-dir and --listen")
+		return exit.Usage("--tcp takes the place of --socket-dir and --listen")
 	case f.SocketDir != "" && !unixsocket.CanKeepDir:
-		return usageError("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: " +
+		return exit.Usage("--socket-dir does not work on Windows, where who else can reach the directory cannot be seen: " +
 			"use --tcp")
 	case len(f.AllowUser) > 0 && !unixsocket.CanCheckPeers:
-		return usageError("--allow-user works on Linux only")
+		return exit.Usage("--allow-user works on Linux only")
 	case len(f.AllowUser) > 0 && f.SocketDir == "":
-		return usageError("--allow-user needs a --socket-dir that those users can enter")
+		return exit.Usage("--allow-user needs a --socket-dir that those users can enter")
 	}
 	return f.credentialFlags.Check()
 }
@@ -179,7 +179,7 @@ func (s *upstreamSettings) target(forCommand bool) (t server.Target, err error) 
 	s.flags.FillFrom(s.dsn)
 	t, policyErr, err := server.ParseTarget(s.dsn, s.flags.Scope)
 	if err != nil {
-		return t, usageError(terminal.WithoutPrefix(err))
+		return t, exit.Usage(terminal.WithoutPrefix(err))
 	}
 	if policyErr != nil {
 		return t, exit.Error{Status: diag.OfPolicy(t.First(), policyErr).Status, Text: terminal.WithoutPrefix(policyErr)}
@@ -187,9 +187,9 @@ func (s *upstreamSettings) target(forCommand bool) (t server.Target, err error) 
 	roles, role := s.flags.AllowRole, t.Config.ConnConfig.User
 	switch {
 	case len(roles) > 0 && s.flags.UserFromToken:
-		return t, usageError("--allow-role is not for a role that the token names")
+		return t, exit.Usage("--allow-role is not for a role that the token names")
 	case len(roles) > 0 && t.NamesUser && !slices.Contains(roles, role):
-		return t, usageError("--allow-role lacks the DSN's own role")
+		return t, exit.Usage("--allow-role lacks the DSN's own role")
 	}
 	return t, nil
 }
@@ -197,7 +197,7 @@ func (s *upstreamSettings) target(forCommand bool) (t server.Target, err error) 
 // makeOne makes the upstream of a server.
 func (u *upstreams) makeOne(s upstreamSettings) (*madeUpstream, error) {
 	m := &madeUpstream{upstreamSettings: s}
-	forCommand := len(u.in.passed) > 0
+	forCommand := len(u.in.passthrough) > 0
 	var err error
 	if m.target, err = s.target(forCommand); err != nil {
 		return nil, err
@@ -233,7 +233,7 @@ func newProxyUpstream(s upstreamSettings, t server.Target) *proxy.Upstream {
 // identify gives an upstream the Hook of its identity and scope. aadpool token gets its tokens here, too.
 func (u *upstreams) identify(m *madeUpstream, f credentialFlags) (err error) {
 	if m.scope, err = scopeOf(f, m.upstream.Server); err != nil {
-		return usageError(terminal.WithoutPrefix(err))
+		return exit.Usage(terminal.WithoutPrefix(err))
 	}
 	m.identity = f.Identity()
 	u.mu.Lock()
@@ -265,7 +265,7 @@ func (u *upstreams) newHook(m *madeUpstream, f credentialFlags, i *proxyIdentity
 		i.credentials[m.scope] = c
 	}
 	if err := c.Make(); err != nil {
-		failed := exit.Error{Status: exitCredential, Text: entra.Brief(err)}
+		failed := exit.Error{Status: diag.Credential, Text: entra.Brief(err)}
 		if m.name == "" || u.cmd.ExitOnFailedUpstream {
 			return s, failed
 		}
@@ -357,7 +357,7 @@ func (m *madeUpstream) secure(logger *slog.Logger, forCommand bool) (err error) 
 		return nil
 	}
 	if m.upstream.Certificate, err = proxy.LoadCertificate(f.TLSCert, f.TLSKey, f.ClientCA, logger); err != nil {
-		return usageError("reading --tls-cert, --tls-key and --client-ca: " + err.Error())
+		return exit.Usage("reading --tls-cert, --tls-key and --client-ca: " + err.Error())
 	}
 	return nil
 }
@@ -371,7 +371,7 @@ func userIDs(names []string) (ids []uint32, err error) {
 		}
 		n, err := strconv.ParseUint(id, 10, 32)
 		if err != nil {
-			return nil, usageError(fmt.Sprintf("--allow-user %s: there is no such user", name))
+			return nil, exit.Usage(fmt.Sprintf("--allow-user %s: there is no such user", name))
 		}
 		ids = append(ids, uint32(n))
 	}

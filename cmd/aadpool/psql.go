@@ -31,7 +31,7 @@ one. TLS is as a pool would have it: verify-full unless the DSN says otherwise, 
 The exit status is psql's own.`
 }
 
-var errNoPsql = exit.Error{Status: exitNoProgram, Text: "psql is not on PATH: install it " +
+var errNoPsql = exit.Error{Status: diag.NoProgram, Text: "psql is not on PATH: install it " +
 	"(Debian and Ubuntu: apt-get install postgresql-client; macOS: brew install libpq)"}
 
 func (cmd *psqlCommand) run(in invocation) error {
@@ -66,7 +66,7 @@ func (cmd *psqlCommand) run(in invocation) error {
 		return err
 	}
 	return runBeside(in, config, func(p *proxy.Proxy) *exec.Cmd {
-		program := exec.Command(path, in.passed...)
+		program := exec.Command(path, in.passthrough...)
 		u := config.Upstreams[0]
 		program.Env = child.Environment(psqlEnvironment(u, p.AddrsOf(u)[0], t, as.User, password))
 		return program

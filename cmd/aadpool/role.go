@@ -83,7 +83,7 @@ func (r *roleCommand) apply(in invocation) error {
 	c := check.New(settings, source.Credential, source.Hook, reporter)
 	d := r.applyOver(in.ctx, c, reporter)
 	if d != nil && in.ctx.Err() != nil {
-		return exit.Error{Status: exitInterrupted, Text: "interrupted"}
+		return exit.Error{Status: diag.Interrupted, Text: "interrupted"}
 	}
 	if err := reporter.End(d); err != nil {
 		return err

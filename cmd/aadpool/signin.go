@@ -14,6 +14,7 @@ import (
 	"github.com/pkg/browser"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/check"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
@@ -54,14 +55,14 @@ func (cmd *loginCommand) run(in invocation) error {
 	}
 	keyring, err := signin.Keyring()
 	if err != nil {
-		return exit.Error{Status: exitCredential, Text: err.Error() + ". Without one: az login, which the default " +
+		return exit.Error{Status: diag.Credential, Text: err.Error() + ". Without one: az login, which the default " +
 			"credential finds; or --credential device-code with each command"}
 	}
 	settings := cmd.Settings(in.outside.clientOptions)
 	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: showDeviceCode(in)}
 	record, err := cmd.signIn(in.ctx, settings)
 	if err != nil {
-		return exit.Error{Status: exitCredential, Text: "signing in: " + entra.Brief(err)}
+		return exit.Error{Status: diag.Credential, Text: "signing in: " + entra.Brief(err)}
 	}
 	if err := (signin.SignIn{Credential: cmd.Credential, Record: record}).Save(); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
@@ -34,7 +35,7 @@ func (f runningProxyFlags) get(
 ) (status int, body string, err error) {
 	host, port, err := net.SplitHostPort(f.HTTP)
 	if err != nil {
-		return 0, "", usageError("--http must be host:port, such as 127.0.0.1:9090")
+		return 0, "", exit.Usage("--http must be host:port, such as 127.0.0.1:9090")
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // where the proxy listens, perhaps
 		host = "localhost"
@@ -75,7 +76,7 @@ const waitPause = 200 * time.Millisecond
 
 func (cmd *waitCommand) run(in invocation) error {
 	if cmd.Timeout <= 0 {
-		return usageError("--timeout must be more than 0, such as 30s")
+		return exit.Usage("--timeout must be more than 0, such as 30s")
 	}
 	query := url.Values{}
 	if cmd.Upstream != "" {
@@ -93,7 +94,7 @@ func (cmd *waitCommand) run(in invocation) error {
 		case err == nil && status == http.StatusOK:
 			return nil
 		case err == nil && status == http.StatusNotFound:
-			return usageError("--upstream: " + token.OneLine(body))
+			return exit.Usage("--upstream: " + token.OneLine(body))
 		case err == nil:
 			why = token.OneLine(body)
 		case ctx.Err() == nil: // or else it is that of the time that has run out
@@ -101,7 +102,7 @@ func (cmd *waitCommand) run(in invocation) error {
 		}
 		select {
 		case <-ctx.Done():
-			return exit.Error{Status: exitNetwork, Text: fmt.Sprintf("the proxy was not ready within %s: %s",
+			return exit.Error{Status: diag.Network, Text: fmt.Sprintf("the proxy was not ready within %s: %s",
 				cmd.Timeout, why)}
 		case <-time.After(waitPause):
 		}
@@ -131,10 +132,10 @@ func (cmd *statusCommand) run(in invocation) error {
 	}
 	var all []proxy.Status
 	if err != nil {
-		return exit.Error{Status: exitNetwork, Text: "asking the proxy: " + terminal.WithoutPrefix(err)}
+		return exit.Error{Status: diag.Network, Text: "asking the proxy: " + terminal.WithoutPrefix(err)}
 	}
 	if err := json.Unmarshal([]byte(body), &all); err != nil || status != http.StatusOK {
-		return exit.Error{Status: exitOther, Text: "what answers at --http is no aadpool proxy, or an older one"}
+		return exit.Error{Status: diag.Other, Text: "what answers at --http is no aadpool proxy, or an older one"}
 	}
 	if cmd.JSON {
 		_, err := fmt.Fprintln(in.stdout, body)

@@ -41,7 +41,7 @@ func Fault(err error, args []string, commands []*kong.Node) string {
 }
 
 // Split separates what is for psql, or the proxy's command, from what is for this program.
-func Split(args []string) (own, passed []string) {
+func Split(args []string) (own, passthrough []string) {
 	if len(args) == 0 || (args[0] != "psql" && args[0] != "proxy") {
 		return args, nil
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 )
 
-// passedOn is what the usage line of a command ends with that takes arguments after --.
-var passedOn = map[string]string{"psql": " [-- ARGUMENT-OF-PSQL ...]", "proxy": " [-- COMMAND [ARGUMENT ...]]"}
+// passthrough is what the usage line of a command ends with that takes arguments after --.
+var passthrough = map[string]string{"psql": " [-- ARGUMENT-OF-PSQL ...]", "proxy": " [-- COMMAND [ARGUMENT ...]]"}
 
 // ShowHelp is kong's own help, with what may follow -- in the line of usage, and with the exit statuses at the end.
 func ShowHelp(options kong.HelpOptions, ctx *kong.Context) error {
@@ -29,7 +29,7 @@ func ShowHelp(options kong.HelpOptions, ctx *kong.Context) error {
 	}
 	usage, rest, _ := strings.Cut(text.String(), "\n")
 	if node := ctx.Selected(); node != nil {
-		usage += passedOn[node.Name]
+		usage += passthrough[node.Name]
 	}
 	_, err = fmt.Fprintf(stdout, "%s\n%s\n%s\n", usage, rest, ExitTable())
 	return err

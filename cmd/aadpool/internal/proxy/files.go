@@ -19,7 +19,7 @@ const (
 // room is how many sessions fit into a limit on open files, up to the most that are wanted, and how many clients may
 // start up besides. A limit of 0 is none.
 func room(limit uint64, c Config) (sessions, spare int) {
-	sessions, spare = c.MaxSessions, c.MaxSessions+spareStarts
+	sessions, spare = c.MaxSessions, c.MaxSessions+maxExtraStarting
 	if limit == 0 || limit > math.MaxInt32 {
 		return sessions, spare
 	}

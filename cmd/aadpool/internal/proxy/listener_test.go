@@ -165,7 +165,7 @@ func TestClientThatIsTurnedAwayHearsWhy(t *testing.T) {
 	config.MaxSessions = 1
 	p, _ := startProxy(t, config)
 	p.proxy.places.mu.Lock()
-	p.proxy.places.starting = 1 + spareStarts
+	p.proxy.places.starting = 1 + maxExtraStarting
 	p.proxy.places.mu.Unlock()
 	heard := func() *pgproto3.ErrorResponse { // before it has said anything
 		conn := p.dialSocket(t)

@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// spareStarts is how many more clients may be starting up than there may be sessions, so that those beyond the limit
-// can be told of it, and cancel requests come through.
-const spareStarts = 100
+// maxExtraStarting is how many more clients may be starting up than there may be sessions, so that those beyond the
+// limit can be told of it, and cancel requests come through.
+const maxExtraStarting = 100
 
 // places are those for sessions, and for clients that start up, of all upstreams.
 type places struct {
@@ -31,7 +31,7 @@ func newPlaces(files uint64, config Config) *places {
 func (p *places) admit() *pgconn.PgError {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.starting >= p.wanted+spareStarts || p.starting+p.sessions >= p.max+p.spare {
+	if p.starting >= p.wanted+maxExtraStarting || p.starting+p.sessions >= p.max+p.spare {
 		return errTooManyStarts(p.starting)
 	}
 	p.starting++

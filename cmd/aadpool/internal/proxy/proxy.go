@@ -74,7 +74,7 @@ type Proxy struct {
 	metrics *processMetrics
 	places  *places
 	cancels cancels // of all upstreams: a session's listener may have become another one's
-	tidier  tidier
+	memory  memoryRelease
 
 	serving sync.WaitGroup // upstreams, those that drain too, and HTTP
 	ending  atomic.Bool    // it has been told to end
@@ -194,7 +194,7 @@ func (p *Proxy) Serve(ctx context.Context) {
 	p.reloading.Unlock()
 	p.closeHTTPWhenDrained()
 	p.serving.Wait()
-	p.tidier.stop()
+	p.memory.stop()
 }
 
 // closeHTTPWhenDrained has health and metrics be served as long as there are sessions.

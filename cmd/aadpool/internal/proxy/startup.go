@@ -52,7 +52,7 @@ func (u *upstream) serve(l *listener, accepted net.Conn) {
 		return
 	}
 	u.metrics.connected(time.Since(began))
-	u.proxy.tidier.connected()
+	u.proxy.memory.connected()
 	// In a goroutine of its own: this one's stack has grown with two handshakes, and a session may last for days.
 	u.serving.Go(s.run)
 }
