@@ -41,7 +41,6 @@ import (
 	"io"
 	"os"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
@@ -50,7 +49,6 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -65,49 +63,6 @@ func main() {
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr, outside{})
 	stop()
 	os.Exit(int(code))
-}
-
-// outside is what the program reaches besides its arguments, its environment and its output. The zero value is the real
-// thing; tests put stand-ins in its place.
-type outside struct {
-	clientOptions azcore.ClientOptions                                               // of every credential
-	lookup        func(ctx context.Context, host string) (addrs []string, err error) // nil: the system's resolver
-	isTerminal    func(io.Writer) bool                                               // nil: by asking the file
-	inForeground  func() bool                                                        // nil: by asking the terminal
-	// of a person; nil: the standard input, if it is a terminal
-	answers io.Reader
-}
-
-// screen is that of w.
-func (o outside) screen(w io.Writer) terminal.Screen {
-	if !o.isShown(w) {
-		return terminal.Screen{}
-	}
-	return terminal.ScreenOf(w)
-}
-
-// isShown reports whether what is written to w is shown to a person.
-func (o outside) isShown(w io.Writer) bool {
-	if o.isTerminal != nil {
-		return o.isTerminal(w)
-	}
-	return terminal.Is(w)
-}
-
-// invocation is what a command gets to run with.
-type invocation struct {
-	ctx            context.Context
-	stdout, stderr io.Writer
-	outside        outside
-	passthrough    []string // what comes after --: psql's arguments, or the proxy's command
-}
-
-// credentialFlags are the flags about the access token that several commands have.
-type credentialFlags = tokens.Flags
-
-// reporter is for the steps of a command.
-func (in invocation) reporter(json bool) *report.Reporter {
-	return &report.Reporter{W: in.stdout, JSON: json, Screen: in.outside.screen(in.stdout), Secrets: report.KnownSecrets()}
 }
 
 // commands is the command line, as kong reads it.
@@ -132,11 +87,6 @@ type commands struct {
 	Man        manCommand        `cmd:"" help:"Print the manual page."`
 	Help       helpCommand       `cmd:"" help:"Show help, of a command too: aadpool help check."`
 	Version    versionCommand    `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
-}
-
-// command is one of them.
-type command interface {
-	run(in invocation) error
 }
 
 const description = `Log in to Azure Database for PostgreSQL with Microsoft Entra access tokens, and find out why ` +
@@ -225,4 +175,41 @@ func parse(args []string, stdout io.Writer) (command, error) {
 		return nil, exit.Usage(commandline.Fault(err, args, parser.Model.Children))
 	}
 	return parsed.Selected().Target.Addr().Interface().(command), nil
+}
+
+// helpCommand is aadpool help.
+type helpCommand struct {
+	Command string `arg:"" optional:"" help:"The command to show the help of."`
+}
+
+func (h *helpCommand) run(in invocation) error {
+	args := []string{"--help"}
+	if h.Command != "" {
+		args = []string{h.Command, "--help"}
+	}
+	_, err := parse(args, in.stdout)
+	return err
+}
+
+// manCommand is aadpool man.
+type manCommand struct{}
+
+// Help is shown by aadpool man --help.
+func (manCommand) Help() string {
+	return `To read it:
+
+    aadpool man | man -l -
+
+To have it for good:
+
+    aadpool man >/usr/local/share/man/man1/aadpool.1`
+}
+
+func (manCommand) run(in invocation) error {
+	parser, err := newParser(&commands{}, in.stdout, nil)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(in.stdout, commandline.ManualPage(parser.Model))
+	return err
 }
