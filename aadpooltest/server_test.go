@@ -339,9 +339,9 @@ func TestSessionIsTheRealServers(t *testing.T) {
 		require.NoError(t, err)
 		_, err = raw.Conn.Write(query)
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return running() == 1 }, 20*time.Second, 10*time.Millisecond)
+		require.Eventually(t, func() bool { return running() == 1 }, time.Minute, 10*time.Millisecond)
 		require.NoError(t, raw.Conn.Close(), "TLS's farewell, and TCP's")
-		assert.Eventually(t, func() bool { return running() == 0 }, 20*time.Second, 10*time.Millisecond)
+		assert.Eventually(t, func() bool { return running() == 0 }, time.Minute, 10*time.Millisecond)
 	})
 	t.Run("the client's end is its", func(t *testing.T) {
 		a, s := newServer(t)

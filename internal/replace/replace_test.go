@@ -103,7 +103,7 @@ func TestStepsOfAPoolThatCanGrow(t *testing.T) {
 		assert.Equal(t, want.ahead, int(p.ahead.Load()), want.name)
 		assert.Equal(t, want.retired, p.retired, want.name)
 	}
-	assert.Eventually(t, func() bool { return p.Stat().TotalConns() == 3 }, 10*time.Second, time.Millisecond)
+	assert.Eventually(t, func() bool { return p.Stat().TotalConns() == 3 }, time.Minute, time.Millisecond)
 }
 
 func TestStepsOfAPoolAtMaxConns(t *testing.T) {
