@@ -29,7 +29,7 @@ type proxyCommand struct {
 	agentFlags
 
 	Config      string `placeholder:"FILE" env:"AADPOOL_CONFIG" help:"A YAML file with these flags as keys, and the servers (docs/proxy.md). SIGHUP has it read anew."`
-	CheckConfig bool   `env:"-" help:"Say what would be served, and end."`
+	CheckConfig bool   `env:"AADPOOL_CHECK_CONFIG" help:"Say what would be served, and end."`
 
 	MaxSessions    int           `default:"${max_sessions}" placeholder:"N" env:"AADPOOL_MAX_SESSIONS" help:"How many sessions there may be at once (default: ${default})."`
 	StartupTimeout time.Duration `default:"${startup_timeout}" env:"AADPOOL_STARTUP_TIMEOUT" help:"How long a client may take from its connection to its session (default: ${default})."`

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -243,4 +244,69 @@ func TestReloadDisturbsNoSessionOfAnotherServer(t *testing.T) {
 		disturbed++
 	}
 	assert.Zero(t, disturbed, "of %d sessions", sessions)
+}
+
+// A proxy serves the tokens of each of its identities: to aadpool token by its flags, and by HTTP by the server's name.
+func TestProxyOfSeveralIdentitiesServesTheTokensOfEach(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	t.Cleanup(http.DefaultClient.CloseIdleConnections)
+	dir := t.TempDir()
+	file, secret := filepath.Join(dir, "proxy.yaml"), filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2-hunter2-hunter2"), 0o600))
+	federated := a.federated(t, "billing-api")
+	write := func(more string) {
+		writeConfig(t, file, fmt.Sprintf(`
+http: 127.0.0.1:0
+token-secret-file: %s
+socket-dir: %s
+upstreams:
+  - name: orders
+    dsn: %s
+    credential: environment
+%s`, secret, shortDir(t), a.server.DSN("orders-api"), more))
+	}
+	write(fmt.Sprintf("  - name: billing\n    dsn: %s\n   %s", a.server.DSN("billing-api"), federated))
+	r := startProxy(t, a, "--config="+file)
+	address := r.logged(t, `serving health and metrics" address=(\S+)`)
+	served := func() int {
+		found, err := filepath.Glob(filepath.Join(os.Getenv("AADPOOL_AGENT_DIR"), "token-*.sock"))
+		require.NoError(t, err)
+		return len(found)
+	}
+	require.Eventually(t, func() bool { return served() == 2 }, timeLimit, tick, "a socket for each identity")
+	get := func(query string) (int, string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/token"+query, nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer hunter2-hunter2-hunter2")
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		var answer struct {
+			AccessToken string `json:"access_token"`
+		}
+		if response.StatusCode != http.StatusOK {
+			return response.StatusCode, ""
+		}
+		require.NoError(t, json.NewDecoder(response.Body).Decode(&answer))
+		claims, err := a.Verify(answer.AccessToken, aadpooltest.DefaultAudience)
+		require.NoError(t, err)
+		return response.StatusCode, claims.Name
+	}
+	status, _ := get("")
+	assert.Equal(t, http.StatusNotFound, status, "it must be said whose")
+	_, orders := get("?upstream=orders")
+	_, billing := get("?upstream=billing")
+	assert.Equal(t, []string{"orders-api", "billing-api"}, []string{orders, billing})
+	assert.Equal(t, 2, a.Requests())
+	got := runUnchecked(t.Context(), a.outside(), "token", "--credential=environment")
+	assert.Equal(t, exitOK, got.status, got.stderr)
+	assert.Equal(t, 2, a.Requests(), "from the proxy")
+
+	write("")
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	r.logged(t, `read the configuration file anew`)
+	require.Eventually(t, func() bool { return served() == 1 }, timeLimit, tick, "an identity that is gone is served no more")
+	status, _ = get("")
+	assert.Equal(t, http.StatusOK, status)
 }
