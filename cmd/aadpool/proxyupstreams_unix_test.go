@@ -306,7 +306,8 @@ upstreams:
 	write("")
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	r.logged(t, `read the configuration file anew`)
-	require.Eventually(t, func() bool { return served() == 1 }, timeLimit, tick, "an identity that is gone is served no more")
+	require.Eventually(t, func() bool { return served() == 1 }, timeLimit, tick,
+		"an identity that is gone is served no more")
 	status, _ = get("")
 	assert.Equal(t, http.StatusOK, status)
 }
