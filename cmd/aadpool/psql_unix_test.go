@@ -104,3 +104,18 @@ func TestPsqlWithTheSystemsRoots(t *testing.T) {
 	require.NoError(t, p.Wait(), "%s", &p.stderr)
 	assert.Zero(t, a.server.Stats().PlaintextStartups)
 }
+
+// Ctrl-C ends the statement, by way of the proxy.
+func TestPsqlCancelsAStatement(t *testing.T) {
+	psql := findPsql(t)
+	a := newAzure(t)
+	a.usePsql(t, psql)
+	p := newProgram(t, a, `exec "$@"`, "psql", a.server.DSN("orders-api"), "--disable-instance-discovery",
+		"--credential=environment", "--", "-X", "-c",
+		"do $$ begin raise warning 'it runs'; perform pg_sleep(600); end $$")
+	p.logs(t, "it runs")
+	require.NoError(t, p.Process.Signal(syscall.SIGINT))
+	require.Error(t, p.Wait())
+	assert.Equal(t, 1, p.ProcessState.ExitCode(), "psql's own")
+	assert.Contains(t, p.stderr.String(), "canceling statement due to user request")
+}
