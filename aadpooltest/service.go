@@ -2,8 +2,8 @@ package aadpooltest
 
 import "context"
 
-// A Service is what the tests of one service need: an [Authority], a [Server], and a service principal whose role owns a
-// database.
+// A Service is what the tests of one service need: an [Authority], a [Server], and a service principal whose role owns
+// a database.
 type Service struct {
 	Authority *Authority
 	Server    *Server
@@ -13,8 +13,9 @@ type Service struct {
 	DSN string
 }
 
-// NewService makes all of a [Service] in front of pg. The principal is named role, as its role is. [Service.Close] ends it;
-// pg goes on, and keeps the database: tests that share pg name one each. It fails if there is a database of that name.
+// NewService makes all of a [Service] in front of pg. The principal is named role, as its role is. [Service.Close] ends
+// it; pg goes on, and keeps the database: tests that share pg name one each. It fails if there is a database of that
+// name.
 func NewService(ctx context.Context, pg *Postgres, database, role string) (*Service, error) {
 	authority, err := NewAuthority()
 	if err != nil {
