@@ -88,10 +88,7 @@ func NewAuthority(options ...ListenOption) (*Authority, error) {
 		return nil, fmt.Errorf("aadpooltest: %w", err)
 	}
 	a := &Authority{
-		tenantID:       newUUID(),
-		subscriptionID: newUUID(),
-		key:            key,
-		keyID:          randomID(20),
+		tenantID: newUUID(), subscriptionID: newUUID(), key: key, keyID: randomID(20),
 		listening:      listening,
 		root:           listening.roots(certificate),
 		certPool:       rootsOf(listening.roots(certificate)),
