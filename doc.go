@@ -58,8 +58,8 @@
 //   - A [pgconn.PgError] for which [Explain] reports true: the server refused the login. The likely reason and the fix
 //     stand in its message, behind the server's own words, and in its Hint. The log has one warning with the same.
 //
-// Warnings go to [slog.Default] or to the logger of [WithLogger]. Connects that pgxpool makes in the background warn there
-// too: pgxpool tells nobody of their errors. [WithObserver] is for traces and metrics.
+// Warnings go to [slog.Default] or to the logger of [WithLogger]. Connects that pgxpool makes in the background warn
+// there too: pgxpool tells nobody of their errors. [WithObserver] is for traces and metrics.
 //
 // # More than one pool
 //

@@ -59,7 +59,8 @@ func TestProxyWarnsOfSecretsThatOthersCanRead(t *testing.T) {
 				"--http=127.0.0.1:0", "--token-secret-file="+secret)
 			p.logged(t, `(serving health and metrics)`)
 			for flag, file := range map[string]string{"--password-file": password, "--token-secret-file": secret} {
-				warning := `level=WARN msg="every user of this machine can read the file of ` + flag + `: chmod go-rwx it" file=` + file
+				warning := `level=WARN msg="every user of this machine can read the file of ` + flag + `: chmod go-rwx it" ` +
+					`file=` + file
 				assert.Equal(t, row.warn, strings.Contains(p.stderr.String(), warning), "%s", &p.stderr)
 			}
 		})

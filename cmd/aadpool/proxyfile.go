@@ -58,7 +58,6 @@ func flagsOf(grammar any) []*kong.Flag {
 type fileMap struct {
 	line   int
 	values map[string][]string
-	lines  map[string]int
 }
 
 // configFault is an error in the file. It repeats no value: what stands in the wrong place may be a secret.

@@ -20,8 +20,8 @@ func tellHowToConnect(screen io.Writer, logger *slog.Logger, set map[string]stri
 	fmt.Fprintf(screen, "To connect, from another terminal:\n  %s\n  %s\n", psql, url)
 }
 
-// psqlLine is psql with the settings that are not its defaults. It has no double quotes, so that a log in text has it as
-// it is typed.
+// psqlLine is psql with the settings that are not its defaults. It has no double quotes, so that a log in text has it
+// as it is typed.
 func psqlLine(set map[string]string) string {
 	var settings []string
 	for _, s := range []struct{ keyword, name, byDefault string }{

@@ -16,7 +16,8 @@ func TestOthersKeepWhatTheyGetOnWhatIsMadeLater(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			x := newTenant(t, row.prefix, "")
-			api, reader, migrations := x.service(t, row.prefix+"-api"), x.service(t, row.prefix+"-reader"), x.service(t, row.prefix+"-new")
+			api, reader := x.service(t, row.prefix+"-api"), x.service(t, row.prefix+"-reader")
+			migrations := x.service(t, row.prefix+"-new")
 			connectTo(t, x.azure, x.database, "grant create on schema public to "+statement.Identifier(api))
 			must(t, x.as(t, api), "create table orders (id int)",
 				"alter default privileges"+row.in+" grant select on tables to "+statement.Identifier(reader),
@@ -24,7 +25,8 @@ func TestOthersKeepWhatTheyGetOnWhatIsMadeLater(t *testing.T) {
 			command := append(x.grant("owner"), migrations, "--take-from="+api)
 			got := x.mustApply(t, command...)
 			assert.Contains(t, got, `made: for others, on what "`+migrations+`" makes`)
-			must(t, x.as(t, migrations), "create table later (id serial)", "create function one() returns int language sql as 'select 1'")
+			must(t, x.as(t, migrations), "create table later (id serial)",
+				"create function one() returns int language sql as 'select 1'")
 			must(t, x.as(t, reader), "select * from later", "select nextval('later_id_seq')")
 			mayNot(t, x.as(t, reader), "insert into later values (1)")
 			assert.NotContains(t, x.mustApply(t, command...), "made: ", "the second time")

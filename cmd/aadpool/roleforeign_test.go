@@ -14,7 +14,8 @@ import (
 // A view reads a foreign table as the view's owner, by that role's user mapping.
 func TestViewsOverForeignTablesGoOn(t *testing.T) {
 	x := newTenant(t, "foreign", "")
-	api, reader, migrations := x.service(t, "foreign-api"), x.service(t, "foreign-reader"), x.service(t, "foreign-migrations")
+	api, reader := x.service(t, "foreign-api"), x.service(t, "foreign-reader")
+	migrations := x.service(t, "foreign-migrations")
 	there, err := pgx.ParseConfig(x.Postgres.DSN())
 	require.NoError(t, err)
 	q := statement.Identifier(api)
@@ -23,12 +24,15 @@ func TestViewsOverForeignTablesGoOn(t *testing.T) {
 			statement.Literal(there.Host), there.Port), "grant usage on foreign server there to "+q,
 		fmt.Sprintf("create user mapping for %s server there options (user %s, password %s, password_required 'false')", q,
 			statement.Literal(there.User), statement.Literal(there.Password)))
-	must(t, x.as(t, api), "create foreign table names (datname name) server there options (schema_name 'pg_catalog', table_name 'pg_database')",
+	must(t, x.as(t, api), "create foreign table names (datname name) server there "+
+		"options (schema_name 'pg_catalog', table_name 'pg_database')",
 		"create view view as select count(*) > 0 from names", "create view above as select * from view",
 		"create materialized view kept as select datname from names",
 		"create table whole (datname name) partition by list (datname)",
-		"create foreign table there partition of whole default server there options (schema_name 'pg_catalog', table_name 'pg_database')",
-		"create view over_parts as select count(*) > 0 from whole", "grant select on over_parts to "+statement.Identifier(reader),
+		"create foreign table there partition of whole default server there "+
+			"options (schema_name 'pg_catalog', table_name 'pg_database')",
+		"create view over_parts as select count(*) > 0 from whole",
+		"grant select on over_parts to "+statement.Identifier(reader),
 		"create view plain as select 1", "grant select on view, above to "+statement.Identifier(reader))
 	rows := []struct{ name, who, sql string }{
 		{"the former owner reads the foreign table", api, "select count(*) > 0 from names"},

@@ -162,7 +162,9 @@ func TestFormerOwnersKeepWhatTheyCould(t *testing.T) {
 		`table public.settings, of "kept-admin@contoso.example"`,
 		`function public.definer() stays "kept-api"'s: it runs with its owner's rights; to give it away all the same: ` +
 			`alter routine public.definer() owner to "kept-migrations";`,
-		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`, `view public.above stays "kept-api"'s`, `materialized view public.counted stays "kept-api"'s`,
+		`view public.unseen stays "kept-api"'s: it reads, with its owner's rights,`,
+		`view public.above stays "kept-api"'s`,
+		`materialized view public.counted stays "kept-api"'s`,
 		`table public.logged stays "kept-api"'s`,
 	} {
 		assert.Contains(t, dry, part)

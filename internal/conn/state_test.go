@@ -152,7 +152,8 @@ func TestIdleTimeCountsFromTheLastUse(t *testing.T) {
 		{"used, and released long after: the pool knows best", func(s *State) {
 			s.Use(at(time.Minute))
 		}, time.Second, time.Second},
-		{"held since its last use", func(s *State) { s.Use(at(time.Minute)); s.Hold(at(2 * time.Minute)) }, 0, 9*time.Minute + clock.Ahead},
+		{"held since its last use", func(s *State) { s.Use(at(time.Minute)); s.Hold(at(2 * time.Minute)) }, 0,
+			9*time.Minute + clock.Ahead},
 		{"held, and used since", func(s *State) { s.Hold(0); s.Use(at(10 * time.Minute)) }, 0, 0},
 		{"held and never used: since it was opened", func(s *State) { s.Hold(at(0)) }, 0, 10 * time.Minute},
 		{"held long ago: the pool says more", func(s *State) {

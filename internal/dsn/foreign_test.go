@@ -129,8 +129,10 @@ func TestRequirepeerIsApplied(t *testing.T) {
 		{"by id", me.Uid, nil, ""},
 		{"another", "4242", nil, other},
 		{"nobody known", "no-such-user", nil, "runs as user id"},
-		{"another, and parameters of the caller's", "4242", func(c *pgconn.Config) { c.RuntimeParams = map[string]string{} }, other},
-		{"the user that it runs as, and parameters of the caller's", me.Uid, func(c *pgconn.Config) { c.RuntimeParams = nil }, ""},
+		{"another, and parameters of the caller's", "4242",
+			func(c *pgconn.Config) { c.RuntimeParams = map[string]string{} }, other},
+		{"the user that it runs as, and parameters of the caller's", me.Uid,
+			func(c *pgconn.Config) { c.RuntimeParams = nil }, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			target, err := Read("host=" + dir + " user=u sslmode=verify-full requirepeer=" + row.peer)

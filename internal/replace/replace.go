@@ -89,8 +89,8 @@ type replacer struct {
 }
 
 // NewPool makes a pool from config and replaces its due connections in the background. It calls config's callbacks,
-// except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone, so
-// that a pool made from it leaves this one alone.
+// except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone,
+// so that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
 	return newReplacer(config, conns).newPool(ctx, config)
 }

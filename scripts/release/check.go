@@ -131,8 +131,8 @@ func writeUnpacked(dir, name string, mode fs.FileMode, content io.Reader) error 
 // goGet matches a line of a page that gets modules.
 var goGet = regexp.MustCompile(`(?m)^go get (.+?)(?:\s+#.*)?$`)
 
-// goGetLines are the arguments of each line of the pages that gets one of the project's modules, as it is once the version
-// is there: v0.0.0 stands for a clone.
+// goGetLines are the arguments of each line of the pages that gets one of the project's modules, as it is once the
+// version is there: v0.0.0 stands for a clone.
 func goGetLines(pages ...string) (lines [][]string) {
 	for _, page := range pages {
 		for _, found := range goGet.FindAllStringSubmatch(page, -1) {

@@ -39,6 +39,7 @@ func (r *release) describe(name string) ([]byte, error) {
 		return nil, err
 	}
 	var text bytes.Buffer
-	err = parsed.Execute(&text, map[string]string{"Version": r.number(), "Homepage": "https://" + root, "Revision": r.modules})
+	err = parsed.Execute(&text, map[string]string{
+		"Version": r.number(), "Homepage": "https://" + root, "Revision": r.modules})
 	return text.Bytes(), err
 }

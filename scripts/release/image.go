@@ -105,8 +105,8 @@ func (r *release) layer(f file) (v1.Layer, error) {
 	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
 }
 
-// certificates are Mozilla's roots, of a version that go.sum holds. A root that Mozilla trusts with a constraint, which a
-// file of certificates cannot say, is left out.
+// certificates are Mozilla's roots, of a version that go.sum holds. A root that Mozilla trusts with a constraint, which
+// a file of certificates cannot say, is left out.
 func certificates() []byte {
 	var text bytes.Buffer
 	for ca := range bundle.Roots() {

@@ -20,8 +20,8 @@ func (r *release) inventoryName(t target) string {
 	return "aadpool_" + r.number() + "_" + t.String() + ".cdx.json"
 }
 
-// inventory is the binary's software bill of materials, in CycloneDX: the modules that the binary itself says are in it,
-// and Go's standard library, which scanners know as the package stdlib.
+// inventory is the binary's software bill of materials, in CycloneDX: the modules that the binary itself says are in
+// it, and Go's standard library, which scanners know as the package stdlib.
 func (r *release) inventory(b binary) ([]byte, error) {
 	bom := cyclonedx.NewBOM()
 	main := component(b.info.Main.Path, b.info.Main.Version, "")

@@ -26,7 +26,8 @@ func TestInventoryNamesTheBinarysModules(t *testing.T) {
 	text, err := r.inventory(binary{info: buildInfo(a)})
 	require.NoError(t, err)
 	assert.Contains(t, string(text), `"purl": "pkg:golang/example.com/a@v1.0.0"`)
-	assert.Contains(t, string(text), `"content": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"`, "go.sum's, as scanners write it")
+	assert.Contains(t, string(text), `"content": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"`,
+		"go.sum's, as scanners write it")
 	assert.Contains(t, string(text), `"purl": "pkg:golang/stdlib@v1.26.0"`)
 	require.NoError(t, checkInventory(text, buildInfo(a), goSum))
 
@@ -36,13 +37,15 @@ func TestInventoryNamesTheBinarysModules(t *testing.T) {
 		want  string
 	}{
 		{"another version", buildInfo(&debug.Module{Path: "example.com/a", Version: "v1.0.1", Sum: sumOfA}), "not in go.sum"},
-		{"another content", buildInfo(&debug.Module{Path: "example.com/a", Version: "v1.0.0", Sum: "h1:other="}), "not in go.sum"},
+		{"another content",
+			buildInfo(&debug.Module{Path: "example.com/a", Version: "v1.0.0", Sum: "h1:other="}), "not in go.sum"},
 		{"a module more than listed", buildInfo(a, a), "the list has"},
 		{"a module less", buildInfo(), "the list has"},
 	} {
 		t.Run(row.name, func(t *testing.T) { assert.ErrorContains(t, checkInventory(text, row.built, goSum), row.want) })
 	}
 
-	_, err = r.inventory(binary{info: buildInfo(&debug.Module{Path: "example.com/a", Replace: &debug.Module{Path: "../a"}})})
+	_, err = r.inventory(binary{
+		info: buildInfo(&debug.Module{Path: "example.com/a", Replace: &debug.Module{Path: "../a"}})})
 	assert.ErrorContains(t, err, "is replaced", "what a directory holds is in no list")
 }

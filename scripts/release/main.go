@@ -4,8 +4,8 @@
 //	go run . [-version vX.Y.Z] [-out directory]
 //
 // If the tag vX.Y.Z is there, that is what is released. Otherwise it is a dry run: the commit at hand is released as
-// vX.Y.Z in a clone, which is thrown away. Nothing is pushed, and only -tag changes the repository. What is made depends
-// on the commit and the version alone: a person's files are the same as a workflow's.
+// vX.Y.Z in a clone, which is thrown away. Nothing is pushed, and only -tag changes the repository. What is made
+// depends on the commit and the version alone: a person's files are the same as a workflow's.
 package main
 
 import (
@@ -27,7 +27,8 @@ func main() {
 	flag.StringVar(&o.repository, "repository", "../..", "the `directory` of the repository")
 	flag.StringVar(&o.out, "out", "../../dist", "the `directory` for what is made; what is in it is removed")
 	flag.BoolVar(&o.tag, "tag", false, "put the nested modules' tags into the repository; the root's must be there")
-	flag.BoolVar(&o.test, "test", false, "run the nested modules' tests with the package's version in place of its directory")
+	flag.BoolVar(&o.test, "test", false,
+		"run the nested modules' tests with the package's version in place of its directory")
 	flag.BoolVar(&o.rebuild, "rebuild", true, "build this machine's binary once more from nothing, and compare")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -43,8 +44,8 @@ type options struct {
 	tag, test, rebuild       bool
 }
 
-// run makes the release in a directory of its own, so that the caller's clone and module cache know nothing of a version
-// that may never be.
+// run makes the release in a directory of its own, so that the caller's clone and module cache know nothing of a
+// version that may never be.
 func run(ctx context.Context, o options) (err error) {
 	scratch, err := os.MkdirTemp("", "aadpool-release-")
 	if err != nil {

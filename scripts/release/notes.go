@@ -45,7 +45,8 @@ func cutNotes(changelog, version string) (string, error) {
 	}
 	text := strings.TrimSpace(notes.String())
 	if text == "" {
-		return "", fmt.Errorf("CHANGELOG.md says nothing of %s: name its section %q with the date, and begin a new Unreleased",
+		return "", fmt.Errorf("CHANGELOG.md says nothing of %s: name its section %q with the date, and "+
+			"begin a new Unreleased",
 			version, "## "+version)
 	}
 	return text + "\n", nil

@@ -81,7 +81,8 @@ func TestTagsAreTheSameEachTime(t *testing.T) {
 	_, err := tagged(t, options{version: "v0.1.0", repository: repository, tag: true})
 	require.ErrorContains(t, err, "there is no tag v0.1.0", "a dry run's tags stay in its clone")
 
-	identity := []string{"-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false"}
+	identity := []string{"-c", "user.name=a", "-c", "user.email=a@example.com",
+		"-c", "commit.gpgSign=false", "-c", "tag.gpgSign=false"}
 	git(t, repository, append(identity, "tag", "--annotate", "v0.1.0", "--message", "first")...)
 	git(t, repository, append(identity, "commit", "--quiet", "--allow-empty", "--message", "after the tag")...)
 	r, err := tagged(t, options{version: "v0.1.0", repository: repository, tag: true})
@@ -150,7 +151,8 @@ func TestOutputOfAnotherIsNotEmptied(t *testing.T) {
 }
 
 func TestNotesAreTheVersionsSection(t *testing.T) {
-	const changelog = "# Changelog\n\n## Unreleased\n\n- soon\n\n## v0.2.0 (2026-12-01)\n\n### Added\n\n- a pool\n\n## v0.1.0\n\n- first\n"
+	const changelog = "# Changelog\n\n## Unreleased\n\n- soon\n\n" +
+		"## v0.2.0 (2026-12-01)\n\n### Added\n\n- a pool\n\n## v0.1.0\n\n- first\n"
 	for version, want := range map[string]string{
 		"Unreleased": "- soon\n", "v0.2.0": "### Added\n\n- a pool\n", "v0.1.0": "- first\n",
 	} {
@@ -287,7 +289,8 @@ func TestChecksumsAndDescriptionsAreThoseOfTheArchives(t *testing.T) {
 }
 
 func TestPagesLinesAreAsTheyWillBe(t *testing.T) {
-	lines := goGetLines("```sh\ngo get github.com/aadpool/aadpool@v0.0.0 example.com/x   # both\n```\n", "go get example.com/other\n")
+	lines := goGetLines(
+		"```sh\ngo get github.com/aadpool/aadpool@v0.0.0 example.com/x   # both\n```\n", "go get example.com/other\n")
 	assert.Equal(t, [][]string{{root, "example.com/x"}}, lines)
 	text, err := os.ReadFile("../../README.md")
 	require.NoError(t, err)
@@ -302,7 +305,8 @@ func TestLicensesOfAModuleGoWithTheProgram(t *testing.T) {
 	var text bytes.Buffer
 	require.NoError(t, addLicenses(&text, "example.com/a v1.0.0", dir))
 	for name, there := range map[string]bool{
-		"LICENSE.txt": true, "NOTICE": true, "PATENTS": true, "license_test.go": false, "README.md": false, "copying.go": false,
+		"LICENSE.txt": true, "NOTICE": true, "PATENTS": true, "license_test.go": false,
+		"README.md": false, "copying.go": false,
 	} {
 		assert.Equal(t, there, strings.Contains(text.String(), "words of "+name), name)
 	}

@@ -41,11 +41,12 @@ var whyStays = map[string]string{
 	staysWithReader:  "it reads, with its owner's rights, what the new owner may not, or not in the same way",
 }
 
-// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs to
-// an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER routine,
-// and a view or a rule over something that the new owner may not use as the present one may, or that is another for each
-// owner: by row-level security, or since it is on a foreign server, to which each role goes by its own user mapping.
-// A materialized view is filled with its owner's rights in the functions that it calls, too, and what they read is not known.
+// notOwnedQuery returns what in the schema is another's. A sequence of a column goes with its table, and what belongs
+// to an extension stays. So does what runs with its owner's rights, as it would run with others: a SECURITY DEFINER
+// routine, and a view or a rule over something that the new owner may not use as the present one may, or that is
+// another for each owner: by row-level security, or since it is on a foreign server, to which each role goes by its own
+// user mapping. A materialized view is filled with its owner's rights in the functions that it calls, too, and what
+// they read is not known.
 var notOwnedQuery = `with recursive ` + grantee + `,
 	object as (
 		select 'pg_class'::regclass as catalog, c.oid, c.relowner as owner, format('%I.%I', n.nspname, c.relname) as name,
@@ -227,8 +228,8 @@ func (p *planner) mayTake(owners []formerOwner, taken []ownedObject) error {
 }
 
 // rightsOfOthersQuery returns what others are to have on what is made in the schema, by whomever, and whether something
-// of it is missing on what the role makes. Default privileges of a creator $3 that are for all schemas have in them what
-// there is without any.
+// of it is missing on what the role makes. Default privileges of a creator $3 that are for all schemas have in them
+// what there is without any.
 var rightsOfOthersQuery = `with ` + grantee + `, granted as (
 	select d.defaclrole as by, d.defaclobjtype as kind, a.grantee, a.privilege_type as privilege
 	from pg_default_acl d join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a where n.nspname = $2
