@@ -88,7 +88,8 @@ func (d *demo) showSecond(token tokenSeen, now, start time.Time) {
 }
 
 func rotation(elapsed time.Duration, stats aadpool.Stats) string {
-	return fmt.Sprintf("%7s token rotated: number %d, fetched in %s, ends in %s", clock(elapsed), stats.Fetches-stats.FailedFetches,
+	return fmt.Sprintf("%7s token rotated: number %d, fetched in %s, ends in %s",
+		clock(elapsed), stats.Fetches-stats.FailedFetches,
 		stats.LastFetchDuration.Round(time.Millisecond), time.Until(stats.TokenExpires).Round(100*time.Millisecond))
 }
 

@@ -44,7 +44,8 @@ func TestStoryIsWrapped(t *testing.T) {
 		{"a short line", "   0:01 Entra is back.", []string{"   0:01 Entra is back."}},
 		{"a long one", "   0:01 " + strings.Repeat("word ", 16) + "end",
 			[]string{"   0:01 word word word word word word word word word word word word word word", "        word word end"}},
-		{"a word that is longer than a line", "   0:01 " + strings.Repeat("x", 90), []string{"   0:01", "        " + strings.Repeat("x", 90)}},
+		{"a word that is longer than a line", "   0:01 " + strings.Repeat("x", 90),
+			[]string{"   0:01", "        " + strings.Repeat("x", 90)}},
 	} {
 		t.Run(row.name, func(t *testing.T) { assert.Equal(t, row.want, wrapped(row.text)) })
 	}

@@ -47,7 +47,7 @@ func (r *release) packAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err := firstError(r.write(r.archiveName(b.target), archive), r.write(r.inventoryName(b.target), inventory))
+		err = firstError(r.write(r.archiveName(b.target), archive), r.write(r.inventoryName(b.target), inventory))
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,8 @@ import (
 const pasteTimeout = 5 * time.Minute
 
 // pastedPages are read in this order, each beside a clone and a module of its own.
-var pastedPages = []string{"README.md", "docs/*.md", "otelaadpool/README.md", "cmd/aadpool/README.md", "deploy/README.md"}
+var pastedPages = []string{"README.md", "docs/*.md", "otelaadpool/README.md", "cmd/aadpool/README.md",
+	"deploy/README.md"}
 
 // wherePasted is the directory of the pages whose reader is in the clone, or in the service, already.
 var wherePasted = map[string]string{
@@ -95,7 +96,8 @@ func newReader(t *testing.T) *reader {
 	for _, program := range readersPrograms {
 		r.addProgram(t, program, "export PGPASSWORD=\"${PGPASSWORD-$(aadpool token)}\"; exec psql -Atc 'select 1'")
 	}
-	r.addProgram(t, "git", `test "$1" = clone || { echo "git: no network" >&2; exit 128; }; test ! -L aadpool || rm aadpool; exec cp -r "$CLONE" aadpool`)
+	r.addProgram(t, "git", `test "$1" = clone || { echo "git: no network" >&2; exit 128; }; `+
+		`test ! -L aadpool || rm aadpool; exec cp -r "$CLONE" aadpool`)
 	r.environment = r.surroundings(t, dsn)
 	s := &session{reader: r, pwd: filepath.Join(r.clone, "cmd/aadpool")}
 	out, err := s.bash(t, "go install .", false)
@@ -163,8 +165,10 @@ func (r *reader) surroundings(t *testing.T, dsn string) map[string]string {
 	require.NoError(t, err)
 	env := map[string]string{
 		"HOME": r.home, "PATH": r.bin + ":" + os.Getenv("PATH"), "USER": os.Getenv("USER"), "CLONE": r.clone, "DSN": dsn,
-		"DATABASE_URL": dsn, "AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true", "AADPOOL_TEST_DATABASE": os.Getenv("AADPOOL_TEST_DATABASE"),
-		"GOMODCACHE": cache, "GOCACHE": goEnv(t, "GOCACHE"), "GOPROXY": "file://" + cache + "/cache/download,direct",
+		"DATABASE_URL": dsn, "AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true",
+		"AADPOOL_TEST_DATABASE": os.Getenv("AADPOOL_TEST_DATABASE"),
+		"GOMODCACHE":            cache, "GOCACHE": goEnv(t, "GOCACHE"),
+		"GOPROXY": "file://" + cache + "/cache/download,direct",
 		"GOSUMDB": "off", "GOFLAGS": "-buildvcs=false", "GOTOOLCHAIN": "local", "PAGER": "cat",
 	}
 	maps.Copy(env, trust)
@@ -267,14 +271,16 @@ func (s *session) here(t *testing.T, code string) string {
 		}
 		return strings.TrimSuffix(found, number) + s.ports[number]
 	})
-	code = regexp.MustCompile(`(postgres(?:ql)?://[^@\s]+@)orders\.postgres\.database\.azure\.com(/\w*)`).ReplaceAllString(code,
+	server := regexp.MustCompile(`(postgres(?:ql)?://[^@\s]+@)orders\.postgres\.database\.azure\.com(/\w*)`)
+	code = server.ReplaceAllString(code,
 		"'${1}"+net.JoinHostPort(s.host, s.port)+"${2}?sslmode=verify-full&sslrootcert="+s.roots+"'")
-	code = strings.ReplaceAll(code, "host=orders.postgres.database.azure.com", fmt.Sprintf("host=%s port=%s sslrootcert=%s", s.host, s.port, s.roots))
+	code = strings.ReplaceAll(code, "host=orders.postgres.database.azure.com",
+		fmt.Sprintf("host=%s port=%s sslrootcert=%s", s.host, s.port, s.roots))
 	return strings.ReplaceAll(code, " sslrootcert=system", "")
 }
 
-// run runs a block as one script that stops at the first line that fails. A proxy serves until it is told to end: it stands
-// last in its block, since it has the terminal, and says how to connect from another.
+// run runs a block as one script that stops at the first line that fails. A proxy serves until it is told to end: it
+// stands last in its block, since it has the terminal, and says how to connect from another.
 func (s *session) run(t *testing.T, b snippet) {
 	code := s.here(t, b.code)
 	head, serving := s.cutServing(code)
@@ -329,7 +335,8 @@ func (s *session) bash(t *testing.T, code string, remember bool) (string, error)
 	ctx, cancel := context.WithTimeout(t.Context(), pasteTimeout)
 	defer cancel()
 	state := filepath.Join(t.TempDir(), "state")
-	shell := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c", "trap 'pwd >\"$STATE\"; echo \"$PATH\" >>\"$STATE\"' EXIT\n"+code)
+	shell := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c",
+		"trap 'pwd >\"$STATE\"; echo \"$PATH\" >>\"$STATE\"' EXIT\n"+code)
 	shell.Dir, shell.Env = s.pwd, append(s.env(code), "STATE="+state)
 	shell.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	shell.Cancel = func() error { return syscall.Kill(-shell.Process.Pid, syscall.SIGKILL) }
