@@ -90,7 +90,11 @@ func (a *Authority) installTool(name, path string, p Principal, dir string) erro
 func writeExecutable(name, content string) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return os.WriteFile(name, []byte(content), 0o700)
+	// A program of that name may be about to be run: it is replaced, not written to.
+	if err := os.WriteFile(name+".new", []byte(content), 0o700); err != nil {
+		return err
+	}
+	return os.Rename(name+".new", name)
 }
 
 // handleTools adds what the stand-ins ask.
