@@ -180,7 +180,7 @@ var sayingRows = []sayingRow{
 	{"Azure/azure-cli#20911", "cli", azSays +
 		"The command failed with an unexpected error. Here is the traceback:\nTraceback (most recent call last):\n  File",
 		ProgramBroken, "az version"},
-	{"Azure/azure-cli, a read-only container", "cli", azSays + "[Errno 30] Read-only file system: '/home/a/.azure/az.sess'",
+	{"Azure/azure-cli, a read-only container", "cli", azSays + "[Errno 30] Read-only file system: '/home/.azure/az.sess'",
 		ProgramBroken, "AZURE_CONFIG_DIR"},
 	{"Azure/azure-cli, a small container", "cli", "AzureCLICredential: signal: killed", ProgramBroken, "500 MB"},
 	{"Azure/azure-dev", "default", "AzureDeveloperCLICredential: not logged in, run `azd auth login` to login",

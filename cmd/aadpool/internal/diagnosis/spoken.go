@@ -208,7 +208,7 @@ var spoken = []Spoken{
 		Means: "az cannot write to its folder, in which it keeps the login: a read-only container, or another user's " +
 			"home.",
 		Do:      []string{"export AZURE_CONFIG_DIR=/tmp/azure", "az login"},
-		Example: "AzureCLICredential: ERROR: [Errno 30] Read-only file system: '/home/a/.azure/az.sess'",
+		Example: "AzureCLICredential: ERROR: [Errno 30] Read-only file system: '/home/.azure/az.sess'",
 		Seen:    "Azure/azure-cli#20071",
 	},
 	{
