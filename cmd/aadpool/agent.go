@@ -88,7 +88,8 @@ func serveTokens(ctx context.Context, dir, identity string, tokens *tokens.Serve
 	}
 }
 
-// agentTimeout is how long an agent may take to answer from memory; Entra has the token timeout.
+// fromAgent asks the agent of the same identity. Where it has no token yet it asks Entra, which has the token timeout:
+// the second beyond that is for its answer to come through.
 func (cmd *tokenCommand) fromAgent(ctx context.Context) (agent.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout+time.Second)
 	defer cancel()

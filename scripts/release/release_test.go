@@ -37,7 +37,7 @@ func TestVersionsThatModulesCanHave(t *testing.T) {
 	}
 }
 
-// Whoever adds a module says whether people get it.
+// A module that is neither released nor named as our own would be forgotten.
 func TestEveryNestedModuleIsReleasedOrNot(t *testing.T) {
 	out, err := exec.Command("git", "-C", "../..", "ls-files", "*/go.mod").Output()
 	require.NoError(t, err)

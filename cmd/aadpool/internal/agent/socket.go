@@ -70,9 +70,9 @@ func checkPeer(conn net.Conn) error {
 	if !unixsocket.CanCheckPeers {
 		return nil
 	}
-	uid, err := unixsocket.PeerUser(conn)
-	if err == nil && int(uid) != os.Getuid() {
-		err = fmt.Errorf("the peer is user id %d", uid)
+	peer, err := unixsocket.PeerOf(conn)
+	if err == nil && int(peer.UID) != os.Getuid() {
+		err = fmt.Errorf("the peer is user id %d", peer.UID)
 	}
 	return err
 }
