@@ -62,7 +62,7 @@ test-long: postgresql
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
-	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|FaultsOfDSNsSeenInTheWild)$$' .
+	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|FaultsOfDSNsSeenInTheWild)$$' ./...
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
@@ -84,7 +84,7 @@ fuzz: postgresql
 
 clients: postgresql
 	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \
-	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser)$$' -v -timeout 0 . ./internal/proxy
+	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser)$$' -v -timeout 0 ./...
 
 bench: postgresql
 	go test -run '^$$' -bench . .

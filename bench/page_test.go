@@ -136,13 +136,13 @@ func TestResultIsStaleOnceWhatItMeasuresIsAnother(t *testing.T) {
 		{"the versions of what it is compared with", "steady", "bench/go.mod", true},
 		{"the proxy", "proxy", "cmd/aadpool/internal/proxy/relay.go", true},
 		{"the package, in the proxy", "proxy", "pool.go", true},
-		{"another command", "proxy", "cmd/aadpool/check.go", false},
+		{"another command", "proxy", "cmd/aadpool/internal/commands/check.go", false},
 		{"the simulated fleet", "fleet", "fleet_test.go", true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			inRepository(t, "pool.go", "pool_test.go", "fleet_test.go", "internal/replace/replace.go",
 				"internal/replace/replace_test.go", "internal/azuretest/azuretest.go", "cmd/aadpool/internal/proxy/relay.go",
-				"cmd/aadpool/check.go", "bench/steady.go", "bench/fleet.go", "bench/go.mod")
+				"cmd/aadpool/internal/commands/check.go", "bench/steady.go", "bench/fleet.go", "bench/go.mod")
 			if row.changed != "" {
 				require.NoError(t, os.WriteFile(row.changed, []byte("as it is\n"), 0o600))
 			}

@@ -17,7 +17,7 @@ var (
 	packagePaths = []string{":(top,glob)*.go", ":(top)internal", ":(top,exclude,glob)**/*_test.go",
 		":(top,exclude)internal/azuretest", ":(top,exclude)internal/signingkey",
 		":(top,exclude)internal/credential", ":(top,exclude)internal/spelling"}
-	proxyPaths = append(slices.Clone(packagePaths), ":(top)cmd/aadpool/proxy.go", ":(top)cmd/aadpool/internal/proxy",
+	proxyPaths = append(slices.Clone(packagePaths), ":(top)cmd/aadpool/internal/proxy",
 		":(top)cmd/aadpool/go.mod")
 )
 

@@ -162,7 +162,7 @@ func runClients(ctx context.Context, programs library) ([]result, error) {
 			env: []string{"AADPOOL_CLIENTS=1"},
 		}),
 		goTest(ctx, test{
-			name: "through aadpool proxy", dir: "cmd/aadpool", packages: ". ./internal/proxy",
+			name: "through aadpool proxy", dir: "cmd/aadpool", packages: "./...",
 			run: "^Test(Django|NodePostgres|PostgresRegressionTests|RealClients|DatabaseURLServesOtherClients)$",
 			env: []string{"AADPOOL_PROXY_CLIENTS=" + dir},
 		}),

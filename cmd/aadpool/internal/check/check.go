@@ -13,25 +13,21 @@ package check
 
 import (
 	"context"
-	"errors"
 	"io"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 )
 
 // Settings say what is checked, and how.
 type Settings struct {
-	DSN           string
-	Scope         string // of the token; empty: by the server's name
-	Credential    string // as --credential names it
-	UserFromToken bool   // the role is the one that the token names
-	Timeout       time.Duration
+	DSN string
 	// Again is the command to type once more, with a DSN that is fit for a shell.
 	Again func(dsn string) string
 	// LookUp finds the addresses of a host; nil: the system's resolver.
@@ -47,15 +43,14 @@ type Fixes struct {
 	Answers  io.Reader // of the person who is asked; nil: nobody is
 }
 
-// ErrInterrupted is that of a check whose context has ended.
-var ErrInterrupted = errors.New("interrupted")
+// errInterrupted is that of a check whose context has ended.
+var errInterrupted error = exit.Error{Status: diagnosis.Interrupted, Text: "interrupted"}
 
 // A Check is one run.
 type Check struct {
-	settings   Settings
-	credential *server.WatchedCredential
-	hook       *aadpool.Hook
-	reporter   *report.Reporter
+	settings Settings
+	source   tokens.Source
+	reporter *report.Reporter
 
 	// What the steps have found out so far.
 	target server.Target
@@ -64,12 +59,12 @@ type Check struct {
 	conn   *pgx.Conn
 }
 
-// New returns a check that has not begun. hook is on the credential.
-func New(s Settings, credential *server.WatchedCredential, hook *aadpool.Hook, r *report.Reporter) *Check {
-	return &Check{settings: s, credential: credential, hook: hook, reporter: r}
+// New returns a check that has not begun.
+func New(s Settings, source tokens.Source, r *report.Reporter) *Check {
+	return &Check{settings: s, source: source, reporter: r}
 }
 
-// Run goes the whole way. It returns what went wrong, or else [ErrInterrupted].
+// Run goes the whole way. It returns what went wrong, or that it was interrupted.
 func (c *Check) Run(ctx context.Context) (*diagnosis.Diagnosis, error) {
 	d, err := c.steps(ctx, c.ReadDSN, c.reachHosts, c.GetToken, c.compareRole)
 	if d != nil || err != nil {
@@ -89,7 +84,7 @@ func (c *Check) steps(
 	for _, do := range steps {
 		d := do(ctx)
 		if d != nil && ctx.Err() != nil { // which is why it report.Failed
-			return nil, ErrInterrupted
+			return nil, errInterrupted
 		}
 		if d != nil {
 			return d, nil
@@ -116,7 +111,7 @@ func (c *Check) hostStep(ctx context.Context, name string, do taking) *diagnosis
 }
 
 func (c *Check) take(ctx context.Context, name string, onFailure report.Outcome, do taking) *diagnosis.Diagnosis {
-	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.source.Flags.Timeout)
 	defer cancel()
 	start := time.Now()
 	stop := c.reporter.Wait(name, func() string { return c.waitingFor(name) })
@@ -137,7 +132,7 @@ func (c *Check) take(ctx context.Context, name string, onFailure report.Outcome,
 func (c *Check) waitingFor(step string) string {
 	switch step {
 	case "credential":
-		return c.credential.WaitingFor()
+		return c.source.Credential.WaitingFor()
 	case "DNS":
 		return "asking the resolver"
 	case "TCP":

@@ -16,7 +16,7 @@ func (c *Check) ReadDSN(ctx context.Context) *diagnosis.Diagnosis {
 	var policyErr error
 	d := c.timed(ctx, "DSN", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
 		var err error
-		if c.target, policyErr, err = server.ParseTarget(c.settings.DSN, c.settings.Scope); err != nil {
+		if c.target, policyErr, err = server.ParseTarget(c.settings.DSN, c.source.Flags.Scope); err != nil {
 			return report.Step{Text: err.Error()}, diagnosis.OfDSN(c.settings.Again, c.settings.DSN, err)
 		}
 		return c.describeDSN(), nil
@@ -56,7 +56,7 @@ func (c *Check) describeDSN() report.Step {
 		s.Notes = append(s.Notes, "Single Server wanted its name behind the role's; a Flexible Server has roles "+
 			"without it: put user="+role+" into the DSN")
 	}
-	if !t.NamesUser && !c.settings.UserFromToken {
+	if !t.NamesUser && !c.source.Flags.UserFromToken {
 		s.Outcome = report.Warned
 		s.Notes = append(s.Notes, "the DSN names no user, so pgx takes the operating system's: put user= into it")
 	}

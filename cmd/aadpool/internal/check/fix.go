@@ -46,7 +46,7 @@ func (c *Check) fix(ctx context.Context, d *diagnosis.Diagnosis) (fixed bool, er
 		err = c.within(ctx, conn, fix.Try)
 	}
 	if ctx.Err() != nil {
-		return false, ErrInterrupted
+		return false, errInterrupted
 	}
 	if err != nil {
 		tell(report.Skipped, "not from here: %s", server.ErrorText(err))
@@ -68,7 +68,7 @@ func (c *Check) fix(ctx context.Context, d *diagnosis.Diagnosis) (fixed bool, er
 
 // within does something on a connection within the time of a step.
 func (c *Check) within(ctx context.Context, conn *pgx.Conn, do func(context.Context, *pgx.Conn) error) error {
-	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.source.Flags.Timeout)
 	defer cancel()
 	return do(ctx, conn)
 }
@@ -85,7 +85,7 @@ func (c *Check) logInToFix(ctx context.Context, d *diagnosis.Diagnosis) (*pgx.Co
 	case c.facts.Name != "":
 		user = c.facts.Name
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.settings.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.source.Flags.Timeout)
 	defer cancel()
 	conn, err := c.connect(ctx, user, roles.PrincipalsDatabase)
 	if err != nil {

@@ -71,7 +71,7 @@ func (c *Check) logIn(ctx context.Context) *diagnosis.Diagnosis {
 
 // connect is one connection to the server of the DSN.
 func (c *Check) connect(ctx context.Context, role, database string) (*pgx.Conn, error) {
-	return server.Connect(ctx, c.hook, c.target.Secured.ConnConfig, role, database)
+	return server.Connect(ctx, c.source.Hook, c.target.Secured.ConnConfig, role, database)
 }
 
 // rightsQuery also serves on a PgBouncer that pools transactions.
@@ -141,7 +141,7 @@ func (c *Check) loginFacts() diagnosis.LoginFacts {
 // diagnoseLogin says why the server has let nobody in.
 func (c *Check) diagnoseLogin(ctx context.Context, err error) *diagnosis.Diagnosis {
 	if noToken, ok := errors.AsType[*aadpool.TokenError](err); ok {
-		return c.credential.Diagnose(noToken.Err)
+		return c.source.Credential.Diagnose(noToken.Err)
 	}
 	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return diagnosis.OfServer(c.loginFacts(), said)

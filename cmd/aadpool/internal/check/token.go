@@ -20,7 +20,7 @@ import (
 func (c *Check) GetToken(ctx context.Context) *diagnosis.Diagnosis {
 	config := c.target.Config.Copy()
 	d := c.timed(ctx, "credential", func(ctx context.Context) (report.Step, *diagnosis.Diagnosis) {
-		if err := c.hook.Configure(ctx, config); err != nil {
+		if err := c.source.Hook.Configure(ctx, config); err != nil {
 			return c.diagnoseNoToken(err)
 		}
 		return c.describeCredential(), nil
@@ -29,11 +29,11 @@ func (c *Check) GetToken(ctx context.Context) *diagnosis.Diagnosis {
 		return d
 	}
 	c.target.Secured = config
-	if c.settings.UserFromToken {
+	if c.source.Flags.UserFromToken {
 		c.target.Config.ConnConfig.User = config.ConnConfig.User
 	}
 	return c.timed(ctx, "token", func(context.Context) (report.Step, *diagnosis.Diagnosis) {
-		token, scope := c.credential.Given()
+		token, scope := c.source.Credential.Given()
 		c.reporter.Secrets = c.reporter.Secrets.With(token.Token)
 		c.facts = ReadToken(token, scope, time.Now())
 		return c.facts.describe(time.Now()), nil
@@ -41,13 +41,13 @@ func (c *Check) GetToken(ctx context.Context) *diagnosis.Diagnosis {
 }
 
 func (c *Check) describeCredential() report.Step {
-	name := c.credential.Answered()
+	name := c.source.Credential.Answered()
 	s := report.Step{Text: name + " of the default chain answered", Details: map[string]any{"credential": name}}
-	if c.settings.Credential != "default" {
-		s.Text, s.Details["credential"] = "--credential "+c.settings.Credential, c.settings.Credential
+	if c.source.Flags.Credential != "default" {
+		s.Text, s.Details["credential"] = "--credential "+c.source.Flags.Credential, c.source.Flags.Credential
 		return s
 	}
-	for _, other := range c.credential.Others(name) {
+	for _, other := range c.source.Credential.Others(name) {
 		s.Notes = append(s.Notes, other.String())
 	}
 	return s
@@ -63,7 +63,7 @@ func (c *Check) diagnoseNoToken(err error) (report.Step, *diagnosis.Diagnosis) {
 			Fix:     []string{"# correct what is named above"}}
 	}
 	lines := server.AttemptLines(noToken.Err)
-	return report.Step{Text: lines[0], Notes: lines[1:]}, c.credential.Diagnose(noToken.Err)
+	return report.Step{Text: lines[0], Notes: lines[1:]}, c.source.Credential.Diagnose(noToken.Err)
 }
 
 func (f TokenFacts) describe(now time.Time) report.Step {

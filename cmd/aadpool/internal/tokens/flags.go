@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/alecthomas/kong"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
@@ -17,6 +18,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/credential"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
@@ -44,8 +46,24 @@ type Flags struct {
 	UserFromToken bool `kong:"-"` // the DSN says so
 }
 
-// CredentialNames are the values of --credential but the default, for help.
-var CredentialNames = strings.Join(credential.Names[1:], ", ")
+// AgentFlags are of commands that serve tokens, or ask for one.
+type AgentFlags struct {
+	AgentDir string `placeholder:"DIR" env:"AADPOOL_AGENT_DIR" help:"Where the sockets are by which aadpool token gets tokens of a running agent or proxy (default: ${socket_dir})."`
+}
+
+// Dir is the directory of the sockets.
+func (f AgentFlags) Dir() string {
+	if f.AgentDir != "" {
+		return f.AgentDir
+	}
+	return unixsocket.DefaultDir()
+}
+
+// Vars are what the flags' help says.
+func Vars() kong.Vars {
+	return kong.Vars{"default_timeout": DefaultTimeout.String(), "credentials": strings.Join(credential.Names[1:], ", "),
+		"socket_dir": unixsocket.DefaultDir()}
+}
 
 // Check returns an error if a value of the flags is wrong.
 func (f *Flags) Check() error {

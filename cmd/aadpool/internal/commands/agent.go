@@ -1,0 +1,76 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
+)
+
+// agentCommand is aadpool agent.
+type agentCommand struct {
+	tokens.Flags
+	tokens.AgentFlags
+	LogFormat string `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
+}
+
+// Help is shown by aadpool agent --help.
+func (agentCommand) Help() string {
+	return `For programs that run a command for each connection: while an agent runs, aadpool token with the same flags and
+environment gets its token from it, and Entra is asked once for all. The token is renewed ahead, and is in memory alone.
+A running aadpool proxy does the same.
+
+    aadpool agent &
+    PGPASSWORD=$(aadpool token) psql …
+
+Only processes of this user can ask it: its socket has mode 0600, in a directory of mode 0700, and on Linux the user at
+the other end is looked at.`
+}
+
+func (cmd *agentCommand) Run(in invocation.Invocation) error {
+	if err := cmd.Check(); err != nil {
+		return err
+	}
+	logger := invocation.Logger(in.Stderr, cmd.LogFormat, slog.LevelInfo)
+	listener, err := agent.Listen(cmd.Dir(), cmd.Identity())
+	if err != nil {
+		return exit.Error{Status: diag.Other, Text: err.Error()}
+	}
+	defer listener.Close()
+	tokens := tokens.NewServer(in.Ctx, cmd.Flags, in.System.ClientOptions, logger)
+	ended := exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how an agent ends
+	_, err = tokens.Get(in.Ctx, cmd.ScopeOfEnvironment())            // a person signs in now, and a fault is told at once
+	if in.Ctx.Err() != nil {
+		return ended
+	}
+	if err != nil {
+		return err
+	}
+	logger.Info("serving tokens", "socket", listener.Addr())
+	if err := proxy.Notify("READY=1"); err != nil {
+		logger.Warn("systemd could not be told that the agent is ready", "error", err)
+	}
+	if err := agent.Serve(in.Ctx, listener, tokens.Get); err != nil {
+		return exit.Error{Status: diag.Other, Text: err.Error()}
+	}
+	return ended
+}
+
+// fromAgent asks the agent of the same identity. Where it has no token yet it asks Entra, which has the token timeout:
+// the second beyond that is for its answer to come through.
+func (cmd *tokenCommand) fromAgent(ctx context.Context) (agent.Token, error) {
+	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout+time.Second)
+	defer cancel()
+	token, err := agent.Ask(ctx, cmd.ScopeOfEnvironment(), agent.Dialer(cmd.Dir(), cmd.Identity()))
+	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
+		err = exit.Error{Status: diag.Credential, Text: err.Error()}
+	}
+	return token, err
+}

@@ -1,0 +1,238 @@
+package commands
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+// startAgent runs args until the test ends, and returns when tokens are served.
+func startAgent(t *testing.T, a azure, args ...string) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "agent")
+	t.Setenv("AADPOOL_AGENT_DIR", dir)
+	t.Setenv("AADPOOL_TIMEOUT", "5m") // however busy the machine is
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	var printed azuretest.LogBuffer
+	running.Go(func() {
+		status := Run(ctx, args, &printed, &printed, a.system())
+		assert.Equal(t, exitOK, status, printed.String())
+	})
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+		assert.NotRegexp(t, anyJWT, printed.String())
+		left, err := filepath.Glob(filepath.Join(dir, "token-*"))
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	})
+	require.Eventually(t, func() bool {
+		found, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
+		return err == nil && len(found) == 1
+	}, time.Minute, 5*time.Millisecond, "a socket")
+	return dir
+}
+
+// Programs that run a password command for each connection.
+// callersAtOnce is a hundred, which compute for half a minute with the race detector, or twenty with -short.
+func callersAtOnce() int {
+	if testing.Short() {
+		return 20
+	}
+	return 100
+}
+
+func TestAgentAsksEntraOnce(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		args func(azure, *testing.T) []string
+	}{
+		{"aadpool agent", func(azure, *testing.T) []string { return []string{"agent"} }},
+		{"aadpool proxy", func(a azure, t *testing.T) []string {
+			return []string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.useSecret(t)
+			startAgent(t, a, row.args(a, t)...)
+			var callers sync.WaitGroup
+			tokens := make([]string, callersAtOnce())
+			for i := range tokens {
+				callers.Go(func() {
+					got := runUnchecked(t.Context(), a.system(), "token")
+					assert.Equal(t, exitOK, got.status, got.stderr)
+					tokens[i] = got.stdout
+				})
+			}
+			callers.Wait()
+			assert.Equal(t, 1, a.Requests(), "for all callers")
+			for _, token := range tokens {
+				assert.Equal(t, tokens[0], token)
+			}
+			_, err := a.Verify(strings.TrimSpace(tokens[0]), aadpooltest.DefaultAudience)
+			require.NoError(t, err)
+
+			got := runUnchecked(t.Context(), a.system(), "token", "--scope", "https://example.com/.default")
+			require.Equal(t, exitOK, got.status, got.stderr)
+			_, err = a.Verify(strings.TrimSpace(got.stdout), "https://example.com")
+			require.NoError(t, err)
+			assert.Equal(t, 2, a.Requests(), "a token for each scope")
+		})
+	}
+}
+
+func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	startAgent(t, a, "agent")
+	other := a.Register(aadpooltest.Principal{Name: "billing-api"})
+	setenv(t, a.ClientSecretEnv(other))
+	got := runUnchecked(t.Context(), a.system(), "token")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.Equal(t, other.Name, claims.Name)
+}
+
+// Who has run az login as somebody else is that one, whoever an agent was started by.
+func TestAgentOfSomebodyWhoHasSignedInAnew(t *testing.T) {
+	a := newAzure(t)
+	dir := t.TempDir()
+	t.Setenv("AZURE_CONFIG_DIR", dir)
+	signIn := func(name string) {
+		a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: name})
+		profile := fmt.Sprintf(`{"subscriptions": [{"user": {"name": %q}}]}`, name)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "azureProfile.json"), []byte(profile), 0o600))
+	}
+	signIn("ada@contoso.example")
+	startAgent(t, a, "agent")
+	for _, name := range []string{"ada@contoso.example", "bob@contoso.example"} {
+		signIn(name)
+		got := runUnchecked(t.Context(), a.system(), "token")
+		require.Equal(t, exitOK, got.status, got.stderr)
+		claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+		require.NoError(t, err)
+		assert.Equal(t, name, claims.Name)
+	}
+}
+
+func TestAgentPassesOnWhatWentWrong(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	a.SetTokenLife(5 * time.Second)
+	startAgent(t, a, "agent", "--credential=environment")
+	got := runUnchecked(t.Context(), a.system(), "token", "--credential=environment")
+	require.Equal(t, exitOK, got.status, got.stderr)
+	a.Revoke(a.app.Name)
+	require.Eventually(t, func() bool {
+		got := runUnchecked(t.Context(), a.system(), "token", "--credential=environment")
+		return got.status == exitCredential && strings.Contains(got.stderr, "AADSTS7000112")
+	}, time.Minute, 50*time.Millisecond, "the token ends, and there is no other")
+}
+
+func TestSecondAgentSaysSo(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	startAgent(t, a, "agent")
+	got := runCommand(t, a.system(), "agent")
+	assert.Equal(t, exitOther, got.status)
+	assert.Contains(t, got.stderr, "another agent or proxy serves this identity already")
+}
+
+func TestAgentOfACredentialThatFails(t *testing.T) {
+	a := newAzure(t)
+	t.Setenv("AADPOOL_AGENT_DIR", filepath.Join(t.TempDir(), "agent"))
+	got := runCommand(t, a.system(), "agent", "--credential=environment")
+	assert.Equal(t, exitCredential, got.status)
+	assert.Contains(t, got.stderr, "the credential environment lacks")
+	_, err := os.Stat(os.Getenv("AADPOOL_AGENT_DIR"))
+	require.NoError(t, err)
+}
+
+// Programs that ask a URL for the password, such as Metabase.
+func TestProxyServesTheTokenByHTTP(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("hunter2-hunter2-hunter2\n"), 0o600))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	startAgent(t, a, "proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s"), "--http", address,
+		"--token-secret-file", secret)
+	ask := func(authorization string) (status int, body string) {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/token", nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", authorization)
+		response, err := http.DefaultClient.Do(request)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		content, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
+		return response.StatusCode, string(content)
+	}
+	for _, wrong := range []string{"", "Bearer", "Bearer x", "Basic hunter2-hunter2-hunter2"} {
+		status, body := ask(wrong)
+		assert.Equal(t, http.StatusUnauthorized, status)
+		assert.NotRegexp(t, anyJWT, body)
+	}
+	status, body := ask("Bearer hunter2-hunter2-hunter2")
+	require.Equal(t, http.StatusOK, status, body)
+	var answer struct {
+		AccessToken string `json:"access_token"`
+		TokenType   string `json:"token_type"`
+		ExpiresIn   int    `json:"expires_in"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &answer))
+	assert.Equal(t, "Bearer", answer.TokenType)
+	assert.Greater(t, answer.ExpiresIn, 60)
+	_, err = a.Verify(answer.AccessToken, aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.Equal(t, 1, a.Requests(), "the proxy's own token")
+}
+
+func TestTokenByHTTPIsForThisMachine(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	file := func(text string) string {
+		name := filepath.Join(t.TempDir(), "secret")
+		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+		return name
+	}
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"all addresses", []string{"--http", ":0", "--token-secret-file", file("hunter2-hunter2-hunter2")},
+			"on loopback alone"},
+		{"no --http", []string{"--token-secret-file", file("hunter2-hunter2-hunter2")}, "needs --http"},
+		{"a short secret", []string{"--http", "127.0.0.1:0", "--token-secret-file", file("hunter2")}, "fewer than 16"},
+		{"no such file", []string{"--http", "127.0.0.1:0", "--token-secret-file", "/nowhere"}, "/nowhere"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			args := append([]string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}, row.args...)
+			got := runCommand(t, a.system(), args...)
+			assert.Equal(t, exitUsage, got.status)
+			assert.Contains(t, got.stderr, row.want)
+		})
+	}
+}

@@ -1,0 +1,172 @@
+package commands
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/aadpooltest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
+)
+
+// asked is o where a person watches who gives that answer.
+func asked(t *testing.T, o invocation.System, answer string) invocation.System {
+	o = onTerminal(t, o, "200")
+	t.Setenv("NO_COLOR", "1")
+	o.Answers = strings.NewReader(answer)
+	return o
+}
+
+// dsn is that of a role to a database.
+func (x tenant) dsn(role, database string) string {
+	return strings.Replace(x.server.DSN(role), "/postgres?", "/"+strings.ReplaceAll(database, " ", "%20")+"?", 1)
+}
+
+func TestFix(t *testing.T) {
+	x := newTenant(t, "mend", "")
+	// The service is a member of a group whose role is an administrator's.
+	service := x.Register(aadpooltest.Principal{Name: "mend-api", Groups: []string{"mend-admins"}})
+	x.Register(aadpooltest.Principal{Name: "mend-other@contoso.example", Kind: aadpooltest.User})
+	_, err := x.connect(t, x.admin.Name, roles.PrincipalsDatabase).Exec(t.Context(),
+		"select pgaadauth_create_principal('mend-admins', true, false)")
+	require.NoError(t, err)
+	superuser(t, x.azure,
+		"revoke connect on database "+statement.Identifier(x.database)+" from public",
+		"grant connect on database "+statement.Identifier(x.database)+` to "mend-admins" with grant option`)
+	asService := append([]string{"--credential=environment"}, "--fix")
+	setenv(t, x.ClientSecretEnv(service))
+	apiDSN := x.dsn("mend-api", x.database)
+
+	for _, row := range []struct {
+		name   string
+		args   []string
+		answer string
+		exit   exitStatus
+		says   []string
+		silent string
+	}{
+		{"a role that is missing, with nobody to make it", append(asService, apiDSN), "y\n", exitRole,
+			[]string{"– fix", "not from here: this identity has no other role: --fix-as names", "Cause: role-missing",
+				"To fix:"}, "Run it?"},
+		{"as somebody who may not log in", append(asService, apiDSN, "--fix-as=mend-other@contoso.example"), "y\n", exitRole,
+			[]string{`not from here: "mend-other@contoso.example" cannot log in: FATAL`, "Cause: role-missing"}, "Run it?"},
+		{"a no", append(asService, apiDSN, "--fix-as=mend-admins"), "n\n", exitRole,
+			[]string{"Run it? [y/N]", "– fix", "not done", "Cause: role-missing"}, "✓ fix"},
+		{"no answer", append(asService, apiDSN, "--fix-as=mend-admins"), "", exitRole,
+			[]string{"Run it? [y/N]", "not done"}, "✓ fix"},
+		{"a role, and then its right to connect", append(asService, apiDSN, "--fix-as=mend-admins", "--yes"), "", exitOK,
+			[]string{`✓ fix as "mend-admins": select * from pgaadauth_create_principal_with_oid('mend-api', '` +
+				service.ObjectID + `', 'service', false, false);`,
+				"✗ login FATAL", `✓ fix as "mend-admins": grant connect on database "mend orders" to "mend-api";`, "All is well."},
+			"Run it?"},
+		{"nothing to fix", append(asService, apiDSN), "", exitOK, []string{"All is well."}, "fix as"},
+		{"a database, by who may make none", append(asService, "--fix-database=mend nowhere",
+			x.dsn("mend-api", "mend nowhere")), "y\n", exitDatabase,
+			[]string{`not from here: "mend-api" may make no databases`, "Cause: no-such-database"}, "Run it?"},
+		{"a database that no flag names", []string{"--credential=cli", "--fix", "--yes", x.dsn(x.admin.Name, "mend nwe")}, "",
+			exitDatabase,
+			[]string{`not from here: a database is made only where --fix-database names it, as it may be mistyped: "mend nwe"`,
+				"Cause: no-such-database"}, "✓ fix"},
+		{"a database of which the flag says another", []string{"--credential=cli", "--fix", "--yes",
+			"--fix-database=mend new", x.dsn(x.admin.Name, "mend nwe")}, "",
+			exitDatabase, []string{"not from here: a database is made only where", "Cause: no-such-database"}, "✓ fix"},
+		{"no database", []string{"--credential=cli", "--fix", "--yes",
+			strings.Replace(x.dsn(x.admin.Name, ""), "/?", "?", 1)}, "", exitDatabase,
+			[]string{"The DSN names no database, so PostgreSQL takes the role's name, and it has no database " +
+				"\"mend-admin@contoso.example\".", "dbname=…"}, "✓ fix"},
+		{"a database", []string{"--credential=cli", "--fix", "--fix-database=mend new", x.dsn(x.admin.Name, "mend new")},
+			"yes\n", exitOK,
+			[]string{`This fixes it, as "mend-admin@contoso.example" in the database "postgres":` +
+				"\n  create database \"mend new\";\nRun it? [y/N] ✓ fix", "All is well."}, "To fix:"},
+		{"a mistyped role, with nobody to ask", []string{"--credential=cli", "--fix", "--yes",
+			x.dsn("mend-other@contoso.example", "postgres")}, "", exitRole,
+			[]string{"Cause: role-of-another-principal",
+				`select * from pgaadauth_create_principal('mend-other@contoso.example', false, false);`}, " fix "},
+		{"a fault that no SQL fixes", []string{"--credential=cli", "--fix", "--scope=https://contoso.example/.default",
+			x.dsn(x.admin.Name, "postgres")}, "y\n",
+			exitToken, []string{"Cause: wrong-scope"}, " fix "},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := runCommand(t, asked(t, x.system(), row.answer), append([]string{"check"}, row.args...)...)
+			text := withoutTimes(got.stdout)
+			require.Equal(t, row.exit, got.status, text+got.stderr)
+			for _, part := range row.says {
+				assert.Contains(t, text, part)
+			}
+			if row.silent != "" {
+				assert.NotContains(t, text, row.silent)
+			}
+		})
+	}
+	superuser(t, x.azure, `drop database "mend new"`)
+	var made int
+	require.NoError(t, x.connect(t, x.admin.Name, roles.PrincipalsDatabase).QueryRow(t.Context(), `select (select count(*) from pg_roles where rolname = 'mend-other@contoso.example') +
+		(select count(*) from pg_database where datname in ('', 'mend nwe', 'mend-admin@contoso.example'))`).Scan(&made))
+	assert.Zero(t, made, "nothing that is mistyped has been made")
+}
+
+// PostgreSQL only warns where it grants nothing: "no privileges were granted".
+func TestFixThatWouldDoNothingIsNotDone(t *testing.T) {
+	x := newTenant(t, "mendnot", "mendnot-owner")
+	superuser(t, x.azure, "revoke connect on database "+statement.Identifier(x.database)+" from public")
+	got := runCommand(t, x.system(), "check", "--credential=cli", "--fix", "--yes", x.dsn(x.admin.Name, x.database))
+	text := withoutTimes(got.stdout)
+	assert.Equal(t, exitDatabase, got.status, text)
+	assert.Contains(t, text,
+		`– fix not from here: "mendnot-admin@contoso.example" may not give the right to connect to the database "mendnot `+
+			`orders"`)
+	assert.NotContains(t, text, "✓ fix")
+	assert.Contains(t, text, "Cause: no-connect-right")
+
+	// Nor is it taken for done where the right to give it is lost after the rehearsal.
+	fix := roles.FixOf(&diag.Remedy{Connect: &diag.Connect{Role: x.admin.Name, Database: x.database}}, "")
+	assert.EqualError(t, fix.Do(t.Context(), x.connect(t, x.admin.Name, roles.PrincipalsDatabase)),
+		"PostgreSQL granted nothing")
+}
+
+func TestFixForAProgram(t *testing.T) {
+	x := newTenant(t, "mendjson", "")
+	t.Cleanup(func() { superuser(t, x.azure, `drop database if exists "mendjson new"`) })
+	got := runCommand(t, x.system(), "check", "--credential=cli", "--json", "--fix", "--yes",
+		"--fix-database=mendjson new", x.dsn(x.admin.Name, "mendjson new"))
+	r := parseResult(t, got.stdout)
+	assert.True(t, r.OK, got.stdout)
+	assert.Nil(t, r.Failure)
+	var outcomes []string
+	for _, s := range r.Steps {
+		if s.Step == "login" || s.Step == "fix" {
+			outcomes = append(outcomes, s.Step+" "+string(s.Outcome))
+		}
+	}
+	assert.Equal(t, []string{"login failed", "fix ok", "login ok"}, outcomes)
+}
+
+func TestFixAsksNobodyWhoIsNotThere(t *testing.T) {
+	clearEnvironment(t)
+	for _, row := range []struct {
+		name   string
+		args   []string
+		answer io.Reader
+		want   string
+	}{
+		{"no terminal", []string{"--fix"}, nil, "--fix asks on a terminal"},
+		{"JSON", []string{"--fix", "--json"}, strings.NewReader("y\n"), "give --yes too"},
+		{"--yes alone", []string{"--yes"}, nil, "--yes, --fix-as and --fix-database need --fix"},
+		{"--fix-as alone", []string{"--fix-as=admins"}, nil, "--yes, --fix-as and --fix-database need --fix"},
+		{"--fix-database alone", []string{"--fix-database=orders"}, nil, "--yes, --fix-as and --fix-database need --fix"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			got := runCommand(t, invocation.System{Answers: row.answer},
+				append([]string{"check", "postgres://a@x.example/d"}, row.args...)...)
+			assert.Equal(t, exitUsage, got.status)
+			assert.Contains(t, got.stderr, row.want)
+			assert.Empty(t, got.stdout)
+		})
+	}
+}

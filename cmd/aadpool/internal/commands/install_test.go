@@ -1,0 +1,36 @@
+package commands
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+)
+
+func TestInstall(t *testing.T) {
+	dir := t.TempDir()
+	got := runCommand(t, invocation.System{}, "install", dir)
+	require.Equal(t, exitOK, got.status, got.stderr)
+	own, err := os.Executable()
+	require.NoError(t, err)
+	target := filepath.Join(dir, filepath.Base(own))
+	assert.Equal(t, target+"\n", got.stdout)
+	info, err := os.Stat(target)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o755), info.Mode().Perm(), "another user's container runs it")
+	same, err := os.Stat(own)
+	require.NoError(t, err)
+	assert.Equal(t, same.Size(), info.Size())
+	require.Equal(t, exitOK, runCommand(t, invocation.System{}, "install", dir).status, "again")
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, left, 1)
+
+	got = runCommand(t, invocation.System{}, "install", filepath.Join(dir, "missing"))
+	assert.Equal(t, exitOther, got.status)
+	assert.Contains(t, got.stderr, "no such file or directory")
+}

@@ -1,0 +1,80 @@
+package proxycommand
+
+import (
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+)
+
+// reloadOnHangup has p read its files anew at SIGHUP, which otherwise would end the process, as PostgreSQL reads its
+// files. What cannot be used is logged, and what was read before goes on. The function that it returns ends that.
+func (u *upstreams) reloadOnHangup(p *proxy.Proxy) (stop func()) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	var reloading sync.WaitGroup
+	reloading.Go(func() {
+		for range hangups {
+			u.reload(p)
+		}
+	})
+	return func() {
+		signal.Stop(hangups)
+		close(hangups)
+		reloading.Wait()
+	}
+}
+
+func (u *upstreams) reload(p *proxy.Proxy) {
+	for _, m := range u.current() {
+		u.reloadFiles(p, m)
+	}
+	u.logger.Info("SIGHUP: read the certificate and the password anew")
+	if u.cmd.Config != "" {
+		u.reloadConfig(p)
+	}
+}
+
+func (u *upstreams) reloadFiles(p *proxy.Proxy, m *madeUpstream) {
+	logger := u.logger
+	if m.name != "" {
+		logger = logger.With("upstream", m.name)
+	}
+	failed := func(err error) {
+		logger.Warn("SIGHUP: a file cannot be used; going on with what was read before", "error", err)
+	}
+	if m.upstream.Certificate != nil {
+		if err := m.upstream.Certificate.Reload(); err != nil {
+			failed(err)
+		}
+	}
+	if m.passwordFile != "" {
+		if password, err := proxy.ReadPassword(m.passwordFile); err != nil {
+			failed(err)
+		} else {
+			p.SetPassword(m.upstream, password)
+		}
+	}
+}
+
+// reloadConfig has the servers be those of the file. What is about the whole proxy stays until it is restarted.
+func (u *upstreams) reloadConfig(p *proxy.Proxy) {
+	fresh, settings, err := u.cmd.commandLine.settings()
+	if err == nil {
+		err = u.make(settings)
+	}
+	if err == nil {
+		err = p.Reload(u.served())
+	}
+	if err != nil {
+		u.logger.Warn("SIGHUP: --config cannot be used; going on with the servers of before", "error", err)
+		return
+	}
+	u.serveTokens()
+	if changed := u.cmd.changedFor(fresh); len(changed) > 0 {
+		u.logger.Warn("SIGHUP: these settings change with the next start", "settings", changed)
+	}
+	u.logger.Info("SIGHUP: read the configuration file anew", "upstreams", len(settings))
+}
