@@ -15,6 +15,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
@@ -68,7 +69,7 @@ func TestRoleOfSingleServerIsToldWithoutItsSuffix(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	target, _, err := server.ParseTarget("postgres://orders-api%40orders@"+azureHost+"/orders", "")
 	require.NoError(t, err)
-	c := New(Settings{}, nil, nil, &report.Reporter{})
+	c := New(Settings{}, tokens.Source{}, &report.Reporter{})
 	c.target = target
 	assert.Contains(t, c.describeDSN().Notes[0], "put user=orders-api into the DSN")
 }

@@ -177,7 +177,7 @@ func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
 }
 
 func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
-	for _, file := range []string{"main.go", "README.md"} {
+	for _, file := range []string{"../../main.go", "../../README.md"} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)
 		for _, e := range diag.Meanings {

@@ -1,5 +1,5 @@
-// Package commands is the command line: a file for each command, which has its flags and calls what does it. The proxy's
-// and psql's flags are package proxycommand's, which also reads them from a file.
+// Package commands is the command line: a file for each command, which has its flags and calls what does it. Those of
+// proxy and psql are in package proxycommand, which also reads flags from a file.
 package commands
 
 import (

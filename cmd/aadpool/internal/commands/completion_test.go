@@ -47,7 +47,7 @@ const asProgramEnv = "AADPOOL_TEST_AS_PROGRAM"
 
 func init() {
 	if os.Getenv(asProgramEnv) != "" {
-		main()
+		Main()
 	}
 }
 

@@ -138,7 +138,9 @@ func (a azure) trust(t *testing.T) *tls.Config {
 
 // withTransport has credentials go through another transport than the one that reaches the stand-in alone, with
 // azidentity's own retries.
-func withTransport(make func(*testing.T, azure) *http.Transport) func(*testing.T, azure, invocation.System) invocation.System {
+func withTransport(
+	make func(*testing.T, azure) *http.Transport,
+) func(*testing.T, azure, invocation.System) invocation.System {
 	return func(t *testing.T, a azure, o invocation.System) invocation.System {
 		transport := make(t, a)
 		t.Cleanup(transport.CloseIdleConnections)

@@ -378,7 +378,8 @@ func TestRoleArgumentsThatDoNotGoTogether(t *testing.T) {
 			assert.Empty(t, got.stdout)
 		})
 	}
-	got := runCommand(t, invocation.System{}, "role", "x", strings.Replace(dsn, "/orders", "/orders?sslmode=disable", 1), "--apply")
+	got := runCommand(t, invocation.System{}, "role", "x",
+		strings.Replace(dsn, "/orders", "/orders?sslmode=disable", 1), "--apply")
 	assert.Equal(t, exitPlaintext, got.status)
 }
 

@@ -106,7 +106,7 @@ type madeUpstream struct {
 // upstreams are the servers of a proxy, and whom it is to them.
 type upstreams struct {
 	cmd    *Command
-	in     invocation
+	in     invocation.Invocation
 	logger *slog.Logger
 	tokens sync.WaitGroup // serving them to aadpool token
 
