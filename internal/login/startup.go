@@ -144,7 +144,6 @@ func (l *login) filterMessage(message []byte) ([]byte, error) {
 	if l.token == nil {
 		return message, nil
 	}
-	l.takeBack() // pgx may end the login at any message, with an error that has the config
 	body := message[headerSize:]
 	switch message[0] {
 	case 'E':
@@ -196,9 +195,9 @@ func (l *login) authenticate(body []byte) *pgproto3.ErrorResponse {
 	switch binary.BigEndian.Uint32(body) {
 	case pgproto3.AuthTypeCleartextPassword:
 		l.method = byPassword
-		l.give(dsn.AllowsAuth(l.config, "password"))
+		l.give(len(body) == 4 && dsn.AllowsAuth(l.config, "password"))
 	case pgproto3.AuthTypeMD5Password:
-		l.give(dsn.AllowsAuth(l.config, "md5"))
+		l.give(len(body) == 8 && dsn.AllowsAuth(l.config, "md5"))
 	case pgproto3.AuthTypeSASL:
 		l.authenticateSASL(body)
 	case pgproto3.AuthTypeOk:
@@ -226,8 +225,8 @@ func (l *login) authenticateSASL(body []byte) {
 	}
 }
 
-// give puts the token into the config, if pgx will answer with it. Where pgx has to refuse instead, its error has the
-// config.
+// give puts the token into the config, if pgx will answer with it: then it is taken back at once. Where pgx has to
+// refuse instead, as a message of another length, its error has the config.
 func (l *login) give(answers bool) {
 	if answers {
 		l.given, l.config.Password = true, l.token.Secret()

@@ -197,6 +197,12 @@ func TestAFailedLoginLeavesNoTokenInTheError(t *testing.T) {
 		{"a SASL that pgx does not know", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-MD2\x00\x00")...), nil,
 			"failed SASL auth"},
 		{"GSSAPI", azuretest.Frame('R', 0, 0, 0, 7), nil, "failed GSS auth"},
+		{"a request for a password that is too long", azuretest.Frame('R', 0, 0, 0, 3, 0), nil,
+			"bad authentication message size"},
+		{"a request for MD5 that is too short", azuretest.Frame('R', 0, 0, 0, 5, 1), nil,
+			"bad authentication message size"},
+		{"a request for SCRAM without an end", azuretest.Frame('R', []byte("\x00\x00\x00\x0aSCRAM-SHA-256")...), nil,
+			"failed to receive message"},
 		{"no authentication at all", azuretest.Frame('Z', 'I'), nil, "ReadyForQuery before AuthenticationOk"},
 		{"rows before the login", azuretest.Frame('D', 0, 0), nil, "received unexpected message"},
 	} {
