@@ -147,22 +147,11 @@ const adviceBegins, adviceEnds = " [aadpool: ", "]"
 // Explain puts the advice into e: into its message, which is what a program prints, and with details into its Hint.
 func Explain(e *pgconn.PgError, reason Reason, advice, details string) {
 	e.Message += adviceBegins + advice + adviceEnds
-	hint := hintFor(advice) + string(reason) + "; " + details + ")"
+	hint := "aadpool: " + advice + " (reason: " + string(reason) + "; " + details + ")"
 	if e.Hint != "" {
 		hint = e.Hint + "; " + hint
 	}
 	e.Hint = hint
-}
-
-func hintFor(advice string) string { return "aadpool: " + advice + " (reason: " }
-
-// Explained is what Explain put into e; empty if it has not.
-func Explained(e *pgconn.PgError) (Reason, string) {
-	_, advice, _ := strings.Cut(e.Message, adviceBegins)
-	advice = strings.TrimSuffix(advice, adviceEnds)
-	_, details, _ := strings.Cut(e.Hint, hintFor(advice))
-	reason, _, _ := strings.Cut(details, ";")
-	return Reason(reason), advice
 }
 
 // Words is what the server itself said.

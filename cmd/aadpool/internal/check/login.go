@@ -144,7 +144,9 @@ func (c *Check) diagnoseLogin(ctx context.Context, err error) *diagnosis.Diagnos
 		return c.source.Credential.Diagnose(noToken.Err)
 	}
 	if said, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return diagnosis.OfServer(c.loginFacts(), said)
+		facts := c.loginFacts()
+		facts.Refusal, _ = aadpool.Explain(err)
+		return diagnosis.OfServer(facts, said)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return diagnosis.OfSilence(c.hosts[0].Server())

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
@@ -19,7 +20,8 @@ type LoginFacts struct {
 	Role, Database string // Database may be empty: PostgreSQL then takes the role's name
 	NamesUser      bool   // the role is said, and not the operating system's user for want of one
 	Claims         token.Claims
-	TokenSize      int // in bytes
+	TokenSize      int             // in bytes
+	Refusal        aadpool.Refusal // what package aadpool makes of the server's words; zero if they refuse no login
 }
 
 // database is the one that the server takes.
@@ -41,12 +43,12 @@ func (l LoginFacts) name() string {
 
 func (l LoginFacts) objectID() string { return l.Claims.Text("oid") }
 
-// OfServer is for what the server has said to a login. advice is what package aadpool advises, if it does.
+// OfServer is for what the server has said to a login.
 func OfServer(l LoginFacts, e *pgconn.PgError) *Diagnosis {
 	row := refusal.Find(e, l.TokenSize)
 	d := &Diagnosis{Cause: Cause(row.Cause), Meaning: row.Means, Status: statusOf(row)}
-	if _, advice := refusal.Explained(e); advice != "" && slices.Contains(advised, row.Cause) {
-		d.Meaning = sentence(advice)
+	if l.Refusal.Advice != "" && slices.Contains(advised, row.Cause) {
+		d.Meaning = sentence(l.Refusal.Advice)
 	}
 	if fix, ok := loginFixes[row.Cause]; ok {
 		fix(l, refusal.Words(e), d)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
@@ -271,6 +272,7 @@ func TestWhatServersSay(t *testing.T) {
 			if reason := refusal.Of(err, l.TokenSize); reason != refusal.None { // as a Hook does
 				advice := refusal.Advice(refusal.Facts{Role: row.role, Claims: claims, Size: l.TokenSize, Err: err})
 				refusal.Explain(err, reason, advice, "")
+				l.Refusal = aadpool.Refusal{Reason: aadpool.Reason(reason), Advice: advice}
 				assert.Equal(t, token.Redact(err.Message), err.Message)
 			}
 			d := OfServer(l, err)
