@@ -3,6 +3,8 @@ package replace
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 	"weak"
@@ -92,27 +94,23 @@ type replacer struct {
 // except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone,
 // so that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
-	return newReplacer(config, conns).newPool(ctx, config)
-}
-
-func newReplacer(config *pgxpool.Config, conns Conns) *replacer {
-	return &replacer{Conns: conns, maxIdle: config.MaxConnIdleTime, minConns: config.MinConns, made: time.Now()}
-}
-
-func (r *replacer) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
+	r := &replacer{Conns: conns, maxIdle: config.MaxConnIdleTime, minConns: config.MinConns, made: time.Now()}
 	own := *config
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
-	config.BeforeConnect = r.beforeConnect(own.BeforeConnect)
-	config.AfterConnect = r.afterConnect(own.AfterConnect)
+	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
+		config.Tracer = callersTracer(config.Tracer)
+		return own.BeforeConnect(r.opens(ctx, nil), config)
+	}
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		r.Opened(conn)
+		return own.AfterConnect(r.opens(ctx, conn), conn)
+	}
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
 	r.pool = pool
 	// pgxpool has taken the callbacks; what it goes on reading of config is not touched.
 	config.BeforeConnect, config.AfterConnect, config.PrepareConn = own.BeforeConnect, own.AfterConnect, own.PrepareConn
-	return pool, nil
+	return pool, err
 }
 
 // prepareConn is the pool's PrepareConn. It runs on each acquire.
@@ -174,10 +172,8 @@ func (r *replacer) begins() bool {
 	return !r.busy.Load() && int64(time.Since(r.made)) >= r.pauseEnds.Load() && r.busy.CompareAndSwap(false, true)
 }
 
-func (r *replacer) pause(d time.Duration) { r.pauseEnds.Store(int64(time.Since(r.made) + d)) }
-
-// run replaces connections until no idle one is due, and comes back when one of them will be. If one is wanted, by a
-// request that has met a due one, run opens one even though no idle one is due.
+// run replaces connections until no idle one is due. If one is wanted, by a request that has met a due one, run opens
+// one even though no idle one is due.
 func (r *replacer) run(wanted bool) {
 	defer r.busy.Store(false)
 	for {
@@ -185,39 +181,53 @@ func (r *replacer) run(wanted bool) {
 		switch {
 		case err != nil:
 			pause := backoff.After(r.failures, longestPause)
-			r.pause(pause)
-			if r.pool.Stat().TotalConns() > 0 { // none is left of a pool that is closed
-				r.comeBack(time.Now().Add(pause))
-			}
 			r.failures++
+			r.rest(pause, time.Now().Add(pause))
 			return
-		case s.isOpening():
+		case s.opening.Load():
 			wanted, r.failures = false, 0
-		case s.givenUp != nil || s.tooLate:
-		case r.ahead.Load() < 0: // Acquire has got a connection that a request released
+		case s.givenUp != nil:
+		case s.due > 0 || r.ahead.Load() < 0: // a request has been quicker
 			time.Sleep(vainPause)
 		default:
-			r.pause(vainPause)
-			r.comeBack(s.next)
+			r.rest(vainPause, s.next)
 			return
 		}
 	}
 }
 
-// comeBack replaces idle connections at a time, unless that is zero, but not before the pause is over.
-func (r *replacer) comeBack(at time.Time) {
+// rest has no connection opened before the pause is over. It has idle connections replaced again at a time after that,
+// unless that is zero.
+func (r *replacer) rest(pause time.Duration, again time.Time) {
+	r.pauseEnds.Store(int64(time.Since(r.made) + pause))
 	if r.timer != nil {
 		r.timer.Stop()
 	}
-	if at.IsZero() {
+	if again.IsZero() {
 		return
 	}
 	weakly := weak.Make(r) // a pool that is closed need not stay in memory until then
-	r.timer = time.AfterFunc(max(time.Until(at), vainPause), func() {
+	r.timer = time.AfterFunc(max(time.Until(again), pause), func() {
 		if r := weakly.Value(); r != nil && r.begins() {
 			r.run(false)
 		}
 	})
+}
+
+// A step opens one connection, or gives one up, or both. The context of the replacer's own Acquire has it as a value.
+type step struct {
+	replacer *replacer
+
+	// Only the replacer's own goroutine uses these.
+	conns     int32     // how many the pool has, without those that have rested too long
+	mayGiveUp bool      // the next due connection that is met
+	givenUp   *pgx.Conn // the one that was
+	due       int       // how many connections were met that are due, and kept
+	next      time.Time // when the next of the others will be due; zero if that is not known
+
+	release func()                   // lets go of the idle connections, once
+	opening atomic.Bool              // a connection is being opened, or was; if not, Acquire found one
+	opened  atomic.Pointer[pgx.Conn] // it
 }
 
 // step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and opens
@@ -228,26 +238,25 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	if r.ahead.Load() < 0 {
 		r.awaitRoom(ctx)
 	}
-	full := isFull(r.pool.Stat())
-	s := &step{replacer: r, mayGiveUp: full || r.ahead.Load() > 0}
+	stat := r.pool.Stat()
+	full := isFull(stat)
+	s := &step{replacer: r, conns: stat.TotalConns(), mayGiveUp: full || r.ahead.Load() > 0}
 	ctx = context.WithValue(ctx, stepKey{}, s)
+	held := r.pool.AcquireAllIdle(ctx)
+	s.release = sync.OnceFunc(func() { r.release(held) })
 	defer func() {
 		s.release()
 		if s.givenUp != nil { // no request waits for another to be released any more
 			r.Retired(context.Background(), s.givenUp)
 		}
 	}()
-	s.held = r.pool.AcquireAllIdle(ctx)
 	switch {
-	case full && s.givenUp != nil, !wanted && s.due == 0 && r.ahead.Load() >= 0:
-		return s, nil
-	case !full && isFull(r.pool.Stat()): // a request has been quicker
-		s.tooLate = true
+	case full && s.givenUp != nil, !full && isFull(r.pool.Stat()), !wanted && s.due == 0 && r.ahead.Load() >= 0:
 		return s, nil
 	case full: // no idle one is due; Acquire will meet one by and by
 		s.release()
 	}
-	return s, r.open(ctx, s)
+	return s, s.open(ctx)
 }
 
 // awaitRoom waits until the pool has closed the connection that it has given up. No other needs to be opened for it if
@@ -263,18 +272,82 @@ func (r *replacer) awaitRoom(ctx context.Context) {
 }
 
 // open makes pgxpool open a connection. The idle ones are held until it has begun, which takes a few microseconds.
-func (r *replacer) open(ctx context.Context, s *step) error {
+func (s *step) open(ctx context.Context) error {
 	timer := time.AfterFunc(holdTimeout, s.release)
 	defer timer.Stop()
-	conn, err := r.pool.Acquire(ctx)
+	conn, err := s.replacer.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer conn.Release()
-	if s.isOpening() {
-		r.ahead.Add(1)
+	if s.opening.Load() {
+		s.replacer.ahead.Add(1)
 	} else {
-		r.Held(ctx, conn.Conn()) // what Acquire found will be idle again, and has not been used
+		s.replacer.Held(ctx, conn.Conn()) // what Acquire found will be idle again, and has not been used
 	}
 	return nil
+}
+
+// prepare is PrepareConn for what the replacer's own Acquire, and AcquireAllIdle, meet. It reports false for what
+// others acquire with the step's context.
+func (s *step) prepare(ctx context.Context, conn *pgx.Conn) (own, keep bool) {
+	r := s.replacer
+	if s.opening.Load() {
+		return conn == s.opened.Load(), true
+	}
+	switch held := r.Held(ctx, conn); {
+	case held.Idle > r.maxIdle && s.conns > r.minConns:
+		s.conns--
+		return true, false // pgxpool would have closed it, had it not been held before
+	case held.Verdict == Good:
+		if !held.Next.IsZero() && (s.next.IsZero() || held.Next.Before(s.next)) {
+			s.next = held.Next
+		}
+		return true, true
+	case !s.mayGiveUp:
+		s.due++
+		return true, true
+	}
+	s.mayGiveUp, s.givenUp = false, conn
+	r.giveUp()
+	return true, false
+}
+
+// release lets go of idle connections: those that were used last are used next again.
+func (r *replacer) release(held []*pgxpool.Conn) {
+	for _, conn := range slices.Backward(held) {
+		r.releasing.Store(conn.Conn())
+		conn.Release()
+	}
+	r.releasing.Store(nil)
+}
+
+type stepKey struct{}
+
+// own returns the step that ctx is of, and nil if ctx is a request's, or comes from another pool's step.
+func (r *replacer) own(ctx context.Context) *step {
+	if r.busy.Load() { // at rest an acquire need not look into its context
+		if s, _ := ctx.Value(stepKey{}).(*step); s != nil && s.replacer == r {
+			return s
+		}
+	}
+	return nil
+}
+
+// opens notes that pgxpool has begun to open a connection for ctx, or has opened conn. It returns ctx for the caller's
+// callbacks: what they acquire with that is a request's.
+func (r *replacer) opens(ctx context.Context, conn *pgx.Conn) context.Context {
+	s := r.own(ctx)
+	if s == nil {
+		return ctx
+	}
+	s.release()
+	s.opened.Store(conn)
+	s.opening.Store(true)
+	return without(ctx)
+}
+
+// without returns ctx for what is a request's.
+func without(ctx context.Context) context.Context {
+	return context.WithValue(ctx, stepKey{}, (*step)(nil))
 }

@@ -2,6 +2,7 @@ package replace
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,116 +18,118 @@ import (
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-// A testPool is one whose connections are due when the test says so.
+// A testPool is one whose connections are due when the test says so, and whose logins take a second.
 type testPool struct {
 	*pgxpool.Pool
-	*replacer
 	server *azuretest.MemoryServer
 
-	mu       sync.Mutex
-	verdicts map[*pgx.Conn]Verdict // guarded by mu; Good where there is none
-	idle     time.Duration         // of all that are held
-	retired  int                   // guarded by mu
+	mu      sync.Mutex         // guards what follows
+	said    map[*pgx.Conn]Held // Good where there is none
+	retired int
+	events  []string // what the pool has opened and closed
 }
 
 func newTestPool(t *testing.T, n int, configure func(*pgxpool.Config)) *testPool {
 	t.Helper()
 	azuretest.ClearPGEnv(t)
-	p := &testPool{server: azuretest.NewMemoryServer(0), verdicts: map[*pgx.Conn]Verdict{}}
-	config, err := pgxpool.ParseConfig("host=/tmp user=orders-api sslmode=disable")
+	p := &testPool{server: azuretest.NewMemoryServer(time.Second), said: map[*pgx.Conn]Held{}}
+	config, err := pgxpool.ParseConfig("host=/tmp user=orders-api sslmode=disable pool_max_conns=10 " +
+		"pool_health_check_period=3h")
 	require.NoError(t, err)
 	config.ConnConfig.DialFunc = p.server.Dial
 	config.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return nil }
 	config.AfterConnect = func(context.Context, *pgx.Conn) error { return nil }
+	config.BeforeClose = func(*pgx.Conn) { p.note("closed") }
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	if configure != nil {
 		configure(config)
 	}
-	look := func(_ context.Context, c *pgx.Conn) Verdict {
+	held := func(_ context.Context, c *pgx.Conn) Held {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.verdicts[c]
+		return p.said[c]
 	}
-	p.replacer = newReplacer(config, Conns{
-		Opened:  func(*pgx.Conn) {},
-		Look:    look,
-		Held:    func(ctx context.Context, c *pgx.Conn) Held { return Held{look(ctx, c), p.idle, time.Time{}} },
+	p.Pool, err = NewPool(t.Context(), config, Conns{
+		Opened:  func(*pgx.Conn) { p.note("opened") },
+		Look:    func(ctx context.Context, c *pgx.Conn) Verdict { return held(ctx, c).Verdict },
+		Held:    held,
 		Retired: func(context.Context, *pgx.Conn) { p.mu.Lock(); defer p.mu.Unlock(); p.retired++ },
 		Prepare: config.PrepareConn,
 	})
-	p.Pool, err = p.replacer.newPool(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)
-	open(t, p.Pool, n)
+	p.take(t, n)()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.events = nil
 	return p
 }
 
-// open makes a pool have n connections.
-func open(t *testing.T, pool *pgxpool.Pool, n int) {
+func (p *testPool) note(event string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.events = append(p.events, event)
+}
+
+// take acquires n connections. What it returns releases them.
+func (p *testPool) take(t *testing.T, n int) (release func()) {
 	t.Helper()
+	var taken []*pgxpool.Conn
 	for range n {
-		conn, err := pool.Acquire(t.Context())
+		conn, err := p.Acquire(t.Context())
 		require.NoError(t, err)
-		defer conn.Release()
+		taken = append(taken, conn)
+	}
+	return func() {
+		for _, conn := range taken {
+			conn.Release()
+		}
 	}
 }
 
-// say makes n idle connections due, or over.
-func (p *testPool) say(t *testing.T, v Verdict, n int) {
+// say has a verdict on each of the idle connections, which have rested for a time: the first is on the one that the next
+// request gets.
+func (p *testPool) say(t *testing.T, idle time.Duration, verdicts ...Verdict) {
 	t.Helper()
-	for range n {
+	for _, v := range verdicts {
 		conn, err := p.Acquire(t.Context())
 		require.NoError(t, err)
 		defer conn.Release()
 		p.mu.Lock()
-		p.verdicts[conn.Conn()] = v
+		p.said[conn.Conn()] = Held{Verdict: v, Idle: idle}
 		p.mu.Unlock()
 	}
 }
 
-func TestStepsOfAPoolThatCanGrow(t *testing.T) {
-	p := newTestPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = 10 })
-	p.busy.Store(true)
-	p.say(t, Due, 2)
-	opened := p.Stat().NewConnsCount()
-	for _, want := range []struct {
-		name                   string
-		opened, ahead, retired int
+func TestOrderOfReplacements(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		maxConns int32
+		verdicts []Verdict
+		events   []string
 	}{
-		{"two are due: another is opened", 1, 1, 0},
-		{"one of them goes, and another is opened for the other", 2, 1, 1},
-		{"the other goes", 2, 0, 2},
-		{"nothing is left to do", 2, 0, 2},
+		{"a pool that can grow opens before it closes", 10, []Verdict{Due, Due, Good},
+			[]string{"opened", "closed", "opened", "closed"}},
+		{"a pool at MaxConns closes before it opens", 3, []Verdict{Due, Due, Good},
+			[]string{"closed", "opened", "closed", "opened"}},
+		{"all are due", 10, []Verdict{Due, Due, Due}, []string{"opened", "closed", "opened", "closed", "opened", "closed"}},
+		{"none is", 10, []Verdict{Good, Good, Good}, nil},
 	} {
-		_, err := p.step(false)
-		require.NoError(t, err)
-		assert.Equal(t, want.opened, int(p.Stat().NewConnsCount()-opened), want.name)
-		assert.Equal(t, want.ahead, int(p.ahead.Load()), want.name)
-		assert.Equal(t, want.retired, p.retired, want.name)
-	}
-	assert.Eventually(t, func() bool { return p.Stat().TotalConns() == 3 }, time.Minute, time.Millisecond)
-}
-
-func TestStepsOfAPoolAtMaxConns(t *testing.T) {
-	p := newTestPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = 3 })
-	p.busy.Store(true)
-	p.say(t, Due, 2)
-	opened := p.Stat().NewConnsCount()
-	for _, want := range []struct {
-		name                   string
-		opened, ahead, retired int
-	}{
-		{"one of two goes", 0, -1, 1},
-		{"another is opened in its place", 1, 0, 1},
-		{"the other goes", 1, -1, 2},
-		{"another is opened in its place", 2, 0, 2},
-		{"nothing is left to do", 2, 0, 2},
-	} {
-		_, err := p.step(false)
-		require.NoError(t, err)
-		assert.Equal(t, want.opened, int(p.Stat().NewConnsCount()-opened), want.name)
-		assert.Equal(t, want.ahead, int(p.ahead.Load()), want.name)
-		assert.Equal(t, want.retired, p.retired, want.name)
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = row.maxConns })
+				p.say(t, 0, row.verdicts...)
+				began := time.Now()
+				require.NoError(t, p.Ping(t.Context()))
+				assert.Zero(t, time.Since(began), "the request waits for no login")
+				time.Sleep(time.Minute)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				assert.Equal(t, row.events, p.events)
+				assert.Equal(t, len(row.events)/2, p.retired)
+				assert.EqualValues(t, 3, p.Stat().TotalConns())
+			})
+		})
 	}
 }
 
@@ -141,86 +145,99 @@ func TestConnectionsThatNobodyUsesAreClosedAfterMaxConnIdleTime(t *testing.T) {
 		{"but for MinConns", time.Hour + 1, 2, 2},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := newTestPool(t, 4, func(config *pgxpool.Config) {
-				config.MaxConns, config.MinConns, config.MaxConnIdleTime, config.HealthCheckPeriod = 10, row.min, time.Hour,
-					time.Hour
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, 4, func(config *pgxpool.Config) {
+					config.MinConns, config.MaxConnIdleTime = row.min, time.Hour
+				})
+				p.say(t, row.idle, Due, Good, Good, Good)
+				require.NoError(t, p.Ping(t.Context()))
+				time.Sleep(time.Minute)
+				assert.Equal(t, row.want, p.Stat().TotalConns())
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				assert.LessOrEqual(t, p.retired, 1, "they do not count as retired")
 			})
-			p.idle = row.idle
-			p.busy.Store(true)
-			_, err := p.step(row.idle > time.Hour)
-			require.NoError(t, err)
-			require.Eventually(t, func() bool {
-				return p.Stat().TotalConns() <= max(row.want, row.min+1)
-			}, 10*time.Second, time.Millisecond)
-			assert.Zero(t, p.retired, "they do not count as retired")
 		})
 	}
 }
 
+// A callback of one pool may ask another for something while both replace connections.
 func TestAnotherPoolsStepIsAnyRequestToThisOne(t *testing.T) {
-	var prepared atomic.Int64
-	p := newTestPool(t, 1, func(config *pgxpool.Config) {
-		config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared.Add(1); return true, nil }
+	synctest.Test(t, func(t *testing.T) {
+		var prepared, asked atomic.Int64
+		p := newTestPool(t, 2, func(config *pgxpool.Config) {
+			config.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { prepared.Add(1); return true, nil }
+		})
+		other := newTestPool(t, 1, func(config *pgxpool.Config) {
+			config.ConnConfig.AfterNetConnect = func(ctx context.Context, _ *pgconn.Config, c net.Conn) (net.Conn, error) {
+				before := prepared.Load()
+				asked.Add(1)
+				assert.NoError(t, p.Ping(ctx))
+				assert.Greater(t, prepared.Load(), before)
+				return c, nil
+			}
+		})
+		p.say(t, 0, Due)
+		other.say(t, 0, Due)
+		require.NoError(t, p.Ping(t.Context()))
+		require.NoError(t, other.Ping(t.Context()))
+		time.Sleep(time.Minute)
+		assert.EqualValues(t, 2, asked.Load(), "at the first login, and at that of the replacement")
 	})
-	before := prepared.Load()
-	p.busy.Store(true)
-	others := &step{replacer: &replacer{}} // its BeforeConnect asks this pool for something
-	conn, err := p.Acquire(context.WithValue(t.Context(), stepKey{}, others))
-	require.NoError(t, err)
-	conn.Release()
-	assert.Equal(t, before+1, prepared.Load())
 }
 
 func TestConnectionThatIsMetTooLateIsReplaced(t *testing.T) {
 	for _, row := range []struct {
 		name  string
-		open  int
-		busy  bool
-		ahead int32
+		found []Verdict // by requests that come at once, one after the other
+		want  int32
 	}{
-		{"while others are replaced", 2, true, -1},
-		{"not where the request has to open one itself", 1, true, 0},
-		{"not in a pool that has long been at rest", 2, false, 0},
+		{"while others are replaced", []Verdict{Due, Over, Good}, 3},
+		{"not where the request has to open one itself", []Verdict{Over}, 1},
+		{"not in a pool that has long been at rest", []Verdict{Over, Good}, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			p := newTestPool(t, row.open, nil)
-			p.say(t, Over, 1)
-			p.busy.Store(row.busy)
-			require.NoError(t, p.Ping(t.Context()))
-			assert.Equal(t, row.ahead, p.ahead.Load())
-			assert.Equal(t, 1, p.retired)
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, len(row.found), nil)
+				p.say(t, 0, row.found...)
+				release := func() {}
+				if row.found[0] == Due {
+					release = p.take(t, 1) // it is kept
+					time.Sleep(100 * time.Millisecond)
+				}
+				require.NoError(t, p.Ping(t.Context()))
+				release()
+				time.Sleep(time.Minute)
+				assert.Equal(t, row.want, p.Stat().TotalConns())
+			})
 		})
 	}
 }
 
 func TestUnfitConnectionIsNotHandedOutAndDoesNotCount(t *testing.T) {
-	p := newTestPool(t, 1, nil)
-	p.say(t, Unfit, 1)
-	require.NoError(t, p.Ping(t.Context()))
-	assert.EqualValues(t, 2, p.Stat().NewConnsCount())
-	assert.Zero(t, p.retired)
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPool(t, 1, nil)
+		p.say(t, 0, Unfit)
+		require.NoError(t, p.Ping(t.Context()))
+		assert.EqualValues(t, 2, p.Stat().NewConnsCount())
+		assert.Zero(t, p.retired)
+	})
 }
 
 // A server that is away for a moment must not end the replacement of idle connections: no request sets it off again
 // once those that requests use have been replaced.
 func TestReplacementGoesOnAfterALoginThatFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newTestPool(t, 5, func(config *pgxpool.Config) { config.MaxConns = 10 })
-		p.say(t, Due, 5)
+		p := newTestPool(t, 5, nil)
+		p.say(t, 0, Due, Due, Due, Due, Due)
 		logins := p.server.Logins.Load()
 		p.server.Down.Store(true)
-		require.True(t, p.begins())
-		p.run(false)
+		require.NoError(t, p.Ping(t.Context()))
+		synctest.Wait()
 		require.Equal(t, int64(1), p.server.Logins.Load()-logins, "a login that fails")
 		p.server.Down.Store(false)
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Minute)
 		assert.Equal(t, int64(1+5), p.server.Logins.Load()-logins, "all five have been replaced, with no request")
-
-		p.Close()
-		p.ahead.Store(-1)
-		require.True(t, p.begins())
-		p.run(false)
-		assert.True(t, p.timer == nil || !p.timer.Stop(), "a pool that is closed is left alone")
 	})
 }
 
