@@ -89,73 +89,57 @@ type getToken func(context.Context, policy.TokenRequestOptions) (azcore.AccessTo
 //   - if its hosts need tokens of different scopes, or of another scope than the Hook's
 //   - if [WithUserFromToken] finds no name in the token
 func (h *Hook) Configure(ctx context.Context, config *pgxpool.Config) error {
-	_, err := h.configure(ctx, config)
+	if config == nil || config.ConnConfig == nil {
+		return errNoConfig
+	}
+	target, err := dsn.Of(config)
+	if err != nil {
+		return fmt.Errorf("aadpool: %w", err)
+	}
+	_, err = h.configure(ctx, target)
 	return err
 }
 
-// configure is Configure. It returns what it has set.
-func (h *Hook) configure(ctx context.Context, config *pgxpool.Config) (*pooled, error) {
-	if config == nil || config.ConnConfig == nil {
-		return nil, errNoConfig
-	}
-	settings, err := dsn.SettingsOf(config)
-	if err != nil {
-		return nil, fmt.Errorf("aadpool: %w", err)
-	}
-	tlsPolicy := func() dsn.TLSPolicy { return settings.TLS }
-	token, err := h.prepare(ctx, &config.ConnConfig.Config, tlsPolicy, FetchCausePool)
+// configure is Configure for target's config. It returns what it has set.
+func (h *Hook) configure(ctx context.Context, target *dsn.Target) (*pooled, error) {
+	token, err := h.prepare(ctx, target.Config.ConnConfig, target, FetchCausePool)
 	if err != nil {
 		return nil, err
 	}
-	for _, note := range settings.Notes {
+	for _, note := range target.Notes {
 		h.options.logger.Warn("aadpool: " + note)
 	}
-	conn.MatchLifetime(config, settings.Lifetime, settings.Jitter, token.LongestLife())
-	return newPooled(h, config, tlsPolicy), nil
+	conn.MatchLifetime(target.Config, target.GivesLifetime, target.GivesJitter, token.LongestLife())
+	return newPooled(h, target), nil
 }
 
 var errNoConfig = errors.New("aadpool: the config is nil or empty: make it with pgxpool.ParseConfig")
 
-// prepare makes config ready to log in with the token that it returns. tlsPolicy returns what the DSN asks of TLS, and
-// is called only where config does not tell.
-func (h *Hook) prepare(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
+// prepare makes config ready to log in with the token that it returns. target is what has been read of config's DSN; it
+// may be nil.
+func (h *Hook) prepare(ctx context.Context, config *pgx.ConnConfig, target *dsn.Target,
 	cause FetchCause) (*token.AccessToken, error) {
-	token, err := h.token(ctx, config, tlsPolicy, cause)
-	if err == nil && h.options.userFromToken {
-		config.User, err = token.Claims().UserName()
-	}
-	if err != nil && !errors.As(err, new(*TokenError)) { // whose text begins with "aadpool: " already
+	cache, err := h.cacheFor(config, target)
+	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
+	}
+	token, err := cache.get(ctx, cause)
+	if err == nil && h.options.userFromToken {
+		if config.User, err = token.Claims().UserName(); err != nil {
+			return nil, fmt.Errorf("aadpool: %w", err)
+		}
 	}
 	return token, err
 }
 
-// token secures config's transport and returns a token that its hosts take.
-func (h *Hook) token(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy,
-	cause FetchCause) (*token.AccessToken, error) {
+// cacheFor secures config's transport and returns the Hook's cache, made for the scope of the first server that asks.
+func (h *Hook) cacheFor(config *pgx.ConnConfig, target *dsn.Target) (*tokenCache, error) {
 	if h.getToken == nil {
 		return nil, errors.New("the Hook was not made by NewHook")
 	}
-	if err := dsn.Prepare(config, tlsPolicy); err != nil {
-		return nil, err
-	}
-	if err := dsn.CheckAuth(config); err != nil {
-		return nil, err
-	}
-	cache, err := h.cacheFor(config)
+	scope, err := dsn.Prepare(config, target, h.options.scope)
 	if err != nil {
 		return nil, err
-	}
-	return cache.get(ctx, cause)
-}
-
-// cacheFor returns the Hook's cache, made for the scope of the first server that asks.
-func (h *Hook) cacheFor(config *pgconn.Config) (*tokenCache, error) {
-	scope, err := h.options.scope, error(nil)
-	if scope == "" {
-		if scope, err = dsn.Scope(config); err != nil {
-			return nil, err
-		}
 	}
 	cache := h.cacheOf(scope)
 	if cache.scope != scope {
@@ -235,19 +219,19 @@ func (h *Hook) BeforeConnect(ctx context.Context, config *pgx.ConnConfig) error 
 	if config == nil {
 		return errors.New("aadpool: the config is nil: make it with pgx.ParseConfig")
 	}
-	return h.logIn(ctx, &config.Config, func() dsn.TLSPolicy { return dsn.PolicyOf(config.ConnString()) })
+	return h.logIn(ctx, config, nil)
 }
 
-// logIn prepares config to log in.
-func (h *Hook) logIn(ctx context.Context, config *pgconn.Config, tlsPolicy func() dsn.TLSPolicy) error {
-	token, err := h.prepare(ctx, config, tlsPolicy, FetchCauseConnect)
+// logIn prepares config to log in. target is what has been read of its DSN; it may be nil.
+func (h *Hook) logIn(ctx context.Context, config *pgx.ConnConfig, target *dsn.Target) error {
+	token, err := h.prepare(ctx, config, target, FetchCauseConnect)
 	if err != nil {
 		return err
 	}
-	if err := h.logins.Admit(ctx, pace.DestinationOf(config), token); err != nil {
+	if err := h.logins.Admit(ctx, pace.DestinationOf(&config.Config), token); err != nil {
 		return fmt.Errorf("aadpool: %w", err)
 	}
-	login.Prepare(config, token, &h.report)
+	login.Prepare(&config.Config, token, &h.report)
 	return nil
 }
 

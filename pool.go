@@ -68,11 +68,11 @@ func withoutNextTry(err error) error {
 // NewPool makes a pool whose connections log in with the Hook's tokens. It is [New] for several pools that share a
 // Hook, such as those of a primary and its replicas, and returns the same errors.
 func (h *Hook) NewPool(ctx context.Context, connString string) (*pgxpool.Pool, error) {
-	config, err := dsn.Parse(connString)
+	target, err := dsn.ReadForPool(connString)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	return h.newPool(ctx, config)
+	return h.newPool(ctx, target)
 }
 
 // NewPoolWithConfig makes a pool whose connections log in with the Hook's tokens. It is [NewWithConfig] for several
@@ -81,14 +81,19 @@ func (h *Hook) NewPoolWithConfig(ctx context.Context, config *pgxpool.Config) (*
 	if config == nil || config.ConnConfig == nil {
 		return nil, errNoConfig
 	}
-	return h.newPool(ctx, config.Copy())
+	target, err := dsn.Of(config.Copy())
+	if err != nil {
+		return nil, fmt.Errorf("aadpool: %w", err)
+	}
+	return h.newPool(ctx, target)
 }
 
-func (h *Hook) newPool(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	p, err := h.configure(ctx, config)
+func (h *Hook) newPool(ctx context.Context, target *dsn.Target) (*pgxpool.Pool, error) {
+	p, err := h.configure(ctx, target)
 	if err != nil {
 		return nil, err
 	}
+	config := target.Config
 	newPool := p.newReplaced
 	if config.AfterRelease != nil { // which replacing would call for connections that nobody has used
 		newPool = pgxpool.NewWithConfig
@@ -118,8 +123,9 @@ type pooled struct {
 	shouldPing    func(context.Context, pgxpool.ShouldPingParams) bool
 }
 
-// newPooled sets config's callbacks. tlsPolicy returns what its DSN asks of TLS.
-func newPooled(h *Hook, config *pgxpool.Config, tlsPolicy func() dsn.TLSPolicy) *pooled {
+// newPooled sets the callbacks of target's config.
+func newPooled(h *Hook, target *dsn.Target) *pooled {
+	config := target.Config
 	p := &pooled{
 		hook: h, lifetime: config.MaxConnLifetime, jitter: config.MaxConnLifetimeJitter,
 		beforeConnect: config.BeforeConnect, afterConnect: config.AfterConnect,
@@ -136,7 +142,7 @@ func newPooled(h *Hook, config *pgxpool.Config, tlsPolicy func() dsn.TLSPolicy) 
 				return err
 			}
 		}
-		return h.logIn(ctx, &config.Config, tlsPolicy)
+		return h.logIn(ctx, config, target)
 	}
 	config.AfterConnect = p.begin
 	config.ShouldPing = p.ping

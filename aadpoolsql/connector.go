@@ -87,9 +87,9 @@ func newConnector(text string, d *sqlDriver, opts []Option) (*Connector, error) 
 	if o.change != nil {
 		o.change(config.ConnConfig)
 	}
-	scope, err := scopeOf(config, p.Scope, o.hooked)
-	if err != nil {
-		return nil, err
+	scope, err := dsn.Prepare(config.ConnConfig, target, p.Scope)
+	if err != nil && !(o.hooked && errors.Is(err, dsn.ErrScopes)) { // the Hook may have WithScope
+		return nil, fmt.Errorf("aadpool: %w", err)
 	}
 	if !o.hooked {
 		if o.hook, err = d.hooks.get(p, scope); err != nil {

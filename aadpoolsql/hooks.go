@@ -1,21 +1,17 @@
 package aadpoolsql
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/credential"
+	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 // hooks are the Hooks of a process, one for each identity and scope.
@@ -70,33 +66,9 @@ func (h *hooks) make(p credential.Parameters) (*aadpool.Hook, error) {
 	if p.UserFromToken {
 		options = append(options, aadpool.WithUserFromToken())
 	}
-	return aadpool.NewHook(made, options...)
-}
-
-// scopeOf asks package aadpool which scope the servers of config need, by a Hook that is never logged in with. It
-// applies the TLS policy on the way. With hooked, the scope is another Hook's matter.
-func scopeOf(config *pgxpool.Config, scope string, hooked bool) (string, error) {
-	asked := &scopeWatch{}
-	options := []aadpool.Option{aadpool.WithLogger(slog.New(slog.DiscardHandler))}
-	if scope != "" {
-		options = append(options, aadpool.WithScope(scope))
+	hook, err := aadpool.NewHook(made, options...)
+	if err != nil { // it repeats a value of the DSN
+		return nil, errors.New("scope= is no scope: one looks like " + dsn.DefaultScope)
 	}
-	hook, err := aadpool.NewHook(asked, options...)
-	if err != nil {
-		return "", errors.New("aadpool: scope= is no scope: one looks like " +
-			"https://ossrdbms-aad.database.windows.net/.default")
-	}
-	err = hook.Configure(context.Background(), config.Copy())
-	if err != nil && (!hooked || errors.Is(err, aadpool.ErrPlaintext)) {
-		return "", err
-	}
-	return asked.scope, nil
-}
-
-// A scopeWatch is a credential that notes what it is asked for.
-type scopeWatch struct{ scope string }
-
-func (w *scopeWatch) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	w.scope = o.Scopes[0]
-	return azcore.AccessToken{Token: "none", ExpiresOn: time.Now().Add(24 * time.Hour)}, nil
+	return hook, nil
 }

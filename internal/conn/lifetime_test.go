@@ -58,9 +58,9 @@ func TestMaxConnLifetimeIsMatchedToTheTokensLife(t *testing.T) {
 			if row.change != nil {
 				row.change(config)
 			}
-			said, err := dsn.SettingsOf(config)
+			target, err := dsn.Of(config)
 			require.NoError(t, err)
-			MatchLifetime(config, said.Lifetime, said.Jitter, row.life)
+			MatchLifetime(config, target.GivesLifetime, target.GivesJitter, row.life)
 			assert.Equal(t, row.lifetime, config.MaxConnLifetime, "MaxConnLifetime")
 			assert.Equal(t, row.jitter, config.MaxConnLifetimeJitter, "MaxConnLifetimeJitter")
 			assert.LessOrEqual(t, config.MaxConnLifetime+config.MaxConnLifetimeJitter, row.life)

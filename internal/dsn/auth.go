@@ -1,23 +1,21 @@
 package dsn
 
 import (
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// CheckAuth reports an error for a config that rules out both of the ways in which a token logs in.
-func CheckAuth(config *pgconn.Config) error {
+// checkAuth reports an [ErrAuth] for a config that rules out both of the ways in which a token logs in.
+func checkAuth(config *pgconn.Config) error {
 	if config.ChannelBinding == "require" {
-		return errors.New("channel_binding=require (or PGCHANNELBINDING) cannot be met: a token logs in as a cleartext " +
-			"password or by OAUTHBEARER, which have no channel binding; remove it")
+		return fault{ErrAuth, "channel_binding=require (or PGCHANNELBINDING) cannot be met: a token logs in as a " +
+			"cleartext password or by OAUTHBEARER, which have no channel binding; remove it"}
 	}
 	if !AllowsAuth(config, "password") && !AllowsAuth(config, "oauth") {
-		return fmt.Errorf("require_auth=%s (or PGREQUIREAUTH) cannot be met: a token logs in by the methods password and "+
-			"oauth; remove it, or write require_auth=password,oauth", config.RequireAuth)
+		return fault{ErrAuth, "require_auth=" + config.RequireAuth + " (or PGREQUIREAUTH) cannot be met: a token logs in " +
+			"by the methods password and oauth; remove it, or write require_auth=password,oauth"}
 	}
 	return nil
 }

@@ -1,12 +1,10 @@
-package dsn_test
+package dsn
 
 import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
-
-	"github.com/aadpool/aadpool/internal/dsn"
 )
 
 func TestCheckAuth(t *testing.T) {
@@ -29,11 +27,12 @@ func TestCheckAuth(t *testing.T) {
 		{"no other", pgconn.Config{RequireAuth: "!md5,!none"}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			err := dsn.CheckAuth(&row.config)
+			err := checkAuth(&row.config)
 			if row.want == "" {
 				assert.NoError(t, err)
 			} else {
 				assert.ErrorContains(t, err, row.want)
+				assert.ErrorIs(t, err, ErrAuth)
 			}
 		})
 	}

@@ -1,7 +1,6 @@
 package dsn
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -196,23 +195,6 @@ func nearest(name string) string {
 		return ""
 	}
 	return meant
-}
-
-// Prepare makes config ready for a token: it takes out the parameters that are not for the server, does what some of
-// them say, refuses those of other programs, and secures the transport as policy says. policy is called only where
-// config does not tell.
-func Prepare(config *pgconn.Config, policy func() TLSPolicy) error {
-	if err := takeOut(config); err != nil {
-		return err
-	}
-	if IsVerified(config) { // it is at each connect, once a pool has been configured
-		return nil
-	}
-	asked := policy()
-	if asked.peer != "" && some(config, func(host string, _ *tls.Config) bool { return isUnixSocket(host) }) {
-		config.DialFunc = requirePeer(config.DialFunc, asked.peer) // whatever the caller has set
-	}
-	return Secure(config, asked)
 }
 
 // isForServer reports whether the server is to get a parameter as it is. It runs at each connect, and does not look for

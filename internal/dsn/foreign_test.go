@@ -137,16 +137,18 @@ func TestRequirepeerIsApplied(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			target, err := Read("host=" + dir + " user=u sslmode=verify-full requirepeer=" + row.peer)
 			require.NoError(t, err)
-			config := &target.Config.ConnConfig.Config
+			config := target.Config.ConnConfig
 			if row.change != nil {
-				row.change(config)
+				row.change(&config.Config)
 			}
-			require.NoError(t, Prepare(config, func() TLSPolicy { return target.Policy }))
+			_, err = Prepare(config, target, "")
+			require.NoError(t, err)
 			assert.Empty(t, config.RuntimeParams, "it is not for the server")
 			network, address := pgconn.NetworkAddress(config.Host, config.Port)
 			// As at each connect, where the caller may have set another way of dialling.
 			config.DialFunc = new(net.Dialer).DialContext
-			require.NoError(t, Prepare(config, func() TLSPolicy { return target.Policy }))
+			_, err = Prepare(config, target, "")
+			require.NoError(t, err)
 			conn, err := config.DialFunc(context.Background(), network, address)
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)

@@ -58,12 +58,12 @@ func TestWhatIsNoDSN(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			clearPGEnv(t)
-			_, err := Parse(row.dsn)
+			_, err := ReadForPool(row.dsn)
 			require.ErrorContains(t, err, row.says)
 			assert.Equal(t, row.suggestion, Suggest(row.dsn))
 			assert.NotContains(t, err.Error()+Suggest(row.dsn), "hunter2")
 			if row.suggestion != "" {
-				_, err := Parse(row.suggestion)
+				_, err := ReadForPool(row.suggestion)
 				require.NoError(t, err, "what is offered is a DSN")
 			}
 		})
@@ -120,13 +120,13 @@ func TestEmptyDSN(t *testing.T) {
 			for name, value := range row.env {
 				t.Setenv(name, value)
 			}
-			config, err := Parse(" ")
+			target, err := ReadForPool(" ")
 			if row.says != "" {
 				require.ErrorContains(t, err, row.says)
 				return
 			}
 			require.NoError(t, err)
-			assert.Equal(t, host, config.ConnConfig.Host)
+			assert.Equal(t, host, target.Config.ConnConfig.Host)
 		})
 	}
 }
@@ -140,7 +140,7 @@ func TestFaultsSeenInTheWild(t *testing.T) {
 			}
 			target, err := Read(row.DSN)
 			if err == nil {
-				err = CheckAuth(&target.Config.ConnConfig.Config)
+				_, err = Prepare(target.Config.ConnConfig, target, "")
 			}
 			require.ErrorContains(t, err, row.Says)
 			assert.NotContains(t, err.Error(), "hunter2")

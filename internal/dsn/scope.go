@@ -17,8 +17,8 @@ var scopes = []struct{ suffix, scope string }{
 	{".postgres.cosmos.azure.com", "https://token.postgres.cosmos.azure.com/.default"},
 }
 
-// scopeFor is the scope of the token that the server at host asks for.
-func scopeFor(host string) string {
+// ScopeFor is the scope of the token that the server at host asks for.
+func ScopeFor(host string) string {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	for _, s := range scopes {
 		if strings.HasSuffix(host, s.suffix) {
@@ -28,15 +28,14 @@ func scopeFor(host string) string {
 	return DefaultScope
 }
 
-// Scope is the scope of the token that every host of config takes. One connection attempt may try them all with one
+// scopeOf is the scope of the token that every host of config takes. One connection attempt may try them all with one
 // token.
-func Scope(config *pgconn.Config) (string, error) {
-	scope := scopeFor(config.Host)
+func scopeOf(config *pgconn.Config) (string, error) {
+	scope := ScopeFor(config.Host)
 	for _, entry := range config.Fallbacks {
-		if other := scopeFor(entry.Host); other != scope {
-			return "", fmt.Errorf("%s takes tokens for %s, but %s for %s; use a pool for each, "+
-				"or WithScope if one token serves both",
-				config.Host, scope, entry.Host, other)
+		if other := ScopeFor(entry.Host); other != scope {
+			return "", fault{ErrScopes, fmt.Sprintf("%s takes tokens for %s, but %s for %s; use a pool for each, or "+
+				"WithScope if one token serves both", config.Host, scope, entry.Host, other)}
 		}
 	}
 	return scope, nil

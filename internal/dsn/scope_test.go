@@ -21,7 +21,7 @@ func TestScopeByHost(t *testing.T) {
 		{"db.internal", "https://ossrdbms-aad.database.windows.net/.default"},
 	} {
 		t.Run(row.host, func(t *testing.T) {
-			assert.Equal(t, row.want, scopeFor(row.host))
+			assert.Equal(t, row.want, ScopeFor(row.host))
 		})
 	}
 }
@@ -30,7 +30,8 @@ func TestHostsThatNeedDifferentScopesAreAnError(t *testing.T) {
 	clearPGEnv(t)
 	config, err := pgconn.ParseConfig("host=a.postgres.database.azure.com,b.postgres.cosmos.azure.com user=u")
 	require.NoError(t, err)
-	_, err = Scope(config)
+	_, err = scopeOf(config)
+	require.ErrorIs(t, err, ErrScopes)
 	require.ErrorContains(t, err, "use a pool for each, or WithScope")
 }
 
@@ -38,7 +39,7 @@ func TestHostsOfOneCloudShareAScope(t *testing.T) {
 	clearPGEnv(t)
 	config, err := pgconn.ParseConfig("host=a.postgres.database.azure.com,b.postgres.database.azure.com user=u")
 	require.NoError(t, err)
-	scope, err := Scope(config)
+	scope, err := scopeOf(config)
 	require.NoError(t, err)
 	assert.Equal(t, DefaultScope, scope)
 }

@@ -11,19 +11,21 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// A Target is a DSN as it is understood, with the environment and the service file.
+// A Target is where connections go, and what their DSN says of it with the environment and the service file.
 type Target struct {
-	Config *pgxpool.Config // as pgx reads it, without the parameters that are not for the server
-	Policy TLSPolicy
+	Config *pgxpool.Config   // without the parameters that are not for the server
 	Own    map[string]string // aadpool's own parameters
-	Pool   []string          // the names of pgxpool's parameters that it gives
+	Pool   []string          // the names of pgxpool's parameters that the DSN itself gives
 	Notes  []string          // what its writer may not expect
 
+	GivesLifetime  bool // pool_max_conn_lifetime is given
+	GivesJitter    bool // pool_max_conn_lifetime_jitter is
 	NamesUser      bool // somebody has said whom to log in as, and it is not the operating system's user
 	GivesPassword  bool // the DSN itself has a password in it, or a place for one
 	OnlyProtocol30 bool // max_protocol_version=3.0 is given, and not pgx's default
 
-	given given
+	policy tlsPolicy
+	given  given
 }
 
 // Value is that of sslcert, sslkey, sslrootcert or target_session_attrs, of which pgx keeps none.
@@ -43,29 +45,13 @@ func Read(text string) (*Target, error) {
 	if err != nil {
 		return nil, parsing(failure(err))
 	}
-	t := &Target{Config: config, Own: map[string]string{}, given: givenBy(dsn)}
-	t.takeOwn(config.ConnConfig.RuntimeParams)
-	if err := checkMeaning(config); err != nil {
+	own := takeOwn(config.ConnConfig.RuntimeParams)
+	t, err := Of(config)
+	if err != nil {
 		return nil, err
 	}
-	t.describe(dsn)
-	return t, takeOut(&config.ConnConfig.Config)
-}
-
-// takeOwn takes out of params what is aadpool's own.
-func (t *Target) takeOwn(params map[string]string) {
-	for _, name := range Own {
-		if value, ok := params[name]; ok {
-			t.Own[name] = value
-			delete(params, name)
-		}
-	}
-}
-
-func (t *Target) describe(dsn string) {
-	config := &t.Config.ConnConfig.Config
-	t.Policy = PolicyOf(dsn)
-	t.NamesUser, t.GivesPassword = t.given.namesUser(config), t.given.givesPassword()
+	t.Own, t.given = own, givenBy(dsn)
+	t.NamesUser, t.GivesPassword = t.given.namesUser(&config.ConnConfig.Config), t.given.givesPassword()
 	t.OnlyProtocol30 = t.given.value("max_protocol_version") == "3.0"
 	for _, key := range t.given.keys {
 		if strings.HasPrefix(key, "pool_") {
@@ -73,11 +59,11 @@ func (t *Target) describe(dsn string) {
 		}
 	}
 	slices.Sort(t.Pool)
-	t.Notes = notesOn(dsn, t.Policy)
+	return t, takeOut(&config.ConnConfig.Config)
 }
 
-// Parse is Read for a pool, which gets its credential otherwise.
-func Parse(text string) (*pgxpool.Config, error) {
+// ReadForPool is Read for a pool, which gets its credential otherwise.
+func ReadForPool(text string) (*Target, error) {
 	t, err := Read(text)
 	if err != nil {
 		return nil, err
@@ -85,7 +71,44 @@ func Parse(text string) (*pgxpool.Config, error) {
 	if err := judge(t.Own).err(); err != nil {
 		return nil, parsing(err)
 	}
-	return t.Config, nil
+	return t, nil
+}
+
+// Of reads the DSN that config was made from, and refuses what Read does. The config does not tell all that it says,
+// and may have been changed since; so the DSN is parsed again.
+func Of(config *pgxpool.Config) (*Target, error) {
+	if err := checkMeaning(config); err != nil {
+		return nil, err
+	}
+	t := &Target{Config: config}
+	dsn := config.ConnString()
+	parsed, err := pgx.ParseConfig(dsn)
+	if err != nil { // as for a config that was not made from a DSN; what it holds was chosen
+		t.GivesLifetime, t.GivesJitter = true, true
+		return t, nil
+	}
+	// pgx leaves pgxpool's parameters where it puts all that it does not know.
+	_, t.GivesLifetime = parsed.RuntimeParams["pool_max_conn_lifetime"]
+	_, t.GivesJitter = parsed.RuntimeParams["pool_max_conn_lifetime_jitter"]
+	t.policy = policyOf(dsn)
+	if t.policy.mode == tlsRequired {
+		t.Notes = append(t.Notes, "sslmode=require verifies nobody: whoever answers in the server's place gets the access "+
+			"token; write sslmode=verify-full")
+	}
+	t.Notes = append(append(t.Notes, judge(parsed.RuntimeParams).notes...), variableNotes()...)
+	return t, nil
+}
+
+// takeOwn takes out of params what is aadpool's own.
+func takeOwn(params map[string]string) map[string]string {
+	own := map[string]string{}
+	for _, name := range Own {
+		if value, ok := params[name]; ok {
+			own[name] = value
+			delete(params, name)
+		}
+	}
+	return own
 }
 
 func parsing(err error) error { return fmt.Errorf("parsing the DSN: %w", err) }
@@ -103,42 +126,4 @@ func checkMeaning(config *pgxpool.Config) error {
 		return parsing(errNoHost)
 	}
 	return nil
-}
-
-// Settings is what a DSN says, with the environment and the service file, that pgx does not keep in a config.
-type Settings struct {
-	TLS              TLSPolicy
-	Lifetime, Jitter bool     // pool_max_conn_lifetime and pool_max_conn_lifetime_jitter are given
-	Notes            []string // what its writer may not expect
-}
-
-// SettingsOf checks the DSN that config was made from, as Read does, and reads its Settings. The config does not tell,
-// and may have been changed since; so the DSN is parsed again.
-func SettingsOf(config *pgxpool.Config) (Settings, error) {
-	if err := checkMeaning(config); err != nil {
-		return Settings{}, err
-	}
-	dsn := config.ConnString()
-	parsed, err := pgx.ParseConfig(dsn)
-	if err != nil { // as for a config that was not made from a DSN; what it holds was chosen
-		return Settings{Lifetime: true, Jitter: true}, nil
-	}
-	// pgx leaves pgxpool's parameters where it puts all that it does not know.
-	_, lifetime := parsed.RuntimeParams["pool_max_conn_lifetime"]
-	_, jitter := parsed.RuntimeParams["pool_max_conn_lifetime_jitter"]
-	policy := PolicyOf(dsn)
-	return Settings{TLS: policy, Lifetime: lifetime, Jitter: jitter, Notes: notesOn(dsn, policy)}, nil
-}
-
-// notesOn tells of what a DSN says and its writer may not expect.
-func notesOn(dsn string, policy TLSPolicy) []string {
-	var notes []string
-	if policy.mode == tlsRequired {
-		notes = append(notes, "sslmode=require verifies nobody: whoever answers in the server's place gets the access "+
-			"token; write sslmode=verify-full")
-	}
-	if config, err := pgx.ParseConfig(dsn); err == nil {
-		notes = append(notes, judge(config.RuntimeParams).notes...)
-	}
-	return append(notes, variableNotes()...)
 }

@@ -12,36 +12,36 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// A TLSMode is what a DSN says about TLS, as far as the policy goes.
-type TLSMode int
+// A tlsMode is what a DSN says about TLS, as far as the policy goes.
+type tlsMode int
 
 const (
-	tlsOptional   TLSMode = iota // nothing, prefer or allow
+	tlsOptional   tlsMode = iota // nothing, prefer or allow
 	tlsDisabled                  // disable
 	tlsRequired                  // require
 	tlsVerifyCA                  // verify-ca, or require with a root certificate
 	tlsVerifyFull                // verify-full, or a URL's ssl=true; or it cannot be told
 )
 
-func (m TLSMode) String() string {
+func (m tlsMode) String() string {
 	return [...]string{"prefer", "disable", "require", "verify-ca", "verify-full"}[m]
 }
 
-// A TLSPolicy is what a DSN asks for, with the environment and the service file. The zero value is for a DSN that says
+// A tlsPolicy is what a DSN asks for, with the environment and the service file. The zero value is for a DSN that says
 // nothing.
-type TLSPolicy struct {
-	mode     TLSMode
+type tlsPolicy struct {
+	mode     tlsMode
 	sslTrue  bool           // the mode is that of ssl=true, of which pgx makes another
 	roots    *x509.CertPool // of sslrootcert; nil: the system's
 	peer     string         // requirepeer: the user that a Unix socket's server is to run as
 	noHostAt string         // the host that pgx takes for want of a name; empty: all have names
 }
 
-// PolicyOf returns the policy of a DSN that has been parsed before. The config that came of it does not tell, and may
+// policyOf returns the policy of a DSN that has been parsed before. The config that came of it does not tell, and may
 // have been changed since; so the DSN is parsed again: with a host that is no Unix socket, for which pgx ignores
 // sslmode, and with the usual negotiation, since with the direct one it turns prefer into require.
-func PolicyOf(dsn string) TLSPolicy {
-	policy := TLSPolicy{sslTrue: saysSSLTrue(dsn)}
+func policyOf(dsn string) tlsPolicy {
+	policy := tlsPolicy{sslTrue: saysSSLTrue(dsn)}
 	if config, err := pgconn.ParseConfig(dsn); err == nil {
 		policy.peer, policy.noHostAt = config.RuntimeParams["requirepeer"], unnamedHost(dsn, config)
 	}
@@ -58,7 +58,7 @@ func PolicyOf(dsn string) TLSPolicy {
 }
 
 // modeOf tells the sslmode by what pgx has made of it, since pgx does not keep it.
-func modeOf(config *pgconn.Config) (mode TLSMode, roots *x509.CertPool) {
+func modeOf(config *pgconn.Config) (mode tlsMode, roots *x509.CertPool) {
 	plain := 0
 	for _, entry := range entriesOf(config) {
 		c := entry.TLSConfig
@@ -91,27 +91,22 @@ func saysSSLTrue(dsn string) bool {
 	return ok && (key == "ssl" || key == "sslmode")
 }
 
-// IsVerified reports whether each connection made from config has TLS and verifies the server.
-func IsVerified(config *pgconn.Config) bool {
-	return all(config, func(_ string, c *tls.Config) bool { return isVerified(c) })
-}
-
-// Secure changes config so that no connection made from it can send a token in the clear off this machine, nor to a
+// secure changes config so that no connection made from it can send a token in the clear off this machine, nor to a
 // server that is verified less than policy asks for. It returns an error, which may be [ErrPlaintext], where only the
 // caller can. The rules are in the documentation of package aadpool.
 //
 // It looks at every entry, because pgx makes one for each host and for each way of connecting to it, and tries them in
 // turn. It changes neither a tls.Config nor the Fallbacks slice in place: stdlib passes a shallow copy.
-func Secure(config *pgconn.Config, policy TLSPolicy) error {
+func secure(config *pgconn.Config, policy tlsPolicy) error {
 	direct := config.SSLNegotiation == "direct"
-	secure := func(host string, c *tls.Config) bool { return policy.allows(host, c, direct) }
-	if all(config, secure) {
+	isSecure := func(host string, c *tls.Config) bool { return policy.allows(host, c, direct) }
+	if all(config, isSecure) {
 		return nil
 	}
 	var kept []*pgconn.FallbackConfig
 	for _, entry := range entriesOf(config) {
 		switch {
-		case secure(entry.Host, entry.TLSConfig):
+		case isSecure(entry.Host, entry.TLSConfig):
 			kept = append(kept, entry)
 		case policy.isNoHost(entry.Host):
 			return errNoHost
@@ -149,39 +144,32 @@ func all(config *pgconn.Config, ok func(host string, c *tls.Config) bool) bool {
 	return true
 }
 
-// ErrPlaintext is what the errors of [Secure] and [CheckPlaintext] are, by errors.Is.
-var ErrPlaintext = errors.New("aadpool: refusing to send an access token in the clear")
-
-// A plaintextError refuses to go on without TLS.
-type plaintextError struct{ host, advice string }
+// plaintextError refuses to go on without TLS.
+func plaintextError(host, advice string) error {
+	return fault{ErrPlaintext, "refusing to send an access token to " + host + " in the clear: " + advice}
+}
 
 // refuse is for a host that the token would go to in the clear.
-func (p TLSPolicy) refuse(host string) error {
+func (p tlsPolicy) refuse(host string) error {
 	switch {
 	case isUnixSocket(host):
-		return plaintextError{host, fmt.Sprintf("sslmode=%s asks for TLS, which a Unix socket does not have: name the "+
-			"server's host, or have the socket's owner checked by requirepeer=USER", p.mode)}
+		return plaintextError(host, fmt.Sprintf("sslmode=%s asks for TLS, which a Unix socket does not have: name the "+
+			"server's host, or have the socket's owner checked by requirepeer=USER", p.mode))
 	case p.mode == tlsDisabled:
-		return plaintextError{host, "use sslmode=verify-full, or remove the sslmode=disable that the DSN, PGSSLMODE or the " +
-			"service file says"}
+		return plaintextError(host, "use sslmode=verify-full, or remove the sslmode=disable that the DSN, PGSSLMODE or the "+
+			"service file says")
 	}
-	return plaintextError{host, "Host was set on the config without a TLSConfig: put the host into the DSN, or use " +
-		"sslmode=verify-full there and set both"}
+	return plaintextError(host, "Host was set on the config without a TLSConfig: put the host into the DSN, or use "+
+		"sslmode=verify-full there and set both")
 }
-
-func (e plaintextError) Error() string {
-	return "refusing to send an access token to " + e.host + " in the clear: " + e.advice
-}
-
-func (plaintextError) Is(target error) bool { return target == ErrPlaintext }
 
 // isVerified reports whether there is TLS, and Go verifies the server.
 func isVerified(c *tls.Config) bool { return c != nil && !c.InsecureSkipVerify }
 
-func (p TLSPolicy) isNoHost(host string) bool { return p.noHostAt != "" && host == p.noHostAt }
+func (p tlsPolicy) isNoHost(host string) bool { return p.noHostAt != "" && host == p.noHostAt }
 
 // allows reports whether a token may be sent to a server in this way.
-func (p TLSPolicy) allows(host string, c *tls.Config, direct bool) bool {
+func (p tlsPolicy) allows(host string, c *tls.Config, direct bool) bool {
 	switch {
 	case p.isNoHost(host):
 		return false
@@ -199,7 +187,7 @@ func (p TLSPolicy) allows(host string, c *tls.Config, direct bool) bool {
 }
 
 // verify returns entry with the verification that the policy asks for.
-func (p TLSPolicy) verify(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
+func (p tlsPolicy) verify(entry *pgconn.FallbackConfig) *pgconn.FallbackConfig {
 	verified := *entry
 	c := entry.TLSConfig.Clone()
 	verified.TLSConfig = c
@@ -254,5 +242,5 @@ func CheckPlaintext(conn net.Conn) error {
 	if !ok || addr.IP.IsLoopback() || addr.IP.IsUnspecified() {
 		return nil
 	}
-	return fmt.Errorf("aadpool: %w", plaintextError{addr.String(), "use sslmode=verify-full"})
+	return fmt.Errorf("aadpool: %w", plaintextError(addr.String(), "use sslmode=verify-full"))
 }

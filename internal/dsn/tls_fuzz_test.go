@@ -47,7 +47,7 @@ func FuzzNoPlaintextOffTheMachine(f *testing.F) {
 			return
 		}
 		before := entries(config)
-		if secure(config) == nil {
+		if (*Target)(nil).protect(config) == nil {
 			after := entries(config)
 			checkPlaintextStaysHere(t, after)
 			checkNothingUnverifiedThatWasOptional(t, before, after)
@@ -60,7 +60,7 @@ func FuzzNoPlaintextOffTheMachine(f *testing.F) {
 			return
 		}
 		before = entries(config)
-		if secure(config) == nil {
+		if (*Target)(nil).protect(config) == nil {
 			after := entries(config)
 			checkPlaintextStaysHere(t, after)
 			for _, host := range hostsOf(after) {
@@ -87,14 +87,6 @@ func clearPGEnvOfFuzzing(f *testing.F) {
 func readsAnyFile(dsn string) bool {
 	return strings.Contains(dsn, "/dev") || strings.Contains(dsn, "/proc") || strings.Contains(dsn, "%2") ||
 		strings.Contains(dsn, "\\")
-}
-
-// secure applies the policy, as a Hook does at each connect.
-func secure(config *pgx.ConnConfig) error {
-	if IsVerified(&config.Config) {
-		return nil
-	}
-	return Secure(&config.Config, PolicyOf(config.ConnString()))
 }
 
 func entries(config *pgx.ConnConfig) (all []pgconn.FallbackConfig) {
@@ -138,7 +130,7 @@ func checkNothingUnverifiedThatWasOptional(t *testing.T, before, after []pgconn.
 func checkOnceMore(t *testing.T, config *pgx.ConnConfig) {
 	t.Helper()
 	first := entries(config)
-	if err := secure(config); err != nil {
+	if err := (*Target)(nil).protect(config); err != nil {
 		t.Fatalf("once more: %v", err)
 	}
 	second := entries(config)

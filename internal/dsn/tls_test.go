@@ -100,7 +100,7 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			parsed, err := pgxpool.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			config := &parsed.ConnConfig.Config
-			err = Secure(config, PolicyOf(parsed.ConnString()))
+			err = secure(config, policyOf(parsed.ConnString()))
 			if want, isError := strings.CutPrefix(row.want, "error: "); isError {
 				require.ErrorContains(t, err, want)
 				assert.Regexp(t, "use sslmode=verify-full|name the server's host|put host= into the DSN", err.Error(), "what to do")
@@ -109,7 +109,7 @@ func TestNoDSNSendsATokenInTheClearOffTheMachine(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, row.want, ways(t, config))
 
-			require.NoError(t, Secure(config, PolicyOf(parsed.ConnString())))
+			require.NoError(t, secure(config, policyOf(parsed.ConnString())))
 			assert.Equal(t, row.want, ways(t, config), "once more, as at each connect")
 		})
 	}
@@ -191,7 +191,7 @@ func TestConfigThatTheCallerChangedSendsNoTokenToJustAnyone(t *testing.T) {
 			config, err := pgconn.ParseConfig(row.dsn)
 			require.NoError(t, err)
 			row.change(config)
-			err = Secure(config, PolicyOf(row.dsn))
+			err = secure(config, policyOf(row.dsn))
 			if advice, refuses := strings.CutPrefix(row.want, "refusing: "); refuses {
 				require.ErrorIs(t, err, ErrPlaintext)
 				require.ErrorContains(t, err, "refusing to send an access token")
@@ -211,7 +211,7 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{ServerName: "real.example", RootCAs: x509.NewCertPool()}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSPolicy{}))
+		require.NoError(t, secure(config, tlsPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 		assert.Empty(t, config.Fallbacks)
 	})
@@ -220,21 +220,21 @@ func TestSecureLeavesWhatIsTheCallers(t *testing.T) {
 		require.NoError(t, err)
 		own := &tls.Config{InsecureSkipVerify: true, VerifyConnection: func(tls.ConnectionState) error { return nil }}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSPolicy{}))
+		require.NoError(t, secure(config, tlsPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 
 		own = &tls.Config{InsecureSkipVerify: true, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
 			return nil
 		}}
 		config.TLSConfig = own
-		require.NoError(t, Secure(config, TLSPolicy{}))
+		require.NoError(t, secure(config, tlsPolicy{}))
 		assert.Same(t, own, config.TLSConfig)
 	})
 	t.Run("neither a tls.Config nor the Fallbacks slice is changed in place", func(t *testing.T) {
 		config, err := pgconn.ParseConfig("postgres://u@a.example,b.example/d")
 		require.NoError(t, err)
 		shallow := *config
-		require.NoError(t, Secure(&shallow, TLSPolicy{}))
+		require.NoError(t, secure(&shallow, tlsPolicy{}))
 		assert.True(t, config.TLSConfig.InsecureSkipVerify)
 		require.Len(t, config.Fallbacks, 3)
 		assert.Nil(t, config.Fallbacks[0].TLSConfig)
@@ -256,7 +256,7 @@ func TestSecureLeavesASecureConfigAsItIs(t *testing.T) {
 	require.NoError(t, err)
 	first := config.Fallbacks[0]
 	assert.Zero(t, testing.AllocsPerRun(10, func() {
-		_ = Secure(config, TLSPolicy{mode: tlsVerifyFull})
+		_ = secure(config, tlsPolicy{mode: tlsVerifyFull})
 	}), "it runs at each connect")
 	assert.Same(t, first, config.Fallbacks[0])
 }

@@ -3,7 +3,6 @@ package diagnosis
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/dsn"
@@ -20,7 +19,7 @@ func OfDSN(again func(dsn string) string, connString string, err error) *Diagnos
 		Fix:     []string{again(example)},
 		Status:  Usage,
 	}
-	switch text := err.Error(); {
+	switch {
 	case errors.Is(err, dsn.ErrFile):
 		d.Meaning = "A file that the DSN, the environment or ~/.postgresql has for TLS cannot be used. Azure's servers " +
 			"need none: the system's roots verify them, and no server of Azure's asks for a client's certificate."
@@ -28,7 +27,7 @@ func OfDSN(again func(dsn string) string, connString string, err error) *Diagnos
 			"# or leave sslrootcert, sslcert and sslkey out:",
 			"env -u PGSSLROOTCERT -u PGSSLCERT -u PGSSLKEY " + again(example)}
 		return d
-	case strings.HasPrefix(text, "channel_binding="), strings.HasPrefix(text, "require_auth="):
+	case errors.Is(err, dsn.ErrAuth):
 		d.Meaning = "With this DSN no login by token is possible, whatever the credential: it asks for another way to log in."
 		d.Fix = []string{"# take it out of the DSN, the service file, PGCHANNELBINDING and PGREQUIREAUTH; or, in its place:",
 			"require_auth=password,oauth"}

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
@@ -25,7 +23,6 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
-	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -233,10 +230,7 @@ func newProxyUpstream(s upstreamSettings, t server.Target) *proxy.Upstream {
 
 // identify gives an upstream the Hook of its identity and scope. aadpool token gets its tokens here, too.
 func (u *upstreams) identify(m *madeUpstream, f tokens.Flags) (err error) {
-	if m.scope, err = scopeOf(f, m.upstream.Server); err != nil {
-		return exit.Usage(terminal.WithoutPrefix(err))
-	}
-	m.identity = f.Identity()
+	m.scope, m.identity = m.target.Scope, f.Identity()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	i := u.identities[m.identity]
@@ -341,14 +335,6 @@ func (u *upstreams) tokenOf(name string) func(context.Context) (agent.Token, err
 	defer u.mu.Unlock()
 	tokens := u.identities[made[at].identity].tokens
 	return func(ctx context.Context) (agent.Token, error) { return tokens.Get(ctx, made[at].scope) }
-}
-
-// scopeOf is that of the upstream's tokens.
-func scopeOf(f tokens.Flags, upstream *pgx.ConnConfig) (string, error) {
-	if f.Scope != "" {
-		return f.Scope, nil
-	}
-	return dsn.Scope(&upstream.Config)
 }
 
 // secure is about who may connect.

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -20,6 +21,7 @@ import (
 type Target struct {
 	*dsn.Target
 	Secured    *pgxpool.Config // Config with the TLS policy
+	Scope      string          // of a token for its hosts
 	Secret     string          // the password that is given and not used
 	Credential credential.Parameters
 }
@@ -35,14 +37,11 @@ func ParseTarget(connString, scope string) (t Target, policyErr, err error) {
 	if t.Credential, err = credential.ReadParameters(given.Own); err != nil {
 		return Target{}, nil, err
 	}
-	secured := &t.Secured.ConnConfig.Config
-	if err := dsn.CheckAuth(secured); err != nil {
-		return Target{}, nil, err
+	t.Scope, err = dsn.Prepare(t.Secured.ConnConfig, given, cmp.Or(scope, t.Credential.Scope))
+	if errors.Is(err, dsn.ErrPlaintext) || errors.Is(err, dsn.ErrScopes) {
+		return t, err, nil
 	}
-	if policyErr = dsn.Secure(secured, given.Policy); policyErr == nil && cmp.Or(scope, t.Credential.Scope) == "" {
-		_, policyErr = dsn.Scope(secured)
-	}
-	return t, policyErr, nil
+	return t, nil, err
 }
 
 // A Host is one of the servers that the DSN names, and how it is reached.

@@ -10,7 +10,6 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/alecthomas/kong"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
@@ -97,11 +96,7 @@ func (f Flags) ScopeOfEnvironment() string {
 	if f.Scope != "" {
 		return f.Scope
 	}
-	scope, err := dsn.Scope(&ServerOnly(os.Getenv("PGHOST")).Config)
-	if err != nil { // several: the first one's
-		scope, _ = dsn.Scope(&pgconn.Config{Host: ServerOnly(os.Getenv("PGHOST")).Host})
-	}
-	return scope
+	return dsn.ScopeFor(ServerOnly(os.Getenv("PGHOST")).Host) // of several the first one's
 }
 
 // NewHook makes a Hook as the flags say. Its error is about them.
