@@ -25,8 +25,8 @@ func (f fault) Is(target error) bool { return target == f.kind }
 
 // Prepare makes config ready for a token, and returns the scope of that: scope, or the one that all its hosts take if
 // that is empty. It takes out the parameters that are not for the server, does what some of them say, refuses those of
-// other programs, and secures the transport as config's DSN asks. t is what has been read of that; if it is nil, the DSN
-// is read where config does not tell.
+// other programs, and secures the transport as config's DSN asks. t is what has been read of that; if it is nil, the
+// DSN is read where config does not tell.
 func Prepare(config *pgx.ConnConfig, t *Target, scope string) (string, error) {
 	if err := takeOut(&config.Config); err != nil {
 		return "", err

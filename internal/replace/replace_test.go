@@ -87,8 +87,8 @@ func (p *testPool) take(t *testing.T, n int) (release func()) {
 	}
 }
 
-// say has a verdict on each of the idle connections, which have rested for a time: the first is on the one that the next
-// request gets.
+// say has a verdict on each of the idle connections, which have rested for a time: the first is on the one that the
+// next request gets.
 func (p *testPool) say(t *testing.T, idle time.Duration, verdicts ...Verdict) {
 	t.Helper()
 	for _, v := range verdicts {
