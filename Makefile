@@ -64,6 +64,7 @@ test-long: postgresql
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|FaultsOfDSNsSeenInTheWild)$$' ./...
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
+	cd deploy && go test -race -timeout 15m ./...
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
 # One package after the other, nothing beside it: what is computed is the test's.

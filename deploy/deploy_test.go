@@ -16,10 +16,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/yaml"
 )
 
 // buildProgram does what the Dockerfile does, with the files that .dockerignore lets it have.
@@ -158,62 +155,48 @@ func TestImagesProgramIsStatic(t *testing.T) {
 	assert.NotContains(t, string(text), "ld-linux", "it needs no loader")
 }
 
-// documents are those of a YAML file, decoded strictly: a field that Kubernetes does not know is an error.
-func documents(t *testing.T, file string) (pods []corev1.PodSpec, labels []map[string]string, accounts []string) {
+// documents are those of a YAML file.
+func documents(t *testing.T, file string) objects {
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
-	for part := range bytes.SplitSeq(text, []byte("\n---\n")) {
-		var kind struct{ Kind string }
-		require.NoError(t, yaml.Unmarshal(part, &kind))
-		switch kind.Kind {
-		case "ServiceAccount":
-			var account corev1.ServiceAccount
-			require.NoError(t, yaml.UnmarshalStrict(part, &account))
-			accounts = append(accounts, account.Name)
-		case "Deployment":
-			var d appsv1.Deployment
-			require.NoError(t, yaml.UnmarshalStrict(part, &d))
-			assert.Equal(t, d.Spec.Selector.MatchLabels["app"], d.Spec.Template.Labels["app"])
-			pods, labels = append(pods, d.Spec.Template.Spec), append(labels, d.Spec.Template.Labels)
-		case "Job":
-			var j batchv1.Job
-			require.NoError(t, yaml.UnmarshalStrict(part, &j))
-			assert.Equal(t, corev1.RestartPolicyNever, j.Spec.Template.Spec.RestartPolicy)
-			pods, labels = append(pods, j.Spec.Template.Spec), append(labels, j.Spec.Template.Labels)
-		default:
-			t.Errorf("%s: %q is not checked", file, kind.Kind)
-		}
-	}
-	return pods, labels, accounts
+	return decode(t, text)
 }
 
 func TestManifests(t *testing.T) {
 	for _, file := range []string{"kubernetes/sidecar.yaml", "kubernetes/job.yaml"} {
 		t.Run(file, func(t *testing.T) {
-			pods, labels, _ := documents(t, file)
-			require.Len(t, pods, 1)
-			pod := pods[0]
-			assert.Equal(t, "true", labels[0]["azure.workload.identity/use"])
+			all := documents(t, file)
+			require.Len(t, all.pods(), 1)
+			pod := all.pods()[0].Spec
 			assert.Equal(t, "orders-api", pod.ServiceAccountName)
-			require.Len(t, pod.InitContainers, 1)
-			proxy := pod.InitContainers[0]
-			require.NotNil(t, proxy.RestartPolicy)
-			assert.Equal(t, corev1.ContainerRestartPolicyAlways, *proxy.RestartPolicy, "a native sidecar")
-			assert.True(t, *proxy.SecurityContext.ReadOnlyRootFilesystem)
-			assertConfined(t, pod)
-			assert.Equal(t, "/readyz", proxy.StartupProbe.HTTPGet.Path)
-			assert.Equal(t, proxy.Ports[0].Name, proxy.StartupProbe.HTTPGet.Port.String())
-			assert.Contains(t, proxy.Args, fmt.Sprintf("--http=0.0.0.0:%d", proxy.Ports[0].ContainerPort))
-			if seconds := pod.TerminationGracePeriodSeconds; seconds != nil {
-				assert.Greater(t, *seconds, int64(30), "more than --drain")
-			}
-			service := pod.Containers[0].Env[0]
-			assert.Equal(t, "DATABASE_URL", service.Name)
-			assert.Contains(t, service.Value, strings.TrimPrefix(argument(t, proxy.Args, "--listen="), "--listen="))
+			all.accounts = documents(t, "kubernetes/sidecar.yaml").accounts
+			all.assertComplete(t)
+			assertSidecar(t, pod)
 		})
 	}
-	_, _, accounts := documents(t, "kubernetes/sidecar.yaml")
-	assert.Equal(t, []string{"orders-api"}, accounts)
+}
+
+// assertSidecar checks the proxy of a pod, which starts before the service and ends after it, and how the service finds
+// it.
+func assertSidecar(t *testing.T, pod corev1.PodSpec) {
+	require.Len(t, pod.InitContainers, 1)
+	proxy := pod.InitContainers[0]
+	require.NotNil(t, proxy.RestartPolicy)
+	assert.Equal(t, corev1.ContainerRestartPolicyAlways, *proxy.RestartPolicy, "a native sidecar")
+	assert.True(t, *proxy.SecurityContext.ReadOnlyRootFilesystem)
+	assert.Equal(t, "/readyz", proxy.StartupProbe.HTTPGet.Path)
+	assert.Nil(t, proxy.ReadinessProbe, "a pod may have answers without a database")
+	assert.Equal(t, proxy.Ports[0].Name, proxy.StartupProbe.HTTPGet.Port.String())
+	assertFlagsExist(t, proxy.Args)
+	if !slices.Contains(proxy.Args, configArgument) {
+		assert.Contains(t, proxy.Args, fmt.Sprintf("--http=0.0.0.0:%d", proxy.Ports[0].ContainerPort))
+		service := pod.Containers[0].Env[0]
+		assert.Equal(t, "DATABASE_URL", service.Name)
+		assert.Contains(t, service.Value, strings.TrimPrefix(argument(t, proxy.Args, "--listen="), "--listen="))
+	}
+	if seconds := pod.TerminationGracePeriodSeconds; seconds != nil {
+		assert.Greater(t, *seconds, int64(40), "more than --drain")
+	}
 }
 
 // assertConfined holds a pod to https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and to
@@ -222,7 +205,7 @@ func assertConfined(t *testing.T, pod corev1.PodSpec) {
 	if assert.NotNil(t, pod.AutomountServiceAccountToken, "workload identity brings a token of its own") {
 		assert.False(t, *pod.AutomountServiceAccountToken)
 	}
-	for _, container := range slices.Concat(pod.InitContainers, pod.Containers) {
+	for _, container := range containers(pod) {
 		assert.Regexp(t, `:[^:/]*\d[^:/]*$`, container.Image, "a version: latest is another image tomorrow")
 		context := container.SecurityContext
 		if !assert.NotNil(t, context, container.Name) {
@@ -272,7 +255,8 @@ func assertFlagsExist(t *testing.T, args []string) {
 	help, err := exec.Command(program(t), args[0], "--help").Output()
 	require.NoError(t, err)
 	for _, arg := range args[1:] {
-		name, _, _ := strings.Cut(arg, "=")
-		assert.Contains(t, string(help), name+"=", arg)
+		if name, _, _ := strings.Cut(arg, "="); strings.HasPrefix(name, "--") {
+			assert.Regexp(t, regexp.QuoteMeta(name)+`[=\s]`, string(help), arg)
+		}
 	}
 }

@@ -23,6 +23,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 )
@@ -30,12 +32,32 @@ import (
 // imageUser is that of the Dockerfile.
 const imageUser = 65532
 
+// sidecars are what the tests run of the manifests that have one: its container, and the file that it reads, if any.
+var sidecars = map[string]func(t *testing.T) (proxy corev1.Container, config string){
+	"the manifest's": func(t *testing.T) (corev1.Container, string) {
+		return documents(t, "kubernetes/sidecar.yaml").deployments[0].Spec.Template.Spec.InitContainers[0], ""
+	},
+	"the chart's": func(t *testing.T) (corev1.Container, string) {
+		all := render(t, serviceChart(t), "")
+		pod := all.deployments[0].Spec.Template.Spec
+		return pod.InitContainers[0], all.proxyConfig(t, pod)
+	},
+}
+
 // TestSidecarRunsInAnEmptyRoot runs what the sidecar's manifest runs, as the image's user, in a root with nothing in it
-// but what the image has: against the stand-ins for Azure, with workload identity as the AKS webhook sets it up.
+// but what the image has: against the stand-ins for Azure, with workload identity as the AKS webhook sets it up. Its
+// probes do not end the pod, and take it out of no service, while the database fails over.
 func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
 	}
+	for name, sidecar := range sidecars {
+		t.Run(name, func(t *testing.T) { runSidecar(t, sidecar) })
+	}
+}
+
+func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, string)) {
+	proxy, config := sidecar(t)
 	pg, err := aadpooltest.StartPostgres(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, pg.Stop()) })
@@ -49,9 +71,14 @@ func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 
 	root := emptyRoot(t)
 	environment := workloadIdentity(t, authority, identity, root)
-	maps.Copy(environment, upstream(t, server, root))
+	database := upstream(t, server, root)
 	listen, health := freeAddress(t), freeAddress(t)
-	args := sidecarArguments(t, listen, health)
+	if config == "" {
+		maps.Copy(environment, database)
+	} else {
+		put(t, root, "/etc/aadpool/proxy.yaml", sidecarConfig(t, config, database, listen, health))
+	}
+	args := sidecarArguments(t, proxy, listen, health)
 
 	cmd := exec.Command("/aadpool", args...)
 	cmd.Dir = "/"
@@ -66,18 +93,53 @@ func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	go func() { ended <- cmd.Wait() }()
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
 
-	require.Eventually(t, func() bool {
-		return status("http://"+health+"/readyz") == http.StatusOK
-	}, time.Minute, 20*time.Millisecond, "the startup probe")
+	require.Eventually(t, func() bool { return probe(health, proxy.StartupProbe) }, time.Minute, 20*time.Millisecond,
+		"the startup probe")
+	assertServes(t, listen)
+	server.SetFault(aadpooltest.DropAt(aadpooltest.PhaseAccept))
+	server.CloseConnections()
+	require.Eventually(t, func() bool { return status("http://"+health+"/readyz") != http.StatusOK }, time.Minute,
+		20*time.Millisecond, "the proxy knows that the database is away")
+	for _, p := range []*corev1.Probe{proxy.LivenessProbe, proxy.ReadinessProbe} {
+		assert.True(t, p == nil || probe(health, p), "the kubelet leaves the pod alone")
+	}
+	server.SetFault(aadpooltest.Fault{})
+	assertServes(t, listen)
+	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+	assert.NoError(t, <-ended, "it ends with status 0")
+	assert.NotContains(t, stderr.String(), "eyJ", "no token is logged")
+}
+
+// probe asks as the kubelet does.
+func probe(health string, p *corev1.Probe) bool {
+	code := status("http://" + health + p.HTTPGet.Path)
+	return code >= 200 && code < 400
+}
+
+func assertServes(t *testing.T, listen string) {
 	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://id-orders-api@%s/postgres?sslmode=disable", listen))
 	require.NoError(t, err)
 	var user string
 	require.NoError(t, conn.QueryRow(t.Context(), "select session_user").Scan(&user))
 	assert.Equal(t, "id-orders-api", user)
 	require.NoError(t, conn.Close(context.Background()))
-	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-	assert.NoError(t, <-ended, "it ends with status 0")
-	assert.NotContains(t, stderr.String(), "eyJ", "no token is logged")
+}
+
+// sidecarConfig is the chart's file, for the server here and on ports that are free.
+func sidecarConfig(t *testing.T, text string, database map[string]string, listen, health string) []byte {
+	var config map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
+	var dsn []string
+	for key, variable := range map[string]string{"host": "PGHOST", "port": "PGPORT", "user": "PGUSER",
+		"dbname": "PGDATABASE", "sslrootcert": "PGSSLROOTCERT"} {
+		dsn = append(dsn, key+"="+database[variable])
+	}
+	own := config["upstreams"].([]any)[0].(map[string]any)
+	own["dsn"], own["listen"], config["http"] = strings.Join(dsn, " "), listen, health
+	config["min-drain"] = "0s" // which the other pods of the service need, and not the test
+	changed, err := yaml.Marshal(config)
+	require.NoError(t, err)
+	return changed
 }
 
 // emptyRoot holds the program and nothing else, and the image's user can write nowhere in it.
@@ -142,9 +204,7 @@ func serverChain(t *testing.T, server *aadpooltest.Server, config *pgx.ConnConfi
 }
 
 // sidecarArguments are the manifest's, on ports that are free here.
-func sidecarArguments(t *testing.T, listen, health string) []string {
-	pods, _, _ := documents(t, "kubernetes/sidecar.yaml")
-	proxy := pods[0].InitContainers[0]
+func sidecarArguments(t *testing.T, proxy corev1.Container, listen, health string) []string {
 	assertFlagsExist(t, proxy.Args)
 	var args []string
 	for _, arg := range proxy.Args {
