@@ -36,28 +36,46 @@ func Main() {
 	os.Exit(int(code))
 }
 
-// commands is the command line, as kong reads it.
-type commands struct {
-	ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version and exit."`
+// A command has its name on the command line, and what the list of commands says of it.
+type command struct {
+	name, help string
+	new        func() invocation.Command
+}
 
-	Check  checkCommand         `cmd:"" help:"Go the whole way from a DSN to a query, step by step, and say what to type at the first fault."`
-	Proxy  proxycommand.Command `cmd:"" help:"Let every program that speaks PostgreSQL log in with access tokens, through a socket."`
-	Wait   waitCommand          `cmd:"" help:"Wait until a proxy is ready."`
-	Status statusCommand        `cmd:"" help:"Say how each server of a running proxy is doing."`
-	Login  loginCommand         `cmd:"" help:"Sign in once, by browser or device code, for the other commands."`
-	Logout logoutCommand        `cmd:"" help:"Remove what login has kept."`
-	Whoami whoamiCommand        `cmd:"" help:"Print whose token the other commands get, and the role that it logs in as."`
-
-	Agent agentCommand      `cmd:"" help:"Serve tokens to aadpool token, so that a program that runs it for each connection asks Entra once."`
-	Token tokenCommand      `cmd:"" help:"Print an access token and nothing else, for PGPASSWORD."`
-	Psql  proxycommand.Psql `cmd:"" help:"Run psql with an access token, and TLS as a pool would have it."`
-	Role  roleCommand       `cmd:"" help:"Make the database role of a principal and give it rights, or print the SQL for it."`
-
-	Install    installCommand    `cmd:"" help:"Copy this program into a directory, for an init container."`
-	Completion completionCommand `cmd:"" help:"Print what has bash, zsh, fish or PowerShell complete this program's arguments."`
-	Man        manCommand        `cmd:"" help:"Print the manual page."`
-	Help       helpCommand       `cmd:"" help:"Show help, of a command too: aadpool help check."`
-	Version    versionCommand    `cmd:"" help:"Print the version, the commit that it was built from, and its date."`
+// commands are in the order of help.
+var commands = []command{
+	{"check", "Go the whole way from a DSN to a query, step by step, and say what to type at the first fault.",
+		func() invocation.Command { return &checkCommand{} }},
+	{"proxy", "Let every program that speaks PostgreSQL log in with access tokens, through a socket.",
+		func() invocation.Command { return &proxycommand.Command{} }},
+	{"wait", "Wait until a proxy is ready.",
+		func() invocation.Command { return &waitCommand{} }},
+	{"status", "Say how each server of a running proxy is doing.",
+		func() invocation.Command { return &statusCommand{} }},
+	{"login", "Sign in once, by browser or device code, for the other commands.",
+		func() invocation.Command { return &loginCommand{} }},
+	{"logout", "Remove what login has kept.",
+		func() invocation.Command { return &logoutCommand{} }},
+	{"whoami", "Print whose token the other commands get, and the role that it logs in as.",
+		func() invocation.Command { return &whoamiCommand{} }},
+	{"agent", "Serve tokens to aadpool token, so that a program that runs it for each connection asks Entra once.",
+		func() invocation.Command { return &agentCommand{} }},
+	{"token", "Print an access token and nothing else, for PGPASSWORD.",
+		func() invocation.Command { return &tokenCommand{} }},
+	{"psql", "Run psql with an access token, and TLS as a pool would have it.",
+		func() invocation.Command { return &proxycommand.Psql{} }},
+	{"role", "Make the database role of a principal and give it rights, or print the SQL for it.",
+		func() invocation.Command { return &roleCommand{} }},
+	{"install", "Copy this program into a directory, for an init container.",
+		func() invocation.Command { return &installCommand{} }},
+	{"completion", "Print what has bash, zsh, fish or PowerShell complete this program's arguments.",
+		func() invocation.Command { return &completionCommand{} }},
+	{"man", "Print the manual page.",
+		func() invocation.Command { return &manCommand{} }},
+	{"help", "Show help, of a command too: aadpool help check.",
+		func() invocation.Command { return &helpCommand{} }},
+	{"version", "Print the version, the commit that it was built from, and its date.",
+		func() invocation.Command { return &versionCommand{} }},
 }
 
 const description = `Log in to Azure Database for PostgreSQL with Microsoft Entra access tokens, and find out why ` +
@@ -103,9 +121,12 @@ func conclude(ctx context.Context, err error, stderr io.Writer) diag.Status {
 	return status
 }
 
-// newParser makes what reads the command line into c. exit is called when help has been printed.
-func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error) {
-	parser, err := kong.New(c,
+// newParser makes what reads a command line with some of the commands. exit is called when help has been printed.
+func newParser(some []command, stdout io.Writer, exit func(int)) (*kong.Kong, error) {
+	var root struct {
+		ShowVersion kong.VersionFlag `name:"version" env:"-" help:"Print the version and exit."`
+	}
+	options := []kong.Option{
 		kong.Name("aadpool"),
 		kong.Description(description),
 		kong.Writers(stdout, io.Discard),
@@ -116,7 +137,11 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 		kong.Vars{"lock_timeout": roles.DefaultLockTimeout.String(), "version": commandline.Version()},
 		tokens.Vars(),
 		proxycommand.Vars(),
-	)
+	}
+	for _, c := range some {
+		options = append(options, kong.DynamicCommand(c.name, c.help, "", c.new()))
+	}
+	parser, err := kong.New(&root, options...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the command line: %w", err)
 	}
@@ -125,9 +150,8 @@ func newParser(c *commands, stdout io.Writer, exit func(int)) (*kong.Kong, error
 
 // parse returns the command that the arguments choose, or nil if they ask for help, which it prints.
 func parse(args []string, stdout io.Writer) (invocation.Command, error) {
-	var c commands
 	helped := false
-	parser, err := newParser(&c, stdout, func(int) { helped = true })
+	parser, err := newParser(candidates(args), stdout, func(int) { helped = true })
 	if err != nil {
 		return nil, err
 	}
@@ -142,6 +166,17 @@ func parse(args []string, stdout io.Writer) (invocation.Command, error) {
 		return nil, exit.Usage(commandline.Fault(err, args, parser.Model.Children))
 	}
 	return parsed.Selected().Target.Addr().Interface().(invocation.Command), nil
+}
+
+// candidates are the commands that the arguments may be of: kong takes milliseconds to learn the flags of all, which
+// programs that run aadpool token for each connection would pay each time.
+func candidates(args []string) []command {
+	for i, c := range commands {
+		if len(args) > 0 && args[0] == c.name && os.Getenv("COMP_LINE") == "" {
+			return commands[i : i+1]
+		}
+	}
+	return commands
 }
 
 // helpCommand is aadpool help.
@@ -173,7 +208,7 @@ To have it for good:
 }
 
 func (manCommand) Run(in invocation.Invocation) error {
-	parser, err := newParser(&commands{}, in.Stdout, nil)
+	parser, err := newParser(commands, in.Stdout, nil)
 	if err != nil {
 		return err
 	}

@@ -252,8 +252,7 @@ func TestTheCommandsOwnWords(t *testing.T) {
 }
 
 func TestEveryFlagHasItsVariable(t *testing.T) {
-	var c commands
-	parser, err := newParser(&c, os.Stderr, func(int) {})
+	parser, err := newParser(commands, os.Stderr, func(int) {})
 	require.NoError(t, err)
 	var visit func(n *kong.Node)
 	visit = func(n *kong.Node) {

@@ -18,7 +18,7 @@ func TestManualHasAllThatHelpHas(t *testing.T) {
 		`\-\-credential=NAME`, ".SH \"EXIT STATUS\""} {
 		assert.Contains(t, got.stdout, part)
 	}
-	parser, err := newParser(&commands{}, nil, nil)
+	parser, err := newParser(commands, nil, nil)
 	require.NoError(t, err)
 	plain := strings.ReplaceAll(got.stdout, `\-`, "-")
 	for _, command := range parser.Model.Children {
