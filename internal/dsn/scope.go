@@ -19,9 +19,9 @@ var scopes = []struct{ suffix, scope string }{
 
 // ScopeFor is the scope of the token that the server at host asks for.
 func ScopeFor(host string) string {
-	host = strings.TrimSuffix(strings.ToLower(host), ".")
-	for _, s := range scopes {
-		if strings.HasSuffix(host, s.suffix) {
+	host = strings.TrimSuffix(host, ".")
+	for _, s := range scopes { // at each connect
+		if at := len(host) - len(s.suffix); at >= 0 && strings.EqualFold(host[at:], s.suffix) {
 			return s.scope
 		}
 	}
