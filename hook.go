@@ -15,7 +15,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/aadpool/aadpool/internal/clock"
 	"github.com/aadpool/aadpool/internal/conn"
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/login"
@@ -36,7 +35,6 @@ type Hook struct {
 	options  options
 	cache    atomic.Pointer[tokenCache] // nil until the scope is known
 
-	soon    func() int64 // of a clock.Coarse, which ticks by itself: printing a Hook does not read that
 	report  login.Report
 	logins  pace.Logins
 	refused atomic.Int64
@@ -59,7 +57,7 @@ func NewHook(cred azcore.TokenCredential, opts ...Option) (*Hook, error) {
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: %w", err)
 	}
-	h := &Hook{getToken: cred.GetToken, options: o, soon: new(clock.Coarse).Soon}
+	h := &Hook{getToken: cred.GetToken, options: o}
 	h.report = login.Report{Succeeded: h.loginSucceeded, Refused: h.loginRefused}
 	return h, nil
 }

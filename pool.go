@@ -112,7 +112,8 @@ func (h *Hook) newPool(ctx context.Context, target *dsn.Target) (*pgxpool.Pool, 
 type pooled struct {
 	hook     *Hook
 	trouble  failover.Trouble
-	heldLast atomic.Int64  // when a connection was held last, as the Hook's clock has it
+	clock    clock.Coarse
+	heldLast atomic.Int64  // when a connection was held last, by the clock; zero once that does not matter any more
 	lifetime time.Duration // the pool's MaxConnLifetime
 	jitter   time.Duration // and its MaxConnLifetimeJitter
 
@@ -184,9 +185,13 @@ func becameReadOnly(c *pgconn.PgConn) bool {
 // since the pool found trouble.
 func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool {
 	const restful = time.Second // from then on pgxpool pings
-	soon, trouble := p.hook.soon(), p.trouble.At()
-	if p.shouldPing == nil && trouble == 0 && soon > p.heldLast.Load()+(restful+clock.Ahead).Milliseconds() {
-		return params.IdleDuration > restful // a connection that was held counts as restful by then
+	trouble, heldLast := p.trouble.At(), p.heldLast.Load()
+	if p.shouldPing == nil && trouble == 0 && heldLast == 0 {
+		return params.IdleDuration > restful // the usual case
+	}
+	soon := p.clock.Soon()
+	if soon > heldLast+(restful+clock.Ahead).Milliseconds() { // what was held counts as restful by now
+		p.heldLast.CompareAndSwap(heldLast, 0)
 	}
 	s := conn.Of(params.Conn)
 	if s != nil {
@@ -223,7 +228,7 @@ func (p *pooled) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
 // look says what is to become of a connection that a request acquires.
 func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
 	// The usual case, in as few comparisons as it takes: most acquires have nothing to retire, renew or doubt.
-	s, soon := conn.Of(c), p.hook.soon()
+	s, soon := conn.Of(c), p.clock.Soon()
 	if s == nil {
 		return replace.Good
 	}
@@ -240,7 +245,7 @@ func (p *pooled) look(ctx context.Context, c *pgx.Conn) replace.Verdict {
 // held says what is to become of an idle connection that is held for a moment. No request gets it meanwhile, so most
 // cost no more than a few comparisons here, too.
 func (p *pooled) held(ctx context.Context, c *pgx.Conn) replace.Held {
-	s, soon := conn.Of(c), p.hook.soon()
+	s, soon := conn.Of(c), p.clock.Soon()
 	p.heldLast.Store(soon)
 	held := replace.Held{Idle: s.Hold(soon)}
 	if !s.IsQuiet(soon) {
