@@ -8,6 +8,7 @@
 # make fuzz   what a server says to the package, and a client to aadpool proxy, during start-up; any DSN, with a server that
 #             listens for the token, and beside pgx; for FUZZ each (10m by default)
 # make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
+# make recipes  the programs of docs/recipes, each by its recipe, against the stand-ins; for Debian (a quarter of an hour at first)
 # make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md and MEASUREMENTS.md (20 minutes);
 #             make bench-NAME for one measurement
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
@@ -38,7 +39,7 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-.PHONY: demo try test test-all test-long test-times soak fuzz clients bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
+.PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
 demo: postgresql
@@ -87,6 +88,10 @@ clients: postgresql
 	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \
 	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser)$$' -v -timeout 0 ./...
 
+recipes: postgresql
+	@dir=$${AADPOOL_RECIPES:-$${TMPDIR:-/tmp}/aadpool-recipes} && ./scripts/install-recipes.sh "$$dir" && \
+	AADPOOL_RECIPES="$$dir" go test -count 1 -run '^TestRecipes$$' -v -timeout 0 ./test/recipes
+
 bench: postgresql
 	go test -run '^$$' -bench . .
 	cd bench && go run .
@@ -119,6 +124,8 @@ lint:
 	go run ./scripts/apilist $(PUBLIC)
 	cd bench && go run . -stale
 	$(TOOL) actionlint $(wildcard .github/workflows/*.yml)
+	sed -n '/^on: workflow_dispatch/,/^```/{/^```/!p}' docs/recipes/pipelines.md | \
+		$(TOOL) actionlint -stdin-filename docs/recipes/pipelines.md -
 
 api:
 	go run ./scripts/apilist -add $(PUBLIC)

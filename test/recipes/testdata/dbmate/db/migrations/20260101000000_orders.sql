@@ -1,0 +1,5 @@
+-- migrate:up
+create table orders (id bigint generated always as identity primary key, customer text not null);
+
+-- migrate:down
+drop table orders;

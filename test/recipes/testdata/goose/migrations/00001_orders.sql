@@ -1,0 +1,5 @@
+-- +goose Up
+create table orders (id bigint generated always as identity primary key, customer text not null);
+
+-- +goose Down
+drop table orders;

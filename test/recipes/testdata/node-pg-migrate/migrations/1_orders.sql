@@ -1,0 +1,5 @@
+-- Up Migration
+create table orders (id bigint generated always as identity primary key, customer text not null);
+
+-- Down Migration
+drop table orders;
