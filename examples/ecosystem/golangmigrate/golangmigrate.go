@@ -20,11 +20,11 @@ var migrations embed.FS
 // Up applies the migrations that the database lacks. The DSN is one of aadpoolsql's; golang-migrate's own parameters
 // (x-migrations-table …) go into pgx.Config.
 func Up(dsn string) error {
-	return with(dsn, (*migrate.Migrate).Up)
+	return With(dsn, (*migrate.Migrate).Up)
 }
 
-// with gives do a migrator, which holds one connection, with a lock, until it is closed. Its token may end meanwhile.
-func with(dsn string, do func(*migrate.Migrate) error) (err error) {
+// With gives do a migrator, which holds one connection, with a lock, until it is closed. Its token may end meanwhile.
+func With(dsn string, do func(*migrate.Migrate) error) (err error) {
 	db, err := sql.Open("aadpool", dsn)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ func MigrateDSN(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	return withProvider(db, migrations, func(provider *goose.Provider) error {
+	return WithProvider(db, migrations, func(provider *goose.Provider) error {
 		_, err := provider.Up(ctx)
 		return err
 	})

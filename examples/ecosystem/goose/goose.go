@@ -24,16 +24,16 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	if err != nil {
 		return err
 	}
-	return withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
+	return WithProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.Up(ctx)
 		return err
 	})
 }
 
-// withProvider closes db, which leaves a pool below it open. It gives do a goose that lets one instance of the service
+// WithProvider closes db, which leaves a pool below it open. It gives do a goose that lets one instance of the service
 // migrate at a time. The lock belongs to a session: goose holds one connection from the first migration to the last,
 // however often the token is replaced meanwhile.
-func withProvider(db *sql.DB, migrations fs.FS, do func(*goose.Provider) error) (err error) {
+func WithProvider(db *sql.DB, migrations fs.FS, do func(*goose.Provider) error) (err error) {
 	locker, err := lock.NewPostgresSessionLocker()
 	if err != nil {
 		return errors.Join(err, db.Close())

@@ -1,4 +1,4 @@
-package copyfrom
+package ecosystem_test
 
 import (
 	"context"
@@ -8,14 +8,12 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/examples/ecosystem/copyfrom"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
 // One load goes on for all of the test, and each round is a short one beside it.
-func TestLoad(t *testing.T) {
+func TestCopyFrom(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
@@ -28,7 +26,7 @@ func TestLoad(t *testing.T) {
 		short := startLoad(ctx, pool)
 		for _, load := range []*load{long, short} {
 			id++
-			if err := load.add(ctx, Order{id, "contoso"}); err != nil {
+			if err := load.add(ctx, copyfrom.Order{ID: id, Customer: "contoso"}); err != nil {
 				return err
 			}
 		}
@@ -44,24 +42,24 @@ func TestLoad(t *testing.T) {
 	assert.Equal(t, id, rows)
 }
 
-// A load is a call of Load that goes on.
+// A load is a call of copyfrom.Load that goes on.
 type load struct {
-	orders chan Order
+	orders chan copyfrom.Order
 	done   chan struct{}
 	n      int64
 	err    error
 }
 
 func startLoad(ctx context.Context, pool *pgxpool.Pool) *load {
-	l := &load{orders: make(chan Order), done: make(chan struct{})}
+	l := &load{orders: make(chan copyfrom.Order), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
-		l.n, l.err = Load(ctx, pool, l.orders)
+		l.n, l.err = copyfrom.Load(ctx, pool, l.orders)
 	}()
 	return l
 }
 
-func (l *load) add(ctx context.Context, order Order) error {
+func (l *load) add(ctx context.Context, order copyfrom.Order) error {
 	select {
 	case l.orders <- order:
 		return nil

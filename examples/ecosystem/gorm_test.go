@@ -1,4 +1,4 @@
-package gorm
+package ecosystem_test
 
 import (
 	"context"
@@ -8,28 +8,26 @@ import (
 	"github.com/stretchr/testify/require"
 	"gorm.io/gorm"
 
+	example "github.com/aadpool/aadpool/examples/ecosystem/gorm"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestOpen(t *testing.T) {
+func TestGORM(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
-	db, err := Open(azure.Pool(t))
+	db, err := example.Open(azure.Pool(t))
 	require.NoError(t, err)
 	sqlDB, err := db.DB()
 	require.NoError(t, err)
 	defer sqlDB.Close()
-	require.NoError(t, db.AutoMigrate(&Order{}))
+	require.NoError(t, db.AutoMigrate(&example.Order{}))
 	azure.Through(t, func(ctx context.Context) error {
-		order := Order{Customer: "contoso"}
+		order := example.Order{Customer: "contoso"}
 		return db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
 			if err := tx.Create(&order).Error; err != nil {
 				return err
 			}
-			var found Order
+			var found example.Order
 			if err := tx.First(&found, order.ID).Error; err != nil {
 				return err
 			}

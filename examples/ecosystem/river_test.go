@@ -1,4 +1,4 @@
-package river
+package ecosystem_test
 
 import (
 	"context"
@@ -13,25 +13,24 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	example "github.com/aadpool/aadpool/examples/ecosystem/river"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
 // Orders are made, each with its job in the same transaction, and shipped in another.
-func TestJobs(t *testing.T) {
+func TestRiver(t *testing.T) {
 	rotation.SkipIfShort(t)
+	t.Parallel()
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
-	require.NoError(t, Migrate(t.Context(), pool, slog.New(slog.DiscardHandler)))
+	require.NoError(t, example.Migrate(t.Context(), pool, slog.New(slog.DiscardHandler)))
 	_, err := pool.Exec(t.Context(),
 		"create table orders (id bigint generated always as identity primary key, shipped bool)")
 	require.NoError(t, err)
-	ship := func(ctx context.Context, job Ship) error {
+	ship := func(ctx context.Context, job example.Ship) error {
 		_, err := pool.Exec(ctx, "update orders set shipped = true where id = $1", job.OrderID)
 		return err
 	}
-	client, err := NewClient(pool, ship, slog.New(slog.DiscardHandler))
+	client, err := example.NewClient(pool, ship, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	completed, cancel := client.Subscribe(river.EventKindJobCompleted, river.EventKindJobFailed)
 	defer cancel()
@@ -43,7 +42,7 @@ func TestJobs(t *testing.T) {
 			if err := tx.QueryRow(ctx, "insert into orders default values returning id").Scan(&id); err != nil {
 				return err
 			}
-			_, err := client.InsertTx(ctx, tx, Ship{id}, nil)
+			_, err := client.InsertTx(ctx, tx, example.Ship{OrderID: id}, nil)
 			return err
 		})
 	}

@@ -1,4 +1,4 @@
-package sqlx
+package ecosystem_test
 
 import (
 	"context"
@@ -8,14 +8,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/examples/ecosystem/sqlx"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestCreateAndFind(t *testing.T) {
+func TestSQLX(t *testing.T) {
 	azure, dsn := rotation.StartByDSN(t)
-	db, err := Open(dsn)
+	db, err := sqlx.Open(dsn)
 	require.NoError(t, err)
 	defer db.Close()
 	assert.Zero(t, azure.Requests(), "nothing is asked of the network yet")
@@ -23,11 +21,11 @@ func TestCreateAndFind(t *testing.T) {
 		"create table orders (id bigint generated always as identity primary key, customer text)")
 	require.NoError(t, err)
 	azure.Through(t, func(ctx context.Context) error {
-		created, err := Create(ctx, db, "contoso")
+		created, err := sqlx.Create(ctx, db, "contoso")
 		if err != nil {
 			return err
 		}
-		var found Order
+		var found sqlx.Order
 		err = db.GetContext(ctx, &found, "select * from orders where id = $1", created.ID)
 		assert.Equal(t, created, found)
 		return err

@@ -1,4 +1,4 @@
-package replica
+package ecosystem_test
 
 import (
 	"context"
@@ -9,21 +9,19 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/examples/ecosystem/replica"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestOpen(t *testing.T) {
+func TestReplica(t *testing.T) {
 	rotation.SkipIfShort(t)
 	t.Parallel()
 	azure := rotation.Start(t)
-	replica, err := aadpooltest.NewServer(azure.Authority, azure.Postgres)
+	second, err := aadpooltest.NewServer(azure.Authority, azure.Postgres)
 	require.NoError(t, err)
-	defer replica.Close()
+	defer second.Close()
 	// What a replica is for its clients: another server with the same data, to which nothing can be written.
-	replicaDSN := replica.DSN(azure.App.Name) + "&default_transaction_read_only=on"
-	pools, err := Open(t.Context(), azure.DSN(), replicaDSN, azure.Credential(t), rotation.Logger(t))
+	replicaDSN := second.DSN(azure.App.Name) + "&default_transaction_read_only=on"
+	pools, err := replica.Open(t.Context(), azure.DSN(), replicaDSN, azure.Credential(t), rotation.Logger(t))
 	require.NoError(t, err)
 	defer pools.Close()
 	_, err = pools.Primary.Exec(t.Context(), "create table orders (id int primary key)")
@@ -42,9 +40,9 @@ func TestOpen(t *testing.T) {
 		assert.Equal(t, id, found)
 		return err
 	})
-	for _, login := range replica.Logins() {
+	for _, login := range second.Logins() {
 		assert.Empty(t, login.SQLState, "the replica refused a login: %s", login.Message)
 	}
-	assert.Greater(t, len(replica.Logins()), 1, "connections to the replica were replaced too")
+	assert.Greater(t, len(second.Logins()), 1, "connections to the replica were replaced too")
 	assert.Equal(t, azure.Tokens(), azure.Authority.Requests(), "no token was fetched for the replica alone")
 }

@@ -1,4 +1,4 @@
-package databasesql
+package ecosystem_test
 
 import (
 	"context"
@@ -8,26 +8,24 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/examples/ecosystem/databasesql"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestOnPool(t *testing.T) {
+func TestDatabaseSQLOnAPool(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
-	db := OnPool(azure.Pool(t))
+	db := databasesql.OnPool(azure.Pool(t))
 	defer db.Close()
 	azure.Through(t, countUp(t, db))
 }
 
-func TestByConnector(t *testing.T) {
+func TestDatabaseSQLByConnector(t *testing.T) {
 	rotation.SkipIfShort(t)
 	t.Parallel()
 	azure := rotation.Start(t)
 	hook := azure.Hook(t)
-	db, err := ByConnector(azure.DSN(), hook)
+	db, err := databasesql.ByConnector(azure.DSN(), hook)
 	require.NoError(t, err)
 	defer db.Close()
 	azure.Through(t, countUp(t, db))

@@ -1,4 +1,4 @@
-package otelpgx
+package ecosystem_test
 
 import (
 	"context"
@@ -13,16 +13,15 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/examples/ecosystem/otelpgx"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestOpen(t *testing.T) {
+func TestOtelpgx(t *testing.T) {
+	t.Parallel()
 	spans := tracetest.NewSpanRecorder()
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)))
 	azure := rotation.Start(t)
-	pool, err := Open(t.Context(), azure.DSN(), azure.Credential(t), rotation.Logger(t))
+	pool, err := otelpgx.Open(t.Context(), azure.DSN(), azure.Credential(t), rotation.Logger(t))
 	require.NoError(t, err)
 	defer pool.Close()
 	tracer := otel.Tracer("test")

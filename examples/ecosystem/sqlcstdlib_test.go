@@ -1,32 +1,27 @@
-package sqlc
+package ecosystem_test
 
 import (
 	"context"
-	_ "embed"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/examples/ecosystem/sqlc/orders"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/examples/ecosystem/sqlcstdlib"
+	"github.com/aadpool/aadpool/examples/ecosystem/sqlcstdlib/orders"
 )
 
-//go:embed schema.sql
-var schema string
-
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestCreateTwo(t *testing.T) {
-	t.Parallel()
-	azure := rotation.Start(t)
-	pool := azure.Pool(t)
-	_, err := pool.Exec(t.Context(), schema)
+func TestSQLCOnDatabaseSQL(t *testing.T) {
+	azure, dsn := rotation.StartByDSN(t)
+	db, err := sqlcstdlib.Open(dsn)
 	require.NoError(t, err)
-	queries := orders.New(pool)
+	defer db.Close()
+	_, err = db.ExecContext(t.Context(), schema)
+	require.NoError(t, err)
+	queries := orders.New(db)
 	azure.Through(t, func(ctx context.Context) error {
-		if err := CreateTwo(ctx, pool, "contoso"); err != nil {
+		if err := sqlcstdlib.CreateTwo(ctx, db, "contoso"); err != nil {
 			return err
 		}
 		last, err := queries.ListOrders(ctx, orders.ListOrdersParams{Customer: "contoso", Limit: 2})

@@ -1,4 +1,4 @@
-package listen
+package ecosystem_test
 
 import (
 	"context"
@@ -12,15 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/examples/ecosystem/listen"
 )
-
-func TestMain(m *testing.M) { azuretest.Main(m) }
 
 // Orders are made and notified one after the other. The listener must see each, in order, though its tokens end, and
 // though all connections are cut in the middle.
-func TestRun(t *testing.T) {
+func TestListen(t *testing.T) {
 	rotation.SkipIfShort(t)
+	t.Parallel()
 	azure := rotation.Start(t)
 	config, err := pgx.ParseConfig(azure.DSN())
 	require.NoError(t, err)
@@ -37,7 +36,7 @@ func TestRun(t *testing.T) {
 			seen.Store(id)
 		}
 	}
-	listener := Listener{
+	listener := listen.Listener{
 		Hook:    azure.Hook(t),
 		Config:  config,
 		Channel: azure.App.Name,
@@ -80,12 +79,13 @@ func TestRun(t *testing.T) {
 	assert.ErrorIs(t, <-ended, context.Canceled)
 }
 
-func TestRunEndsWhileThereIsNobodyToConnectTo(t *testing.T) {
+func TestListenEndsWhileThereIsNobodyToConnectTo(t *testing.T) {
+	t.Parallel()
 	azure := rotation.Start(t)
 	config, err := pgx.ParseConfig(azure.DSN())
 	require.NoError(t, err)
 	azure.Server.Close()
-	listener := Listener{Hook: azure.Hook(t), Config: config, Channel: "orders"}
+	listener := listen.Listener{Hook: azure.Hook(t), Config: config, Channel: "orders"}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, listener.Run(ctx), context.DeadlineExceeded)

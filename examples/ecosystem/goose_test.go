@@ -1,9 +1,9 @@
-package goose
+package ecosystem_test
 
 import (
 	"context"
 	"fmt"
-	"io/fs"
+	"os"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -14,18 +14,16 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	example "github.com/aadpool/aadpool/examples/ecosystem/goose"
 	"github.com/aadpool/aadpool/examples/ecosystem/internal/rotation"
-	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
-func TestMain(m *testing.M) { azuretest.Main(m) }
-
-func TestUpAndDownAgainAndAgain(t *testing.T) {
+func TestGooseUpAndDownAgainAndAgain(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
 	azure.Through(t, func(ctx context.Context) error {
-		if err := Migrate(ctx, pool); err != nil {
+		if err := example.Migrate(ctx, pool); err != nil {
 			return err
 		}
 		if _, err := pool.Exec(ctx, "insert into orders (customer, shipped_at) values ('contoso', now())"); err != nil {
@@ -35,10 +33,10 @@ func TestUpAndDownAgainAndAgain(t *testing.T) {
 	})
 }
 
-func TestByDriverName(t *testing.T) {
+func TestGooseByDriverName(t *testing.T) {
 	azure, dsn := rotation.StartByDSN(t)
 	azure.Through(t, func(ctx context.Context) error {
-		if err := MigrateDSN(ctx, dsn); err != nil {
+		if err := example.MigrateDSN(ctx, dsn); err != nil {
 			return err
 		}
 		_, err := azure.Admin.Exec(ctx, "drop table "+azure.Qualify("orders")+", "+azure.Qualify("goose_db_version"))
@@ -47,17 +45,14 @@ func TestByDriverName(t *testing.T) {
 }
 
 func down(ctx context.Context, pool *pgxpool.Pool) error {
-	migrations, err := fs.Sub(embedded, "migrations")
-	if err != nil {
-		return err
-	}
-	return withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
+	migrations := os.DirFS("goose/migrations")
+	return example.WithProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.DownTo(ctx, 0)
 		return err
 	})
 }
 
-func TestAMigrationThatOutlivesItsToken(t *testing.T) {
+func TestGooseMigrationThatOutlivesItsToken(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
 	pool := azure.Pool(t)
@@ -65,7 +60,7 @@ func TestAMigrationThatOutlivesItsToken(t *testing.T) {
 		int(rotation.TokenLife.Seconds())+1)
 	migrations := fstest.MapFS{"00001_backfill.sql": {Data: []byte(slow)}}
 
-	require.NoError(t, withProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
+	require.NoError(t, example.WithProvider(stdlib.OpenDBFromPool(pool), migrations, func(provider *goose.Provider) error {
 		_, err := provider.Up(t.Context())
 		return err
 	}))
