@@ -6,6 +6,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
@@ -46,6 +47,15 @@ func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(
 	hook, err := aadpool.NewHook(cred, opts...)
 	require.NoError(t, err)
 	return azuretest.NewPool(t, hook, dsn, change), hook
+}
+
+// reasonOf is why a server refused the login that err is about. The words of its advice are internal/refusal's to test.
+func reasonOf(t testing.TB, err error) aadpool.Reason {
+	t.Helper()
+	refusal, ok := aadpool.Explain(err)
+	require.True(t, ok, "%v", err)
+	assert.NotEmpty(t, refusal.Advice)
+	return refusal.Reason
 }
 
 // together runs tests that mostly wait all at once, however few processors there are: t.Parallel would not.
