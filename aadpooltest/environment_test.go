@@ -121,7 +121,7 @@ func TestCloseEndsProxiedConnections(t *testing.T) {
 	conn, err := net.Dial("tcp", a.machine.Listener.Addr().String())
 	require.NoError(t, err)
 	defer conn.Close()
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = fmt.Fprintf(conn, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\n\r\n", instanceDiscoveryAddress)
 	require.NoError(t, err)
 	answer := bufio.NewReader(conn)

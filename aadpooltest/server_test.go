@@ -317,7 +317,7 @@ func TestSessionIsTheRealServers(t *testing.T) {
 		raw, err := conn.PgConn().Hijack()
 		require.NoError(t, err)
 		defer raw.Conn.Close()
-		require.NoError(t, raw.Conn.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, raw.Conn.SetDeadline(time.Now().Add(time.Minute)))
 		last, err := io.ReadAll(raw.Conn)
 		require.NoError(t, err, "TLS ends as it should")
 		assert.Contains(t, string(last), "57P01")

@@ -128,8 +128,14 @@ func TestSignInFails(t *testing.T) {
 // signInByDeviceCode has azidentity's credential ask for a code, and enter read it.
 func signInByDeviceCode(t *testing.T, a *Authority, enter func(userCode string)) (Claims, error) {
 	t.Helper()
+	return signInByDeviceCodeWith(t, a, a.ClientOptions(), enter)
+}
+
+func signInByDeviceCodeWith(t *testing.T, a *Authority, options azcore.ClientOptions,
+	enter func(userCode string)) (Claims, error) {
+	t.Helper()
 	cred, err := azidentity.NewDeviceCodeCredential(&azidentity.DeviceCodeCredentialOptions{
-		ClientOptions: a.ClientOptions(), DisableInstanceDiscovery: true,
+		ClientOptions: options, DisableInstanceDiscovery: true,
 		UserPrompt: func(_ context.Context, m azidentity.DeviceCodeMessage) error {
 			assert.Contains(t, m.Message, m.VerificationURL)
 			assert.Contains(t, m.Message, m.UserCode)
@@ -144,6 +150,20 @@ func signInByDeviceCode(t *testing.T, a *Authority, enter func(userCode string))
 	return a.Verify(token.Token, DefaultAudience)
 }
 
+// answers is a policy of azcore's that tells of an answer to a request for a token.
+type answers chan struct{}
+
+func (c answers) Do(r *policy.Request) (*http.Response, error) {
+	response, err := r.Next()
+	if strings.HasSuffix(r.Raw().URL.Path, "/token") {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+	return response, err
+}
+
 func TestDeviceCode(t *testing.T) {
 	t.Run("entered at once", func(t *testing.T) {
 		a, ada := newUser(t)
@@ -153,9 +173,12 @@ func TestDeviceCode(t *testing.T) {
 	})
 	t.Run("entered while the client polls", func(t *testing.T) {
 		a, ada := newUser(t)
-		claims, err := signInByDeviceCode(t, a, func(code string) {
+		answered := make(answers, 1)
+		options := a.ClientOptions()
+		options.PerRetryPolicies = append(options.PerRetryPolicies, answered)
+		claims, err := signInByDeviceCodeWith(t, a, options, func(code string) {
 			go func() {
-				assert.Eventually(t, func() bool { return a.Requests() > 0 }, time.Minute, time.Millisecond, "a first poll")
+				<-answered // a first poll
 				assert.NoError(t, a.EnterDeviceCode(code, ada.Name))
 			}()
 		})

@@ -38,7 +38,7 @@ import (
 const hostileName = "db.example"
 
 // startUpBound is far more than a start-up takes here, where nothing waits for anything but the other side.
-const startUpBound = 20 * time.Second
+const startUpBound = time.Minute
 
 // maxBody keeps a message that announces itself as two gigabytes long from having them allocated, which pgx would do.
 const maxBody = 1 << 16

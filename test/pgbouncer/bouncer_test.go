@@ -115,7 +115,7 @@ func (b *bouncer) setPasswords(t testing.TB, passwords map[string]string) {
 // reload has PgBouncer read auth_file again, and returns when it has.
 func (b *bouncer) reload(t testing.TB) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, b.adminDSN())
 	require.NoError(t, err)

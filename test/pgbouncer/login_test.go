@@ -47,7 +47,7 @@ func logIn(t testing.TB, dsn, token string) (refusals int64, err error) {
 	pool, err := hook.NewPool(t.Context(), dsn)
 	require.NoError(t, err)
 	defer pool.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	err = pool.Ping(ctx)
 	return hook.Stats().Refused, err

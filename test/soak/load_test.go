@@ -71,6 +71,7 @@ func (w *soakWorker) do(timeout time.Duration, use func(context.Context, *pgxpoo
 	conn, err := w.pool.Acquire(ctx)
 	var born time.Time
 	if err == nil {
+		w.checkHandedOut(conn.Conn(), start)
 		born = bornAt(conn.Conn())
 		err = use(ctx, conn)
 		conn.Release()

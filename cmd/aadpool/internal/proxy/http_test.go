@@ -28,11 +28,11 @@ func TestIdleHTTPConnectionsGiveWay(t *testing.T) {
 		idle = append(idle, conn)
 	}
 	for _, conn := range idle[:52-maxHTTPConns] {
-		require.NoError(t, conn.SetReadDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, conn.SetReadDeadline(time.Now().Add(time.Minute)))
 		_, err := conn.Read(make([]byte, 1))
 		assert.False(t, isTimeout(err), "it is closed: %v", err)
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}
 	for range 3 {
 		answer, err := client.Get("http://" + address + "/livez")
 		require.NoError(t, err)

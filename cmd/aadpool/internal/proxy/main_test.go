@@ -204,7 +204,7 @@ func (u *upstream) dialSocket(t testing.TB) net.Conn {
 	conn, err := net.Dial("unix", filepath.Join(u.config.SocketDir, SocketName))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
-	require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	return conn
 }
 
@@ -232,7 +232,7 @@ func (u *upstream) dialTCP(t testing.TB) net.Conn {
 		conn, err := net.Dial("tcp", addr.String())
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = conn.Close() })
-		require.NoError(t, conn.SetDeadline(time.Now().Add(20*time.Second)))
+		require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 		return conn
 	}
 	require.Fail(t, "the proxy has no TCP listener")
