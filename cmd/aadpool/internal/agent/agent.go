@@ -15,6 +15,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"os"
 	"slices"
@@ -95,6 +96,7 @@ const (
 func Serve(ctx context.Context, l net.Listener, get func(ctx context.Context, scope string) (Token, error)) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusProcessing) // tells the client at once that somebody is here: see patience
 		token, err := get(r.Context(), r.URL.Query().Get("scope"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
@@ -117,19 +119,37 @@ func Serve(ctx context.Context, l net.Listener, get func(ctx context.Context, sc
 // ErrNoAgent is the cause where there is none to ask.
 var ErrNoAgent = errors.New("no agent serves this identity")
 
+// patience is how long an agent may say nothing at all. One that runs answers within milliseconds that it has heard,
+// however long Entra takes; one that was stopped (SIGSTOP, a debugger, a frozen container) never does.
+const patience = 3 * time.Second
+
 // maxAnswer is far more than any token: the largest are seven kilobytes.
 const maxAnswer = 64 << 10
 
-// Ask asks the agent that dial reaches for a token. Where nobody listens, the error is ErrNoAgent; any other is the
-// agent's own.
+// Ask asks the agent that dial reaches for a token. Where nobody listens, or whoever does says nothing for three
+// seconds, the error is ErrNoAgent; any other is the agent's own.
 func Ask(ctx context.Context, scope string, dial func(context.Context) (net.Conn, error)) (Token, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silence := time.AfterFunc(patience, func() { cancel(ErrNoAgent) })
+	defer silence.Stop()
 	conn, err := dial(ctx)
 	if err != nil {
 		return Token{}, ErrNoAgent
 	}
 	defer conn.Close()
+	token, err := askOn(ctx, conn, scope, func() { silence.Stop() })
+	if err != nil && errors.Is(context.Cause(ctx), ErrNoAgent) {
+		return Token{}, ErrNoAgent
+	}
+	return token, err
+}
+
+// askOn asks on a connection. heard is called when the agent has said that it has heard, before it answers.
+func askOn(ctx context.Context, conn net.Conn, scope string, heard func()) (Token, error) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil }}}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: heard})
 	address := "http://agent/token?scope=" + url.QueryEscape(scope)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

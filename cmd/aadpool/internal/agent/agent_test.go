@@ -7,7 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -131,7 +134,7 @@ func TestSocketIsThisUsersAlone(t *testing.T) {
 	other, err := Listen(dir, "another")
 	require.NoError(t, err)
 	require.NoError(t, errors.Join(l.Close(), other.Close()))
-	left, err := os.ReadDir(dir)
+	left, err := filepath.Glob(filepath.Join(dir, "*.sock"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
 
@@ -156,6 +159,51 @@ func TestSocketOfAnAgentThatWasKilled(t *testing.T) {
 	require.NoError(t, l.Close())
 }
 
+// What has taken the place of an agent's socket is not that agent's to remove.
+func TestSocketOfASuccessor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	first, err := Listen(dir, "identity")
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(filepath.Join(dir, socketName("identity"))), "as a cleaner of old files does")
+	second, err := Listen(dir, "identity")
+	require.NoError(t, err)
+	require.NoError(t, first.Close())
+	conn, err := Dialer(dir, "identity")(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, errors.Join(conn.Close(), second.Close()))
+	_, err = os.Lstat(filepath.Join(dir, socketName("identity")))
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// However agents begin and end beside each other, there is one for each identity, and it can be reached.
+func TestAgentsThatBeginAndEndAtOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	var serving atomic.Int32
+	var agents sync.WaitGroup
+	for range 8 {
+		agents.Go(func() {
+			for served := 0; served < 20; {
+				l, err := Listen(dir, "identity")
+				if errors.Is(err, ErrServed) {
+					continue
+				}
+				if !assert.NoError(t, err) {
+					return
+				}
+				served++
+				assert.EqualValues(t, 1, serving.Add(1))
+				conn, err := Dialer(dir, "identity")(t.Context())
+				if assert.NoError(t, err) {
+					assert.NoError(t, conn.Close())
+				}
+				serving.Add(-1)
+				assert.NoError(t, l.Close())
+			}
+		})
+	}
+	agents.Wait()
+}
+
 func TestAgentGivesTokens(t *testing.T) {
 	expires := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	dial := newAgent(t, func(_ context.Context, scope string) (Token, error) {
@@ -170,6 +218,36 @@ func TestAgentGivesTokens(t *testing.T) {
 	_, err = Ask(t.Context(), "", dial)
 	require.EqualError(t, err, "no scope")
 }
+
+// A pipeListener is one in memory, whose waits synctest knows.
+type pipeListener struct {
+	accepted chan net.Conn
+	ended    context.Context
+	end      func()
+}
+
+func newPipeListener() *pipeListener {
+	ended, end := context.WithCancel(context.Background())
+	return &pipeListener{make(chan net.Conn), ended, end}
+}
+
+func (l *pipeListener) dial(context.Context) (net.Conn, error) {
+	client, server := net.Pipe()
+	l.accepted <- server
+	return client, nil
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.accepted:
+		return conn, nil
+	case <-l.ended.Done():
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.end(); return nil }
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
 
 func TestAskFails(t *testing.T) {
 	t.Run("nobody listens", func(t *testing.T) {
@@ -193,6 +271,33 @@ func TestAskFails(t *testing.T) {
 			require.ErrorContains(t, err, row.want)
 		})
 	}
+	t.Run("whoever listens says nothing", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, _ := net.Pipe()
+			began := time.Now()
+			_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return client, nil })
+			require.ErrorIs(t, err, ErrNoAgent)
+			assert.Equal(t, patience, time.Since(began))
+		})
+	})
+	t.Run("an agent that waits for Entra is waited for", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			l := newPipeListener()
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error)
+			go func() {
+				served <- Serve(ctx, l, func(context.Context, string) (Token, error) {
+					time.Sleep(10 * patience)
+					return Token{Token: "x"}, nil
+				})
+			}()
+			got, err := Ask(t.Context(), "x", l.dial)
+			require.NoError(t, err)
+			assert.Equal(t, "x", got.Token)
+			cancel()
+			require.NoError(t, <-served)
+		})
+	})
 	t.Run("the caller gives up", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		dial := newAgent(t, func(asking context.Context, _ string) (Token, error) {

@@ -14,6 +14,9 @@ import (
 // maxPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
 const maxPath = 103
 
+// ErrInUse is the cause where another program listens already.
+var ErrInUse = errors.New("in use: another program, such as PostgreSQL, listens on it")
+
 // Listen opens a socket with the mode, in the place of one that nobody listens on. Two programs that do so at once
 // would each take the other's for such a one: a lock is the caller's.
 func Listen(path string, mode os.FileMode) (net.Listener, error) {
@@ -51,7 +54,7 @@ func removeStaleSocket(path string) error {
 		_ = conn.Close()
 	}
 	if !reach.IsRefused(err) { // too busy to answer, perhaps
-		return fmt.Errorf("%s is in use: another program, such as PostgreSQL, listens on it", path)
+		return fmt.Errorf("%s is %w", path, ErrInUse)
 	}
 	if err := os.Remove(path); err != nil {
 		return fmt.Errorf("removing the socket of a program that has ended: %w", err)
