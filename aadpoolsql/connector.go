@@ -38,7 +38,7 @@ type connectorOptions struct {
 }
 
 // WithHook has connections log in with the tokens of hook: for a credential that the program makes, and for a token
-// that a pgxpool shares. The parameters credential, client_id, tenant_id, scope and user_from_token are errors then.
+// that a pgxpool shares. The parameters that are aadpool's own (credential, scope and the like) are errors then.
 //
 // The default is a Hook for the credential that the DSN names, which all connectors of this process share.
 // It is an error if hook is nil.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -82,6 +83,26 @@ func TestEachCredentialLogsIn(t *testing.T) {
 				require.NoError(t, a.InstallAzureCLI(p, bin))
 				return map[string]string{"PATH": bin + string(os.PathListSeparator) + os.Getenv("PATH")}
 			}},
+		{"browser", "&credential=browser&tenant_id=TENANT&login_hint=bob@sql.example&user_from_token=true",
+			aadpooltest.Principal{Kind: aadpooltest.User, Name: "bob@sql.example"},
+			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
+				bin := t.TempDir()
+				require.NoError(t, a.InstallBrowser(p, bin))
+				return map[string]string{"PATH": bin + string(os.PathListSeparator) + os.Getenv("PATH")}
+			}},
+		{"github-actions", "&credential=github-actions", aadpooltest.Principal{Name: "sql-job"},
+			func(_ *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
+				return a.GitHubActionsEnv(p)
+			}},
+		{"oidc-file, in a chain", "&credential=workload-identity,oidc-file&client_id=" + id +
+			"&tenant_id=TENANT&oidc_token_file=oidc-token", aadpooltest.Principal{Name: "sql-oidc", ClientID: id},
+			func(t *testing.T, a azuretest.Azure, p aadpooltest.Principal) map[string]string {
+				token, err := a.FederatedToken(p)
+				require.NoError(t, err)
+				t.Chdir(t.TempDir())
+				require.NoError(t, os.WriteFile("oidc-token", []byte(token), 0o600))
+				return nil
+			}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := azuretest.New(t)
@@ -96,6 +117,43 @@ func TestEachCredentialLogsIn(t *testing.T) {
 			assert.Equal(t, p.Name, whoami(t, open(t, newDriver(a), dsn)))
 		})
 	}
+}
+
+// A person has longer to sign in than a machine to answer.
+func TestTokenTimeout(t *testing.T) {
+	for _, row := range []struct {
+		name, parameters string
+		most, least      time.Duration // until the request for a token is given up
+	}{
+		{"of a machine", "&credential=environment", 30 * time.Second, 0},
+		{"of a person", "&credential=device-code", 15 * time.Minute, 10 * time.Minute},
+		{"of a person in a chain", "&credential=oidc-file,device-code", 15 * time.Minute, 10 * time.Minute},
+		{"as the DSN says", "&credential=environment&token_timeout=10m", 10 * time.Minute, 5 * time.Minute},
+		{"as the DSN says, of a person", "&credential=device-code&token_timeout=20s", 20 * time.Second, 0},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := azuretest.New(t)
+			azuretest.SetAzureEnv(t, a.ClientSecretEnv(a.App))
+			t.Setenv("AADPOOL_DISABLE_INSTANCE_DISCOVERY", "true")
+			d := newDriver(a)
+			asked := &deadlineWatch{}
+			d.hooks.clientOptions.Transport = asked
+			began := time.Now()
+			require.Error(t, open(t, d, a.DSN()+row.parameters).PingContext(t.Context()))
+			require.NotZero(t, asked.deadline)
+			assert.LessOrEqual(t, asked.deadline.Sub(asked.at), row.most)
+			assert.Greater(t, asked.deadline.Sub(began), row.least)
+		})
+	}
+}
+
+// deadlineWatch answers nothing, and notes until when it may take.
+type deadlineWatch struct{ at, deadline time.Time }
+
+func (w *deadlineWatch) Do(request *http.Request) (*http.Response, error) {
+	w.at = time.Now()
+	w.deadline, _ = request.Context().Deadline()
+	return nil, errors.New("the transport is closed")
 }
 
 // otherID is an identity of one test alone: azidentity keeps tokens of managed identities for the whole process.

@@ -1,6 +1,7 @@
 package aadpoolsql
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -50,8 +51,8 @@ func (h *hooks) get(p credential.Parameters, scope string) (*aadpool.Hook, error
 const discoveryEnv = "AADPOOL_DISABLE_INSTANCE_DISCOVERY"
 
 func (h *hooks) make(p credential.Parameters) (*aadpool.Hook, error) {
-	settings := credential.Settings{
-		Name: p.Credential, ClientID: p.ClientID, TenantID: p.TenantID, ClientOptions: h.clientOptions}
+	settings := p.Settings()
+	settings.ClientOptions = h.clientOptions
 	if value := os.Getenv(discoveryEnv); value != "" {
 		var err error
 		if settings.DisableInstanceDiscovery, err = strconv.ParseBool(value); err != nil {
@@ -63,6 +64,12 @@ func (h *hooks) make(p credential.Parameters) (*aadpool.Hook, error) {
 		return nil, fmt.Errorf("making the credential: %w", err)
 	}
 	options := []aadpool.Option{aadpool.WithScope(p.Scope)}
+	if credential.IsSignIn(p.Credential) {
+		p.TokenTimeout = cmp.Or(p.TokenTimeout, credential.SignInTimeout)
+	}
+	if p.TokenTimeout > 0 {
+		options = append(options, aadpool.WithTokenTimeout(p.TokenTimeout))
+	}
 	if p.UserFromToken {
 		options = append(options, aadpool.WithUserFromToken())
 	}

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
@@ -24,7 +25,8 @@ const (
 func TestParameters(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	all := credential.Parameters{Credential: "managed-identity", ClientID: id, TenantID: "contoso.com",
-		Scope: "https://example/.default", UserFromToken: true}
+		LoginHint: "ada@contoso.com", TokenFile: "/run/token", CertificateFile: "/run/app.pem",
+		TokenTimeout: 45 * time.Second, Scope: "https://example/.default", UserFromToken: true}
 	for _, row := range []struct {
 		name, dsn string
 		want      credential.Parameters
@@ -32,9 +34,11 @@ func TestParameters(t *testing.T) {
 		{"none", azureDSN, credential.Parameters{}},
 		{"one", azureDSN + "?credential=cli", credential.Parameters{Credential: "cli"}},
 		{"all, in a URL", azureDSN + "?credential=managed-identity&client_id=" + id +
-			"&tenant_id=contoso.com&scope=https%3A%2F%2Fexample%2F.default&user_from_token=true", all},
+			"&tenant_id=contoso.com&login_hint=ada%40contoso.com&oidc_token_file=/run/token&client_certificate=/run/app.pem" +
+			"&token_timeout=45s&scope=https%3A%2F%2Fexample%2F.default&user_from_token=true", all},
 		{"all, as keywords", "host=" + server + " user=orders-api dbname=orders credential = 'managed-identity' client_id=" +
-			id + " tenant_id=contoso.com scope='https://example/.default' user_from_token=1", all},
+			id + " tenant_id=contoso.com login_hint=ada@contoso.com oidc_token_file=/run/token " +
+			"client_certificate=/run/app.pem token_timeout=45s scope='https://example/.default' user_from_token=1", all},
 		{"among settings of the session", azureDSN +
 			"?search_path=a,b&credential=cli&application_name=x&TimeZone=UTC&myapp.tenant=7",
 			credential.Parameters{Credential: "cli"}},
@@ -90,6 +94,16 @@ func TestBadDSNsAreErrorsAtOpen(t *testing.T) {
 		{"an empty client id", azureDSN + "?credential=managed-identity&client_id=", "client_id= must be a UUID"},
 		{"a tenant that is none", azureDSN + "?credential=cli&tenant_id=hunter2/x",
 			"tenant_id= must be a tenant's UUID or domain"},
+		{"a timeout without its unit", azureDSN + "?token_timeout=45",
+			"token_timeout= must be more than 0, with its unit, such as 45s or 15m"},
+		{"a timeout of nothing", azureDSN + "?token_timeout=0s", "token_timeout= must be more than 0"},
+		{"a certificate that is not there", azureDSN + "?credential=client-certificate&tenant_id=x&client_id=" + id +
+			"&client_certificate=/nowhere.pem", "reading the certificate's file: open /nowhere.pem"},
+		{"a job without the permission", azureDSN + "?credential=github-actions&tenant_id=x&client_id=" + id,
+			"that has permissions: id-token: write"},
+		{"a token file that is not named", azureDSN + "?credential=oidc-file&tenant_id=x&client_id=" + id,
+			"lacks AZURE_FEDERATED_TOKEN_FILE"},
+		{"a chain with a misspelled name", azureDSN + "?credential=cli,brwoser", "did you mean browser?"},
 		{"a scope that is none", azureDSN + "?scope=hunter2",
 			"scope= is no scope: one looks like https://ossrdbms-aad.database.windows.net/.default"},
 		{"user_from_token=maybe", azureDSN + "?user_from_token=maybe", "user_from_token= must be true or false"},

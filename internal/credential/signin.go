@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -36,6 +37,10 @@ type SignInCredential interface {
 	azcore.TokenCredential
 	Authenticate(context.Context, *policy.TokenRequestOptions) (azidentity.AuthenticationRecord, error)
 }
+
+// SignInTimeout is how long a person may take: as long as Entra lets a device code stand,
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#device-authorization-response
+const SignInTimeout = 15 * time.Minute
 
 // IsSignIn reports whether a credential of that name may ask a user, who takes minutes.
 func IsSignIn(name string) bool {

@@ -202,6 +202,14 @@ func TestAudienceIsTheClouds(t *testing.T) {
 	}
 }
 
+func TestParametersOfADSNAreSettings(t *testing.T) {
+	p, err := ReadParameters(map[string]string{"credential": Browser, "client_id": id, "tenant_id": "t",
+		"login_hint": "ada@example.com", "oidc_token_file": "/run/token", "client_certificate": "/run/app.pem"})
+	require.NoError(t, err)
+	assert.Equal(t, Settings{Name: Browser, ClientID: id, TenantID: "t", LoginHint: "ada@example.com",
+		TokenFile: "/run/token", CertificateFile: "/run/app.pem"}, p.Settings())
+}
+
 func TestCertificateFileOfItsOwn(t *testing.T) {
 	a := newAuthority(t)
 	file := filepath.Join(t.TempDir(), "app.pem")

@@ -22,7 +22,7 @@ func table() string {
 	text := "| parameter | whose | what becomes of it | what to write, or why |\n|---|---|---|---|\n"
 	var rows []string
 	names := map[string][]string{}
-	for _, p := range parameters {
+	for _, p := range indexed().all {
 		if p.treated == passed {
 			continue
 		}

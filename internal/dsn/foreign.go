@@ -5,51 +5,59 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/spelling"
 )
 
 // Own are the names of aadpool's own parameters, which the driver and the command take.
-var Own = []string{"credential", "client_id", "tenant_id", "scope", "user_from_token"}
+var Own = []string{"credential", "client_id", "tenant_id", "login_hint", "oidc_token_file", "client_certificate",
+	"token_timeout", "scope", "user_from_token"}
 
-var (
-	byName     = map[string]parameter{} // in lower case
-	bySqueezed = map[string]parameter{} // in lower case, without what parts words
-	libpqNames []string                 // for somebody who has misspelled one, with our own
-)
+// An index finds parameters by their names.
+type index struct {
+	all        []parameter
+	byName     map[string]parameter // in lower case
+	bySqueezed map[string]parameter // in lower case, without what parts words
+	libpqNames []string             // for somebody who has misspelled one, with our own
+}
 
-func init() {
+// indexed is made when it is first asked: a program that prints a token reads no DSN.
+var indexed = sync.OnceValue(func() index {
+	k := index{parameters, map[string]parameter{}, map[string]parameter{}, nil}
 	for _, p := range others {
-		parameters = append(parameters, parameter{name: p.name, whose: p.whose, treated: p.treated, instead: p.instead})
+		k.all = append(k.all, parameter{name: p.name, whose: p.whose, treated: p.treated, instead: p.instead})
 	}
-	for _, p := range parameters {
-		byName[strings.ToLower(p.name)] = p
-		if _, ok := bySqueezed[squeeze(p.name)]; !ok {
-			bySqueezed[squeeze(p.name)] = p
+	for _, p := range k.all {
+		k.byName[strings.ToLower(p.name)] = p
+		if _, ok := k.bySqueezed[squeeze(p.name)]; !ok {
+			k.bySqueezed[squeeze(p.name)] = p
 		}
 		if p.whose == libpq || p.whose == ofAadpool || p.whose == ofPgx {
-			libpqNames = append(libpqNames, p.name)
+			k.libpqNames = append(k.libpqNames, p.name)
 		}
 	}
-}
+	return k
+})
 
-func squeeze(name string) string {
-	return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(name))
-}
+// betweenWords takes out what parts the words of a name.
+var betweenWords = strings.NewReplacer("_", "", "-", "", " ", "")
+
+func squeeze(name string) string { return strings.ToLower(betweenWords.Replace(name)) }
 
 // variableOf is the environment's name for a parameter of libpq's.
-func variableOf(name string) string { return byName[name].variable }
+func variableOf(name string) string { return indexed().byName[name].variable }
 
 // looksLikeSetting is what the name of a setting of PostgreSQL's looks like; one with a dot is an extension's, or the
 // program's own.
 var (
-	looksLikeSetting = regexp.MustCompile(`^([a-z_][a-z0-9_]*|[A-Z_][A-Z0-9_]*)$`)
+	looksLikeSetting = lazyregexp.New(`^([a-z_][a-z0-9_]*|[A-Z_][A-Z0-9_]*)$`)
 	mixedCase        = []string{"datestyle", "intervalstyle", "timezone", "application_name", "client_encoding"}
 )
 
@@ -60,11 +68,11 @@ func lookUp(name string) (parameter, bool) {
 		return parameter{}, false
 	}
 	if strings.HasPrefix(lower, "x-") {
-		return byName["x-…"], true
+		return indexed().byName["x-…"], true
 	}
-	p, ok := byName[lower]
+	p, ok := indexed().byName[lower]
 	if !ok && !looksLikeSetting.MatchString(name) {
-		p, ok = bySqueezed[squeeze(name)]
+		p, ok = indexed().bySqueezed[squeeze(name)]
 	}
 	return p, ok
 }
@@ -159,7 +167,7 @@ func (t *Target) PoolError() error {
 }
 
 // plainName is one that can be shown: no piece of a password that has been torn apart.
-var plainName = regexp.MustCompile(`^[A-Za-z][A-Za-z_]{0,39}$`)
+var plainName = lazyregexp.New(`^[A-Za-z][A-Za-z_]{0,39}$`)
 
 // unknownFault is what is wrong with a name that is not known here; empty for what may be a setting.
 func unknownFault(name string) string {
@@ -184,10 +192,10 @@ func unknownFault(name string) string {
 // nearest is the name of libpq's, pgx's or our own that somebody has misspelled. What looks like a setting may be one,
 // unless it differs in no more than what a slip of the fingers makes.
 func nearest(name string) string {
-	if p, ok := bySqueezed[squeeze(name)]; ok && slices.Contains(libpqNames, p.name) {
+	if p, ok := indexed().bySqueezed[squeeze(name)]; ok && slices.Contains(indexed().libpqNames, p.name) {
 		return p.name
 	}
-	meant := spelling.Nearest(name, libpqNames)
+	meant := spelling.Nearest(name, indexed().libpqNames)
 	if meant == "" || !looksLikeSetting.MatchString(name) {
 		return meant
 	}
@@ -237,7 +245,7 @@ func takeOut(config *pgconn.Config) error {
 
 // variableNotes tell of libpq's variables that say something else than what is done here.
 func variableNotes() (notes []string) {
-	for _, p := range parameters {
+	for _, p := range indexed().all {
 		value := os.Getenv(p.variable)
 		if p.variable == "" || value == "" || (p.treated != refused && p.treated != applied) {
 			continue

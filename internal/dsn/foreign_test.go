@@ -17,7 +17,7 @@ import (
 
 func TestEachParameterStandsOnce(t *testing.T) {
 	seen := map[string]bool{}
-	for _, p := range parameters {
+	for _, p := range indexed().all {
 		assert.False(t, seen[strings.ToLower(p.name)], p.name)
 		seen[strings.ToLower(p.name)] = true
 		assert.NotEmpty(t, p.whose, p.name)

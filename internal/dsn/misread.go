@@ -6,12 +6,12 @@ import (
 	"errors"
 	"io/fs"
 	"net/netip"
-	"regexp"
 	"strings"
 	"unicode"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -40,40 +40,40 @@ func clean(text string) string {
 
 // A look is a form of text that is no DSN.
 type look struct {
-	form *regexp.Regexp
+	form *lazyregexp.Regexp
 	says string
 }
 
 // looks are looked for before pgx is asked, which takes some of them for something else; the first that fits tells.
 var looks = []look{
-	{regexp.MustCompile("^[\"'`“‘]"), "the quotes around it are a part of it: leave them out of the file or variable " +
+	{lazyregexp.New("^[\"'`“‘]"), "the quotes around it are a part of it: leave them out of the file or variable " +
 		"that holds it"},
-	{regexp.MustCompile(`^(\$\{?\w+\}?|\$\(\w+\)|%\w+%|\$env:\w+)$`), "this is the name of a variable that nothing has " +
+	{lazyregexp.New(`^(\$\{?\w+\}?|\$\(\w+\)|%\w+%|\$env:\w+)$`), "this is the name of a variable that nothing has " +
 		"put the value in the place of: a shell does so outside single quotes, Compose and Kubernetes by $(NAME) or " +
 		"${NAME} in their own files"},
-	{regexp.MustCompile(`^\{\{.*\}\}$|^<[^>]*>$`), "this is a template's placeholder, which has not been filled in"},
-	{regexp.MustCompile(`^(export\s+|set\s+)?[A-Z_][A-Z0-9_]*\s*=\s*["']?\w+://`), "this is a line that sets a " +
+	{lazyregexp.New(`^\{\{.*\}\}$|^<[^>]*>$`), "this is a template's placeholder, which has not been filled in"},
+	{lazyregexp.New(`^(export\s+|set\s+)?[A-Z_][A-Z0-9_]*\s*=\s*["']?\w+://`), "this is a line that sets a " +
 		"variable: the DSN is what stands behind the ="},
-	{regexp.MustCompile(`^(psql|pgcli|pg_dump)\s`), "this is a command line: the DSN is what stands behind the " +
+	{lazyregexp.New(`^(psql|pgcli|pg_dump)\s`), "this is a command line: the DSN is what stands behind the " +
 		"program's name"},
-	{regexp.MustCompile(`^\{`), "this is JSON; " + example},
-	{regexp.MustCompile(`^(?i)postgres(ql)?(://?|:|//)$`), "there is nothing behind the scheme; " + example},
-	{regexp.MustCompile(`^(?i)jdbc:|^(?i)postgres(ql)?\+\w+://|^(?i)r2dbc:`), "this looks like a connection string " +
+	{lazyregexp.New(`^\{`), "this is JSON; " + example},
+	{lazyregexp.New(`^(?i)postgres(ql)?(://?|:|//)$`), "there is nothing behind the scheme; " + example},
+	{lazyregexp.New(`^(?i)jdbc:|^(?i)postgres(ql)?\+\w+://|^(?i)r2dbc:`), "this looks like a connection string " +
 		"for another driver (SQLAlchemy, JDBC): a URL begins with postgres://"},
-	{regexp.MustCompile(`^(pgx|pgx4|pgx5)://`), "the scheme is golang-migrate's name of a driver: a URL begins with " +
+	{lazyregexp.New(`^(pgx|pgx4|pgx5)://`), "the scheme is golang-migrate's name of a driver: a URL begins with " +
 		"postgres://"},
-	{regexp.MustCompile(`^(?i)https?://`), "this is the address of a web page: a URL begins with postgres://"},
-	{regexp.MustCompile(`^(?i)(mysql|mariadb|sqlserver|mssql|mongodb(\+srv)?|rediss?|oracle|sqlite3?|file|amqps?)://`),
+	{lazyregexp.New(`^(?i)https?://`), "this is the address of a web page: a URL begins with postgres://"},
+	{lazyregexp.New(`^(?i)(mysql|mariadb|sqlserver|mssql|mongodb(\+srv)?|rediss?|oracle|sqlite3?|file|amqps?)://`),
 		"this is a URL of another kind of server: a URL begins with postgres://"},
-	{regexp.MustCompile(`^(?i)postgres(ql)?(:/?[^/=\s]|//)`), "the scheme is not followed by ://; " + example},
-	{regexp.MustCompile(`^(?i)(postgres|postgresql)://`), "the scheme is written in lower case: a URL begins with " +
+	{lazyregexp.New(`^(?i)postgres(ql)?(:/?[^/=\s]|//)`), "the scheme is not followed by ://; " + example},
+	{lazyregexp.New(`^(?i)(postgres|postgresql)://`), "the scheme is written in lower case: a URL begins with " +
 		"postgres:// or postgresql://"},
-	{regexp.MustCompile(`^(?i)[a-z][a-z0-9.+_-]*://`), "a URL begins with postgres:// or postgresql://"},
-	{regexp.MustCompile(`^(?i)(server|host|hostname|data source|datasource|initial catalog|database|user id|username|` +
+	{lazyregexp.New(`^(?i)[a-z][a-z0-9.+_-]*://`), "a URL begins with postgres:// or postgresql://"},
+	{lazyregexp.New(`^(?i)(server|host|hostname|data source|datasource|initial catalog|database|user id|username|` +
 		`userid|uid|port|driver|dsn)\s*=[^;]*;`), anotherDriver},
-	{regexp.MustCompile(`@(tcp|unix)\(`), "this looks like a connection string for another driver " +
+	{lazyregexp.New(`@(tcp|unix)\(`), "this looks like a connection string for another driver " +
 		"(MySQL's of Go); " + example},
-	{regexp.MustCompile(`^[^\s=/@]+@[\w.-]+(:\d+)?(/[^\s=]*)?(\?\S*)?$`),
+	{lazyregexp.New(`^[^\s=/@]+@[\w.-]+(:\d+)?(/[^\s=]*)?(\?\S*)?$`),
 		"there is no scheme: a URL begins with postgres://"},
 	{hostAlone, "this is the name of a server alone; " + example},
 }
@@ -122,10 +122,10 @@ func misread(config *pgconn.Config, dsn string) string {
 }
 
 // unfilled is a part of a text that a shell or a template would have put something in the place of.
-var unfilled = regexp.MustCompile(`\$\{|\$\(|\{\{|^\$\w+$|^%\w+%$|^<[\w -]+>$`)
+var unfilled = lazyregexp.New(`\$\{|\$\(|\{\{|^\$\w+$|^%\w+%$|^<[\w -]+>$`)
 
 // inDatabase is what stands in a database's name for want of a ?.
-var inDatabase = regexp.MustCompile(`&\w+=`)
+var inDatabase = lazyregexp.New(`&\w+=`)
 
 func misreadURL(database, dsn string) string {
 	address, _, _ := strings.Cut(dsn[strings.Index(dsn, "://")+len("://"):], "?")
@@ -305,7 +305,7 @@ func (e tlsFailure) file() string {
 }
 
 // fileName is what can be shown of a file's name: a key or a password may stand in its place.
-var fileName = regexp.MustCompile(`^[\w./\\:~ -]{1,200}\.(?i:pem|crt|cer|cert|key|der|pk8|p12)$`)
+var fileName = lazyregexp.New(`^[\w./\\:~ -]{1,200}\.(?i:pem|crt|cer|cert|key|der|pk8|p12)$`)
 
 // Error repeats the name of a file only if it looks like one.
 func (e tlsFailure) Error() string {

@@ -173,6 +173,10 @@ var others = []struct {
 	{"credential", ofAadpool, refused, asDriver},
 	{"client_id", ofAadpool, refused, asDriver},
 	{"tenant_id", ofAadpool, refused, asDriver},
+	{"login_hint", ofAadpool, refused, asDriver},
+	{"oidc_token_file", ofAadpool, refused, asDriver},
+	{"client_certificate", ofAadpool, refused, asDriver},
+	{"token_timeout", ofAadpool, refused, asDriver},
 	{"scope", ofAadpool, refused, asDriver},
 	{"user_from_token", ofAadpool, refused, asDriver},
 

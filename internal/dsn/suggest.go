@@ -2,21 +2,22 @@ package dsn
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 var (
-	anyScheme = regexp.MustCompile(`^(?i)((jdbc:|r2dbc:)?postgres(ql)?(\+\w+)?|pgx[45]?|https?)://`)
-	quoted    = regexp.MustCompile("^([\"'`])(.*)[\"'`]$")
+	anyScheme = lazyregexp.New(`^(?i)((jdbc:|r2dbc:)?postgres(ql)?(\+\w+)?|pgx[45]?|https?)://`)
+	quoted    = lazyregexp.New("^([\"'`])(.*)[\"'`]$")
 
 	// hostAlone is a name of Azure's: any other word may be a password in a wrong place.
-	hostAlone = regexp.MustCompile(`^[\w-]+(\.[\w-]+)*\.postgres\.[\w.-]+(:\d{1,5})?(/[\w-]*)?$`)
+	hostAlone = lazyregexp.New(`^[\w-]+(\.[\w-]+)*\.postgres\.[\w.-]+(:\d{1,5})?(/[\w-]*)?$`)
 
-	hostList = regexp.MustCompile(`^[\w.-]+(:\d{1,5})?(,[\w.-]+(:\d{1,5})?)*$`)
-	dbName   = regexp.MustCompile(`^[\w.-]*$`)
-	setting  = regexp.MustCompile(`^(sslmode=(disable|allow|prefer|require|verify-ca|verify-full)|` +
+	hostList = lazyregexp.New(`^[\w.-]+(:\d{1,5})?(,[\w.-]+(:\d{1,5})?)*$`)
+	dbName   = lazyregexp.New(`^[\w.-]*$`)
+	setting  = lazyregexp.New(`^(sslmode=(disable|allow|prefer|require|verify-ca|verify-full)|` +
 		`(sslrootcert|application_name|target_session_attrs|connect_timeout|pool_\w+)=[\w./-]*)$`)
 )
 

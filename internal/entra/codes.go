@@ -1,9 +1,10 @@
 package entra
 
 import (
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // A Code is one of Entra's errors, AADSTS… with a number. To add one that is seen in the field, add a row to Codes
@@ -26,7 +27,8 @@ type Kind string
 const (
 	Secret           Kind = "client secret"
 	Certificate      Kind = "client certificate"
-	Federated        Kind = "federated token" // of a pod or a pipeline
+	Federated        Kind = "federated token" // of a pod
+	Assertion        Kind = "job's token"     // of a pipeline, or any platform's
 	ManagedIdentity  Kind = "managed identity"
 	AzureCLI         Kind = "login of az"
 	AzureDeveloper   Kind = "login of azd"
@@ -38,8 +40,8 @@ const (
 
 // kinds are those of azidentity's credentials, by their names in its errors.
 var kinds = map[string]Kind{
-	"ClientSecret": Secret, "Environment": Secret, "ClientCertificate": Certificate, "ClientAssertion": Federated,
-	"WorkloadIdentity": Federated, "AzurePipelines": Federated, "ManagedIdentity": ManagedIdentity, "AzureCLI": AzureCLI,
+	"ClientSecret": Secret, "Environment": Secret, "ClientCertificate": Certificate, "ClientAssertion": Assertion,
+	"WorkloadIdentity": Federated, "AzurePipelines": Assertion, "ManagedIdentity": ManagedIdentity, "AzureCLI": AzureCLI,
 	"AzureDeveloperCLI": AzureDeveloper, "AzurePowerShell": PowerShell, "DeviceCode": Person,
 	"InteractiveBrowser": Person, "UsernamePassword": Person, "OnBehalfOf": Secret,
 }
@@ -51,13 +53,38 @@ func (k Kind) IsPerson() bool {
 
 // Advice is what to do with a credential of this kind.
 func (c Code) Advice(k Kind) string {
-	if k.IsPerson() && c.Person != "" {
-		return c.Person
+	if !k.IsPerson() || c.Person == "" {
+		return c.Do
 	}
-	return c.Do
+	text := c.Person
+	for _, words := range ofAz {
+		switch k {
+		case AzureDeveloper:
+			text = strings.ReplaceAll(text, words.az, words.azd)
+		case PowerShell:
+			text = strings.ReplaceAll(text, words.az, words.powerShell)
+		case Person:
+			text = strings.ReplaceAll(text, words.az, words.person)
+		}
+	}
+	return text
 }
 
-var codeNumber = regexp.MustCompile(`AADSTS(\d+)`)
+// ofAz are what the table says of az, and the words for the other ways in which a person logs in.
+var ofAz = []struct{ az, azd, powerShell, person string }{
+	{"; az cloud show tells az's", "", "", ""},
+	{"az cloud set, and az login again", "azd config set cloud.name, and azd auth login again",
+		"Connect-AzAccount -Environment, with the cloud", "set AZURE_AUTHORITY_HOST to the cloud's, and log in again"},
+	{"az itself, of a current release", "azd itself, of a current release", "a current Az.Accounts",
+		"an application of your own, by its client id"},
+	{": az login --tenant", ": azd auth login --tenant-id", ": Connect-AzAccount -Tenant", ", by its id"},
+	{"az login --tenant", "azd auth login --tenant-id", "Connect-AzAccount -Tenant", "log in by the tenant's id"},
+	{": az login --scope https://ossrdbms-aad.database.windows.net/.default", ": azd auth login",
+		": Connect-AzAccount -AuthScope https://ossrdbms-aad.database.windows.net/.default", ""},
+	{": az login", ": azd auth login", ": Connect-AzAccount", ""},
+}
+
+var codeNumber = lazyregexp.New(`AADSTS(\d+)`)
 
 // FindCode looks for the code that says why in a credential's error. number is as Entra has it, also if it is not
 // known.
@@ -88,7 +115,7 @@ func lookUp(number string) (Code, bool) {
 	return Code{}, false
 }
 
-var credentialName = regexp.MustCompile(`(\w+)Credential\b`)
+var credentialName = lazyregexp.New(`(\w+)Credential\b`)
 
 // KindOf tells which kind of credential an error is of: of a chain, the one that got as far as a code of Entra's, or
 // else the last.

@@ -28,6 +28,10 @@ func TestEachCodeIsSaidOnceAndSaysWhatToDo(t *testing.T) {
 		assert.True(t, strings.HasSuffix(c.Means, "."), c.Means)
 		assert.NotEmpty(t, c.Advice(Secret), c.Numbers)
 		assert.NotEmpty(t, c.Advice(AzureCLI), c.Numbers)
+		for _, kind := range []Kind{AzureDeveloper, PowerShell, Person} {
+			assert.NotRegexp(t, `\baz (login|cloud|itself)`, c.Advice(kind), "nobody uses az")
+			assert.NotEmpty(t, c.Advice(kind), c.Numbers)
+		}
 		for _, text := range []string{c.Means, c.Do, c.Person} {
 			assert.Equal(t, text, token.Redact(text))
 		}
@@ -64,7 +68,8 @@ func TestKindOf(t *testing.T) {
 	}{
 		{"ClientSecretCredential authentication failed. AADSTS7000215", Secret},
 		{"WorkloadIdentityCredential authentication failed.", Federated},
-		{"AzurePipelinesCredential: x", Federated},
+		{"AzurePipelinesCredential: x", Assertion},
+		{"ClientAssertionCredential authentication failed.", Assertion},
 		{"AzureCLICredential: ERROR: AADSTS70043", AzureCLI},
 		{"failed to acquire a token.\nAttempted credentials:\n\tEnvironmentCredential: AADSTS7000215: " +
 			"Invalid\n\tAzureCLICredential: x", Secret},

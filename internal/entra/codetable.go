@@ -41,10 +41,11 @@ var Codes = []Code{
 	},
 	{
 		Numbers: []string{"50199", "54005", "50140"}, Cause: "not-logged-in",
-		Says:   "For security reasons, user confirmation is required for this request.",
-		Means:  "The login in the browser was not finished.",
-		Do:     "log in again, and finish it in the browser",
-		Person: "log in again, and finish it in the browser",
+		Says: "For security reasons, user confirmation is required for this request.",
+		Means: "The login in the browser was not finished: Entra, or a policy of the tenant, wants the person to confirm " +
+			"it there.",
+		Do:     "log in again, and finish it in the browser; where the tenant takes no device codes, log in by the browser",
+		Person: "log in again, and finish it in the browser; where the tenant takes no device codes, log in by the browser",
 		Seen:   "Azure/azure-cli#32809",
 	},
 	{
@@ -159,7 +160,7 @@ var Codes = []Code{
 		Means: "The tenant knows no such resource for the token to be for: the scope is wrong, or that of " +
 			"another cloud.",
 		Do:     "leave out the scope, or set it to the resource of the server's cloud with /.default behind it",
-		Person: "the same; az cloud show tells az's cloud",
+		Person: "leave out the scope, or set it to that of the server's cloud; az cloud show tells az's",
 		Seen:   "Azure/azure-cli#29113",
 	},
 	{
@@ -178,7 +179,14 @@ var Codes = []Code{
 			"use another application",
 	},
 	{
-		Numbers: []string{"65001", "65004", "90094"}, Cause: "consent",
+		Numbers: []string{"65004"}, Cause: "not-logged-in",
+		Says:   "User declined to consent to access the app.",
+		Means:  "Whoever was asked to sign in, or to consent, has declined.",
+		Do:     "log in again, and accept",
+		Person: "log in again, and accept",
+	},
+	{
+		Numbers: []string{"65001", "90094"}, Cause: "consent",
 		Says:   "The user or administrator has not consented to use the application with ID 'x'.",
 		Means:  "Nobody has consented to this program's getting tokens for the database on a user's behalf.",
 		Do:     "have an administrator consent: az ad app permission admin-consent --id <client id>",
@@ -294,9 +302,9 @@ var Codes = []Code{
 	{
 		Numbers: []string{"700211"}, Cause: "federated-credential",
 		Says: "No matching federated identity record found for presented assertion issuer 'x'.",
-		Means: "The issuer of the federated credential is not the cluster's: a slash at the end counts, and a " +
+		Means: "The issuer of the federated credential is not the token's: a slash at the end counts, and a " +
 			"new cluster has a new one.",
-		Do:   "set the issuer to what az aks show --query oidcIssuerProfile.issuerUrl prints",
+		Do:   "set the issuer to what the message quotes; a cluster's az aks show --query oidcIssuerProfile.issuerUrl prints",
 		Seen: "Azure/azure-workload-identity#1200",
 	},
 	{

@@ -3,9 +3,9 @@ package entra
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -23,11 +23,11 @@ const (
 )
 
 var (
-	attemptName = regexp.MustCompile(`^(\w+Credential)(?::| authentication failed\.)?\s*`)
+	attemptName = lazyregexp.New(`^(\w+Credential)(?::| authentication failed\.)?\s*`)
 
-	entraError = regexp.MustCompile(`(AADSTS\d+: .*?)(?: Trace ID:|\\r|\\n|"|$)`)
-	advertised = regexp.MustCompile(`\.?\s*(?:To troubleshoot, visit|See) https://aka\.ms/\S+( for more information)?\.?`)
-	ruler      = regexp.MustCompile(`-{20,}`)
+	entraError = lazyregexp.New(`(AADSTS\d+: .*?)(?: Trace ID:|\\r|\\n|"|$)`)
+	advertised = lazyregexp.New(`\.?\s*(?:To troubleshoot, visit|See) https://aka\.ms/\S+( for more information)?\.?`)
+	ruler      = lazyregexp.New(`-{20,}`)
 )
 
 // IsChain reports whether the text is the error of a chain.

@@ -3,7 +3,8 @@ package entra
 import (
 	"context"
 	"errors"
-	"regexp"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // OtherError is the type of an error that none is known for:
@@ -11,8 +12,8 @@ import (
 const OtherError = "_OTHER"
 
 var (
-	errorCode  = regexp.MustCompile(`AADSTS\d+`)
-	httpStatus = regexp.MustCompile(`(?m)^RESPONSE (\d{3})\b`) // as azcore and azidentity print it
+	errorCode  = lazyregexp.New(`AADSTS\d+`)
+	httpStatus = lazyregexp.New(`(?m)^RESPONSE (\d{3})\b`) // as azcore and azidentity print it
 )
 
 // ErrorType is the kind of a credential's error in one word, for metrics: Entra's code where there is one, such as

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // Claims is what an access token says: whom it is for and how long it lives. Nothing verifies its signature, which is
@@ -171,7 +172,7 @@ func (c Claims) Kind() Kind {
 	return UnknownKind
 }
 
-var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+var uuid = lazyregexp.New(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 // Audience is the resource that the token is for. RFC 7519 allows one string or a list of them.
 func (c Claims) Audience() string {

@@ -3,9 +3,10 @@ package token
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"regexp"
 	"strings"
 	"unicode"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 const (
@@ -17,7 +18,7 @@ const (
 )
 
 // longRun is what no message of a login holds for its own sake: over 100 characters without a space.
-var longRun = regexp.MustCompile(`(\S{8})\S{93,}`)
+var longRun = lazyregexp.New(`(\S{8})\S{93,}`)
 
 // A Filter finds a token in the texts of somebody who was sent it: as it is, and as base64, hex, in another case, in
 // parts or with spaces put in.

@@ -1,10 +1,11 @@
 package token
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // maxName bounds a name in a message, in bytes. PostgreSQL's names have 63, Entra's up to 256.
@@ -25,7 +26,7 @@ func Printable(name string) string {
 }
 
 // ansi is what colours a terminal: az and other programs write it into their errors.
-var ansi = regexp.MustCompile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
+var ansi = lazyregexp.New("\x1b\\[[0-9;?]*[ -/]*[@-~]")
 
 // OneLine is text of other people's in one line, without what steers a terminal or turns the direction of writing.
 func OneLine(text string) string { return strings.Join(strings.Fields(legible(text)), " ") }

@@ -2,26 +2,27 @@ package token
 
 import (
 	"errors"
-	"regexp"
 	"strings"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // Redacted stands where a secret was.
 const Redacted = "[redacted]"
 
 // jwt finds an access token in a text of somebody else's, whole or cut short.
-var jwt = regexp.MustCompile(`eyJ[\w-]{8,}[\w.-]*`)
+var jwt = lazyregexp.New(`eyJ[\w-]{8,}[\w.-]*`)
 
 // named finds what stands behind the name of a secret: in JSON, also escaped, in a form, in a DSN, in a header, in
 // XML. MSAL, for one, puts an answer that it cannot decode into its error. The groups: name with separator, the
 // value.
-var named = regexp.MustCompile(`(?i)((?:(?:access|refresh|id|auth|saml)[_-]?token|token|client[_-]?assertion|` +
+var named = lazyregexp.New(`(?i)((?:(?:access|refresh|id|auth|saml)[_-]?token|token|client[_-]?assertion|` +
 	`assertion|client[_-]?secret|secret|password|passwd|passphrase|pwd|identity[_-]header|api[_-]?key)` +
 	`\\?["']?\s*[:=>]\s*|(?:proxy-)?authorization\s*[:=]\s*\[?(?:\w+ )?|\bbearer )` +
 	`(\\".*?(?:\\"|$)|"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$)|[^\s"'\\&;<}]+)`)
 
 // userinfo finds the password of a URL.
-var userinfo = regexp.MustCompile(`(://[^\s:/?#@"']*:)([^\s/?#@"']+@)`)
+var userinfo = lazyregexp.New(`(://[^\s:/?#@"']*:)([^\s/?#@"']+@)`)
 
 // Redact takes out of text what has the form of a token or of a secret with its name before it. Words that explain a
 // setting, and placeholders such as $(az …) in a command to type, stay.
@@ -32,7 +33,7 @@ func Redact(text string) string {
 }
 
 // replaceSubmatch is ReplaceAllStringFunc with both groups at hand.
-func replaceSubmatch(pattern *regexp.Regexp, text string, replace func(name, value string) string) string {
+func replaceSubmatch(pattern *lazyregexp.Regexp, text string, replace func(name, value string) string) string {
 	var b strings.Builder
 	end := 0
 	for _, at := range pattern.FindAllStringSubmatchIndex(text, -1) {
@@ -76,12 +77,12 @@ func redactValue(name, value string) string {
 }
 
 // placeholder is what stands for a value in a text that people are to type from.
-var placeholder = regexp.MustCompile(`^(…|\.\.\.|\$\(.*|\$\{?[A-Za-z_]+\}?|<[^>]+>|%[sqdv]|\[redacted\]?)$`)
+var placeholder = lazyregexp.New(`^(…|\.\.\.|\$\(.*|\$\{?[A-Za-z_]+\}?|<[^>]+>|%[sqdv]|\[redacted\]?)$`)
 
 func isPlaceholder(value string) bool { return placeholder.MatchString(value) }
 
 // prose is a word of a sentence, or the name of an environment variable: "AZURE_CLIENT_SECRET: they are …".
-var prose = regexp.MustCompile(`^([A-Za-z]?[a-z]+(['’-][a-z]+)*|[A-Z]+(_[A-Z]+)*|--[a-z-]+|[a-z_]+=)[:!?]?$`)
+var prose = lazyregexp.New(`^([A-Za-z]?[a-z]+(['’-][a-z]+)*|[A-Z]+(_[A-Z]+)*|--[a-z-]+|[a-z_]+=)[:!?]?$`)
 
 func isProse(value string) bool { return prose.MatchString(value) }
 

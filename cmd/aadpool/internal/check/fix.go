@@ -76,7 +76,12 @@ func (c *Check) within(ctx context.Context, conn *pgx.Conn, do func(context.Cont
 // logInToFix logs in as who may be able to undo the fault.
 func (c *Check) logInToFix(ctx context.Context, d *diagnosis.Diagnosis) (*pgx.Conn, error) {
 	user := c.target.Config.ConnConfig.User
+	role := d.Remedy.Role
 	switch {
+	case role != nil && !role.IsInToken && c.settings.Fixes.Answers == nil:
+		return nil, fmt.Errorf("the token does not say whose it is, so the role's name, %q, may be mistyped: leave out "+
+			"--yes to look at it, or make the role by aadpool role with --object-id=%s --kind=%s", role.Name, role.ObjectID,
+			role.Kind)
 	case c.settings.Fixes.As != "":
 		user = c.settings.Fixes.As
 	case d.Status == diagnosis.Role && (c.facts.Name == "" || c.facts.Name == user):

@@ -1,15 +1,16 @@
 package commandline
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // flagName is the one thing that an error about an argument may repeat: the rest may be a part of a password.
-var flagName = regexp.MustCompile(`^--?[a-z][a-z-]*`)
+var flagName = lazyregexp.New(`^--?[a-z][a-z-]*`)
 
 // Fault says what is wrong with the arguments, without repeating a value. kong quotes what it does not
 // understand, and what the shell has made of a DSN that was not quoted may be a piece of a password.
@@ -70,10 +71,10 @@ func commandNames(commands []*kong.Node) (names []string) {
 }
 
 // quotedValue is where kong quotes a value, at the end of what it says.
-var quotedValue = regexp.MustCompile(`(?s) ?(but got|flag argument) .*`)
+var quotedValue = lazyregexp.New(`(?s) ?(but got|flag argument) .*`)
 
 // didYouMean is kong's suggestion of a command or a flag: names of this program's own.
-var didYouMean = regexp.MustCompile(`, did you mean (one of )?("[a-z-]+"(, "[a-z-]+")*)\?$`)
+var didYouMean = lazyregexp.New(`, did you mean (one of )?("[a-z-]+"(, "[a-z-]+")*)\?$`)
 
 // nearest is kong's suggestion, if it has one, to go behind what is said.
 func nearest(text string) string {

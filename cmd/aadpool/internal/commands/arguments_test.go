@@ -1,7 +1,9 @@
 package commands
 
 import (
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -14,6 +16,62 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 )
+
+// What is read with the flags of one command alone is what the flags of all would make of it.
+func TestArgumentsAreReadWithTheFlagsOfTheirCommand(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		args        []string
+		environment map[string]string
+		all         bool // are needed
+	}{
+		{"a token", []string{"token"}, nil, false},
+		{"a token of the environment's", []string{"token"}, map[string]string{"AADPOOL_CREDENTIAL": "oidc-file,azd",
+			"AADPOOL_CLIENT_ID": "c", "AADPOOL_TENANT_ID": "t", "AADPOOL_OIDC_TOKEN_FILE": "/f", "AADPOOL_SCOPE": "s",
+			"AADPOOL_AGENT_DIR": "/a", "AADPOOL_FORMAT": "env", "AADPOOL_TIMEOUT": "7s",
+			"AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true"}, false},
+		{"a token of the flags', whatever the environment", []string{"token", "--credential", "cli", "--scope=s", "--json"},
+			map[string]string{"AADPOOL_CREDENTIAL": "azd", "AADPOOL_SCOPE": "other"}, false},
+		{"a check", []string{"check", "host=h user=u", "--fix", "--yes"}, nil, false},
+		{"a role", []string{"role", "orders-api", "--grant=read", "--database", "orders"}, nil, false},
+		{"a proxy", []string{"proxy", "postgres://u@h/d", "--tcp"}, map[string]string{"AADPOOL_LOG_FORMAT": "json"}, false},
+		{"a login", []string{"login", "--login-hint", "ada@example.com"}, nil, false},
+		{"an argument too many", []string{"token", "x"}, nil, false},
+		{"a flag of another command", []string{"token", "--fix"}, nil, false},
+		{"a timeout that is none", []string{"token"}, map[string]string{"AADPOOL_TIMEOUT": "x"}, false},
+		{"a flag before the command", []string{"--json", "token"}, nil, true},
+		{"another spelling of a command", []string{"Token"}, nil, true},
+		{"a shell's question", []string{"token"}, map[string]string{"COMP_LINE": "aadpool token --sc"}, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			clearEnvironment(t)
+			setenv(t, row.environment)
+			some := candidates(row.args)
+			assert.Equal(t, row.all, len(some) == len(commands))
+			got, gotErr := parseWith(t, some, row.args)
+			want, wantErr := parseWith(t, commands, row.args)
+			assert.Equal(t, wantErr, gotErr)
+			assert.JSONEq(t, want, got)
+		})
+	}
+}
+
+// parseWith is what the flags of some commands make of the arguments, as JSON, and what is wrong with these.
+func parseWith(t *testing.T, some []command, args []string) (read, wrong string) {
+	parser, err := newParser(some, io.Discard, func(int) {})
+	require.NoError(t, err)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return "null", commandline.Fault(err, args, parser.Model.Children)
+	}
+	return asJSON(t, parsed.Selected().Target.Addr().Interface()), ""
+}
+
+func asJSON(t *testing.T, value any) string {
+	text, err := json.Marshal(value)
+	require.NoError(t, err)
+	return string(text)
+}
 
 func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 	for _, row := range []struct {

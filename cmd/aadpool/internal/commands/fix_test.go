@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -13,6 +15,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // asked is o where a person watches who gives that answer.
@@ -129,6 +132,38 @@ func TestFixThatWouldDoNothingIsNotDone(t *testing.T) {
 	assert.EqualError(t, fix.Do(t.Context(), x.connect(t, x.admin.Name, roles.PrincipalsDatabase)),
 		"PostgreSQL granted nothing")
 }
+
+// What the token does not say may be mistyped in the DSN: a person looks at it before a role of that name is made.
+func TestFixOfARoleThatTheTokenDoesNotName(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		args   []string
+		answer io.Reader
+		says   string
+	}{
+		{"nobody looks", []string{"--yes"}, nil, `– fix not from here: the token does not say whose it is, so the role's ` +
+			`name, "id-order", may be mistyped: leave out --yes to look at it, or make the role by aadpool role with ` +
+			`--object-id=` + namelessID + ` --kind=service-principal`},
+		{"somebody looks", nil, strings.NewReader("y\n"), `– fix not from here: "admins" cannot log in: `},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a := newAzure(t)
+			a.program(t, "az", fmt.Sprintf(`echo '{"accessToken": %q, "expires_on": %d}'`,
+				azuretest.JWT(`{"idtyp":"app","oid":"`+namelessID+`","aud":"`+aadpooltest.DefaultAudience+`"}`),
+				time.Now().Add(time.Hour).Unix()))
+			a.server.SetFault(aadpooltest.RefuseLogins("28P01", `password authentication failed for user "id-order"`))
+			o := a.system()
+			o.Answers = row.answer
+			got := runCommand(t, o, append([]string{"check", "--credential=cli", "--fix", "--fix-as=admins",
+				a.server.DSN("id-order")}, row.args...)...)
+			assert.Equal(t, exitRole, got.status, got.stdout+got.stderr)
+			assert.Contains(t, withoutTimes(got.stdout), row.says)
+			assert.NotContains(t, got.stdout, "✓ fix")
+		})
+	}
+}
+
+const namelessID = "99999999-2222-3333-4444-555555555555"
 
 func TestFixForAProgram(t *testing.T) {
 	x := newTenant(t, "mendjson", "")

@@ -34,6 +34,7 @@ const (
 	ProgramOutput     Cause = "azure-cli-output"
 	ProgramBroken     Cause = "azure-cli-broken"
 	NotLoggedIn       Cause = "not-logged-in"
+	NoKeyring         Cause = "no-keyring"
 	WrongTenant       Cause = "wrong-tenant"
 	WrongScope        Cause = "wrong-scope"
 	ClientSecret      Cause = "client-secret"

@@ -33,7 +33,7 @@ var kindsByName = map[string]entra.Kind{
 	credential.PowerShell: entra.PowerShell, credential.Browser: entra.Person, credential.DeviceCode: entra.Person,
 	credential.ManagedIdentity: entra.ManagedIdentity, credential.WorkloadIdentity: entra.Federated,
 	credential.Environment: entra.Secret, credential.ClientCertificate: entra.Certificate,
-	credential.GitHubActions: entra.Federated, credential.OIDCFile: entra.Federated, credential.Pipelines: entra.Federated,
+	credential.GitHubActions: entra.Assertion, credential.OIDCFile: entra.Assertion, credential.Pipelines: entra.Assertion,
 }
 
 // OfCredential says why there is no token: by Entra's code, if it has answered with one; by what came between; and
@@ -42,9 +42,9 @@ func OfCredential(f CredentialFacts, err error) *Diagnosis {
 	text := err.Error()
 	kind := f.kind(text)
 	if code, number, known := entra.FindCode(text); known {
-		return ofCode(code, kind, text)
+		return byBrowser(ofCode(code, kind, text), f.Name, number)
 	} else if strings.HasPrefix(number, "53") { // Entra's own numbers for what policies block
-		return ofCode(conditionalAccess(), kind, text)
+		return byBrowser(ofCode(conditionalAccess(), kind, text), f.Name, number)
 	}
 	if d := ofRequest(f.Request); d != nil {
 		return d
@@ -88,6 +88,15 @@ func unknown(name, text string) *Diagnosis {
 	}
 	if _, number, _ := entra.FindCode(text); number != "" {
 		d.Fix = append(d.Fix, "# Entra on its code: https://login.microsoftonline.com/error?code="+number)
+	}
+	return d
+}
+
+// byBrowser adds what is left to somebody whose tenant takes no device codes:
+// https://learn.microsoft.com/entra/identity/conditional-access/policy-block-authentication-flows
+func byBrowser(d *Diagnosis, name, number string) *Diagnosis {
+	if name == credential.DeviceCode && (strings.HasPrefix(number, "53") || number == "50199") {
+		d.Fix = append(d.Fix, "# if a policy of the tenant blocks device codes:", "aadpool login --credential browser")
 	}
 	return d
 }
@@ -175,6 +184,8 @@ func fixCredential(name string) []string {
 	case credential.GitHubActions:
 		return []string{"# in the workflow, of the job: permissions: {id-token: write, contents: read}",
 			"export AZURE_TENANT_ID=… AZURE_CLIENT_ID=…"}
+	case credential.OIDCFile:
+		return []string{"export AADPOOL_OIDC_TOKEN_FILE=… AZURE_TENANT_ID=… AZURE_CLIENT_ID=…"}
 	case credential.Pipelines:
 		return []string{"# of the task: env: {SYSTEM_ACCESSTOKEN: $(System.AccessToken)}, and the service connection:",
 			"export AZURESUBSCRIPTION_SERVICE_CONNECTION_ID=… AZURE_TENANT_ID=… AZURE_CLIENT_ID=…"}

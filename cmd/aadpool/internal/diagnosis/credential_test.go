@@ -145,7 +145,7 @@ var sayingRows = []sayingRow{
 			"administrator, you must use multi-factor authentication", NotLoggedIn, "second factor"},
 	{"fuel9/DisplayMonkey#185", "environment",
 		"UsernamePasswordCredential authentication failed. AADSTS50126: Error validating credentials due to invalid " +
-			"username or password.", "wrong-password", "az login"},
+			"username or password.", "wrong-password", "in a browser"},
 	{"a disabled application", "environment", secretSays + "AADSTS7000112: Application 'x'(y) is disabled.", Disabled,
 		"az ad sp update --id " + clientID1},
 	{"a disabled user", "cli", azSays + "AADSTS50057: The user account is disabled.", Disabled, "az ad user update"},
@@ -304,6 +304,76 @@ var sayingRows = []sayingRow{
 	{"caitouyun/docs#8", "browser",
 		"InteractiveBrowserCredential: exec: \"xdg-open,x-www-browser,www-browser,wslview\": executable file not " +
 			"found in $PATH", OtherCredential, "--credential device-code"},
+	{"a person of another tenant", "browser",
+		"InteractiveBrowserCredential authentication failed. AADSTS50020: User account 'ada@fabrikam.com' from identity " +
+			"provider 'live.com' does not exist in tenant 'X'", WrongTenant, "aadpool login --tenant-id TENANT"},
+	{"a person of another tenant, in azd", "azd",
+		"AzureDeveloperCLICredential: ERROR: AADSTS50020: User account", WrongTenant, "azd auth login --tenant-id TENANT"},
+	{"a person of another tenant, in PowerShell", "powershell",
+		"AzurePowerShellCredential: AADSTS50020: User account", WrongTenant, "Connect-AzAccount -Tenant TENANT"},
+	{"an application that lets no programs in", "device-code",
+		"DeviceCodeCredential authentication failed. AADSTS7000218: The request body must contain", ClientSecret,
+		"--is-fallback-public-client true"},
+	{"an application that has no loopback address", "browser",
+		"InteractiveBrowserCredential authentication failed. AADSTS50011: The redirect URI", "request", "http://localhost"},
+	{"a policy that takes no device codes", "device-code",
+		"DeviceCodeCredential authentication failed. AADSTS53003: Access has been blocked by Conditional Access " +
+			"policies.", "conditional-access", "aadpool login --credential browser"},
+	{"a policy that wants a confirmation", "device-code",
+		"DeviceCodeCredential authentication failed. AADSTS50199: For security reasons, user confirmation is required " +
+			"for this request.", NotLoggedIn, "aadpool login --credential browser"},
+	{"a policy that wants a managed device", "browser",
+		"InteractiveBrowserCredential authentication failed. AADSTS53000: Your device is required to be managed to " +
+			"access this resource.", "conditional-access", "from a managed device"},
+	{"a person who declines", "browser",
+		"InteractiveBrowserCredential: access_denied: AADSTS65004: User declined to consent to access the app.", NotLoggedIn,
+		"log in again, and accept"},
+	{"a code that nobody has typed in time", "device-code",
+		"DeviceCodeCredential: expired_token: AADSTS70019: Verification code expired.", NotLoggedIn, "within 15 minutes"},
+	{"a person who does not come", "device-code",
+		"DeviceCodeCredential: no answer within the token timeout of 15m0s: context deadline exceeded", CredentialTimeout,
+		"aadpool login"},
+	{"a sign-in that has ended", "default",
+		"the sign-in has ended, or a policy wants to see you again: aadpool login (or aadpool logout, for the default " +
+			"chain): InteractiveBrowserCredential can't acquire a token without user interaction. Call Authenticate to " +
+			"authenticate a user interactively", NotLoggedIn, "aadpool login"},
+	{"a sign-in on a machine without its keyring", "default",
+		"this system has no keyring that could keep the sign-in, as in most containers and in WSL: permission denied",
+		NoKeyring, "aadpool logout"},
+	{"azd signed out", "azd",
+		"AzureDeveloperCLICredential: ERROR: not logged in, run `azd auth login` to login", NotLoggedIn, "azd auth login"},
+	{"azd, whose sign-in has ended", "azd",
+		"AzureDeveloperCLICredential: ERROR: AADSTS700082: The refresh token has expired due to inactivity.", NotLoggedIn,
+		"azd auth login"},
+	{"PowerShell signed out", "powershell",
+		"AzurePowerShellCredential: Run Connect-AzAccount to login.", NotLoggedIn, "Connect-AzAccount"},
+	{"a token of GitHub's for another audience", "github-actions",
+		"ClientAssertionCredential authentication failed. AADSTS700212: No matching federated identity record found for " +
+			"presented assertion audience 'sts.amazonaws.com'.", Federation, "api://AzureADTokenExchange"},
+	{"a job of GitHub's that has ended", "github-actions",
+		"ClientAssertionCredential: asking GitHub Actions for the job's token: it answered 401 Unauthorized: does the " +
+			"job have permissions: id-token: write, and has it not ended?", OtherCredential, "id-token: write"},
+	{"a token file that is not there", "oidc-file",
+		"ClientAssertionCredential: reading the platform's token: open /run/token: no such file or directory", TokenFile,
+		"--oidc-token-file"},
+	{"a token file of somebody else's", "oidc-file",
+		"ClientAssertionCredential: reading the platform's token: open /run/token: permission denied", TokenFile, "ls -l"},
+	{"a token file that is empty", "oidc-file",
+		"ClientAssertionCredential: reading the platform's token: /run/token is empty", TokenFile, "ls -l"},
+	{"a token file that nobody renews", "oidc-file",
+		"ClientAssertionCredential authentication failed. AADSTS700024: Client assertion is not within its valid time " +
+			"range.", "assertion-expired", "--oidc-token-file"},
+	{"a token of GitLab's for another audience", "oidc-file",
+		"ClientAssertionCredential authentication failed. AADSTS700212: No matching federated identity record found for " +
+			"presented assertion audience 'https://gitlab.com'.", Federation, "api://AzureADTokenExchange"},
+	{"a token file that is not named", "oidc-file",
+		"the credential oidc-file lacks AZURE_FEDERATED_TOKEN_FILE: it is the file into which the platform writes its " +
+			"token", OtherCredential, "AADPOOL_OIDC_TOKEN_FILE"},
+	{"a certificate's file of somebody else's", "client-certificate",
+		"reading the certificate's file: open /run/app.pem: permission denied", Settings, "ls -l"},
+	{"a certificate with another password", "client-certificate",
+		"the certificate's file is no certificate with its key, in PEM or PKCS12, or its password is not that of " +
+			"AZURE_CLIENT_CERTIFICATE_PASSWORD", Settings, "AZURE_CLIENT_CERTIFICATE_PASSWORD"},
 	{"a login that was cancelled", "device-code", "DeviceCodeCredential: access_denied: The user cancelled",
 		NotLoggedIn, "aadpool login"},
 	{"a certificate without its key", "client-certificate", "found no private key", Settings, "grep -- -----BEGIN"},
@@ -353,7 +423,7 @@ func TestWhatCredentialsSay(t *testing.T) {
 			assert.Contains(t, said, row.advised)
 			assert.Equal(t, token.Redact(said), said, "our own words stay as they are")
 			assert.Equal(t, token.Redact(d.Meaning), d.Meaning)
-			if !entra.KindOf(row.text).IsPerson() && row.credential != "cli" && row.credential != "default" {
+			if row.credential != "cli" && row.credential != "default" {
 				assert.NotContains(t, said, "az login", "nobody asked az")
 			}
 		})

@@ -46,6 +46,7 @@ type Remedy struct {
 type MissingRole struct {
 	Name, ObjectID string
 	Kind           string // user or service-principal
+	IsInToken      bool   // the token has the name, which so is not mistyped
 }
 
 // A Connect is the right of a role to connect to a database.

@@ -34,11 +34,19 @@ func wrongTenant(kind entra.Kind) []string {
 				` --query "[].{name:displayName, tenant:appOwnerOrganizationId}" -o table`,
 		}
 	}
+	switch kind {
+	case entra.Person:
+		return []string{"aadpool login --tenant-id TENANT"}
+	case entra.AzureDeveloper:
+		return []string{"azd auth login --tenant-id TENANT"}
+	case entra.PowerShell:
+		return []string{"Connect-AzAccount -Tenant TENANT"}
+	}
 	return []string{"az account list --query \"[].{name:name, tenant:tenantId}\" -o table", "az login --tenant TENANT"}
 }
 
 func wrongCloud(kind entra.Kind) []string {
-	if kind.IsPerson() {
+	if kind == entra.AzureCLI {
 		return []string{"az cloud list -o table", "az cloud set --name AzureUSGovernment   # or AzureChinaCloud, AzureCloud"}
 	}
 	return []string{"export AZURE_AUTHORITY_HOST=https://login.microsoftonline.us   # China: " +
@@ -55,7 +63,10 @@ func wrongScope() []string {
 }
 
 func resetSecret(kind entra.Kind) []string {
-	if kind.IsPerson() {
+	switch {
+	case kind == entra.Person:
+		return []string{"az ad app update --id " + clientID() + " --is-fallback-public-client true"}
+	case kind.IsPerson():
 		return []string{"az login --service-principal --username APP_ID --tenant TENANT"}
 	}
 	return []string{
@@ -75,13 +86,25 @@ func assertion(kind entra.Kind) []string {
 	switch {
 	case kind.IsPerson():
 		return nil
+	case kind == entra.Assertion:
+		return append([]string{"# a token in a file: has its platform written it anew? (--oidc-token-file)"}, SetClock()...)
 	case kind == entra.Federated:
 		return append([]string{`ls -l "$AZURE_FEDERATED_TOKEN_FILE"`}, SetClock()...)
 	}
 	return SetClock()
 }
 
-func federatedCredentials(entra.Kind) []string {
+func federatedCredentials(kind entra.Kind) []string {
+	if kind == entra.Assertion {
+		return []string{
+			"# issuer, subject and audience must be those of the token: of GitHub's the issuer is",
+			"# https://token.actions.githubusercontent.com, and the subject repo:OWNER/NAME:ref:refs/heads/BRANCH,",
+			"# …:environment:NAME or …:pull_request; the audience is api://AzureADTokenExchange",
+			"az ad app federated-credential list --id " + clientID() + " -o table",
+			"# of a managed identity:",
+			`az identity federated-credential list --identity-name "$IDENTITY" --resource-group "$RESOURCE_GROUP" -o table`,
+		}
+	}
 	return []string{
 		"# issuer, subject system:serviceaccount:<namespace>:<name> and audience api://AzureADTokenExchange",
 		"# must be those of the pod:",
@@ -108,6 +131,8 @@ func enablePrincipal(kind entra.Kind) []string {
 
 func logIn(kind entra.Kind) []string {
 	switch kind {
+	case entra.Person:
+		return []string{"aadpool login"}
 	case entra.AzureDeveloper:
 		return []string{"azd auth login"}
 	case entra.PowerShell:

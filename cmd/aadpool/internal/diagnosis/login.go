@@ -2,7 +2,6 @@ package diagnosis
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -177,7 +177,7 @@ func (l LoginFacts) tooMany(words string, d *Diagnosis) {
 }
 
 // settingName is where PostgreSQL and PgBouncer name a setting.
-var settingName = regexp.MustCompile(`(?:parameter(?: in options)?:? "?)([A-Za-z_][\w.-]*)`)
+var settingName = lazyregexp.New(`(?:parameter(?: in options)?:? "?)([A-Za-z_][\w.-]*)`)
 
 func (l LoginFacts) setting(words string, d *Diagnosis) {
 	found := settingName.FindStringSubmatch(words)
@@ -207,7 +207,7 @@ func (l LoginFacts) unknown(words string, d *Diagnosis) {
 	d.Fix = []string{statement.AsAdministrator, statement.ListPrincipals(l.Role)}
 }
 
-var quotedResource = regexp.MustCompile(`"(https://[^"\s]+?)/?"`)
+var quotedResource = lazyregexp.New(`"(https://[^"\s]+?)/?"`)
 
 // rightScope is the scope that the server's message asks for.
 func rightScope(message string) []string {

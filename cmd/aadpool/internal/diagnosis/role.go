@@ -84,7 +84,7 @@ func (l LoginFacts) roleMissing(d *Diagnosis) {
 	d.Fix = []string{statement.AsAdministrator, create, "-- whose the role is, if it is there:",
 		statement.ListPrincipals(l.Role)}
 	if l.objectID() != "" { // by it, so that the role is no other principal's of that name
-		d.Remedy = &Remedy{Role: &MissingRole{l.Role, l.objectID(), l.kind()}}
+		d.Remedy = &Remedy{Role: &MissingRole{l.Role, l.objectID(), l.kind(), l.Claims.IsFor(l.Role)}}
 	}
 }
 

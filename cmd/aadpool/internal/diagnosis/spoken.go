@@ -1,11 +1,11 @@
 package diagnosis
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/aadpool/aadpool/internal/entra"
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/token"
 )
 
@@ -13,7 +13,7 @@ import (
 // metadata service say. To add one, add a row and a line to the table's test.
 type Spoken struct {
 	Of      []entra.Kind // whose words they are; nil: anybody's
-	Words   *regexp.Regexp
+	Words   *lazyregexp.Regexp
 	Alone   bool // not of a chain, in which there is another credential to ask
 	Cause   Cause
 	Means   string
@@ -80,7 +80,7 @@ func (s Spoken) diagnosis(kind entra.Kind, text string) *Diagnosis {
 
 // ownCommand is the one that az, azd or PowerShell tell the person to run; empty if they do not.
 func ownCommand(kind entra.Kind, text string) string {
-	pattern := map[entra.Kind]*regexp.Regexp{
+	pattern := map[entra.Kind]*lazyregexp.Regexp{
 		entra.AzureCLI: azLogin, entra.AzureDeveloper: azdLogin, entra.PowerShell: connectAccount}[kind]
 	if pattern == nil {
 		return ""
@@ -96,9 +96,9 @@ func ownCommand(kind entra.Kind, text string) string {
 
 // What follows the command are flags and their values, without anything that a shell would take for more.
 var (
-	azLogin        = regexp.MustCompile(`az login(?: --[a-z-]+(?:[ =](?:"[\w:/.@-]+"|[\w:/.@=+][\w:/.@=+-]*))?)*`)
-	azdLogin       = regexp.MustCompile(`azd auth login(?: --[a-z-]+(?:[ =](?:"[\w:/.@-]+"|[\w:/.@=+][\w:/.@=+-]*))?)*`)
-	connectAccount = regexp.MustCompile(`Connect-AzAccount(?: -[A-Za-z]+(?: [\w.-]+)?)*`)
+	azLogin        = lazyregexp.New(`az login(?: --[a-z-]+(?:[ =](?:"[\w:/.@-]+"|[\w:/.@=+][\w:/.@=+-]*))?)*`)
+	azdLogin       = lazyregexp.New(`azd auth login(?: --[a-z-]+(?:[ =](?:"[\w:/.@-]+"|[\w:/.@=+][\w:/.@=+-]*))?)*`)
+	connectAccount = lazyregexp.New(`Connect-AzAccount(?: -[A-Za-z]+(?: [\w.-]+)?)*`)
 )
 
 var (
@@ -106,16 +106,17 @@ var (
 	programs   = []entra.Kind{entra.AzureCLI, entra.AzureDeveloper, entra.PowerShell}
 	people     = []entra.Kind{entra.AzureCLI, entra.AzureDeveloper, entra.PowerShell, entra.Person}
 	managed    = []entra.Kind{entra.ManagedIdentity}
+	person     = []entra.Kind{entra.Person}
 	federated  = []entra.Kind{entra.Federated}
 	notManaged = []entra.Kind{entra.AzureCLI, entra.AzureDeveloper, entra.PowerShell, entra.Person, entra.Secret,
-		entra.Certificate, entra.Federated, entra.OtherCredential}
+		entra.Certificate, entra.Federated, entra.Assertion, entra.OtherCredential}
 )
 
 // spoken are in the order in which they are looked for.
 var spoken = []Spoken{
 	{
 		Cause:   Federation,
-		Words:   regexp.MustCompile(`No matching federated identity record`),
+		Words:   lazyregexp.New(`No matching federated identity record`),
 		Means:   "No federated credential of the identity matches the token: its issuer, subject or audience differs.",
 		Fix:     federatedCredentials,
 		Example: "WorkloadIdentityCredential authentication failed. No matching federated identity record found",
@@ -123,7 +124,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   ClientSecret,
-		Words:   regexp.MustCompile(`[Ii]nvalid client secret|client secret (keys|is expired)`),
+		Words:   lazyregexp.New(`[Ii]nvalid client secret|client secret (keys|is expired)`),
 		Means:   "The client secret is not, or no longer, one of the application's.",
 		Fix:     resetSecret,
 		Example: "ClientSecretCredential authentication failed. Invalid client secret provided.",
@@ -131,7 +132,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   WrongScope,
-		Words:   regexp.MustCompile(`invalid_scope|invalid scope`),
+		Words:   lazyregexp.New(`invalid_scope|invalid scope`),
 		Means:   "Entra has no such resource for the token to be for: the scope is wrong, or that of another cloud.",
 		Fix:     func(entra.Kind) []string { return wrongScope() },
 		Example: "AzureCLICredential.GetToken(): invalid scope \"database\"",
@@ -139,7 +140,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: ProgramOutput,
-		Words:   regexp.MustCompile(`invalid character '\\x1b'|\x1b\[`),
+		Words:   lazyregexp.New(`invalid character '\\x1b'|\x1b\[`),
 		Means:   "az writes colours behind its answer, as it takes what reads it for a terminal.",
 		Do:      []string{"export AZURE_CORE_NO_COLOR=true", "# or for good: az config set core.no_color=true"},
 		Example: "AzureCLICredential: invalid character '\\x1b' after top-level value",
@@ -147,7 +148,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: programs, Cause: ProgramOutput,
-		Words: regexp.MustCompile(`invalid character '|unexpected end of JSON input|cannot unmarshal`),
+		Words: lazyregexp.New(`invalid character '|unexpected end of JSON input|cannot unmarshal`),
 		Means: "What the program writes is no JSON, or has something beside it: a warning, a notice of an update, a " +
 			"wrapper's own words.",
 		Do: []string{
@@ -160,7 +161,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: []entra.Kind{entra.PowerShell}, Alone: true, Cause: NoProgramHere,
-		Words: regexp.MustCompile(`executable not found on path|is not on PATH|pwsh.*not found`),
+		Words: lazyregexp.New(`executable not found on path|is not on PATH|pwsh.*not found`),
 		Means: "PowerShell is not installed here, or not on PATH.",
 		Do: []string{"# install it: https://aka.ms/powershell; then", "pwsh -Command Install-Module -Name Az.Accounts",
 			"pwsh -Command Connect-AzAccount"},
@@ -169,7 +170,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: []entra.Kind{entra.AzureDeveloper}, Alone: true, Cause: NoProgramHere,
-		Words:   regexp.MustCompile(`executable not found on path|is not on PATH`),
+		Words:   lazyregexp.New(`executable not found on path|is not on PATH`),
 		Means:   "The Azure Developer CLI is not installed here, or not on PATH.",
 		Do:      []string{"# install it: https://aka.ms/azd; then", "azd auth login"},
 		Example: "AzureDeveloperCLICredential: executable not found on path",
@@ -177,7 +178,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: ProgramBroken,
-		Words: regexp.MustCompile(`unrecognized arguments|misspelled or not recognized|` +
+		Words: lazyregexp.New(`unrecognized arguments|misspelled or not recognized|` +
 			`error parsing token expiration time`),
 		Means:   "This az is too old: it does not know what the credential asks it for, or answers in another way.",
 		Do:      []string{"az version", "az upgrade"},
@@ -186,7 +187,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: programs, Alone: true, Cause: NoProgramHere,
-		Words:   regexp.MustCompile(`executable not found on path|is not on PATH`),
+		Words:   lazyregexp.New(`executable not found on path|is not on PATH`),
 		Means:   "The Azure CLI, or the program that the credential runs, is not installed here, or not on PATH.",
 		Fix:     func(entra.Kind) []string { return append(InstallAzureCLI(), "az login") },
 		Example: "AzureCLICredential: executable not found on path",
@@ -194,7 +195,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: NotLoggedIn,
-		Words: regexp.MustCompile(`Failed to connect to MSI|Identity not found|Cloud Shell credential problem`),
+		Words: lazyregexp.New(`Failed to connect to MSI|Identity not found|Cloud Shell credential problem`),
 		Means: "az is logged in as the identity of this machine, or of Cloud Shell, and that gives no token.",
 		Do: []string{"az account show --query user", "az login   # as somebody else",
 			"# or as a user-assigned identity: az login --identity --client-id ID; where it is not az's to ask:",
@@ -204,7 +205,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: ProgramBroken,
-		Words: regexp.MustCompile(`Permission denied|Errno 13|Errno 30|Read-only file system`),
+		Words: lazyregexp.New(`Permission denied|Errno 13|Errno 30|Read-only file system`),
 		Means: "az cannot write to its folder, in which it keeps the login: a read-only container, or another user's " +
 			"home.",
 		Do:      []string{"export AZURE_CONFIG_DIR=/tmp/azure", "az login"},
@@ -213,7 +214,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: ProgramBroken,
-		Words:   regexp.MustCompile(`Traceback \(most recent call last\)|ModuleNotFoundError|ImportError|No module named`),
+		Words:   lazyregexp.New(`Traceback \(most recent call last\)|ModuleNotFoundError|ImportError|No module named`),
 		Means:   "az itself is broken: its Python finds no module, or fails.",
 		Do:      []string{"az version", "# and install it anew: https://aka.ms/azure-cli"},
 		Example: "AzureCLICredential: ModuleNotFoundError: No module named 'azure.cli'",
@@ -221,7 +222,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: ProgramBroken,
-		Words:   regexp.MustCompile(`signal: killed|exit status 137`),
+		Words:   lazyregexp.New(`signal: killed|exit status 137`),
 		Means:   "az was killed: it takes more memory than there is here.",
 		Do:      []string{"# give it 500 MB, or use a credential that runs no program"},
 		Example: "AzureCLICredential: signal: killed",
@@ -229,7 +230,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: NotLoggedIn,
-		Words:   regexp.MustCompile(`[Ss]ubscription '?[^']*'? not found|No subscriptions? (were )?found`),
+		Words:   lazyregexp.New(`[Ss]ubscription '?[^']*'? not found|No subscriptions? (were )?found`),
 		Means:   "Whoever is logged in to az has no such subscription; for a database none is needed.",
 		Do:      []string{"az login --allow-no-subscriptions"},
 		Example: "AzureCLICredential: ERROR: No subscription found. Run 'az account set' to select a subscription.",
@@ -237,7 +238,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: EntraTrust,
-		Words: regexp.MustCompile(`CERTIFICATE_VERIFY_FAILED|certificate verify failed|x509: `),
+		Words: lazyregexp.New(`CERTIFICATE_VERIFY_FAILED|certificate verify failed|x509: `),
 		Means: "The certificate of what answers for Entra is signed by none that is trusted here: a proxy opens TLS on " +
 			"the way, or the roots are missing.",
 		Fix: func(entra.Kind) []string { return trustEntra(authorityHostName()) },
@@ -247,7 +248,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: EntraProxy,
-		Words: regexp.MustCompile(`ProxyError|Tunnel connection failed|Proxy Authentication Required|\b407\b`),
+		Words: lazyregexp.New(`ProxyError|Tunnel connection failed|Proxy Authentication Required|\b407\b`),
 		Means: "The proxy between here and Entra lets the request not through: it wants a password, or does not know the " +
 			"name.",
 		Fix: func(entra.Kind) []string { return proxySettings() },
@@ -257,7 +258,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: notManaged, Cause: EntraDNS,
-		Words: regexp.MustCompile(`Failed to resolve|NameResolutionError|getaddrinfo failed|Name or service not known|` +
+		Words: lazyregexp.New(`Failed to resolve|NameResolutionError|getaddrinfo failed|Name or service not known|` +
 			`Temporary failure in name resolution|no such host`),
 		Means: "There is no address for Entra here: the network has no DNS for it, or no way out.",
 		Fix:   func(entra.Kind) []string { return resolveEntra(authorityHostName()) },
@@ -267,7 +268,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: notManaged, Cause: EntraUnreachable,
-		Words: regexp.MustCompile(`Max retries exceeded|Connection refused|Network is unreachable|No route to host|` +
+		Words: lazyregexp.New(`Max retries exceeded|Connection refused|Network is unreachable|No route to host|` +
 			`ConnectTimeoutError|RemoteDisconnected|Connection aborted|Read timed out|connection reset by peer|\bEOF\b|` +
 			`WinError 10060|remote error: tls`),
 		Means: "Entra cannot be reached from here: a firewall lets nothing out to it, or a proxy is needed.",
@@ -278,7 +279,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   OtherCredential,
-		Words:   regexp.MustCompile(`ACTIONS_ID_TOKEN_REQUEST_|id-token: write`),
+		Words:   lazyregexp.New(`ACTIONS_ID_TOKEN_REQUEST_|id-token: write`),
 		Means:   "GitHub gives the job no token of its own: it needs the permission, which a fork's pull request never has.",
 		Do:      []string{"# in the workflow, of the job:", "# permissions: {id-token: write, contents: read}"},
 		Example: "the credential github-actions lacks ACTIONS_ID_TOKEN_REQUEST_URL and ACTIONS_ID_TOKEN_REQUEST_TOKEN",
@@ -286,7 +287,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: OtherCredential,
-		Words: regexp.MustCompile(`OIDC (token request|endpoint)|SYSTEM_OIDCREQUESTURI|SYSTEM_ACCESSTOKEN|` +
+		Words: lazyregexp.New(`OIDC (token request|endpoint)|SYSTEM_OIDCREQUESTURI|SYSTEM_ACCESSTOKEN|` +
 			`no service connection ID|explicit reference to service connection`),
 		Means: "Azure Pipelines gives the job no token of its own: it needs the job's access token, and a task of the " +
 			"stage must name the service connection.",
@@ -296,24 +297,50 @@ var spoken = []Spoken{
 		Seen:    "dotnet/docker-tools#2012",
 	},
 	{
-		Of: []entra.Kind{entra.Person}, Cause: OtherCredential,
-		Words:   regexp.MustCompile(`xdg-open|no browser here|executable file not found`),
+		Of: person, Cause: OtherCredential,
+		Words:   lazyregexp.New(`xdg-open|no browser here|executable file not found`),
 		Means:   "There is no browser here to log in with.",
 		Do:      []string{"aadpool login --credential device-code   # shows a code to enter elsewhere"},
 		Example: "InteractiveBrowserCredential: exec: \"xdg-open\": executable file not found in $PATH",
 		Seen:    "caitouyun/docs#8",
 	},
 	{
-		Of: []entra.Kind{entra.Person}, Cause: NotLoggedIn,
-		Words:   regexp.MustCompile(`access_denied|authorization_declined|[Cc]ancell?ed the authentication|user cancell?ed`),
+		Cause: NoKeyring,
+		Words: lazyregexp.New(`has no keyring`),
+		Means: "aadpool login has kept a sign-in, and this system has no keyring to take it from: it is a container or " +
+			"WSL, or the keyring is locked.",
+		Do: []string{"aadpool logout   # and then az login, or --credential device-code with each command"},
+		Example: "this system has no keyring that could keep the sign-in, as in most containers and in WSL: permission " +
+			"denied",
+		Seen: "https://aka.ms/azsdk/go/identity/caching",
+	},
+	{
+		Of: person, Cause: CredentialTimeout,
+		Words:   lazyregexp.New(`no answer within the token timeout|deadline exceeded`),
+		Means:   "Nobody has signed in in time.",
+		Do:      []string{"aadpool login", "# or allow more time: --timeout 30m"},
+		Example: "DeviceCodeCredential: no answer within the token timeout of 15m0s: context deadline exceeded",
+		Seen:    "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code",
+	},
+	{
+		Of: person, Cause: NotLoggedIn,
+		Words:   lazyregexp.New(`access_denied|authorization_declined|[Cc]ancell?ed the authentication|user cancell?ed`),
 		Means:   "The login was cancelled, or refused, where it was asked for.",
 		Do:      []string{"aadpool login"},
 		Example: "InteractiveBrowserCredential: access_denied: the user cancelled the authentication",
 		Seen:    "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-auth-code-flow",
 	},
 	{
+		Cause:   Settings,
+		Words:   lazyregexp.New(`reading the (certificate's file|file that AZURE_CLIENT_CERTIFICATE_PATH names): `),
+		Means:   "The certificate's file is not there, or this process's user may not read it.",
+		Do:      []string{`ls -l "${AADPOOL_CLIENT_CERTIFICATE:-$AZURE_CLIENT_CERTIFICATE_PATH}"`},
+		Example: "reading the certificate's file: open /run/app.pem: permission denied",
+		Seen:    "https://aka.ms/azsdk/go/identity/troubleshoot",
+	},
+	{
 		Cause: Settings,
-		Words: regexp.MustCompile(`is no certificate with its key|found no (certificate|private key)|` +
+		Words: lazyregexp.New(`is no certificate with its key|found no (certificate|private key)|` +
 			`find any (PEM blocks|certificate content)|multiple private keys|certificate loader`),
 		Means: "The file of AZURE_CLIENT_CERTIFICATE_PATH does not hold a certificate and its key, in PEM or PKCS#12, " +
 			"or its password is another.",
@@ -324,7 +351,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   Settings,
-		Words:   regexp.MustCompile(`invalid AZURE_TOKEN_CREDENTIALS|AZURE_TOKEN_CREDENTIALS must be set`),
+		Words:   lazyregexp.New(`invalid AZURE_TOKEN_CREDENTIALS|AZURE_TOKEN_CREDENTIALS must be set`),
 		Means:   "AZURE_TOKEN_CREDENTIALS is dev, prod or the name of one credential of azidentity's.",
 		Do:      []string{"unset AZURE_TOKEN_CREDENTIALS"},
 		Example: "invalid AZURE_TOKEN_CREDENTIALS value \"foo\"",
@@ -332,7 +359,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: Settings,
-		Words: regexp.MustCompile(`(Cloud Shell|Service Fabric|Azure Arc|Azure ML)( API)? doesn't support ` +
+		Words: lazyregexp.New(`(Cloud Shell|Service Fabric|Azure Arc|Azure ML)( API)? doesn't support ` +
 			`(specifying|user-assigned)`),
 		Means:   "This machine has one identity of its own and takes no AZURE_CLIENT_ID.",
 		Do:      []string{"unset AZURE_CLIENT_ID"},
@@ -341,7 +368,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: az, Cause: NotLoggedIn,
-		Words:   regexp.MustCompile(`az login|InteractionRequired|interaction_required|Can't find token|invalid_grant`),
+		Words:   lazyregexp.New(`az login|InteractionRequired|interaction_required|Can't find token|invalid_grant`),
 		Means:   "Nobody is logged in to the Azure CLI, or the login has ended.",
 		Fix:     logIn,
 		Example: "AzureCLICredential: ERROR: Please run 'az login' to setup account.",
@@ -349,7 +376,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: people, Cause: NotLoggedIn,
-		Words: regexp.MustCompile(`azd auth login|not logged in|Connect-AzAccount|InteractionRequired|interaction_required|` +
+		Words: lazyregexp.New(`azd auth login|not logged in|Connect-AzAccount|InteractionRequired|interaction_required|` +
 			`Authenticate to authenticate|invalid_grant`),
 		Means:   "Nobody is logged in to the program that the credential asks, or the login has ended.",
 		Fix:     logIn,
@@ -358,7 +385,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: []entra.Kind{entra.PowerShell}, Cause: NoProgramHere,
-		Words:   regexp.MustCompile(`Az\.Accounts`),
+		Words:   lazyregexp.New(`Az\.Accounts`),
 		Means:   "PowerShell has no module Az.Accounts.",
 		Do:      []string{"Install-Module -Name Az.Accounts -Repository PSGallery", "Connect-AzAccount"},
 		Example: "AzurePowerShellCredential: Az.Accounts module not found",
@@ -366,7 +393,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: Throttled,
-		Words: regexp.MustCompile(`429 Too Many Requests|RESPONSE 429|status code was 429|[Tt]oo many requests|` +
+		Words: lazyregexp.New(`429 Too Many Requests|RESPONSE 429|status code was 429|[Tt]oo many requests|` +
 			`temporarily throttled`),
 		Means: "Entra, or the metadata service, gets more requests than it answers: something here asks for a token too " +
 			"often.",
@@ -379,7 +406,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: managed, Cause: Identity,
-		Words: regexp.MustCompile(`Identity not found|isn't assigned to this resource|Multiple user assigned identities|` +
+		Words: lazyregexp.New(`Identity not found|isn't assigned to this resource|Multiple user assigned identities|` +
 			`No User Assigned or Delegated Managed Identity|No MSI found|No Managed Identity found|` +
 			`failed to authenticate a system assigned identity`),
 		Means: "This machine does not have the managed identity that is asked for: AZURE_CLIENT_ID names another, none " +
@@ -390,7 +417,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: managed, Cause: NoMetadata,
-		Words: regexp.MustCompile(`himds|/var/opt/azcmagent|Arc`),
+		Words: lazyregexp.New(`himds|/var/opt/azcmagent|Arc`),
 		Means: "Azure Arc's agent gives tokens only to members of its group, which may read its key.",
 		Do:    []string{"sudo usermod -a -G himds \"$USER\"   # and log in again", "azcmagent show"},
 		Example: "ManagedIdentityCredential: failed to get metadata for /var/opt/azcmagent/tokens/x.key due to error: " +
@@ -399,7 +426,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: managed, Cause: NoMetadata,
-		Words: regexp.MustCompile(`dial tcp|connection refused|i/o timeout|no route to host|host is down|` +
+		Words: lazyregexp.New(`dial tcp|connection refused|i/o timeout|no route to host|host is down|` +
 			`managed identity timed out|deadline exceeded|no answer within`),
 		Means: "No metadata service answers here: this machine is not one of Azure's, or a firewall or a network policy " +
 			"closes 169.254.169.254.",
@@ -412,8 +439,18 @@ var spoken = []Spoken{
 		Seen: "Azure/azure-sdk-for-python#35452",
 	},
 	{
+		Of: []entra.Kind{entra.Assertion}, Cause: TokenFile,
+		Words: lazyregexp.New(`reading the platform's token: `),
+		Means: "The file of the platform's token is empty or cannot be read: the platform has not written it, it is " +
+			"another one, or this process's user may not read it.",
+		Do: []string{`ls -l "${AADPOOL_OIDC_TOKEN_FILE:-$AZURE_FEDERATED_TOKEN_FILE}"   # or the file of ` +
+			`--oidc-token-file`},
+		Example: "ClientAssertionCredential: reading the platform's token: open /run/token: no such file or directory",
+		Seen:    "https://docs.gitlab.com/ci/secrets/id_token_authentication/",
+	},
+	{
 		Of: federated, Cause: TokenFile,
-		Words: regexp.MustCompile(`open [^:]*: (no such file|permission denied|is a directory)|cannot find the (file|path)`),
+		Words: lazyregexp.New(`open [^:]*: (no such file|permission denied|is a directory)|cannot find the (file|path)`),
 		Means: "The file of AZURE_FEDERATED_TOKEN_FILE cannot be read: the webhook has not mounted it, or the process's " +
 			"user may not.",
 		Do: []string{
@@ -427,7 +464,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: Settings,
-		Words: regexp.MustCompile(`issuer '[^']*' does not match authority|couldn't parse authority|` +
+		Words: lazyregexp.New(`issuer '[^']*' does not match authority|couldn't parse authority|` +
 			`authority host without https|authority url scheme must be https`),
 		Means: "The authority is not well-formed, or what answers there is not Entra: AZURE_AUTHORITY_HOST is an " +
 			"https:// address such as https://login.microsoftonline.com.",
@@ -437,7 +474,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   WrongTenant,
-		Words:   regexp.MustCompile(`invalid tenant ?ID|must be a specific tenant`),
+		Words:   lazyregexp.New(`invalid tenant ?ID|must be a specific tenant`),
 		Means:   "AZURE_TENANT_ID is no tenant's: it is a UUID or a domain.",
 		Fix:     wrongTenant,
 		Example: "invalid tenantID. You can locate your tenantID by following the instructions",
@@ -445,7 +482,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   WrongTenant,
-		Words:   regexp.MustCompile(`isn't configured to acquire tokens for tenant`),
+		Words:   lazyregexp.New(`isn't configured to acquire tokens for tenant`),
 		Means:   "The credential is for one tenant, and a token of another was asked for.",
 		Fix:     wrongTenant,
 		Example: "ClientSecretCredential isn't configured to acquire tokens for tenant \"x\"",
@@ -453,7 +490,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: EntraProxy,
-		Words: regexp.MustCompile(`(?i)<!doctype html|<html`),
+		Words: lazyregexp.New(`(?i)<!doctype html|<html`),
 		Means: "A page came in the place of Entra's answer: a proxy, a firewall or a login portal of the network answers " +
 			"for it.",
 		Fix: func(entra.Kind) []string { return proxySettings() },
@@ -464,7 +501,7 @@ var spoken = []Spoken{
 	},
 	{
 		Of: managed, Cause: EntraDown,
-		Words: regexp.MustCompile(`RESPONSE (404|408|410|5\d\d)`),
+		Words: lazyregexp.New(`RESPONSE (404|408|410|5\d\d)`),
 		Means: "The machine's metadata service answers, with an error of its own: it is being updated, for about a " +
 			"minute. A pool asks again by itself.",
 		Do:      []string{"# wait 70 s and ask again; for longer, a support request for the machine"},
@@ -473,7 +510,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   EntraDown,
-		Words:   regexp.MustCompile(`RESPONSE 5\d\d|status code was 5\d\d`),
+		Words:   lazyregexp.New(`RESPONSE 5\d\d|status code was 5\d\d`),
 		Means:   "Entra answers, with an error of its own: it passes. A pool asks again by itself.",
 		Do:      []string{"# wait some minutes, and look at https://azure.status.microsoft meanwhile"},
 		Example: "ClientSecretCredential authentication failed. RESPONSE 503: 503 Service Unavailable",
@@ -481,7 +518,7 @@ var spoken = []Spoken{
 	},
 	{
 		Alone: true, Cause: OtherCredential,
-		Words: regexp.MustCompile(`\blacks [A-Z][A-Z_]+|missing environment variable|incomplete environment variable|` +
+		Words: lazyregexp.New(`\blacks [A-Z][A-Z_]+|missing environment variable|incomplete environment variable|` +
 			`no value for AZURE_PASSWORD|no (client ID|token file|tenant ID) specified`),
 		Means: "The credential needs more settings than there are: what is missing is named above.",
 		Example: "the credential environment lacks AZURE_CLIENT_SECRET: they are the tenant, the client id and the " +
@@ -490,7 +527,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause:   Clock,
-		Words:   regexp.MustCompile(`check this machine's clock`),
+		Words:   lazyregexp.New(`check this machine's clock`),
 		Means:   "The token has ended already, or is about to, by this machine's clock.",
 		Fix:     func(entra.Kind) []string { return SetClock() },
 		Example: "the credential returned a token that expired 5m0s ago; check this machine's clock",
@@ -498,7 +535,7 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: CredentialTimeout,
-		Words: regexp.MustCompile(`no answer within the token timeout|deadline exceeded`),
+		Words: lazyregexp.New(`no answer within the token timeout|deadline exceeded`),
 		Means: "The credential did not answer in time: a slow az, or a metadata service that does not answer.",
 		Fix: func(entra.Kind) []string {
 			return append(reachEntra(authorityHostName()), "# or allow more time: --timeout 2m")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/spelling"
 )
 
@@ -76,7 +76,7 @@ func (cmd *Command) configFault(line int, format string, arguments ...any) error
 	return exit.Usage(where + ": " + fmt.Sprintf(format, arguments...))
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+var yamlLine = lazyregexp.New(`line (\d+)`)
 
 // readFile has the file say what the command line and the environment do not. What a server says of itself counts
 // before all of them.
@@ -224,7 +224,7 @@ func isServerKey(key string) (known []string, other string) {
 	return append(known, nameKey, dsnKey), other
 }
 
-var plainKey = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_-]{0,40}$`)
+var plainKey = lazyregexp.New(`^[a-zA-Z][a-zA-Z0-9_-]{0,40}$`)
 
 // readMap reads a mapping whose keys are known, and whose values are plain, or lists of such.
 func (cmd *Command) readMap(node *yaml.Node, keys func(string) ([]string, string)) (fileMap, error) {

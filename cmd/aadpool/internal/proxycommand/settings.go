@@ -5,20 +5,20 @@ import (
 	"io"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
+	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
 // upstreamName is what a server may be called: it is a directory, and a label of metrics.
-var upstreamName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
+var upstreamName = lazyregexp.New(`^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}$`)
 
 // namedDSN is an argument NAME=DSN. A DSN of keywords begins with one, whose value is hardly a DSN again.
-var namedDSN = regexp.MustCompile(`^([^=\s:]*)=((?:postgres|postgresql)://.*|[a-z_]+\s*=.*)$`)
+var namedDSN = lazyregexp.New(`^([^=\s:]*)=((?:postgres|postgresql)://.*|[a-z_]+\s*=.*)$`)
 
 // settings are what the command line, the environment and the file say together: of the proxy, and of each server.
 func (cmd *Command) settings() (*Command, []upstreamSettings, error) {

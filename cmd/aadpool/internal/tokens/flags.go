@@ -22,10 +22,6 @@ import (
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
-// signInTimeout is how long a person may take: as long as Entra lets a device code stand,
-// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code#device-authorization-response
-const signInTimeout = 15 * time.Minute
-
 // DefaultTimeout bounds each step of a check, and the fetch of a token.
 const DefaultTimeout = 30 * time.Second
 
@@ -78,10 +74,14 @@ func (f *Flags) Check() error {
 	if wrong := credential.CheckName(f.Credential); wrong != "" {
 		return exit.Usage("--credential: " + wrong)
 	}
-	if f.Timeout == DefaultTimeout && credential.IsSignIn(f.Credential) {
-		f.Timeout = signInTimeout
-	}
+	f.giveAPersonTime()
 	return nil
+}
+
+func (f *Flags) giveAPersonTime() {
+	if f.Timeout == DefaultTimeout && credential.IsSignIn(f.Credential) {
+		f.Timeout = credential.SignInTimeout
+	}
 }
 
 // Settings are the credential's, as the flags say.
@@ -141,10 +141,14 @@ func (f *Flags) FillFrom(connString string) {
 	if f.Credential == credential.Default {
 		f.Credential = cmp.Or(t.Credential.Credential, f.Credential)
 	}
-	if f.Timeout == DefaultTimeout && credential.IsSignIn(f.Credential) {
-		f.Timeout = signInTimeout
+	if f.Timeout == DefaultTimeout || f.Timeout == credential.SignInTimeout { // which no flag has said
+		f.Timeout = cmp.Or(t.Credential.TokenTimeout, f.Timeout)
 	}
+	f.giveAPersonTime()
 	f.ClientID, f.TenantID = cmp.Or(f.ClientID, t.Credential.ClientID), cmp.Or(f.TenantID, t.Credential.TenantID)
+	f.LoginHint = cmp.Or(f.LoginHint, t.Credential.LoginHint)
+	f.OIDCTokenFile = cmp.Or(f.OIDCTokenFile, t.Credential.TokenFile)
+	f.ClientCertificate = cmp.Or(f.ClientCertificate, t.Credential.CertificateFile)
 	f.Scope, f.UserFromToken = cmp.Or(f.Scope, t.Credential.Scope), t.Credential.UserFromToken
 }
 
