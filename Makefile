@@ -22,8 +22,8 @@
 # make release-dry-run  all that a release has, in dist/, checked and not pushed: of the commit at hand as VERSION (v0.1.0-rc.1), or
 #             of VERSION's tag if that is there (a quarter of an hour; FLAGS=-rebuild=false leaves out the second build)
 # make azure  what the README promises, on a server in the subscription of az, which it makes and deletes: for NIGHT (0), in LOCATION
-#             (westeurope), with a GUEST who has logged in with that AZURE_CONFIG_DIR; it asks first. make azure-standins runs
-#             the same on the stand-ins alone
+#             (westeurope), with a GUEST who has logged in with that AZURE_CONFIG_DIR, with the client id of an IDENTITY that this
+#             machine of Azure has; it says what it costs, and asks. make azure-standins runs the same on the stand-ins alone
 # make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
@@ -50,16 +50,18 @@ try: postgresql
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
 	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh $(FAULT)'
 
-# go test in all modules, two at a time, as most tests wait; those that take longest first.
+# go test in all modules, two at a time, as most tests wait; those that take longest first. What the examples of
+# testcontainers are made of takes longer to compile than all else: test-long has them.
 LONGEST = . cmd/aadpool examples/tokenservice
 test: postgresql
-	@printf '%s\n' $(LONGEST) $(filter-out $(LONGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && go test -race -short -timeout 15m ./...'
+	@printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) examples/standins,$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && go test -race -short -timeout 15m ./...'
 
 test-all: test test-long
 
 # What make test leaves out since it is long by its nature, the longest last.
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
+	cd examples/standins && go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
@@ -141,7 +143,7 @@ vuln:
 	@$(call in,. $(MODULES),$(TOOL) govulncheck ./...)
 
 # Built first, as demo is: Ctrl-C is for the suite, which deletes what it has made.
-azure: AZURE = -azure -location "$(or $(LOCATION),westeurope)" -night "$(or $(NIGHT),0)" -guest "$(GUEST)"
+azure: AZURE = -azure -location "$(or $(LOCATION),westeurope)" -night "$(or $(NIGHT),0)" -guest "$(GUEST)" -identity "$(IDENTITY)"
 azure azure-standins: postgresql
 	@./scripts/with-directory.sh 'go build -C cmd/aadpool -o "$$dir/aadpool" . && go build -o "$$dir/azure" ./test/azure && \
 	exec "$$dir/azure" -aadpool "$$dir/aadpool" $(AZURE)'

@@ -57,6 +57,8 @@ type Authority struct {
 	closing context.Context // ends when Close is called
 	cancel  context.CancelFunc
 
+	entraPort, machinePort atomic.Int32 // by which clients reach it, if not by its own
+
 	requests atomic.Int64
 	tunnels  sync.WaitGroup // of ProxyEnv
 
@@ -152,8 +154,20 @@ func (a *Authority) GoString() string { return a.String() }
 func (a *Authority) URL() string { return "https://" + a.entraAddress() + "/" }
 
 // entraAddress and machineAddress are host and port, as clients know them.
-func (a *Authority) entraAddress() string   { return a.listening.public(a.entra.Listener) }
-func (a *Authority) machineAddress() string { return a.listening.public(a.machine.Listener) }
+func (a *Authority) entraAddress() string {
+	return a.listening.public(a.entra.Listener, &a.entraPort)
+}
+
+func (a *Authority) machineAddress() string {
+	return a.listening.public(a.machine.Listener, &a.machinePort)
+}
+
+// SetPublicPorts tells by which ports clients reach the authority from now on, where these are mapped to its own, as a
+// container's are: its URLs have them. 0 is the port that it listens on. machine is that of [WithMachineAddress].
+func (a *Authority) SetPublicPorts(entra, machine int) {
+	a.entraPort.Store(int32(entra))
+	a.machinePort.Store(int32(machine))
+}
 
 func (a *Authority) machineURL() string { return "http://" + a.machineAddress() }
 

@@ -236,12 +236,8 @@ func (c *connection) checkToken(ctx context.Context, token, audience string) err
 	case !known:
 		return c.server.roleRefusal(c.login.Role, principal)
 	}
-	in, err := c.server.letsIn(ctx, principal, claims, c.login.Role)
-	if err != nil {
+	if err := c.server.checkRole(ctx, principal, claims, c.login.Role); err != nil {
 		return asPgError(err)
-	}
-	if !in {
-		return c.server.roleRefusal(c.login.Role, principal)
 	}
 	return nil
 }

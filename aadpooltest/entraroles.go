@@ -161,6 +161,11 @@ func (p *Postgres) labelOf(ctx context.Context, role string) (*roleLabel, error)
 	return &roleLabel{objectID: string(row[0]), objectType: string(row[1]), mfa: string(row[2]) == "t"}, nil
 }
 
+// isAnothers reports whether the role is a service principal's or a managed identity's, and the principal is another.
+func (l *roleLabel) isAnothers(p Principal) bool {
+	return l.objectType == p.Kind.objectType() && p.Kind != User && !strings.EqualFold(p.ObjectID, l.objectID)
+}
+
 // lets reports whether the role is let in by a token of the principal.
 func (l *roleLabel) lets(a *Authority, p Principal, c Claims) bool {
 	if l.mfa && !c.multiFactor {
@@ -172,22 +177,29 @@ func (l *roleLabel) lets(a *Authority, p Principal, c Claims) bool {
 	return strings.EqualFold(p.ObjectID, l.objectID)
 }
 
-// letsIn reports whether the principal may log in as the role. A role that is mapped to a principal or a group is for
-// those alone, whatever it is called.
-func (s *Server) letsIn(ctx context.Context, p Principal, c Claims, role string) (bool, error) {
+// checkRole returns why the principal may not log in as the role, or nil. A role that is mapped to a principal or a
+// group is for those alone, whatever it is called.
+func (s *Server) checkRole(ctx context.Context, p Principal, c Claims, role string) error {
 	if err := s.syncDirectory(ctx); err != nil {
-		return false, err
+		return err
 	}
 	if s.hasDirectory() {
 		label, err := s.postgres.labelOf(ctx, role)
-		if err != nil {
-			return false, fmt.Errorf("aadpooltest: looking up the role %q: %w", role, err)
-		}
-		if label != nil {
-			return label.lets(s.authority, p, c), nil
+		switch {
+		case err != nil:
+			return fmt.Errorf("aadpooltest: looking up the role %q: %w", role, err)
+		case label != nil && label.lets(s.authority, p, c):
+			return nil
+		case label != nil && label.isAnothers(p):
+			return fatal("28000", fmt.Sprintf(messageObjectID, label.objectID, p.ClientID, p.ObjectID))
+		case label != nil:
+			return s.roleRefusal(role, p)
 		}
 	}
-	return p.mayUse(role) && s.makesRole(role), nil
+	if p.mayUse(role) && s.makesRole(role) {
+		return nil
+	}
+	return s.roleRefusal(role, p)
 }
 
 // execIn runs statements in one transaction as the superuser, in a database.

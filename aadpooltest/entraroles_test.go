@@ -56,11 +56,12 @@ func TestRoleIsMappedByObjectID(t *testing.T) {
 
 	a.Register(Principal{Name: "invoices"})
 	_, err = connect(t, s, "invoices", issue(t, a, "invoices"))
-	requireSQLState(t, err, "28P01", "password authentication failed")
+	requireSQLState(t, err, "28000", "Service principal oid mismatch for role")
 
-	a.Register(Principal{Name: p.Name}) // made anew, with another object ID
+	anew := a.Register(Principal{Name: p.Name}) // with another object ID
 	_, err = connect(t, s, "invoices", issue(t, a, p.Name))
-	requireSQLState(t, err, "28P01", "password authentication failed")
+	requireSQLState(t, err, "28000", `Service principal oid mismatch for role "The oid in the security label [`+p.ObjectID+
+		`] does not match the appid [`+anew.ClientID+`] or oid [`+anew.ObjectID+`] in the token."`)
 }
 
 func TestRoleOfAGroup(t *testing.T) {

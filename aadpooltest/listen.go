@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
+	"sync/atomic"
 )
 
 // A ListenOption changes where [NewAuthority] or [NewServer] listens, and by which name its clients know it: for
@@ -67,8 +69,9 @@ func (l listening) roots(certificate tls.Certificate) tls.Certificate {
 	return certificate
 }
 
-// public is the address of a listener as clients know it.
-func (l listening) public(listener net.Listener) string {
+// public is the address of a listener as clients know it. mapped is the port that they reach it
+// by, if that is another than its own.
+func (l listening) public(listener net.Listener, mapped *atomic.Int32) string {
 	host, port, err := net.SplitHostPort(listener.Addr().String())
 	switch {
 	case err != nil:
@@ -78,11 +81,14 @@ func (l listening) public(listener net.Listener) string {
 	case net.ParseIP(host).IsUnspecified():
 		host = "127.0.0.1"
 	}
+	if p := mapped.Load(); p > 0 {
+		port = strconv.Itoa(int(p))
+	}
 	return net.JoinHostPort(host, port)
 }
 
-// local is the address of a listener as this process reaches it, by whatever name others do.
-func local(listener net.Listener) string { return listening{}.public(listener) }
+// local is the address of a listener as this process reaches it, by whatever name and port others do.
+func local(listener net.Listener) string { return listening{}.public(listener, new(atomic.Int32)) }
 
 // A CertificateAuthority signs the certificates of stand-ins.
 type CertificateAuthority struct{ certificate tls.Certificate }

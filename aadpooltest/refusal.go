@@ -20,6 +20,8 @@ const (
 	messageNotUserToken = `Microsoft Entra user token for role "%s" is neither ` +
 		"an AAD_AUTH_TOKENTYPE_APP_USER or an AAD_AUTH_TOKENTYPE_APP_OBO token."
 	messageUserToken = `Service principals cannot generate AAD_AUTH_TOKENTYPE_APP_USER tokens for role "%s".`
+	messageObjectID  = `Service principal oid mismatch for role ` +
+		`"The oid in the security label [%s] does not match the appid [%s] or oid [%s] in the token."`
 	messageTooLong   = "client sent partial pkt in startup phase" // PgBouncer's words
 	messageWrongRole = `password authentication failed for user "%s"`
 )

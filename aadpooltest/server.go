@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aadpool/aadpool/internal/pgwire"
@@ -70,9 +71,10 @@ type ServerStats struct {
 // and CREATEDB. It has the functions that Azure documents, in the database postgres: pgaadauth_create_principal,
 // pgaadauth_create_principal_with_oid and pgaadauth_list_principals. A role that they create is labelled with an
 // object ID, and is let in by the token of that principal, or of a member of that group. A principal that is
-// registered again with another object ID is refused, as on Azure one that was deleted and made again. Of the errors'
-// words only those for a principal that is not found, or is of another type, are known to be Azure's. The statement
-// SECURITY LABEL is not there. Roles and labels are PostgreSQL's: tests that share one use names of their own.
+// registered again with another object ID is refused, as on Azure one that was deleted and made again: a service
+// principal or a managed identity as "oid mismatch". Of the errors' words only those for a principal that is not found,
+// or is of another type or object ID, are known to be Azure's. The statement SECURITY LABEL is not there. Roles and
+// labels are PostgreSQL's: tests that share one use names of their own.
 // https://learn.microsoft.com/azure/postgresql/security/security-manage-entra-users
 //
 // # Sessions
@@ -85,14 +87,15 @@ type ServerStats struct {
 // All methods are safe for concurrent use. The settings can be changed while it serves, and hold for what logins do
 // from then on.
 type Server struct {
-	authority *Authority
-	postgres  *Postgres
-	listener  net.Listener
-	listening listening
-	root      tls.Certificate // that clients trust
-	tls       *tls.Config
-	certPool  *x509.CertPool
-	rootFile  string // the certificate, for sslrootcert
+	authority  *Authority
+	postgres   *Postgres
+	listener   net.Listener
+	listening  listening
+	publicPort atomic.Int32    // by which clients reach it, if not by its own
+	root       tls.Certificate // that clients trust
+	tls        *tls.Config
+	certPool   *x509.CertPool
+	rootFile   string // the certificate, for sslrootcert
 
 	closing context.Context // ends when Close is called
 	close   context.CancelFunc
@@ -206,7 +209,11 @@ func (s *Server) CloseConnections() {
 }
 
 // Addr returns the address that clients reach the server at, "127.0.0.1:port" by default.
-func (s *Server) Addr() string { return s.listening.public(s.listener) }
+func (s *Server) Addr() string { return s.listening.public(s.listener, &s.publicPort) }
+
+// SetPublicPort tells by which port clients reach the server from now on, where that is mapped to its own, as a
+// container's is. 0 is the port that it listens on.
+func (s *Server) SetPublicPort(port int) { s.publicPort.Store(int32(port)) }
 
 // DSN returns a connection string for role, without a password: verify-full, with the server's certificate in a file
 // that exists until [Server.Close]. The database is postgres.

@@ -36,7 +36,7 @@ var buildProgram = sync.OnceValues(func() (string, error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	files, err := buildContext("..")
+	files, err := buildContext("..", "../.dockerignore")
 	if err != nil {
 		return "", err
 	}
@@ -54,10 +54,10 @@ var buildProgram = sync.OnceValues(func() (string, error) {
 	return dir, os.RemoveAll(source)
 })
 
-// buildContext returns the files that docker build gets of root:
+// buildContext returns the files that docker build gets of root, by a .dockerignore:
 // https://docs.docker.com/build/concepts/context/#dockerignore-files.
-func buildContext(root string) (files []string, err error) {
-	text, err := os.ReadFile(filepath.Join(root, ".dockerignore"))
+func buildContext(root, ignore string) (files []string, err error) {
+	text, err := os.ReadFile(ignore)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, stri
 	server, err := aadpooltest.NewServer(authority, pg)
 	require.NoError(t, err)
 	t.Cleanup(server.Close)
-	identity := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "id-orders-api"})
+	identity := authority.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "orders-api"})
 
 	root := emptyRoot(t)
 	environment := workloadIdentity(t, authority, identity, root)
@@ -117,11 +117,11 @@ func probe(health string, p *corev1.Probe) bool {
 }
 
 func assertServes(t *testing.T, listen string) {
-	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://id-orders-api@%s/postgres?sslmode=disable", listen))
+	conn, err := pgx.Connect(t.Context(), fmt.Sprintf("postgres://orders-api@%s/postgres?sslmode=disable", listen))
 	require.NoError(t, err)
 	var user string
 	require.NoError(t, conn.QueryRow(t.Context(), "select session_user").Scan(&user))
-	assert.Equal(t, "id-orders-api", user)
+	assert.Equal(t, "orders-api", user)
 	require.NoError(t, conn.Close(context.Background()))
 }
 
@@ -185,11 +185,11 @@ func workloadIdentity(t *testing.T, authority *aadpooltest.Authority, identity a
 
 // upstream is the manifest's environment, but for where the server is.
 func upstream(t *testing.T, server *aadpooltest.Server, root string) map[string]string {
-	config, err := pgx.ParseConfig(server.DSN("id-orders-api"))
+	config, err := pgx.ParseConfig(server.DSN("orders-api"))
 	require.NoError(t, err)
 	chain := serverChain(t, server, config)
 	return map[string]string{
-		"PGHOST": config.Host, "PGPORT": fmt.Sprint(config.Port), "PGUSER": "id-orders-api", "PGDATABASE": "postgres",
+		"PGHOST": config.Host, "PGPORT": fmt.Sprint(config.Port), "PGUSER": "orders-api", "PGDATABASE": "postgres",
 		"PGSSLROOTCERT": put(t, root, "/etc/server.crt", chain),
 	}
 }

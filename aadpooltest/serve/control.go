@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/aadpool/aadpool/aadpooltest"
@@ -14,7 +17,8 @@ import (
 //
 //	GET /healthz                    200 once all of them serve
 //	GET /ca.pem                     the one certificate to trust
-//	GET /env, /env.sh               the environment, as a JSON object or as export lines
+//	GET /env, /env.sh               the environment, as a JSON object or as export lines; with ca= it names that file
+//	PUT /ports                      entra=, machine=, postgres=, control=: the ports by which clients reach a container
 //	PUT /fault/NAME, DELETE /fault  one of -fault's, or none any more
 //	PUT /refusal                    every login is refused with sqlstate= and message=; DELETE /fault ends it
 //	PUT /settings                   token-life=, token-age=, latency=
@@ -24,31 +28,47 @@ import (
 //
 // Parameters are in the query or in a form. Whoever reaches it can have every token: it is for tests alone.
 type control struct {
-	standIns *standIns
-	server   *http.Server
+	standIns   *standIns
+	listener   net.Listener
+	publicPort atomic.Int32 // by which clients reach it, if not by its own
+	server     *http.Server
 }
 
 // startControl serves it at the address, and adds where that is to the environment.
-func startControl(s *standIns, o *options) (*control, error) {
+func startControl(s *standIns, o *options) error {
 	listener, err := net.Listen("tcp", o.address(o.controlPort))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	host, port, err := net.SplitHostPort(listener.Addr().String())
+	c := &control{standIns: s, listener: listener}
+	s.control = c
+	if err := s.makeEnvironment(); err != nil {
+		return err
+	}
+	c.server = &http.Server{Handler: c.handler(), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = c.server.Serve(listener) }()
+	return nil
+}
+
+// controlEnvironment says where it is.
+func (s *standIns) controlEnvironment() (map[string]string, error) {
+	if s.control == nil {
+		return nil, nil
+	}
+	host, port, err := net.SplitHostPort(s.control.listener.Addr().String())
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case len(o.hosts) > 0:
-		host = o.hosts[0]
+	case len(s.hosts) > 0:
+		host = s.hosts[0]
 	case net.ParseIP(host).IsUnspecified():
 		host = "127.0.0.1"
 	}
-	s.environment["AADPOOLTEST_CONTROL"] = "http://" + net.JoinHostPort(host, port)
-	c := &control{standIns: s}
-	c.server = &http.Server{Handler: c.handler(), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = c.server.Serve(listener) }()
-	return c, nil
+	if mapped := s.control.publicPort.Load(); mapped > 0 {
+		port = strconv.Itoa(int(mapped))
+	}
+	return map[string]string{"AADPOOLTEST_CONTROL": "http://" + net.JoinHostPort(host, port)}, nil
 }
 
 func (c *control) handler() http.Handler {
@@ -58,11 +78,17 @@ func (c *control) handler() http.Handler {
 		_, _ = w.Write(c.standIns.entra.CertificatePEM()) // the client has gone: nobody is left to tell
 	})
 	for path, asJSON := range map[string]bool{"GET /env": true, "GET /env.sh": false} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
-			_ = printEnvironment(w, c.standIns.environment, asJSON)
+		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			variables, err := c.standIns.variables(r.FormValue("ca"))
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			_ = printEnvironment(w, variables, asJSON)
 		})
 	}
 	for path, change := range map[string]func(*http.Request) (any, error){
+		"PUT /ports":                c.setPorts,
 		"PUT /fault/{name}":         c.setFault,
 		"DELETE /fault":             c.endFaults,
 		"PUT /refusal":              c.refuse,
@@ -71,20 +97,44 @@ func (c *control) handler() http.Handler {
 		"POST /principals":          c.register,
 		"DELETE /principals/{name}": c.revoke,
 	} {
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			answer, err := change(r)
-			switch {
-			case err != nil:
-				http.Error(w, err.Error(), http.StatusBadRequest)
-			case answer == nil:
-				w.WriteHeader(http.StatusNoContent)
-			default:
-				w.Header().Set("Content-Type", "application/json")
-				_ = json.NewEncoder(w).Encode(answer)
-			}
-		})
+		mux.HandleFunc(path, changing(change))
 	}
 	return mux
+}
+
+// changing answers what a change does: 204, or what it returns as JSON, or 400 and why not.
+func changing(change func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		answer, err := change(r)
+		switch {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		case answer == nil:
+			w.WriteHeader(http.StatusNoContent)
+		default:
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(answer)
+		}
+	}
+}
+
+// setPorts is for whoever has started a container, and learns only then to which of its own the ports are mapped.
+func (c *control) setPorts(r *http.Request) (any, error) {
+	if err := r.ParseForm(); err != nil {
+		return nil, err
+	}
+	ports := map[string]int{}
+	for name := range r.Form {
+		port, err := strconv.ParseUint(r.Form.Get(name), 10, 16)
+		if !slices.Contains([]string{"entra", "machine", "postgres", "control"}, name) || err != nil {
+			return nil, fmt.Errorf("want entra=, machine=, postgres= or control=, each with a port, such as 49153")
+		}
+		ports[name] = int(port)
+	}
+	c.standIns.entra.SetPublicPorts(ports["entra"], ports["machine"])
+	c.standIns.server.SetPublicPort(ports["postgres"])
+	c.publicPort.Store(int32(ports["control"]))
+	return nil, c.standIns.makeEnvironment()
 }
 
 func (c *control) setFault(r *http.Request) (any, error) {
@@ -167,4 +217,9 @@ func (c *control) revoke(r *http.Request) (any, error) {
 	return nil, nil
 }
 
-func (c *control) stop() error { return c.server.Close() }
+func (c *control) stop() error {
+	if c.server == nil { // it never served
+		return c.listener.Close()
+	}
+	return c.server.Close()
+}

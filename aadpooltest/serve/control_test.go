@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -76,6 +78,74 @@ func TestControl(t *testing.T) {
 	assert.Contains(t, body, "export PGUSER='orders-api'\n")
 }
 
+// What testcontainers do: the container's ports are mapped to free ones of the machine, and the certificate is fetched.
+func TestControlOfAContainerWhosePortsAreMapped(t *testing.T) {
+	s := newStandIns(t, "-host", "localhost")
+	mapped, ports := map[string]string{}, url.Values{}
+	for name, address := range map[string]string{
+		"entra": strings.TrimSuffix(strings.TrimPrefix(s.entra.URL(), "https://"), "/"), "postgres": s.server.Addr(),
+	} {
+		mapped[name] = forward(t, address)
+		_, port, err := net.SplitHostPort(mapped[name])
+		require.NoError(t, err)
+		ports.Set(name, port)
+	}
+	status, body := s.ask(t, http.MethodPut, "/ports?"+ports.Encode())
+	require.Equal(t, http.StatusNoContent, status, body)
+	file := filepath.Join(t.TempDir(), "the ca.pem")
+	_, pem := s.ask(t, http.MethodGet, "/ca.pem")
+	require.NoError(t, os.WriteFile(file, []byte(pem), 0o600))
+	_, body = s.ask(t, http.MethodGet, "/env?ca="+url.QueryEscape(file))
+	var environment map[string]string
+	require.NoError(t, json.Unmarshal([]byte(body), &environment))
+	assert.Equal(t, "https://localhost:"+ports.Get("entra")+"/", environment["AZURE_AUTHORITY_HOST"])
+	assert.Equal(t, ports.Get("postgres"), environment["PGPORT"])
+	assert.Equal(t, file, environment["PGSSLROOTCERT"])
+	for name, value := range environment {
+		assert.NotContains(t, value, s.dir, name)
+		assert.NotContains(t, value, s.environment["PGSSLROOTCERT"], name)
+	}
+	for _, name := range []string{"AZURE_AUTHORITY_HOST", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
+		t.Setenv(name, environment[name])
+	}
+	token, err := newEnvironmentCredential(t, s).GetToken(t.Context(),
+		policy.TokenRequestOptions{Scopes: []string{aadpooltest.DefaultAudience + "/.default"}})
+	require.NoError(t, err)
+	config, err := pgx.ParseConfig(environment["DATABASE_URL"])
+	require.NoError(t, err)
+	config.Password = token.Token
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(context.Background()))
+}
+
+// forward listens on a free port, and passes what comes on to the address.
+func forward(t *testing.T, address string) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, listener.Close()) })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer client.Close()
+				server, err := net.Dial("tcp", address)
+				if err != nil {
+					return
+				}
+				defer server.Close()
+				go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
+				_, _ = io.Copy(client, server)
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
 func TestControlInjectsFaults(t *testing.T) {
 	s := newStandIns(t)
 	require.NoError(t, s.logIn(t))
@@ -132,6 +202,8 @@ func TestControlRefuses(t *testing.T) {
 		{http.MethodPut, "/refusal?message=x", "five characters"},
 		{http.MethodPut, "/settings?token-life=soon", "with a unit"},
 		{http.MethodPut, "/settings?tokenlife=1s", "want token-life="},
+		{http.MethodPut, "/ports?entra=https", "want entra="},
+		{http.MethodPut, "/ports?ldap=389", "want entra="},
 		{http.MethodPost, "/principals?kind=service", "want kind= and name="},
 		{http.MethodPost, "/principals?kind=robot&name=x", "want one of service"},
 	} {
@@ -173,4 +245,23 @@ func newEnvironmentCredential(t *testing.T, s *standIns) *azidentity.Environment
 		ClientOptions: options, DisableInstanceDiscovery: true})
 	require.NoError(t, err)
 	return made
+}
+
+func TestThePageHasTheFaultsAndVariables(t *testing.T) {
+	page, err := os.ReadFile("../../docs/standins.md")
+	require.NoError(t, err)
+	for _, f := range faults {
+		assert.Contains(t, string(page), "\n| `"+f.name+"` |")
+	}
+	for _, name := range regexp.MustCompile(`AADPOOLTEST_[A-Z_]+`).FindAllString(string(page), -1) {
+		t.Setenv(name, "no value of any flag's")
+		_, err := parseOptions(nil, io.Discard)
+		if err == nil { // a flag that takes any text
+			t.Setenv(name, "")
+			flag := "-" + strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, environmentPrefix), "_", "-"))
+			_, err = parseOptions([]string{flag, "text"}, io.Discard)
+			require.NoError(t, err, name)
+		}
+		require.NoError(t, os.Unsetenv(name))
+	}
 }

@@ -61,10 +61,14 @@ func serve(o *options, signals <-chan os.Signal, stdout, stderr io.Writer) (stat
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, s.stop()) }()
-	if len(o.command) > 0 {
-		return runCommand(o.command, s.environment, signals, stdout, stderr)
+	variables, err := s.variables("")
+	if err != nil {
+		return 0, err
 	}
-	if err := printEnvironment(stdout, s.environment, o.json); err != nil {
+	if len(o.command) > 0 {
+		return runCommand(o.command, variables, signals, stdout, stderr)
+	}
+	if err := printEnvironment(stdout, variables, o.json); err != nil {
 		return 0, err
 	}
 	fmt.Fprintln(stderr, "serving until Ctrl-C")

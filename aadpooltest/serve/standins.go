@@ -9,23 +9,29 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 )
 
 // standIns are what serve serves, and the environment by which other programs find it.
 type standIns struct {
+	*options
+	principal   aadpooltest.Principal
 	postgres    *aadpooltest.Postgres
 	entra       *aadpooltest.Authority
 	server      *aadpooltest.Server
 	control     *control // nil: none
 	dir         string   // of files that the environment names
+	createRoles bool     // while nothing goes wrong
+
+	mu          sync.Mutex // guards everything below
 	environment map[string]string
-	createRoles bool // while nothing goes wrong
 }
 
 func start(ctx context.Context, o *options) (s *standIns, err error) {
-	s = &standIns{environment: map[string]string{}}
+	s = &standIns{options: o}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.stop())
@@ -47,8 +53,7 @@ func start(ctx context.Context, o *options) (s *standIns, err error) {
 	if err := s.configure(ctx, o); err != nil || o.controlPort < 0 {
 		return s, err
 	}
-	s.control, err = startControl(s, o)
-	return s, err
+	return s, startControl(s, o)
 }
 
 // listen starts Entra and the server.
@@ -76,39 +81,74 @@ func (s *standIns) configure(ctx context.Context, o *options) error {
 	if o.oauth {
 		s.server.SetAuthMethod(aadpooltest.OAuthBearer)
 	}
-	p := s.entra.Register(aadpooltest.Principal{Kind: o.kind, Name: o.role, Administrator: o.administrator})
+	s.principal = s.entra.Register(aadpooltest.Principal{Kind: o.kind, Name: o.role, Administrator: o.administrator})
 	for _, other := range o.others {
 		s.entra.Register(other)
 	}
-	dsn, err := s.server.CreateDatabase(ctx, o.database, o.role)
-	if err != nil {
+	if _, err := s.server.CreateDatabase(ctx, o.database, o.role); err != nil {
 		return err
 	}
 	s.createRoles = !o.administrator
 	s.server.SetCreateRoles(s.createRoles)
-	for _, part := range []func() (map[string]string, error){
-		func() (map[string]string, error) { return s.credential(p) },
-		func() (map[string]string, error) { return s.entra.TrustEnv(s.dir) },
-		func() (map[string]string, error) { return s.entra.ProxyEnv(), nil },
-		func() (map[string]string, error) { return databaseEnvironment(dsn) },
-	} {
-		variables, err := part()
-		if err != nil {
-			return err
-		}
-		maps.Copy(s.environment, variables)
-	}
-	if o.password {
-		token, err := s.entra.Issue(o.role)
-		if err != nil {
-			return err
-		}
-		s.environment["PGPASSWORD"] = token
+	if err := s.makeEnvironment(); err != nil {
+		return err
 	}
 	if o.fault.set != nil {
 		o.fault.set(s.entra, s.server)
 	}
 	return nil
+}
+
+// makeEnvironment makes it by the addresses as they are now.
+func (s *standIns) makeEnvironment() error {
+	environment := map[string]string{}
+	for _, part := range []func() (map[string]string, error){
+		func() (map[string]string, error) { return s.credential(s.principal) },
+		func() (map[string]string, error) { return s.entra.TrustEnv(s.dir) },
+		func() (map[string]string, error) { return s.entra.ProxyEnv(), nil },
+		s.databaseEnvironment,
+		s.controlEnvironment,
+	} {
+		variables, err := part()
+		if err != nil {
+			return err
+		}
+		maps.Copy(environment, variables)
+	}
+	if s.password {
+		token, err := s.entra.Issue(s.role)
+		if err != nil {
+			return err
+		}
+		environment["PGPASSWORD"] = token
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.environment = environment
+	return nil
+}
+
+// variables are the environment, with the certificate in a file that the caller names, unless that is empty.
+func (s *standIns) variables(certificate string) (map[string]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	variables := maps.Clone(s.environment)
+	if certificate == "" {
+		return variables, nil
+	}
+	u, err := url.Parse(variables["DATABASE_URL"])
+	if err != nil {
+		return nil, err
+	}
+	query := u.Query()
+	query.Set("sslrootcert", certificate)
+	u.RawQuery = strings.ReplaceAll(query.Encode(), "+", "%20") // libpq takes + for itself
+	variables["DATABASE_URL"] = u.String()
+	for _, name := range []string{"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE",
+		"PGSSLROOTCERT"} {
+		variables[name] = certificate
+	}
+	return variables, nil
 }
 
 // credential returns the environment by which a program is the principal: as on a machine that has that kind.
@@ -127,17 +167,18 @@ func (s *standIns) credential(p aadpooltest.Principal) (map[string]string, error
 }
 
 // databaseEnvironment returns the DSN, and what it says in libpq's variables.
-func databaseEnvironment(dsn string) (map[string]string, error) {
-	u, err := url.Parse(dsn)
+func (s *standIns) databaseEnvironment() (map[string]string, error) {
+	u, err := url.Parse(s.server.DSN(s.role))
 	if err != nil {
 		return nil, fmt.Errorf("parsing the server's DSN: %w", err)
 	}
+	u.Path, u.RawPath = "/"+s.database, ""
 	host, port, err := net.SplitHostPort(u.Host)
 	if err != nil {
 		return nil, fmt.Errorf("parsing the server's DSN: %w", err)
 	}
 	return map[string]string{
-		"DATABASE_URL":  dsn,
+		"DATABASE_URL":  u.String(),
 		"PGHOST":        host,
 		"PGPORT":        port,
 		"PGUSER":        u.User.Username(),

@@ -22,7 +22,9 @@ const root = "github.com/aadpool/aadpool"
 var released = []string{"aadpoolsql", "otelaadpool", "cmd/aadpool"}
 
 // unreleased are those of the modules that nobody imports or installs.
-var unreleased = []string{"bench", "deploy", "examples/ecosystem", "examples/tokenservice", "scripts/release", "tools"}
+var unreleased = []string{
+	"bench", "deploy", "examples/ecosystem", "examples/standins", "examples/tokenservice", "scripts/release", "tools",
+}
 
 func checkVersion(version string) error {
 	switch {

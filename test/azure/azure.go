@@ -188,11 +188,30 @@ func (a *azure) principal(ctx context.Context, who who) (principal, error) {
 	case administrator:
 		return a.admin, nil
 	case machine:
-		return principal{}, notHere("only on a machine of Azure that has an identity: docs/azure-setup.md has its check")
+		return a.readIdentity(ctx)
 	case guest:
 		return a.readGuest(ctx)
 	}
 	return a.apps[who].principal, nil
+}
+
+// readIdentity is the managed identity of the machine that this runs on.
+func (a *azure) readIdentity(ctx context.Context) (principal, error) {
+	if a.identity == "" {
+		return principal{}, notHere("with IDENTITY=CLIENT-ID, on a machine of Azure that has the identity")
+	}
+	var all []struct{ Name, ClientID, PrincipalID string }
+	if err := az(ctx, &all, "identity", "list"); err != nil {
+		return principal{}, err
+	}
+	for _, i := range all {
+		if strings.EqualFold(i.ClientID, a.identity) {
+			credential, err := azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{
+				ID: azidentity.ClientID(i.ClientID)})
+			return principal{name: i.Name, objectID: i.PrincipalID, credential: credential}, err
+		}
+	}
+	return principal{}, fmt.Errorf("the subscription has no identity with the client id %s", a.identity)
 }
 
 // readGuest is the user who is logged in to az in a directory of its own.
@@ -245,6 +264,25 @@ func (a *azure) failover(ctx context.Context) error {
 func (a *azure) pooler(_ context.Context, role, database string) (string, error) {
 	u := url.URL{Scheme: "postgres", User: url.User(role), Host: a.host + ":6432", Path: "/" + database}
 	return u.String() + "?sslmode=verify-full", nil
+}
+
+// privateName makes a private endpoint in a network of its own, of which nobody is a part: the server is reached as
+// before, by DNS as whoever has a private endpoint sees it from outside.
+func (a *azure) privateName(ctx context.Context) (private, own string, err error) {
+	var server struct{ ID string }
+	in := []string{"--resource-group", a.name, "--name", a.name}
+	if err := az(ctx, &server, append([]string{"postgres", "flexible-server", "show"}, in...)...); err != nil {
+		return "", "", err
+	}
+	network := append([]string{"network", "vnet", "create"}, in...)
+	if err := az(ctx, nil, append(network, "--location", a.location, "--address-prefixes", "10.0.0.0/24",
+		"--subnet-name", "endpoints", "--subnet-prefixes", "10.0.0.0/27")...); err != nil {
+		return "", "", err
+	}
+	endpoint := append([]string{"network", "private-endpoint", "create"}, in...)
+	err = az(ctx, nil, append(endpoint, "--location", a.location, "--vnet-name", a.name, "--subnet", "endpoints",
+		"--connection-name", a.name, "--private-connection-resource-id", server.ID, "--group-id", "postgresqlServer")...)
+	return strings.Replace(a.host, ".", ".privatelink.", 1), a.host, err
 }
 
 func (a *azure) rotating() (principal, time.Duration, func(), error) {

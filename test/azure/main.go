@@ -28,22 +28,29 @@ func main() {
 	flag.StringVar(&o.location, "location", "westeurope", "the `region`")
 	flag.DurationVar(&o.night, "night", 0, "how long a pool runs through rotations on Azure; 90m at least for one of them")
 	flag.StringVar(&o.guest, "guest", "", "the `directory` in which a guest has logged in: AZURE_CONFIG_DIR")
+	flag.StringVar(&o.identity, "identity", "", "the `client id` of a managed identity that this machine of Azure has")
 	flag.BoolVar(&o.yes, "yes", false, "do not ask")
 	flag.Parse()
-	// The first signal ends the suite, and what it has made is deleted; only a second one ends that.
+	os.Exit(untilSignal(func(ctx context.Context) error { return run(ctx, o, os.Stdin, os.Stdout) }))
+}
+
+// untilSignal returns the exit status. The first signal ends the suite, and what it has made is deleted; only a second
+// one ends that.
+func untilSignal(do func(context.Context) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, stop)
-	if err := run(ctx, o, os.Stdin, os.Stdout); err != nil {
+	if err := do(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "azure:", err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 type options struct {
 	azure             bool
 	command, location string
 	night             time.Duration
-	guest             string
+	guest, identity   string
 	yes               bool
 }
 
@@ -52,7 +59,8 @@ func run(ctx context.Context, o options, in io.Reader, out io.Writer) error {
 	if err != nil || !o.azure {
 		return errors.Join(err, failures(standIns))
 	}
-	if err := agree(o, in, out); err != nil {
+	life := time.Hour + o.night
+	if err := agree(o, quote(ctx, priceList, o.location, life, time.Now()), in, out); err != nil {
 		return err
 	}
 	azure, err := runOn(ctx, o, newAzure, out)
@@ -86,14 +94,14 @@ func runOn(ctx context.Context, o options, newPlace placeMaker, out io.Writer) (
 type placeMaker func(context.Context, options, io.Writer) (place, error)
 
 // agree asks the person who will pay.
-func agree(o options, in io.Reader, out io.Writer) error {
+func agree(o options, quote string, in io.Reader, out io.Writer) error {
 	fmt.Fprintf(out, `
 This makes in %s, in the subscription that az is logged in to, and deletes at its end and on Ctrl-C:
   a resource group with a flexible server, General Purpose D2ds_v5 with a standby in the same zone and 32 GiB, for about
-  %s; two servers' hours are billed
+  %s, and a private endpoint of it in a network of its own
   two app registrations and a group in the tenant of Entra
-The prices of today: https://azure.microsoft.com/pricing/details/postgresql/flexible-server/
-`, o.location, (time.Hour + o.night).Round(time.Minute))
+%s
+`, o.location, (time.Hour + o.night).Round(time.Minute), quote)
 	if o.yes {
 		return nil
 	}

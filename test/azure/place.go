@@ -24,6 +24,8 @@ type place interface {
 	failover(ctx context.Context) error
 	// pooler is the DSN of the server's PgBouncer.
 	pooler(ctx context.Context, role, database string) (string, error)
+	// privateName is that of a private endpoint of the server, which there is from then on, and the server's own.
+	privateName(ctx context.Context) (private, own string, err error)
 	// rotating is the application for a pool that is run through rotations, for how long, and what ends that.
 	rotating() (p principal, life time.Duration, end func(), err error)
 	// environment is what the program aadpool needs to find it.

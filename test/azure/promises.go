@@ -2,14 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/token"
@@ -75,6 +78,7 @@ var promises = []row{
 	{"PgBouncer takes a user's token", func(s *suite, ctx context.Context) (string, error) {
 		return s.throughPooler(ctx, administrator)
 	}},
+	{"the certificate, and the name of a private endpoint", (*suite).loginByPrivateName},
 	{"a pool serves through rotations", (*suite).rotate},
 	{"a pool serves after a failover", (*suite).failOver},
 }
@@ -128,6 +132,43 @@ func (s *suite) throughPooler(ctx context.Context, who who) (string, error) {
 		return fmt.Sprintf("refuses %d bytes: %s %s", len(text), r.SQLState, r.Message), nil
 	}
 	return fmt.Sprintf("takes %d bytes", len(text)), err
+}
+
+// loginByPrivateName logs in by the server's own name while it has a private endpoint, and sees whether the certificate
+// is one for the name of that: the own name is what the README says to use.
+func (s *suite) loginByPrivateName(ctx context.Context) (string, error) {
+	private, own, err := s.privateName(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := s.login(ctx, application, ownRole); err != nil {
+		return "", fmt.Errorf("by the server's own name: %w", err)
+	}
+	p, err := s.principal(ctx, application)
+	if err != nil {
+		return "", err
+	}
+	config, err := pgxpool.ParseConfig(s.dsn(p.name, "postgres"))
+	if err != nil {
+		return "", err
+	}
+	config.ConnConfig.Host, config.ConnConfig.TLSConfig.ServerName = private, private
+	config.ConnConfig.LookupFunc = func(ctx context.Context, _ string) ([]string, error) {
+		return net.DefaultResolver.LookupHost(ctx, own)
+	}
+	pool, err := aadpool.NewWithConfig(ctx, config, p.credential)
+	if err != nil {
+		return "", err
+	}
+	defer pool.Close()
+	switch err := pool.Ping(ctx); {
+	case err == nil:
+		return "the certificate is for the private name, too", nil
+	case errors.As(err, new(x509.HostnameError)):
+		return "logs in by the server's own name; the certificate is not for the private one", nil
+	default:
+		return "", err
+	}
 }
 
 // rotate uses a pool for several lives of its token. No request may fail, and no connection outlive its token.

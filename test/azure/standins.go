@@ -12,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/aadpool/aadpool/aadpooltest"
 )
@@ -128,6 +129,15 @@ func (s *standIns) failover(context.Context) error {
 
 func (s *standIns) pooler(context.Context, string, string) (string, error) {
 	return "", notHere("only on Azure; make matrix-pgbouncer runs real ones")
+}
+
+// privateName is made up: no DNS is asked for it.
+func (s *standIns) privateName(context.Context) (private, own string, err error) {
+	config, err := pgx.ParseConfig(s.server.DSN("postgres"))
+	if err != nil {
+		return "", "", err
+	}
+	return "orders.privatelink.postgres.database.azure.com", config.Host, nil
 }
 
 // rotating makes tokens short while the pool runs, for three of their lives. The credential is another, since

@@ -67,9 +67,10 @@ func TestNothingIsMadeUnlessThePersonSaysYes(t *testing.T) {
 	for answer, agreed := range map[string]bool{"yes\n": true, "yes": true, "y\n": false, "no\n": false, "": false} {
 		t.Run(answer, func(t *testing.T) {
 			var out bytes.Buffer
-			err := agree(options{location: "westeurope", night: 8 * time.Hour}, strings.NewReader(answer), &out)
+			err := agree(options{location: "westeurope", night: 8 * time.Hour}, "3.29 USD", strings.NewReader(answer), &out)
 			assert.Equal(t, agreed, err == nil, "%v", err)
 			assert.Contains(t, out.String(), "9h0m0s")
+			assert.Contains(t, out.String(), "3.29 USD")
 		})
 	}
 }
@@ -80,6 +81,7 @@ func fakeAz(t *testing.T, fails string) (calls func() string) {
 	log := filepath.Join(bin, "log")
 	script := `#!/bin/sh
 echo "az $*" >>"$AZ_LOG"
+case "$*" in $AZ_HANGS) exec sleep 600;; esac
 case "$*" in $AZ_FAILS) echo 'it cannot be done' >&2; exit 1;; esac
 [ -z "${AZURE_CONFIG_DIR-}" ] || echo "in $AZURE_CONFIG_DIR" >>"$AZ_LOG"
 case "$*" in
@@ -88,6 +90,7 @@ case "$*" in
 *"flexible-server show"*) echo '{"fullyQualifiedDomainName": "x.postgres.database.azure.com", "version": "16", "minorVersion": "9"}';;
 *create-for-rbac*) echo '{"appId": "app", "password": "s3cret", "tenant": "22222222-2222-2222-2222-222222222222"}';;
 *"app list"*) echo '[{"appId": "app"}]';;
+*"identity list"*) echo '[{"name": "id-other", "clientId": "c0"}, {"name": "id-orders", "clientId": "C1", "principalId": "44444444"}]';;
 *"sp show"*) echo '{"id": "33333333"}';;
 esac
 `
@@ -95,12 +98,48 @@ esac
 	t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 	t.Setenv("AZ_LOG", log)
 	t.Setenv("AZ_FAILS", fails)
+	t.Setenv("AZ_HANGS", "nothing")
 	t.Setenv("MY_ADDRESS", "192.0.2.7")
 	return func() string {
 		text, err := os.ReadFile(log)
-		require.NoError(t, err)
+		if !os.IsNotExist(err) {
+			require.NoError(t, err)
+		}
 		return string(text)
 	}
+}
+
+// A person who presses Ctrl-C while Azure makes the server waits for az no longer, and pays for nothing.
+func TestCtrlCDeletesWhatWasMade(t *testing.T) {
+	calls := fakeAz(t, "nothing")
+	t.Setenv("AZ_HANGS", "deployment*")
+	self, err := os.Executable()
+	require.NoError(t, err)
+	child := exec.Command(self)
+	child.Env = append(os.Environ(), childEnv+"=1")
+	var said bytes.Buffer
+	child.Stdout, child.Stderr = &said, &said
+	require.NoError(t, child.Start())
+	deploying := func() bool { return strings.Contains(calls(), "az deployment") }
+	require.Eventually(t, deploying, time.Minute, 20*time.Millisecond)
+	require.NotContains(t, calls(), "delete")
+	require.NoError(t, child.Process.Signal(os.Interrupt))
+	assert.Error(t, child.Wait())
+	assert.Contains(t, calls(), "az group delete --name aadpool-proof-", said.String())
+	assert.Contains(t, said.String(), "azure: making the server")
+}
+
+// childEnv makes the test binary the program, past the stand-ins and the question.
+const childEnv = "AADPOOL_AZURE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(childEnv) == "" {
+		os.Exit(m.Run())
+	}
+	os.Exit(untilSignal(func(ctx context.Context) error {
+		_, err := runOn(ctx, options{location: "westeurope"}, newAzure, os.Stdout)
+		return err
+	}))
 }
 
 // Whatever fails on the way, and if the person presses Ctrl-C: what was made is deleted.
@@ -189,4 +228,26 @@ func TestGuestIsWhoeverHasLoggedInInTheDirectory(t *testing.T) {
 	assert.Equal(t, time.Unix(1800000000, 0), token.ExpiresOn)
 	assert.Contains(t, calls(), "az account get-access-token --scope "+scope)
 	assert.Equal(t, 2, strings.Count(calls(), "in /home/grace/.azure\n"))
+}
+
+func TestManagedIdentityIsThatOfTheMachine(t *testing.T) {
+	fakeAz(t, "nothing")
+	_, err := (&azure{}).principal(t.Context(), machine)
+	require.ErrorAs(t, err, new(notHere))
+	p, err := (&azure{options: options{identity: "c1"}}).principal(t.Context(), machine)
+	require.NoError(t, err)
+	assert.Equal(t, "id-orders", p.name)
+	assert.Equal(t, "44444444", p.objectID)
+	_, err = (&azure{options: options{identity: "c2"}}).principal(t.Context(), machine)
+	require.ErrorContains(t, err, "no identity with the client id c2")
+}
+
+func TestPrivateEndpointIsMadeInTheGroupThatIsDeleted(t *testing.T) {
+	calls := fakeAz(t, "nothing")
+	a := &azure{options: options{location: "westeurope"}, name: "proof", host: "proof.postgres.database.azure.com"}
+	private, own, err := a.privateName(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "proof.privatelink.postgres.database.azure.com", private)
+	assert.Equal(t, a.host, own)
+	assert.Regexp(t, `az network private-endpoint create --resource-group proof .*--group-id postgresqlServer`, calls())
 }

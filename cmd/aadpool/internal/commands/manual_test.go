@@ -35,5 +35,5 @@ func TestManualHasAllThatHelpHas(t *testing.T) {
 	page, err := cmd.CombinedOutput()
 	require.NoError(t, err)
 	assert.NotContains(t, string(page), "warning")
-	assert.Contains(t, string(page), "aadpool role id-orders-api") // a line to type, as it is
+	assert.Contains(t, string(page), "aadpool role orders-api") // a line to type, as it is
 }

@@ -42,14 +42,14 @@ type roleCommand struct {
 func (roleCommand) Help() string {
 	return `Without --apply it prints SQL for a Microsoft Entra administrator of the server, in the database postgres:
 
-    aadpool role id-orders-api | aadpool psql 'host=… user=admin@contoso.com dbname=postgres'
+    aadpool role orders-api | aadpool psql 'host=… user=admin@contoso.com dbname=postgres'
 
 With --grant the grants come after a \connect to --database, which psql understands.
 
 With --apply it does it, after it has found out that it can, and prints a line for each right: what was there, what was
 made. At a failure nothing is changed, and it says what to type. Running it again does what is left to do, and else nothing.
 
-    aadpool role id-orders-api 'host=… user=admin@contoso.com' --apply --grant readwrite --database orders
+    aadpool role orders-api 'host=… user=admin@contoso.com' --apply --grant readwrite --database orders
 
 read is SELECT on the tables and views; readwrite also INSERT, UPDATE and DELETE, and the use of sequences; owner makes
 the schema if it is missing, the role the owner of all in it, and lets it make more: for migrations. All are for what is

@@ -2,9 +2,13 @@
 
 package signin
 
-import "github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+import (
+	"runtime"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+)
 
 // Keyring has none: the keychain of macOS takes cgo, which this program was built without.
-func Keyring() (azidentity.Cache, error) { return azidentity.Cache{}, ErrNoKeyring }
+func Keyring() (azidentity.Cache, error) { return azidentity.Cache{}, noKeyring(runtime.GOOS) }
 
 func forgetKeyring() (found bool, err error) { return false, nil }

@@ -26,7 +26,19 @@ type SignIn struct {
 
 // ErrNoKeyring is the cause where a sign-in cannot be kept.
 var ErrNoKeyring = errors.New(
-	"this system has no keyring that could keep the sign-in, as in most containers and in WSL")
+	"there is no keyring that could keep the sign-in, as in most containers and in WSL")
+
+// errNoKeychain is ErrNoKeyring of a release's program for macOS, which is built on Linux.
+var errNoKeychain = fmt.Errorf("%w: this program was built without the Keychain of macOS; those that Homebrew and "+
+	"go install build on this machine have it", ErrNoKeyring)
+
+// noKeyring is why a program that was built without a keyring's library has none.
+func noKeyring(system string) error {
+	if system == "darwin" {
+		return errNoKeychain
+	}
+	return ErrNoKeyring
+}
 
 // file is where the record is: in the user's configuration directory.
 func file() (string, error) {

@@ -121,3 +121,9 @@ func TestRecordThatCannotBeRead(t *testing.T) {
 	require.NoError(t, err)
 	assert.False(t, ok)
 }
+
+func TestAProgramWithoutTheKeychainSaysHowToGetOneThatHasIt(t *testing.T) {
+	assert.ErrorIs(t, noKeyring("darwin"), ErrNoKeyring)
+	assert.ErrorContains(t, noKeyring("darwin"), "Homebrew and go install")
+	assert.NotContains(t, noKeyring("freebsd").Error(), "Keychain")
+}
