@@ -73,7 +73,8 @@ func TestAdviceOnARefusedLogin(t *testing.T) {
 		{"a role whose name is a word, named first", "28000", `"token has expired": no pg_hba.conf entry`, "x", NotAllowed,
 			"firewall rules"},
 		{"a principal that was made anew", "28000",
-			`Service principal oid mismatch for role "The oid in the security label [ca2d3f9c] does not match the appid [79bfdfb1] or oid [e9e1d347] in the token."`, "orders-api", Role,
+			`Service principal oid mismatch for role "The oid in the security label [ca2d3f9c] ` +
+				`does not match the appid [79bfdfb1] or oid [e9e1d347] in the token."`, "orders-api", Role,
 			"drop the role and make it anew"},
 		{"a bracket that nothing has opened", "28000", "The access token has expired]", "orders-api", Expired,
 			"check this machine's clock"},
