@@ -100,38 +100,59 @@ func (r *release) commitEnvironment() []string {
 // tagModules puts the root's version in place of the nested modules' replace lines, on a commit beside the branch, tags
 // that for each of them, and has the proxy serve them.
 func (r *release) tagModules(ctx context.Context) error {
-	for _, dir := range released {
-		if err := r.requireRoot(ctx, filepath.Join(r.src, dir)); err != nil {
+	for i, dir := range released {
+		if err := r.requireReleased(ctx, filepath.Join(r.src, dir), released[:i]); err != nil {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
-	}
-	_, err := output(ctx, r.src, r.commitEnvironment(), "git",
-		"-c", "commit.gpgSign=false", "commit", "--quiet", "--no-verify", "--all", "--message", "Modules of "+r.version)
-	if err != nil {
-		return err
-	}
-	if r.modules, err = r.git(ctx, r.src, "rev-parse", "HEAD"); err != nil {
-		return err
+		if err := r.commitModules(ctx, i > 0); err != nil {
+			return err
+		}
+		if err := r.serve(dir, r.modules); err != nil { // for those that require it
+			return err
+		}
 	}
 	for _, dir := range released {
-		if err := firstError(r.makeTag(ctx, dir+"/"+r.version), r.serve(dir, r.modules)); err != nil {
+		if err := r.makeTag(ctx, dir+"/"+r.version); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// requireRoot has a nested module require the root as everybody gets it.
-func (r *release) requireRoot(ctx context.Context, dir string) error {
+// commitModules makes the commit of the nested modules, or again, with one more of them.
+func (r *release) commitModules(ctx context.Context, again bool) (err error) {
+	args := []string{"-c", "commit.gpgSign=false", "commit", "--quiet", "--no-verify", "--all",
+		"--message", "Modules of " + r.version}
+	if again {
+		args = append(args, "--amend")
+	}
+	if _, err := output(ctx, r.src, r.commitEnvironment(), "git", args...); err != nil {
+		return err
+	}
+	r.modules, err = r.git(ctx, r.src, "rev-parse", "HEAD")
+	return err
+}
+
+// requireReleased has a nested module require the root, and those nested ones that it uses, as everybody gets them.
+func (r *release) requireReleased(ctx context.Context, dir string, earlier []string) error {
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		return err
+	}
 	// Not by go get, which would first look for the version that the replace line stands for.
-	if _, err := r.golang(ctx, dir, "mod", "edit", "-dropreplace", root, "-require", root+"@"+r.version); err != nil {
+	edit := []string{"mod", "edit"}
+	for _, other := range append([]string{""}, earlier...) {
+		if m := path.Join(root, other); strings.Contains(string(text), "\nreplace "+m+" ") {
+			edit = append(edit, "-dropreplace", m, "-require", m+"@"+r.version)
+		}
+	}
+	if _, err := r.golang(ctx, dir, edit...); err != nil {
 		return err
 	}
 	if _, err := r.golang(ctx, dir, "mod", "tidy"); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-	if err != nil {
+	if text, err = os.ReadFile(filepath.Join(dir, "go.mod")); err != nil {
 		return err
 	}
 	if strings.Contains(string(text), "\nreplace") {

@@ -46,12 +46,14 @@ func TestEveryNestedModuleIsReleasedOrNot(t *testing.T) {
 		modules = append(modules, filepath.ToSlash(filepath.Dir(name)))
 	}
 	assert.ElementsMatch(t, modules, slices.Concat(released, unreleased))
+	earlier := []string{root}
 	for _, dir := range released {
 		text, err := os.ReadFile(filepath.Join("../..", dir, "go.mod"))
 		require.NoError(t, err)
-		replaces := regexp.MustCompile(`(?m)^replace (\S+)`).FindAllStringSubmatch(string(text), -1)
-		require.Len(t, replaces, 1, "%s: only the package's replace line is taken out of a release", dir)
-		assert.Equal(t, root, replaces[0][1])
+		for _, replaced := range regexp.MustCompile(`(?m)^replace (\S+)`).FindAllStringSubmatch(string(text), -1) {
+			assert.Contains(t, earlier, replaced[1], "%s: only what is released before it is taken out of a release", dir)
+		}
+		earlier = append(earlier, root+"/"+dir)
 	}
 }
 
@@ -74,6 +76,9 @@ func TestTagsAreTheSameEachTime(t *testing.T) {
 			assert.Contains(t, string(sum), root+" v0.1.0 h1:")
 			assert.FileExists(t, filepath.Join(r.proxy, root, dir, "@v", "v0.1.0.zip"))
 		}
+		sum, err := os.ReadFile(filepath.Join(r.src, "cmd/aadpool/go.sum"))
+		require.NoError(t, err)
+		assert.Contains(t, string(sum), root+"/otelaadpool v0.1.0 h1:")
 	}
 	assert.Equal(t, commits[0], commits[1])
 	assert.Empty(t, git(t, repository, "tag"))
@@ -117,11 +122,14 @@ func smallRepository(t *testing.T) string {
 	write("go.mod", "module "+root+"\n\ngo 1.26.0\n")
 	write("pool.go", "package aadpool\n")
 	write("LICENSE", "MIT\n")
+	other := root + "/otelaadpool"
+	uses := map[string]struct{ mod, program string }{"cmd/aadpool": { // one that requires another
+		"\nreplace " + other + " => ../../otelaadpool\n\nrequire " + other + " v0.0.0\n", "\nimport _ \"" + other + "\"\n"}}
 	for _, module := range released {
 		up := strings.Repeat("../", strings.Count(module, "/")+1)
 		write(module+"/go.mod", "module "+root+"/"+module+"\n\ngo 1.26.0\n\n"+
-			"replace "+root+" => "+up+"\n\nrequire "+root+" v0.0.0\n")
-		write(module+"/use.go", "package use\n\nimport _ \""+root+"\"\n")
+			"replace "+root+" => "+up+"\n\nrequire "+root+" v0.0.0\n"+uses[module].mod)
+		write(module+"/use.go", "package use\n\nimport _ \""+root+"\"\n"+uses[module].program)
 	}
 	git(t, dir, "init", "--quiet")
 	git(t, dir, "add", "--all")

@@ -127,7 +127,7 @@ func TestProxyServesManyServers(t *testing.T) {
 	assert.Equal(t, http.StatusNotFound, status)
 
 	_, metrics := httpGet(t, health+"/metrics")
-	assert.Contains(t, metrics, `aadpool_proxy_sessions_total{upstream="server-3"} 1`)
+	assert.Contains(t, metrics, `aadpool_proxy_sessions_opened_total{upstream="server-3"} 1`)
 	assert.Equal(t, 2, strings.Count(metrics, "\naadpool_token_fetches_total{error_type=\"\""),
 		"one for each identity")
 	assert.Equal(t, 2, a.Requests())

@@ -1,6 +1,10 @@
 package proxy
 
-import "math"
+import (
+	"math"
+
+	"github.com/aadpool/aadpool"
+)
 
 // Files that a proxy opens. A session has two, its client's and its server's, and a client that starts up has one until
 // it logs in.
@@ -9,7 +13,7 @@ const (
 	// connections for a token, a cancel request.
 	ownFiles = 12
 
-	// socketFiles are a Unix socket and its lock.
+	// socketFiles are a Unix socket and its lock: of an upstream, and of an identity, by which aadpool token gets its tokens.
 	socketFiles = 2
 
 	// spareFiles are at least left for clients to whom the proxy has something to say, such as that it has no room.
@@ -24,11 +28,16 @@ func room(limit uint64, c Config) (sessions, spare int) {
 		return sessions, spare
 	}
 	files := int(limit) - ownFiles
+	hooks := map[*aadpool.Hook]bool{}
 	for i, u := range c.Upstreams {
 		files -= len(u.Listen)
 		if i > 0 { // the first one's are among its own
 			files -= socketFiles
+			if !hooks[u.Hook] {
+				files -= socketFiles
+			}
 		}
+		hooks[u.Hook] = true
 	}
 	if c.HTTP != "" {
 		files -= maxHTTPConns

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -25,7 +26,7 @@ const (
 	readyWithin = 5 * time.Second
 )
 
-// Handler serves /livez, /readyz, /status and /metrics, and /token if the Config has it.
+// Handler serves /livez, /readyz, /status and /metrics, and /token and /debug/pprof/ if the Config has them.
 //
 // /livez answers 200 as long as the process does. /readyz answers 200 if there is a valid access token and the server
 // can be reached, with TLS verified as for a session; it does not log in, since servers lock out roles whose logins
@@ -36,7 +37,13 @@ func (p *Proxy) Handler() http.Handler {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", p.answerReady)
 	mux.HandleFunc("GET /status", p.answerStatus)
-	mux.Handle("GET /metrics", p.metricsHandler())
+	mux.Handle("GET /metrics", p.config.Telemetry.Handler())
+	if p.config.Profile { // without the command line, which has the DSN
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	if p.config.Token != nil {
 		mux.Handle("GET /token", p.config.Token)
 	}

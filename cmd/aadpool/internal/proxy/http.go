@@ -5,9 +5,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // Whoever can reach --http can open connections to it and say nothing. They take no file that a session needs, and
@@ -25,20 +28,44 @@ type httpServer struct {
 	listener net.Listener
 }
 
-// listenHTTP opens the listener at address. It returns nil if that is empty. Where tokens are given out, nobody may
-// listen in on the way.
-func listenHTTP(address string, givesTokens bool) (*httpServer, error) {
+// listenHTTP opens the listener at address: host:port, or the path of a Unix socket, which is for this user alone. It
+// returns nil if that is empty. Where tokens or profiles are given out, nobody may listen in on the way.
+func listenHTTP(address string, isSensitive bool) (*httpServer, error) {
 	if address == "" {
 		return nil, nil
 	}
-	if host, _, err := net.SplitHostPort(address); err == nil && givesTokens && !isLoopback(host) {
-		return nil, configErrorf("--http %s: tokens are given out on loopback alone, such as 127.0.0.1:9187", address)
+	if filepath.IsAbs(address) {
+		listener, err := listenHTTPSocket(address)
+		if err != nil {
+			return nil, err
+		}
+		return &httpServer{listener: &boundedListener{Listener: listener}}, nil
+	}
+	if host, _, err := net.SplitHostPort(address); err == nil && isSensitive && !isLoopback(host) {
+		return nil, configErrorf("--http %s: tokens and profiles are given out on loopback alone, such as 127.0.0.1:9187, or "+
+			"by a Unix socket", address)
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("listening for --http: %w", err)
 	}
 	return &httpServer{listener: &boundedListener{Listener: listener}}, nil
+}
+
+// listenHTTPSocket takes the place of a proxy that ends, which has let its listeners go.
+func listenHTTPSocket(path string) (net.Listener, error) {
+	if !unixsocket.CanKeepDir {
+		return nil, configErrorf("--http %s: a Unix socket does not work on Windows, where who else can reach it cannot be "+
+			"seen: use 127.0.0.1:9187", path)
+	}
+	if err := unixsocket.MakeDir(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	listener, err := unixsocket.ListenAlone(path, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("listening for --http: %w", err)
+	}
+	return listener, nil
 }
 
 // serve serves h until the listener is closed.

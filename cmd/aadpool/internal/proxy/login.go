@@ -33,7 +33,7 @@ type login struct {
 }
 
 // logIn opens a session on the server for a client that has said startup.
-func (u *upstream) logIn(ctx context.Context, startup *pgproto3.StartupMessage) (*login, error) {
+func (u *upstream) logIn(ctx context.Context, startup *pgproto3.StartupMessage, t *trail) (*login, error) {
 	config := u.config.Server.Copy()
 	if u.config.AnyUser {
 		config.User = startup.Parameters["user"]
@@ -47,15 +47,18 @@ func (u *upstream) logIn(ctx context.Context, startup *pgproto3.StartupMessage) 
 	up := &login{}
 	dial := config.DialFunc
 	up.listenIn(&config.Config)
-	if err := u.config.Hook.BeforeConnect(ctx, config); err != nil {
+	t.watch(&config.Config)
+	if err := u.config.Hook.BeforeConnect(t.next(ctx, spanToken), config); err != nil {
 		return nil, refuseToken(err)
 	}
+	ctx = t.next(ctx, spanResolve)
 	_, _ = reach.Addresses(ctx, &config.Config) // whose error pgconn repeats
 	hijacked, err := connect(ctx, &config.Config)
 	if err != nil {
 		return nil, refuseConnect(err, startup, dsnDatabase)
 	}
 	up.take(hijacked, dial)
+	t.loggedIn(up)
 	return up, nil
 }
 

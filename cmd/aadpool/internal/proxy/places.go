@@ -12,19 +12,34 @@ const maxExtraStarting = 100
 
 // places are those for sessions, and for clients that start up, of all upstreams.
 type places struct {
-	wanted     int    // by the Config
-	max, spare int    // of sessions, and of clients that start up besides; see room
-	files      uint64 // the limit on them
+	wanted int // by the Config
 
-	mu       sync.Mutex // guards what follows
-	starting int        // clients that have no session yet
-	sessions int        // and logins under way
+	mu         sync.Mutex // guards what follows
+	max, spare int        // of sessions, and of clients that start up besides; see room
+	starting   int        // clients that have no session yet
+	sessions   int        // and logins under way
 }
 
 func newPlaces(files uint64, config Config) *places {
-	p := &places{wanted: config.MaxSessions, files: files}
-	p.max, p.spare = room(files, config)
+	p := &places{wanted: config.MaxSessions}
+	p.fit(files, config)
 	return p
+}
+
+// fit has as many places as there is room for. It reports whether these are others than before.
+func (p *places) fit(files uint64, config Config) (changed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.max
+	p.max, p.spare = room(files, config)
+	return p.max != before
+}
+
+// limit is how many sessions there may be now.
+func (p *places) limit() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.max
 }
 
 // admit counts a client that has connected. It returns why it may not start up, if so.

@@ -6,7 +6,7 @@
 // A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it
 // may, login.go logs in to the server, session.go and source_unix.go pass the session on, exchange.go knows what of it
 // is under way, drain.go ends it. cancel.go forwards cancel requests; refusal.go has the words for a client that gets
-// no session. http.go serves health.go and metrics.go, takeover.go lets another proxy have the addresses.
+// no session; trail.go has a trace tell of the way. http.go serves health.go and metrics.go, takeover.go lets another proxy have the addresses.
 package proxy
 
 import (
@@ -22,6 +22,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/telemetry"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
@@ -39,10 +44,14 @@ type Config struct {
 	// ExitOnFailedUpstream has New fail if one of them cannot be served. Else it fails if none can.
 	ExitOnFailedUpstream bool
 
-	// HTTP is the TCP address for health and metrics. Empty: none.
+	// HTTP is the TCP address for health and metrics, or the path of a Unix socket for this user alone. Empty: none.
 	HTTP string
 	// Token answers GET /token there, which then must be reached from this machine alone. nil: nothing does.
 	Token http.Handler
+	// Profile serves Go's profiles there, under /debug/pprof/, which then must be reached from this machine alone.
+	Profile bool
+	// Telemetry takes metrics and spans. nil: metrics are at /metrics alone, and nobody wants spans.
+	Telemetry *telemetry.Telemetry
 
 	// StartupTimeout is how long a client may take from its connection to its session.
 	StartupTimeout time.Duration
@@ -68,11 +77,15 @@ func configErrorf(format string, args ...any) error {
 
 // A Proxy listens from [New] on, and serves by [Proxy.Serve].
 type Proxy struct {
-	config  Config
-	logger  *slog.Logger
-	http    *httpServer // nil: none
-	metrics *processMetrics
-	places  *places
+	config Config
+	logger *slog.Logger
+	http   *httpServer // nil: none
+	places *places
+
+	instruments instruments
+	hooks       map[*aadpool.Hook]metric.Registration // whose counts are exported; guarded by reloading
+	tracer      trace.Tracer                          // nil: nobody wants spans
+
 	cancels cancels // of all upstreams: a session's listener may have become another one's
 	memory  memoryRelease
 
@@ -98,11 +111,11 @@ func New(config Config) (*Proxy, error) {
 	if err := checkUpstreams(config.Upstreams); err != nil {
 		return nil, err
 	}
-	p := &Proxy{config: config, logger: config.Logger, metrics: newProcessMetrics()}
+	p := &Proxy{config: config, logger: config.Logger, hooks: map[*aadpool.Hook]metric.Registration{}}
 	p.places = newPlaces(openFileLimit(), config)
-	p.metrics.gauge("aadpool_proxy_max_sessions", "Sessions that may be open at once.", func() float64 {
-		return float64(p.places.max)
-	})
+	if err := p.export(); err != nil {
+		return nil, err
+	}
 	p.warnOfFewFiles()
 	if err := p.open(); err != nil {
 		p.closeListeners()
@@ -130,15 +143,27 @@ func (p *Proxy) open() (err error) {
 	for _, u := range p.upstreams {
 		u.warnIfFailed()
 	}
-	p.http, err = listenHTTP(p.config.HTTP, p.config.Token != nil)
+	if err := p.exportHooks(p.config.Upstreams); err != nil {
+		return err
+	}
+	p.http, err = listenHTTP(p.config.HTTP, p.config.Token != nil || p.config.Profile)
 	return err
+}
+
+// fit is for other upstreams, whose listeners take other files.
+func (p *Proxy) fit(upstreams []*Upstream) {
+	config := p.config
+	config.Upstreams = upstreams
+	if p.places.fit(openFileLimit(), config) {
+		p.warnOfFewFiles()
+	}
 }
 
 // warnOfFewFiles is about the limit on open files.
 func (p *Proxy) warnOfFewFiles() {
-	if p.places.max < p.places.wanted {
+	if most := p.places.limit(); most < p.places.wanted {
 		p.logger.Warn("the limit on open files leaves room for fewer sessions than there may be: raise it (ulimit -n, "+
-			"LimitNOFILE), or lower --max-sessions", "limit", p.places.files, "room_for", p.places.max,
+			"LimitNOFILE), or lower --max-sessions", "limit", openFileLimit(), "room_for", most,
 			"max_sessions", p.places.wanted)
 	}
 }
@@ -237,9 +262,14 @@ func (p *Proxy) Reload(upstreams []*Upstream) error {
 	}
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	if p.ctx == nil || p.ctx.Err() != nil {
+	isServing := p.ctx != nil // or else Serve will see to what there is then
+	if isServing && p.ctx.Err() != nil {
 		return nil
 	}
+	if err := p.exportHooks(upstreams); err != nil {
+		return err
+	}
+	p.fit(upstreams)
 	kept := p.retire(upstreams)
 	var served []*upstream
 	for _, config := range upstreams {
@@ -247,7 +277,9 @@ func (p *Proxy) Reload(upstreams []*Upstream) error {
 		if u == nil {
 			u = newUpstream(p, config)
 			u.warnIfFailed()
-			p.serving.Go(func() { u.run(p.ctx) })
+			if isServing {
+				p.serving.Go(func() { u.run(p.ctx) })
+			}
 		}
 		served = append(served, u)
 	}
@@ -268,6 +300,9 @@ func (p *Proxy) retire(wanted []*Upstream) map[*Upstream]*upstream {
 		u.logger.Info("this upstream is no longer served as it was")
 		u.closeListeners()
 		u.end()
+		if p.ctx == nil { // or else its run sees to that
+			u.close()
+		}
 	}
 	return kept
 }

@@ -30,6 +30,7 @@ type client struct {
 	startup     *pgproto3.StartupMessage
 	certificate *tls.Certificate // the proxy's, that the client is shown; nil: none
 	early       []byte           // what it has said too early
+	trail       *trail
 }
 
 // serve is a client's life. It has been admitted.
@@ -40,7 +41,8 @@ func (u *upstream) serve(l *listener, accepted net.Conn) {
 	defer cancel()
 	_ = accepted.SetDeadline(began.Add(u.proxy.config.StartupTimeout))
 	stop := context.AfterFunc(u.closing, func() { _ = accepted.SetReadDeadline(time.Now()) })
-	c := &client{upstream: u, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted)}
+	c := &client{upstream: u, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted),
+		trail: newTrail(u, began)}
 	s, err := c.start(ctx)
 	stop()
 	if s == nil {
@@ -51,7 +53,8 @@ func (u *upstream) serve(l *listener, accepted net.Conn) {
 		_ = accepted.Close()
 		return
 	}
-	u.metrics.connected(time.Since(began))
+	c.trail.end(ctx, nil)
+	u.connected(c.trail.in(ctx), time.Since(began))
 	u.proxy.memory.connected()
 	// In a goroutine of its own: this one's stack has grown with two handshakes, and a session may last for days.
 	u.serving.Go(s.run)
@@ -71,6 +74,7 @@ func (c *client) start(ctx context.Context) (*session, error) {
 		return nil, nil
 	}
 	c.startup = first.(*pgproto3.StartupMessage)
+	c.trail.begin(ctx)
 	if err := c.checkStartup(); err != nil {
 		return nil, err
 	}
@@ -109,7 +113,7 @@ func (c *client) open(ctx context.Context, s *session) error {
 	defer cancel()
 	defer context.AfterFunc(c.upstream.loggingIn, cancel)()
 	gone, err := c.unlessGone(ctx, func(ctx context.Context) (err error) {
-		up, err = c.upstream.logIn(ctx, c.startup)
+		up, err = c.upstream.logIn(ctx, c.startup, c.trail)
 		return err
 	})
 	if gone {
@@ -258,6 +262,7 @@ func (c *client) refuse(err error) {
 		r = &refusal{reason: reasonLimit, told: errShuttingDown}
 	}
 	c.upstream.metrics.refused(r.reason)
+	c.trail.end(context.Background(), r)
 	c.log(r)
 	_ = c.accepted.SetDeadline(time.Now().Add(lingering))
 	if other, ok := errors.AsType[*pgwire.LengthError](r.err); ok && other.IsHTTP() {

@@ -23,7 +23,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -289,8 +288,7 @@ func TestProbesAreNoWarnings(t *testing.T) {
 				row.probe(conn)
 				require.NoError(t, conn.Close())
 			}
-			gone := p.metrics.refusals.WithLabelValues(string(reasonGone))
-			eventually(t, "all have been noticed", func() bool { return testutil.ToFloat64(gone) == 30 })
+			eventually(t, "all have been noticed", func() bool { return p.metrics.refusals[reasonGone].Load() == 30 })
 			assert.NotContains(t, log.String(), "level=WARN")
 		})
 	}

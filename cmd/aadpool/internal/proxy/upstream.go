@@ -109,7 +109,7 @@ func newUpstream(p *Proxy, config *Upstream) *upstream {
 	u.closing, u.close = context.WithCancel(context.Background())
 	u.loggingIn, u.endLogins = context.WithCancel(u.closing)
 	u.told, u.end = context.WithCancel(u.closing)
-	u.metrics = newMetrics(u)
+	u.metrics = newMetrics(config.Name)
 	if u.listeners, u.failed = openListeners(config); u.failed != nil && config.Name != "" {
 		u.failed = fmt.Errorf("upstream %s: %w", config.Name, u.failed)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 	"time"
 
@@ -114,6 +115,24 @@ func TestReloadedUpstreamsSessionsEndAsByDrain(t *testing.T) {
 	<-ctx.Done()
 	_ = tx.Rollback(t.Context())
 	eventually(t, "it ends with its transaction", func() bool { return busy.Ping(t.Context()) != nil })
+}
+
+// A SIGHUP may come before the proxy serves.
+func TestReloadBeforeServe(t *testing.T) {
+	a := newAzure(t)
+	config, upstreams := a.named(t, "a", "b")
+	config.Upstreams = upstreams[:1]
+	p, err := New(config)
+	require.NoError(t, err)
+	require.NoError(t, p.Reload(upstreams[1:]))
+	ctx, cancel := context.WithCancel(context.Background())
+	var serving sync.WaitGroup
+	serving.Go(func() { p.Serve(ctx) })
+	defer serving.Wait()
+	defer cancel()
+	connectTo(t, socketDSN(upstreams[1].SocketDir))
+	_, err = pgx.Connect(t.Context(), socketDSN(upstreams[0].SocketDir))
+	assert.Error(t, err, "it is served no more")
 }
 
 func TestAllowedDatabasesAndRoles(t *testing.T) {

@@ -1,0 +1,161 @@
+// Package telemetry is where the metrics and the spans of a proxy go: to whoever scrapes it, and to where OpenTelemetry's
+// environment variables say, by OTLP for example. They are those of every program with OpenTelemetry's SDK:
+// https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	exporter "go.opentelemetry.io/otel/exporters/prometheus"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/internal/token"
+	"github.com/aadpool/aadpool/otelaadpool"
+)
+
+// A Telemetry takes metrics and spans.
+type Telemetry struct {
+	Meters  *sdkmetric.MeterProvider
+	Tracers *sdktrace.TracerProvider // nil: nobody wants spans
+
+	scraped *prometheus.Registry
+}
+
+// New has metrics scraped, and nothing sent.
+func New() (*Telemetry, error) { return newTelemetry() }
+
+// FromEnvironment has metrics scraped. It sends metrics, or spans, if a variable says where to. What fails then is logged
+// to logger. End ends it.
+func FromEnvironment(ctx context.Context, version string, logger *slog.Logger) (*Telemetry, error) {
+	who, err := resource.New(ctx, resource.WithTelemetrySDK(),
+		resource.WithAttributes(attribute.String("service.name", "aadpool-proxy"),
+			attribute.String("service.version", version)),
+		resource.WithFromEnv()) // the last has its say
+	if err != nil {
+		return nil, fmt.Errorf("reading OTEL_RESOURCE_ATTRIBUTES: %w", err)
+	}
+	options := []sdkmetric.Option{sdkmetric.WithResource(who)}
+	if isWanted("METRICS") {
+		reader, err := autoexport.NewMetricReader(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("reading OTEL_METRICS_EXPORTER and what belongs to it: %w", err)
+		}
+		options = append(options, sdkmetric.WithReader(reader))
+	}
+	t, err := newTelemetry(options...)
+	if err != nil {
+		return nil, err
+	}
+	if isWanted("TRACES") {
+		exporter, err := autoexport.NewSpanExporter(ctx)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("reading OTEL_TRACES_EXPORTER and what belongs to it: %w", err), t.End(ctx))
+		}
+		t.Tracers = sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(who))
+	}
+	otel.SetErrorHandler(&failures{logger: logger})
+	return t, nil
+}
+
+// isWanted reports whether the environment says where to send METRICS, or TRACES. OpenTelemetry's default is a collector
+// on this machine; here it is nothing.
+func isWanted(signal string) bool {
+	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
+		return false
+	}
+	if kind := os.Getenv("OTEL_" + signal + "_EXPORTER"); kind != "" {
+		return kind != "none"
+	}
+	return os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
+}
+
+func newTelemetry(options ...sdkmetric.Option) (*Telemetry, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	scraped, err := exporter.New(exporter.WithRegisterer(registry), exporter.WithoutScopeInfo(),
+		exporter.WithoutTargetInfo())
+	if err != nil {
+		return nil, fmt.Errorf("making Prometheus' exporter: %w", err)
+	}
+	options = append(options, sdkmetric.WithReader(scraped))
+	return &Telemetry{Meters: sdkmetric.NewMeterProvider(options...), scraped: registry}, nil
+}
+
+// Gatherer has what is scraped.
+func (t *Telemetry) Gatherer() prometheus.Gatherer { return t.scraped }
+
+// Handler is /metrics. Prometheus asks for the format with exemplars by itself.
+func (t *Telemetry) Handler() http.Handler {
+	return promhttp.HandlerFor(t.scraped, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Observe has a Hook tell of each fetch, wait and refusal. identity tells it from others; empty: it is the only one.
+func (t *Telemetry) Observe(identity string) (aadpool.Option, error) {
+	var tracers trace.TracerProvider = noop.NewTracerProvider()
+	if t.Tracers != nil {
+		tracers = t.Tracers
+	}
+	options := []otelaadpool.Option{otelaadpool.WithMeterProvider(t.Meters), otelaadpool.WithTracerProvider(tracers)}
+	observer, err := otelaadpool.NewObserver(append(options, Identity(identity)...)...)
+	return aadpool.WithObserver(observer), err
+}
+
+// Identity is the attribute of what is about one of several identities.
+func Identity(identity string) []otelaadpool.Option {
+	if identity == "" {
+		return nil
+	}
+	return []otelaadpool.Option{otelaadpool.WithAttributes(attribute.String("identity", identity))}
+}
+
+// End sends what has not been sent, as far as ctx allows.
+func (t *Telemetry) End(ctx context.Context) error {
+	err := t.Meters.Shutdown(ctx)
+	if t.Tracers != nil {
+		err = errors.Join(err, t.Tracers.Shutdown(ctx))
+	}
+	return err
+}
+
+// failuresPause is between two warnings: a collector that is down is no news each time.
+const failuresPause = time.Minute
+
+// failures is OpenTelemetry's ErrorHandler.
+type failures struct {
+	logger *slog.Logger
+	mu     sync.Mutex // guards last
+	last   time.Time
+}
+
+func (f *failures) Handle(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	level := slog.LevelWarn
+	if time.Since(f.last) < failuresPause {
+		level = slog.LevelDebug
+	} else {
+		f.last = time.Now()
+	}
+	f.logger.Log(context.Background(), level, "OpenTelemetry: what the proxy has to tell could not be sent",
+		"error", token.Redact(token.OneLine(err.Error())))
+}
