@@ -218,10 +218,10 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 	status, metrics := httpGet(t, health+"/metrics")
 	assert.Equal(t, http.StatusOK, status)
 	for _, want := range []string{
-		"aadpool_proxy_sessions 1\n", "aadpool_proxy_sessions_opened_total 1\n", `aadpool_proxy_refused_total{reason="server"} 1` +
-			"\n",
+		"aadpool_proxy_sessions 1\n", "aadpool_proxy_sessions_opened_total 1\n",
+		`aadpool_proxy_refused_total{reason="server"} 1` + "\n",
 		"aadpool_proxy_connect_seconds_count 1\n", `aadpool_proxy_bytes_total{to="client"} `,
-		`aadpool_token_fetches_total{error_type=""} 1` + "\n",
+		"aadpool_token_fetches_total 1\n",
 		`aadpool_token_fetches_total{error_type="_OTHER"} 0` + "\n",
 	} {
 		assert.Contains(t, metrics, want)

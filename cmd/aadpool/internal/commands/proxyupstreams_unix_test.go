@@ -128,7 +128,7 @@ func TestProxyServesManyServers(t *testing.T) {
 
 	_, metrics := httpGet(t, health+"/metrics")
 	assert.Contains(t, metrics, `aadpool_proxy_sessions_opened_total{upstream="server-3"} 1`)
-	assert.Equal(t, 2, strings.Count(metrics, "\naadpool_token_fetches_total{error_type=\"\""),
+	assert.Equal(t, 2, strings.Count(metrics, "\naadpool_token_fetches_total{identity="),
 		"one for each identity")
 	assert.Equal(t, 2, a.Requests())
 }

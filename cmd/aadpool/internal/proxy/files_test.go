@@ -27,9 +27,10 @@ func TestRoomWithinALimitOnOpenFiles(t *testing.T) {
 		{"one that is too low, with a listener and health", 64,
 			Config{MaxSessions: 1000, Upstreams: []*Upstream{{Listen: []string{"x"}}}, HTTP: "y"},
 			15, 5},
-		{"two upstreams, of one identity", 64, Config{MaxSessions: 1000, Upstreams: []*Upstream{{Hook: one}, {Hook: one}}}, 23, 4},
-		{"two upstreams, each with an identity", 64, Config{MaxSessions: 1000, Upstreams: []*Upstream{{Hook: one}, {Hook: another}}},
-			22, 4},
+		{"two upstreams, of one identity", 64,
+			Config{MaxSessions: 1000, Upstreams: []*Upstream{{Hook: one}, {Hook: one}}}, 23, 4},
+		{"two upstreams, each with an identity", 64,
+			Config{MaxSessions: 1000, Upstreams: []*Upstream{{Hook: one}, {Hook: another}}}, 22, 4},
 		{"one in which nothing fits", 10, Config{MaxSessions: 1000}, 1, 4},
 		{"few sessions", 60, Config{MaxSessions: 3}, 3, 42},
 	} {

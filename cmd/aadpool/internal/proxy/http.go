@@ -42,8 +42,8 @@ func listenHTTP(address string, isSensitive bool) (*httpServer, error) {
 		return &httpServer{listener: &boundedListener{Listener: listener}}, nil
 	}
 	if host, _, err := net.SplitHostPort(address); err == nil && isSensitive && !isLoopback(host) {
-		return nil, configErrorf("--http %s: tokens and profiles are given out on loopback alone, such as 127.0.0.1:9187, or "+
-			"by a Unix socket", address)
+		return nil, configErrorf("--http %s: tokens and profiles are given out on loopback alone, such as 127.0.0.1:9187, "+
+			"or by a Unix socket", address)
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

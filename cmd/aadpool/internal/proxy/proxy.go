@@ -6,7 +6,8 @@
 // A client's way through the files: listener.go accepts it, startup.go hears what it wants and password.go whether it
 // may, login.go logs in to the server, session.go and source_unix.go pass the session on, exchange.go knows what of it
 // is under way, drain.go ends it. cancel.go forwards cancel requests; refusal.go has the words for a client that gets
-// no session; trail.go has a trace tell of the way. http.go serves health.go and metrics.go, takeover.go lets another proxy have the addresses.
+// no session; trail.go has a trace tell of the way. http.go serves health.go and metrics.go, takeover.go lets another
+// proxy have the addresses.
 package proxy
 
 import (

@@ -38,8 +38,8 @@ const (
 	role          = attribute.Key("user.name")
 )
 
-// A trail follows a client from its connection to its session, as OpenTelemetry's spans: one of the whole, and in it one
-// of each step. A nil trail is that of a proxy whose spans nobody wants: it does nothing.
+// A trail follows a client from its connection to its session, as OpenTelemetry's spans: one of the whole, and in it
+// one of each step. A nil trail is that of a proxy whose spans nobody wants: it does nothing.
 type trail struct {
 	upstream *upstream
 	began    time.Time
@@ -129,7 +129,8 @@ func (t *trail) loggedIn(l *login) {
 	if t == nil {
 		return
 	}
-	t.whole.SetAttributes(append(peerOf(l.server.Address), role.String(told(l.role)), database.String(told(l.database)))...)
+	t.whole.SetAttributes(peerOf(l.server.Address)...)
+	t.whole.SetAttributes(role.String(told(l.role)), database.String(told(l.database)))
 }
 
 // peerOf is an address.
@@ -142,7 +143,7 @@ func peerOf(address string) []attribute.KeyValue {
 	return []attribute.KeyValue{serverAddress.String(host), serverPort.Int(number)}
 }
 
-// end is when the client has its session, or with a refusal, when it gets none. A probe that has hung up leaves no trail.
+// end is when the client has its session, or with a refusal, when it gets none. A probe that hangs up leaves no trail.
 func (t *trail) end(ctx context.Context, r *refusal) {
 	if t == nil || t.whole == nil && (r == nil || r.reason == reasonGone) {
 		return

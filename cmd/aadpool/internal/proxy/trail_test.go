@@ -91,7 +91,8 @@ func TestTraceOfASessionsStart(t *testing.T) {
 		}, []toldSpan{{spanAccept, false}, {spanToken, false}, {spanResolve, false}, {spanDial, true}, {spanDial, false},
 			{spanTLS, false}, {spanLogIn, false}}, nil},
 		{"that the server refuses", func(a azure, _ *testConfig) {
-			a.server.SetFault(aadpooltest.RefuseLogins("28000", "The access token has expired. Acquire a new token and try again."))
+			a.server.SetFault(aadpooltest.RefuseLogins("28000",
+				"The access token has expired. Acquire a new token and try again."))
 		}, failing(good), map[attribute.Key]string{"error.type": "login", "db.response.status_code": "28000",
 			"aadpool.login.refusal.reason": "token-expired"}},
 		{"to a server that is not there", func(_ azure, c *testConfig) { c.Server.Port = closed }, failing(good[:4]),
@@ -100,10 +101,10 @@ func TestTraceOfASessionsStart(t *testing.T) {
 			c.Server.TLSConfig = c.Server.TLSConfig.Clone()
 			c.Server.TLSConfig.ServerName = "other.example"
 		}, failing(good[:5]), map[attribute.Key]string{"error.type": "unreachable"}},
-		{"without a token", func(a azure, _ *testConfig) { a.SetFailure(aadpooltest.ServerError(503)) }, failing(good[:2]),
-			map[attribute.Key]string{"error.type": "token", "db.response.status_code": "57P03"}},
-		{"of a role that is not allowed", func(_ azure, c *testConfig) { c.AllowRoles = []string{"other"} }, failing(good[:1]),
-			map[attribute.Key]string{"error.type": "denied", "db.response.status_code": "28000"}},
+		{"without a token", func(a azure, _ *testConfig) { a.SetFailure(aadpooltest.ServerError(503)) },
+			failing(good[:2]), map[attribute.Key]string{"error.type": "token", "db.response.status_code": "57P03"}},
+		{"of a role that is not allowed", func(_ azure, c *testConfig) { c.AllowRoles = []string{"other"} },
+			failing(good[:1]), map[attribute.Key]string{"error.type": "denied", "db.response.status_code": "28000"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)

@@ -1,5 +1,5 @@
-// Package telemetry is where the metrics and the spans of a proxy go: to whoever scrapes it, and to where OpenTelemetry's
-// environment variables say, by OTLP for example. They are those of every program with OpenTelemetry's SDK:
+// Package telemetry is where the metrics and the spans of a proxy go: to whoever scrapes it, and to where the
+// environment says, by OTLP for example. The variables are those of every program with OpenTelemetry's SDK:
 // https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/
 package telemetry
 
@@ -43,8 +43,8 @@ type Telemetry struct {
 // New has metrics scraped, and nothing sent.
 func New() (*Telemetry, error) { return newTelemetry() }
 
-// FromEnvironment has metrics scraped. It sends metrics, or spans, if a variable says where to. What fails then is logged
-// to logger. End ends it.
+// FromEnvironment has metrics scraped. It sends metrics, or spans, if a variable says where to. What fails then is
+// logged to logger. End ends it.
 func FromEnvironment(ctx context.Context, version string, logger *slog.Logger) (*Telemetry, error) {
 	who, err := resource.New(ctx, resource.WithTelemetrySDK(),
 		resource.WithAttributes(attribute.String("service.name", "aadpool-proxy"),
@@ -76,8 +76,8 @@ func FromEnvironment(ctx context.Context, version string, logger *slog.Logger) (
 	return t, nil
 }
 
-// isWanted reports whether the environment says where to send METRICS, or TRACES. OpenTelemetry's default is a collector
-// on this machine; here it is nothing.
+// isWanted reports whether the environment says where to send METRICS, or TRACES. OpenTelemetry's default is a
+// collector on this machine; here it is nothing.
 func isWanted(signal string) bool {
 	if strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return false
