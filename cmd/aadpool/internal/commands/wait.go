@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,7 +25,7 @@ import (
 
 // runningProxyFlags say which running proxy is asked.
 type runningProxyFlags struct {
-	HTTP string `name:"http" required:"" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"The --http of the proxy."`
+	HTTP string `name:"http" required:"" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"The --http of the proxy: an address, or the path of its Unix socket."`
 }
 
 // maxProxyAnswer is more than a proxy says of as many servers as there can be.
@@ -34,19 +35,26 @@ const maxProxyAnswer = 1 << 20
 func (f runningProxyFlags) get(
 	ctx context.Context, path string, query url.Values,
 ) (status int, body string, err error) {
-	host, port, err := net.SplitHostPort(f.HTTP)
-	if err != nil {
-		return 0, "", exit.Usage("--http must be host:port, such as 127.0.0.1:9090")
+	network, address := "unix", f.HTTP
+	if !filepath.IsAbs(address) {
+		host, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return 0, "", exit.Usage("--http must be host:port, such as 127.0.0.1:9090, or the path of a Unix socket")
+		}
+		if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // where the proxy listens, perhaps
+			host = "localhost"
+		}
+		network, address = "tcp", net.JoinHostPort(host, port)
 	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() { // where the proxy listens, perhaps
-		host = "localhost"
-	}
-	u := url.URL{Scheme: "http", Host: net.JoinHostPort(host, port), Path: path, RawQuery: query.Encode()}
+	u := url.URL{Scheme: "http", Host: "localhost", Path: path, RawQuery: query.Encode()}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return 0, "", err
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
+	transport := &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		return 0, "", err

@@ -2,7 +2,7 @@ package commands
 
 import (
 	"encoding/json"
-	"net/http"
+	"path/filepath"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -11,15 +11,29 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
+// The proxy's own directory can hold its socket for status, as an address of this machine can.
 func TestWaitAndStatusOfARunningProxy(t *testing.T) {
+	t.Run("by TCP", func(t *testing.T) {
+		askRunningProxy(t, "127.0.0.1:0", freeAddress(t), "connection refused")
+	})
+	t.Run("by a Unix socket", func(t *testing.T) {
+		if !unixsocket.CanKeepDir {
+			t.Skip("it is refused here")
+		}
+		dir := shortDir(t)
+		askRunningProxy(t, filepath.Join(dir, "http.sock"), filepath.Join(dir, "other.sock"), "no such file")
+	})
+}
+
+func askRunningProxy(t *testing.T, at, elsewhere, nobody string) {
 	a := newAzure(t)
 	a.useSecret(t)
-	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	dir := shortDir(t)
 	r := startProxy(t, a, "up="+a.server.DSN("orders-api"), "down=postgres://orders-api@"+freeAddress(t)+"/x",
-		"--socket-dir="+dir, "--http=127.0.0.1:0")
+		"--socket-dir="+dir, "--http="+at)
 	address := r.logged(t, `serving health and metrics" address=(\S+)`)
 	conn, err := pgx.Connect(t.Context(), "host="+dir+"/up user=x dbname=postgres sslmode=disable")
 	require.NoError(t, err)
@@ -36,11 +50,10 @@ func TestWaitAndStatusOfARunningProxy(t *testing.T) {
 			"the proxy was not ready within 3s: down: "},
 		{"one that is none", []string{"wait", "--http=" + address, "--upstream=other"}, exitUsage,
 			"there is no such upstream"},
-		{"no proxy", []string{"wait", "--http=" + freeAddress(t), "--timeout=1s"}, exitNetwork, "connection refused"},
+		{"no proxy", []string{"wait", "--http=" + elsewhere, "--timeout=1s"}, exitNetwork, nobody},
 		{"no address", []string{"wait", "--http=x"}, exitUsage, "--http must be host:port"},
 		{"no flag", []string{"wait"}, exitUsage, "--http"},
-		{"status of no proxy", []string{"proxy", "status", "--http=" + freeAddress(t)}, exitNetwork,
-			"connection refused"},
+		{"status of no proxy", []string{"proxy", "status", "--http=" + elsewhere}, exitNetwork, nobody},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			got := runCommand(t, a.system(), row.args...)

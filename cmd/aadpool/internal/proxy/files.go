@@ -13,7 +13,7 @@ const (
 	// connections for a token, a cancel request.
 	ownFiles = 12
 
-	// socketFiles are a Unix socket and its lock: of an upstream, and of an identity whose tokens aadpool token gets there.
+	// socketFiles are a Unix socket and its lock: of an upstream, and of an identity that aadpool token asks.
 	socketFiles = 2
 
 	// spareFiles are at least left for clients to whom the proxy has something to say, such as that it has no room.

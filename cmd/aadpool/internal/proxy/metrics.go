@@ -139,10 +139,7 @@ func (p *Proxy) exportHooks(upstreams []*Upstream) error {
 			continue
 		}
 		options := []otelaadpool.Option{otelaadpool.WithMeterProvider(p.config.Telemetry.Meters)}
-		if u.Name != "" {
-			options = append(options, telemetry.Identity(u.Identity)...)
-		}
-		registered, err := otelaadpool.Register(u.Hook, options...)
+		registered, err := otelaadpool.Register(u.Hook, append(options, telemetry.Identity(u.Identity)...)...)
 		if err != nil {
 			return err
 		}

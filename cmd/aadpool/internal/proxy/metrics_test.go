@@ -49,7 +49,9 @@ func seriesOf(t *testing.T, p *upstream) (names, labels []string) {
 func proxyWithAToken(t *testing.T, life time.Duration) (azure, *upstream) {
 	a := newAzure(t)
 	a.SetTokenLife(life)
-	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	config := a.config(t, a.credential(t))
+	config.Name, config.Identity = "orders", "environment"
+	p, _ := startProxy(t, config)
 	eventually(t, "there is a token", func() bool { return p.config.Hook.Stats().Fetches > 0 })
 	connectTo(t, p.socketDSN()) // before which nothing has taken any time
 	return a, p
@@ -73,7 +75,7 @@ func TestMetricsHaveThePoolsNames(t *testing.T) {
 			assert.Contains(t, ofAPool, name)
 		}
 	}
-	assert.Contains(t, labels, "error_type")
+	assert.Subset(t, labels, []string{"error_type", "identity", "upstream"})
 
 	rules, err := os.ReadFile(filepath.Join(shipped, "alerts/aadpool.yaml"))
 	require.NoError(t, err)
@@ -189,7 +191,7 @@ tests:
 				alert, at.minute, count)
 		}
 	}
-	inGrafana := strings.NewReplacer("$job", ".*", "$__rate_interval", "2m")
+	inGrafana := strings.NewReplacer("$job", ".*", "$upstream", "orders", "$__rate_interval", "2m")
 	for _, panel := range readPanels(t) {
 		for _, target := range panel.Targets {
 			if !strings.Contains(target.Expr, "_bucket") { // histograms are not among the series

@@ -23,7 +23,7 @@ type Upstream struct {
 	Name string
 	// Hook logs in. It is the only part that knows an access token. Upstreams with the same identity and scope share one.
 	Hook *aadpool.Hook
-	// Identity is what the Hook's metrics have as label, if the upstream has a name.
+	// Identity is what the Hook's metrics have as label, where there are several. Empty: it is the only one.
 	Identity string
 	// Server is where to, and whom as. It is copied for each session.
 	Server *pgx.ConnConfig

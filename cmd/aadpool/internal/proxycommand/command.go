@@ -19,6 +19,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/telemetry"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -38,8 +39,9 @@ type Command struct {
 	MinDrain       time.Duration `env:"AADPOOL_MIN_DRAIN" default:"0s" help:"How long sessions are still opened after SIGTERM, while /readyz says that the proxy ends (default: ${default})."`
 	Drain          time.Duration `default:"${drain}" env:"AADPOOL_DRAIN" help:"How long transactions may go on after that (default: ${default})."`
 	ConnectionTest bool          `negatable:"" env:"AADPOOL_CONNECTION_TEST" help:"Log in once at the start, and fail as aadpool check does (default: with a command)."`
-	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz, /status and /metrics."`
-	TokenSecret    string        `name:"token-secret-file" placeholder:"FILE" env:"AADPOOL_TOKEN_SECRET_FILE" help:"Serve the token at /token of --http, on loopback, to whoever knows the secret in the file."`
+	HTTP           string        `name:"http" placeholder:"HOST:PORT" env:"AADPOOL_HTTP" help:"Serve /livez, /readyz, /status and /metrics, on TCP, or for this user alone on a Unix socket, whose path begins with a slash."`
+	Pprof          bool          `env:"AADPOOL_PPROF" help:"Serve Go's profiles at /debug/pprof/ of --http, on loopback or a Unix socket."`
+	TokenSecret    string        `name:"token-secret-file" placeholder:"FILE" env:"AADPOOL_TOKEN_SECRET_FILE" help:"Serve the token at /token of --http, on loopback or a Unix socket, to whoever knows the secret in the file."`
 	LogFormat      string        `enum:"text,json" default:"text" env:"AADPOOL_LOG_FORMAT" placeholder:"FORMAT" help:"text (default) or json."`
 	LogSessions    bool          `default:"true" negatable:"" env:"AADPOOL_LOG_SESSIONS" help:"Log each session when it begins and when it ends, at level info (default: ${default})."`
 	LogLevel       string        `enum:"debug,info,warn,error," default:"" env:"AADPOOL_LOG_LEVEL" placeholder:"LEVEL" help:"debug, info, warn or error (default: info, or warn with a command)."`
@@ -109,6 +111,10 @@ func (cmd *Command) Run(in invocation.Invocation) error {
 	if cmd.CheckConfig {
 		return u.describe(in.Stdout, settings)
 	}
+	if u.telemetry, err = telemetry.FromEnvironment(in.Ctx, u.logger); err != nil {
+		return exit.Usage(err.Error())
+	}
+	defer u.telemetry.End()
 	if err := u.make(settings); err != nil {
 		return err
 	}
@@ -132,6 +138,8 @@ func (cmd *Command) checkFlags(in invocation.Invocation) error {
 		return exit.Usage("there is no command after --: without -- the proxy serves until it is told to end")
 	case cmd.TokenSecret != "" && cmd.HTTP == "":
 		return exit.Usage("--token-secret-file needs --http, where the token is served")
+	case cmd.Pprof && cmd.HTTP == "":
+		return exit.Usage("--pprof needs --http, where the profiles are served")
 	}
 	return nil
 }
@@ -141,6 +149,7 @@ func (cmd *Command) config(u *upstreams) (c proxy.Config, err error) {
 	c = proxy.Config{Upstreams: u.served(), ExitOnFailedUpstream: cmd.ExitOnFailedUpstream,
 		HTTP: cmd.HTTP, StartupTimeout: cmd.StartupTimeout, MinDrain: cmd.MinDrain, Drain: cmd.Drain,
 		MaxSessions: cmd.MaxSessions, Logger: u.logger, QuietSessions: !cmd.LogSessions,
+		Profile: cmd.Pprof, Telemetry: u.telemetry,
 	}
 	if cmd.TokenSecret != "" {
 		c.Token, err = cmd.serveTokensByHTTP(u)

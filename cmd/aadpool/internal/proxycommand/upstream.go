@@ -20,6 +20,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/telemetry"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -102,10 +103,11 @@ type madeUpstream struct {
 
 // upstreams are the servers of a proxy, and whom it is to them.
 type upstreams struct {
-	cmd    *Command
-	in     invocation.Invocation
-	logger *slog.Logger
-	tokens sync.WaitGroup // serving them to aadpool token
+	cmd       *Command
+	in        invocation.Invocation
+	logger    *slog.Logger
+	telemetry *telemetry.Telemetry
+	tokens    sync.WaitGroup // serving them to aadpool token
 
 	mu         sync.Mutex // guards what follows
 	made       []*madeUpstream
@@ -241,6 +243,9 @@ func (u *upstreams) identify(m *madeUpstream, f tokens.Flags) (err error) {
 		u.identities[m.identity] = i
 	}
 	key := hookKey{m.scope, f.UserFromToken, f.Timeout.String()}
+	if m.name != "" {
+		m.upstream.Identity = label(m, f, key)
+	}
 	if _, ok := i.hooks[key]; !ok {
 		if i.hooks[key], err = u.newHook(m, f, i); err != nil {
 			return err
@@ -248,7 +253,7 @@ func (u *upstreams) identify(m *madeUpstream, f tokens.Flags) (err error) {
 		i.tokens.AddIfNew(m.scope, i.hooks[key])
 	}
 	m.source = i.hooks[key]
-	m.upstream.Hook, m.upstream.Identity = m.source.Hook, label(m, key)
+	m.upstream.Hook = m.source.Hook
 	return nil
 }
 
@@ -266,13 +271,16 @@ func (u *upstreams) newHook(m *madeUpstream, f tokens.Flags, i *proxyIdentity) (
 		}
 		u.logger.Warn("this upstream's credential cannot be made", "upstream", m.name, "error", failed.Text)
 	}
-	hook, err := f.NewHook(c, aadpool.WithLogger(u.logger))
+	observe, err := u.telemetry.Observe(m.upstream.Identity)
+	if err != nil {
+		return s, err
+	}
+	hook, err := f.NewHook(c, aadpool.WithLogger(u.logger), observe)
 	return tokens.Source{Flags: f, Credential: c, Hook: hook}, err
 }
 
 // label is a name for what has a Hook of its own.
-func label(m *madeUpstream, key hookKey) string {
-	f := m.source.Flags
+func label(m *madeUpstream, f tokens.Flags, key hookKey) string {
 	parts := []string{f.Credential, f.ClientID, f.TenantID, f.LoginHint, m.scope, m.identity[:8]}
 	if key.userFromToken {
 		parts = append(parts, "user_from_token")

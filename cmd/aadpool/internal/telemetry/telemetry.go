@@ -45,10 +45,9 @@ func New() (*Telemetry, error) { return newTelemetry() }
 
 // FromEnvironment has metrics scraped. It sends metrics, or spans, if a variable says where to. What fails then is
 // logged to logger. End ends it.
-func FromEnvironment(ctx context.Context, version string, logger *slog.Logger) (*Telemetry, error) {
+func FromEnvironment(ctx context.Context, logger *slog.Logger) (*Telemetry, error) {
 	who, err := resource.New(ctx, resource.WithTelemetrySDK(),
-		resource.WithAttributes(attribute.String("service.name", "aadpool-proxy"),
-			attribute.String("service.version", version)),
+		resource.WithAttributes(attribute.String("service.name", "aadpool-proxy")),
 		resource.WithFromEnv()) // the last has its say
 	if err != nil {
 		return nil, fmt.Errorf("reading OTEL_RESOURCE_ATTRIBUTES: %w", err)
@@ -68,7 +67,8 @@ func FromEnvironment(ctx context.Context, version string, logger *slog.Logger) (
 	if isWanted("TRACES") {
 		exporter, err := autoexport.NewSpanExporter(ctx)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("reading OTEL_TRACES_EXPORTER and what belongs to it: %w", err), t.End(ctx))
+			t.End()
+			return nil, fmt.Errorf("reading OTEL_TRACES_EXPORTER and what belongs to it: %w", err)
 		}
 		t.Tracers = sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(who))
 	}
@@ -128,13 +128,20 @@ func Identity(identity string) []otelaadpool.Option {
 	return []otelaadpool.Option{otelaadpool.WithAttributes(attribute.String("identity", identity))}
 }
 
-// End sends what has not been sent, as far as ctx allows.
-func (t *Telemetry) End(ctx context.Context) error {
+// endTimeout is how long a program that ends waits for a collector.
+const endTimeout = 3 * time.Second
+
+// End sends what has not been sent.
+func (t *Telemetry) End() {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
 	err := t.Meters.Shutdown(ctx)
 	if t.Tracers != nil {
 		err = errors.Join(err, t.Tracers.Shutdown(ctx))
 	}
-	return err
+	if err != nil {
+		otel.Handle(err)
+	}
 }
 
 // failuresPause is between two warnings: a collector that is down is no news each time.
