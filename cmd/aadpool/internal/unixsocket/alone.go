@@ -12,8 +12,8 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// ListenAlone is Listen for programs that come and go: of those that want the same socket one gets it, and one that ends
-// does not remove another's. The cause of an error is ErrInUse if another listens already.
+// ListenAlone is Listen for programs that come and go: of those that want the same socket one gets it, and one that
+// ends does not remove another's. The cause of an error is ErrInUse if another listens already.
 func ListenAlone(path string, mode os.FileMode) (net.Listener, error) {
 	l := &aloneListener{path: path}
 	if err := exclusively(filepath.Dir(path), func() error { return l.listen(mode) }); err != nil {
@@ -22,8 +22,8 @@ func ListenAlone(path string, mode os.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
-// exclusively runs do while no other program opens or removes a socket in dir. The lock's file stays: whoever removed it
-// might remove one that somebody else has locked.
+// exclusively runs do while no other program opens or removes a socket in dir. The lock's file stays: whoever removed
+// it might remove one that somebody else has locked.
 func exclusively(dir string, do func() error) error {
 	lock := flock.New(filepath.Join(dir, "sockets.lock"), flock.SetPermissions(0o600))
 	if err := lock.Lock(); err != nil {
