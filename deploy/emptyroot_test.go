@@ -76,7 +76,7 @@ func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, stri
 	if config == "" {
 		maps.Copy(environment, database)
 	} else {
-		put(t, root, "/etc/aadpool/proxy.yaml", sidecarConfig(t, config, database, listen, health))
+		put(t, root, "/etc/aadpool/proxy.yaml", proxyConfig(t, config, database, listen, health))
 	}
 	args := sidecarArguments(t, proxy, listen, health)
 
@@ -125,8 +125,9 @@ func assertServes(t *testing.T, listen string) {
 	require.NoError(t, conn.Close(context.Background()))
 }
 
-// sidecarConfig is the chart's file, for the server here and on ports that are free.
-func sidecarConfig(t *testing.T, text string, database map[string]string, listen, health string) []byte {
+// proxyConfig is the chart's file, for the server here and on ports that are free. With an empty listen it says itself
+// where.
+func proxyConfig(t *testing.T, text string, database map[string]string, listen, health string) []byte {
 	var config map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
 	var dsn []string
@@ -135,8 +136,14 @@ func sidecarConfig(t *testing.T, text string, database map[string]string, listen
 		dsn = append(dsn, key+"="+database[variable])
 	}
 	own := config["upstreams"].([]any)[0].(map[string]any)
-	own["dsn"], own["listen"], config["http"] = strings.Join(dsn, " "), listen, health
-	config["min-drain"] = "0s" // which the other pods of the service need, and not the test
+	own["dsn"], config["http"] = strings.Join(dsn, " "), health
+	if listen != "" {
+		own["listen"] = listen
+	}
+	if credential := database["AADPOOL_CREDENTIAL"]; credential != "" {
+		config["credential"] = credential
+	}
+	config["min-drain"] = "0s" // for clients of other pods
 	changed, err := yaml.Marshal(config)
 	require.NoError(t, err)
 	return changed

@@ -4,9 +4,10 @@
 // into docs/compatibility.md. It fetches what is not on the machine, and installs nothing.
 //
 //	go run ./test/matrix [-programs DIRECTORY] [PART...]
+//	go run ./test/matrix -pgbouncer SUITE
 //
 // Without a part it runs all of them. Each has a section of its own in the page; the sections of parts that are not run
-// stay as they are.
+// stay as they are. The second form runs no test: it prints the path of a Debian suite's PgBouncer, for other tests.
 package main
 
 import (
@@ -26,11 +27,17 @@ const page = "docs/compatibility.md"
 func main() {
 	programs := flag.String("programs", filepath.Join(os.TempDir(), fmt.Sprintf("aadpool-matrix-%d", os.Getuid())),
 		"the directory to fetch programs into, which is kept; the user that PostgreSQL runs as must be able to read it")
+	suite := flag.String("pgbouncer", "", "fetch the PgBouncer of this Debian `suite`, print its path, and run no test")
 	flag.Usage = usage
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx, library(*programs), flag.Args())
+	ok, err := true, error(nil)
+	if *suite != "" {
+		err = printPgBouncer(ctx, library(*programs), *suite)
+	} else {
+		ok, err = run(ctx, library(*programs), flag.Args())
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
 	}
@@ -45,6 +52,17 @@ func usage() {
 		fmt.Fprintf(os.Stderr, "  %-12s %s\n", p.name, p.title)
 	}
 	flag.PrintDefaults()
+}
+
+func printPgBouncer(ctx context.Context, programs library, suite string) error {
+	if err := programs.make(); err != nil {
+		return err
+	}
+	path, err := programs.pgbouncer(ctx, suite)
+	if err == nil {
+		fmt.Println(path)
+	}
+	return err
 }
 
 // run runs the parts with these names, or all, and reports whether every test passed.

@@ -112,11 +112,10 @@ func runPostgres(ctx context.Context, programs library) (results []result, err e
 
 func runPgBouncer(ctx context.Context, programs library) (results []result, err error) {
 	for _, suite := range pgbouncerSuites {
-		bin, err := programs.debian(ctx, suite, "pgbouncer", "usr/sbin/pgbouncer")
+		program, err := programs.pgbouncer(ctx, suite)
 		if err != nil {
 			return nil, err
 		}
-		program := filepath.Join(bin, "pgbouncer")
 		on, err := versionOf(ctx, program, "-V")
 		if err != nil {
 			return nil, err

@@ -32,7 +32,7 @@ func (l library) fetch(ctx context.Context, name, script string, options []strin
 	if text, err := os.ReadFile(done); err == nil {
 		return dir, string(text), nil
 	}
-	fmt.Println("fetching", name)
+	fmt.Fprintln(os.Stderr, "fetching", name)
 	if err := os.RemoveAll(dir); err != nil { // half of it, from a run that was ended
 		return "", "", err
 	}
@@ -76,6 +76,12 @@ func (l library) debian(ctx context.Context, suite, name string, programs ...str
 		}
 	}
 	return bin, nil
+}
+
+// pgbouncer returns the path of a Debian suite's.
+func (l library) pgbouncer(ctx context.Context, suite string) (string, error) {
+	bin, err := l.debian(ctx, suite, "pgbouncer", "usr/sbin/pgbouncer")
+	return filepath.Join(bin, "pgbouncer"), err
 }
 
 // headers returns a directory of a Debian package that nothing is run of.

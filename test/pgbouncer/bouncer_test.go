@@ -115,12 +115,18 @@ func (b *bouncer) setPasswords(t testing.TB, passwords map[string]string) {
 // reload has PgBouncer read auth_file again, and returns when it has.
 func (b *bouncer) reload(t testing.TB) {
 	t.Helper()
+	b.tell(t, "RELOAD")
+}
+
+// tell runs a command of the console's.
+func (b *bouncer) tell(t testing.TB, command string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, b.adminDSN())
 	require.NoError(t, err)
 	defer conn.Close(ctx)
-	_, err = conn.PgConn().Exec(ctx, "RELOAD").ReadAll()
+	_, err = conn.PgConn().Exec(ctx, command).ReadAll()
 	require.NoError(t, err)
 }
 
