@@ -70,15 +70,13 @@ func (b *bench) measureFleet(ctx context.Context) error {
 		if day.Recovery > 0 {
 			recovered = fmt.Sprintf("every replica had a token again %.1f s after the outage", day.Recovery.Seconds())
 		}
-		s.After += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage. ![%s](plots/fleet-%d.svg)\n",
-			day.Scenario.Name, recovered, day.Waits, day.Scenario.Name, i+1)
-		if err := b.plotFleet(i+1, day); err != nil {
-			return err
-		}
+		s.After += fmt.Sprintf("- %s: %s. %d connects waited for a token before the outage.\n\n%s\n\n",
+			day.Scenario.Name, recovered, day.Waits,
+			picture(fmt.Sprintf("fleet-%d", i+1), "The busiest second of each five minutes: "+day.Scenario.Name))
 		b.report.verdicts = append(b.report.verdicts, day.verdicts()...)
 	}
 	b.add(s)
-	return nil
+	return b.plotFleets(days)
 }
 
 // aftermath is how long after the start, or an outage, the connects are those of replicas that had none.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -70,11 +72,27 @@ func TestPoissonPeak(t *testing.T) {
 }
 
 func TestBusiestSecondOfEachWindow(t *testing.T) {
-	series := make([]int, 7200)
-	series[10], series[20], series[3700] = 3, 5, 1
-	points := busiest(series, time.Hour)
-	assert.Len(t, points, 2)
-	assert.Equal(t, 5.0, points[0].Y)
-	assert.Equal(t, 1.0, points[1].X)
-	assert.Equal(t, 0.5, busiest(make([]int, 10), time.Hour)[0].Y, "a logarithm has no zero")
+	series := make([]int, 700)
+	series[10], series[20], series[650] = 3, 5, 1
+	assert.Equal(t, []int{5, 0, 1}, busiest(series))
+}
+
+func TestFleetsTitleLeavesOutTheStartAndTheReturnOfEntra(t *testing.T) {
+	rows := []fleetRow{
+		{scenario: "all tokens live 65 minutes", together: 900, ours: 900}, {together: 250, ours: 71}, {together: 9, ours: 1},
+		{together: 800, ours: 800, down: true}, {together: 700, ours: 700}, {together: 20, ours: 72},
+	}
+	assert.Equal(t, "All tokens live 65 minutes: 250 reconnects in a second, with aadpool 72 at most", fleetTitle(rows))
+}
+
+func TestFleetsArePicturesForBothThemes(t *testing.T) {
+	b := &bench{out: t.TempDir()}
+	day := fleetDay{Connects: make([]int, 900), Unspread: make([]int, 900), Requests: make([]int, 900)}
+	day.Scenario.Name, day.Scenario.OutageFrom, day.Scenario.OutageFor = "a day", fleetWindow, fleetWindow
+	require.NoError(t, b.plotFleets([]fleetDay{day}))
+	for _, name := range []string{"fleet-1.svg", "fleet-1-dark.svg"} {
+		text, err := os.ReadFile(filepath.Join(b.out, plotDir, name))
+		require.NoError(t, err)
+		assert.Contains(t, string(text), "A day: 0 reconnects")
+	}
 }

@@ -110,7 +110,7 @@ func runFlags(ctx context.Context) error {
 	only := flag.String("only", "", "make some measurements, separated by commas: "+strings.Join(names, ", "))
 	rewrite := flag.Bool("page", false, "measure nothing: write RESULTS.md and MEASUREMENTS.md from the results")
 	stale := flag.Bool("stale", false, "measure nothing: fail if -page would change something")
-	redraw := flag.Bool("draw", false, "measure nothing: draw rotation.svg and expiry.svg from the data beside them")
+	redraw := flag.Bool("draw", false, "measure nothing: draw the pictures from the data beside them")
 	flag.Parse()
 	if _, err := os.Stat("../fleet_test.go"); err != nil {
 		return errors.New("run it in the directory bench of the repository")
@@ -121,7 +121,7 @@ func runFlags(ctx context.Context) error {
 	case *rewrite:
 		return writePages(ctx, ".", false)
 	case *redraw:
-		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir))
+		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir), drawFleets(plotDir))
 	}
 	chosen := slices.DeleteFunc(measurements(), func(m measurement) bool {
 		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.name)

@@ -19,9 +19,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The two pictures that other pages show are drawn from data beside them, once for each theme of GitHub's: a panel for
-// each contestant, so that none hides another, and the finding as the title. They are read at 700 pixels, which are 525
-// points.
+// The pictures are drawn from data beside them, once for each theme of GitHub's: a panel for each contestant, so that
+// none hides another, and the finding as the title. They are read at 700 pixels, which are 525 points.
 const (
 	pictureWidth = 525
 	titleHeight  = 28
@@ -137,7 +136,7 @@ func drawRotation(dir string) error {
 	}
 	title := fmt.Sprintf("Connects that wait while tokens are renewed: azidentity %d of %d, aadpool %d of %d",
 		waits[azidentity], len(points[azidentity]), waits[ours], len(points[ours]))
-	return drawPicture(dir, "rotation", title, len(order), 84, func(t theme, i int) (*plot.Plot, error) {
+	return drawPicture(dir, "rotation", title, "seconds", len(order), 84, func(t theme, i int) (*plot.Plot, error) {
 		c := order[i]
 		p := newPanel(t, fmt.Sprintf("%s: %d of %d connects waited for a token", c, waits[c], len(points[c])),
 			"ms to connect")
@@ -181,7 +180,7 @@ func drawExpiry(dir string) error {
 	}
 	title := fmt.Sprintf("%d connections' token expires: %.0f reconnect in one second, with aadpool %.0f at most",
 		expiryConns, peaks[0], peaks[1])
-	return drawPicture(dir, "expiry", title, len(order), 108, func(t theme, i int) (*plot.Plot, error) {
+	return drawPicture(dir, "expiry", title, "seconds", len(order), 108, func(t theme, i int) (*plot.Plot, error) {
 		p := newPanel(t, names[i], "connects/s")
 		p.X.Min, p.X.Max, p.X.Tick.Marker = 0, float64(len(series[i])), ticks(float64(len(series[i])), 10)
 		p.Y.Min, p.Y.Max, p.Y.Tick.Marker = 0, expiryConns, ticks(expiryConns, 10)
@@ -223,7 +222,7 @@ func newPanel(t theme, title, y string) *plot.Plot {
 	return p
 }
 
-// withoutLabels leaves the axis of seconds to the panel below.
+// withoutLabels leaves the axis of time to the panel below.
 func withoutLabels(p *plot.Plot) {
 	marks := p.X.Tick.Marker.(plot.ConstantTicks)
 	for i := range marks {
@@ -237,8 +236,8 @@ func words(t theme, points float64, x text.XAlignment, y text.YAlignment, rotati
 	return text.Style{Color: t.ink, Font: sans, XAlign: x, YAlign: y, Rotation: rotation, Handler: plot.DefaultTextHandler}
 }
 
-// drawPicture draws a file for each theme, of panels one above the other with one axis of seconds below them.
-func drawPicture(dir, name, title string, panels int, panelHeight float64,
+// drawPicture draws a file for each theme, of panels one above the other with one axis of time below them.
+func drawPicture(dir, name, title, unit string, panels int, panelHeight float64,
 	panel func(t theme, i int) (*plot.Plot, error)) error {
 	for _, t := range themes {
 		column := make([]*plot.Plot, panels)
@@ -250,7 +249,7 @@ func drawPicture(dir, name, title string, panels int, panelHeight float64,
 			if i < panels-1 {
 				withoutLabels(p)
 			} else {
-				p.X.Label.Text = "seconds"
+				p.X.Label.Text = unit
 			}
 			column[i] = p
 		}
