@@ -30,16 +30,10 @@
 //
 // # TLS
 //
-// An access token is a bearer secret, and the server asks for it as a cleartext password. So the package reads
-// sslmode in its own way, whether the DSN, PGSSLMODE or a service file sets it:
-//
-//	sslmode                                         what happens
-//	not set, prefer, allow                          verify-full, for every host; no fallback to plaintext
-//	require, verify-ca, verify-full                 as it says
-//	disable, to a loopback address or Unix socket   as it says
-//	disable, to anything else                       an error: ErrPlaintext
-//
-// require encrypts but verifies nobody. Use it only where the network makes sure who answers.
+// An access token is a bearer secret, and the server asks for it as a cleartext password. So without an sslmode, and with
+// prefer or allow, the server is verified in full (verify-full), and there is no fallback to plaintext. disable is for
+// loopback addresses and Unix sockets; to anything else it is [ErrPlaintext]. require encrypts, and verifies nobody: use
+// it only where the network makes sure who answers. All the rules are in [docs/networking.md].
 //
 // # Where tokens go
 //
@@ -58,8 +52,8 @@
 //   - A [pgconn.PgError] for which [Explain] reports true: the server refused the login. The likely reason and the fix
 //     stand in its message, behind the server's own words, and in its Hint. The log has one warning with the same.
 //
-// Warnings go to [slog.Default] or to the logger of [WithLogger]. Connects that pgxpool makes in the background warn
-// there too: pgxpool tells nobody of their errors. [WithObserver] is for traces and metrics.
+// Warnings go to [slog.Default] or to the logger of [WithLogger]. They include those of background connects, whose
+// errors pgxpool drops. [WithObserver] is for traces and metrics.
 //
 // # More than one pool
 //
@@ -68,6 +62,7 @@
 // database/sql by that and [Hook.ResetSession].
 //
 // [docs/migrating.md]: https://github.com/aadpool/aadpool/blob/main/docs/migrating.md
+// [docs/networking.md]: https://github.com/aadpool/aadpool/blob/main/docs/networking.md
 // [docs/rotation.md]: https://github.com/aadpool/aadpool/blob/main/docs/rotation.md
 // [docs/security.md]: https://github.com/aadpool/aadpool/blob/main/docs/security.md
 package aadpool

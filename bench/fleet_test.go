@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,20 +80,25 @@ func TestBusiestSecondOfEachWindow(t *testing.T) {
 
 func TestFleetsTitleLeavesOutTheStartAndTheReturnOfEntra(t *testing.T) {
 	rows := []fleetRow{
-		{scenario: "all tokens live 65 minutes", together: 900, ours: 900}, {together: 250, ours: 71}, {together: 9, ours: 1},
-		{together: 800, ours: 800, down: true}, {together: 700, ours: 700}, {together: 20, ours: 72},
+		{together: 900, ours: 900}, {together: 250, ours: 71}, {together: 9, ours: 1},
+		{together: 800, ours: 800, down: true}, {together: 700, ours: 700}, {together: 1700, ours: 72},
+		{together: 1, ours: 8},
 	}
-	assert.Equal(t, "All tokens live 65 minutes: 250 reconnects in a second, with aadpool 72 at most", fleetTitle(rows))
+	assert.Equal(t, "At most 250 reconnects in a second; with aadpool, 71", fleetTitle(rows))
+	rows[1], rows[2] = fleetRow{}, fleetRow{}
+	assert.Equal(t, "At most 1700 reconnects in a second; with aadpool, 72", fleetTitle(rows))
 }
 
 func TestFleetsArePicturesForBothThemes(t *testing.T) {
 	b := &bench{out: t.TempDir()}
 	day := fleetDay{Connects: make([]int, 900), Unspread: make([]int, 900), Requests: make([]int, 900)}
 	day.Scenario.Name, day.Scenario.OutageFrom, day.Scenario.OutageFor = "a day", fleetWindow, fleetWindow
+	day.Connects[301], day.Unspread[301] = 1, 2 // Entra is down, and nothing else happens
 	require.NoError(t, b.plotFleets([]fleetDay{day}))
 	for _, name := range []string{"fleet-1.svg", "fleet-1-dark.svg"} {
 		text, err := os.ReadFile(filepath.Join(b.out, plotDir, name))
 		require.NoError(t, err)
-		assert.Contains(t, string(text), "A day: 0 reconnects")
+		assert.True(t, strings.Contains(string(text), "No token expires"), name)
+		assert.True(t, strings.Contains(string(text), "a day: connects"), name)
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"gonum.org/v1/plot"
@@ -108,23 +107,31 @@ var fleetPanels = []struct {
 	{"token requests, aadpool", pgMultiAuth, func(r fleetRow) float64 { return r.requests }},
 }
 
-// fleetTitle is the finding: how many reconnect at once while all is well.
+// fleetTitle is the finding: how many reconnect at once before the outage, or after it where no token expires sooner.
+// The first window has the start, and the one after the outage all whose tokens have expired in it.
 func fleetTitle(rows []fleetRow) string {
-	var together, spread float64
-	for i, r := range rows {
-		// The first window has the start, and the one after the outage all whose tokens have expired in it.
-		if i > 0 && !r.down && !rows[i-1].down {
+	down := slices.IndexFunc(rows, func(r fleetRow) bool { return r.down })
+	up := down + slices.IndexFunc(rows[down:], func(r fleetRow) bool { return !r.down })
+	for _, part := range [][]fleetRow{rows[1:down], rows[up+1:]} {
+		var together, spread float64
+		for _, r := range part {
 			together, spread = max(together, r.together), max(spread, r.ours)
 		}
+		if together > 0 {
+			return fmt.Sprintf("At most %.0f reconnects in a second; with aadpool, %.0f", together, spread)
+		}
 	}
-	name := strings.ToUpper(rows[0].scenario[:1]) + rows[0].scenario[1:]
-	return fmt.Sprintf("%s: %.0f reconnects in a second, with aadpool %.0f at most", name, together, spread)
+	return "No token expires"
 }
 
 func drawFleet(dir, name string, rows []fleetRow) error {
-	return drawPicture(dir, name, fleetTitle(rows), "hours; Entra is down in the grey", len(fleetPanels), 92,
+	return drawPicture(dir, name, fleetTitle(rows), "hours; Entra is down in the grey", len(fleetPanels), 100,
 		func(t theme, i int) (*plot.Plot, error) {
-			p := newPanel(t, fleetPanels[i].title, "per second")
+			title := fleetPanels[i].title
+			if i == 0 {
+				title = rows[0].scenario + ": " + title
+			}
+			p := newPanel(t, title, "per second")
 			p.X.Min, p.X.Max, p.X.Tick.Marker = 0, 25, ticks(24, 2)
 			p.Y.Scale, p.Y.Min, p.Y.Max = plot.LogScale{}, least, 3000
 			p.Y.Tick.Marker = plot.ConstantTicks{{Value: 1, Label: "1"}, {Value: 10, Label: "10"}, {Value: 100, Label: "100"},
