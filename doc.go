@@ -30,10 +30,10 @@
 //
 // # TLS
 //
-// An access token is a bearer secret, and the server asks for it as a cleartext password. So without an sslmode, and with
-// prefer or allow, the server is verified in full (verify-full), and there is no fallback to plaintext. disable is for
-// loopback addresses and Unix sockets; to anything else it is [ErrPlaintext]. require encrypts, and verifies nobody: use
-// it only where the network makes sure who answers. All the rules are in [docs/networking.md].
+// An access token is a bearer secret, and the server asks for it as a cleartext password. So without an sslmode, and
+// with prefer or allow, the server is verified in full (verify-full), and there is no fallback to plaintext. disable
+// is for loopback addresses and Unix sockets; to anything else it is [ErrPlaintext]. require encrypts, and verifies
+// nobody: use it only where the network makes sure who answers. All the rules are in [docs/networking.md].
 //
 // # Where tokens go
 //
