@@ -88,7 +88,7 @@ fuzz: postgresql
 
 clients: postgresql
 	@dir=$${AADPOOL_PROXY_CLIENTS:-$${TMPDIR:-/tmp}/aadpool-clients} && ./scripts/install-proxy-clients.sh "$$dir" && cd cmd/aadpool && \
-	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser)$$' -v -timeout 0 ./...
+	AADPOOL_PROXY_CLIENTS="$$dir" AADPOOL_TEST_CHROMEDRIVER="$$(command -v chromedriver)" go test -count 1 -run '^Test(Django|NodePostgres|PostgresRegressionTests|DatabaseURLServesOtherClients|LoginByARealBrowser|LoginByDeviceCodeInATerminal)$$' -v -timeout 0 ./...
 
 recipes: postgresql
 	@dir=$${AADPOOL_RECIPES:-$${TMPDIR:-/tmp}/aadpool-recipes} && ./scripts/install-recipes.sh "$$dir" && \

@@ -11,7 +11,7 @@ mkdir -p "$dir/lists/partial"
 cd "$dir"
 
 if [ "$(id -u)" -eq 0 ]; then
-	apt-get install --yes --no-install-recommends python3-django python3-dj-database-url python3-sqlalchemy python3-psycopg2 chromium-driver postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
+	apt-get install --yes --no-install-recommends python3-django python3-dj-database-url python3-sqlalchemy python3-psycopg2 chromium-driver tmux postgresql-server-dev-all gcc libc6-dev bzip2 dpkg-dev
 fi
 
 # The sources of this suite, from the archive that this machine uses already, without a change to its own list.

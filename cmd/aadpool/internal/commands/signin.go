@@ -60,7 +60,7 @@ func (cmd *loginCommand) Run(in invocation.Invocation) error {
 			"credential finds; or --credential device-code with each command"}
 	}
 	settings := cmd.Settings(in.System.ClientOptions)
-	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: showDeviceCode(in)}
+	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: tokens.ShowDeviceCode(in.Stderr, in.System.Screen(in.Stderr))}
 	record, err := cmd.signIn(in.Ctx, settings)
 	if err != nil {
 		return exit.Error{Status: diag.Credential, Text: "signing in: " + entra.Brief(err)}
@@ -86,18 +86,6 @@ func (cmd *loginCommand) signIn(ctx context.Context, s credential.Settings) (azi
 // hasBrowser reports whether a browser can show a page to whoever runs this: on Linux that takes a display.
 func hasBrowser() bool {
 	return runtime.GOOS != "linux" || os.Getenv("DISPLAY") != "" || os.Getenv("WAYLAND_DISPLAY") != ""
-}
-
-// showDeviceCode prints the message, on a terminal with the page as a link.
-func showDeviceCode(in invocation.Invocation) func(context.Context, azidentity.DeviceCodeMessage) error {
-	return func(_ context.Context, m azidentity.DeviceCodeMessage) error {
-		page := m.VerificationURL
-		if in.System.Screen(in.Stderr).Width > 0 {
-			page = "\033]8;;" + page + "\033\\" + page + "\033]8;;\033\\" // https://github.com/Alhadis/OSC8-Adoption
-		}
-		_, err := fmt.Fprintf(in.Stderr, "To sign in, open %s in a browser and enter the code %s\n", page, m.UserCode)
-		return err
-	}
 }
 
 // logoutCommand is aadpool logout.

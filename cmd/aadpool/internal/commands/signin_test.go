@@ -106,6 +106,7 @@ func TestLoginWithoutADisplayShowsACode(t *testing.T) {
 	status := Run(t.Context(), []string{"login"}, &stdout, printed, a.system())
 	require.Equal(t, exitOK, status, printed.String())
 	assert.Contains(t, printed.String(), "/devicelogin in a browser and enter the code ")
+	assert.NotContains(t, printed.String(), "\x1b", "only a terminal has links")
 	assert.Contains(t, stdout.String(), "Signed in as "+ada.Name)
 }
 

@@ -88,6 +88,7 @@ func (f *Flags) giveAPersonTime() {
 func (f Flags) Settings(options azcore.ClientOptions) credential.Settings {
 	return credential.Settings{Name: f.Credential, ClientID: f.ClientID, TenantID: f.TenantID, LoginHint: f.LoginHint,
 		TokenFile: f.OIDCTokenFile, CertificateFile: f.ClientCertificate,
+		SignIn:        credential.SignIn{Prompt: showDeviceCode},
 		ClientOptions: options, DisableInstanceDiscovery: f.DisableInstanceDiscovery}
 }
 
