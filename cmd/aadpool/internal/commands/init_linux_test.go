@@ -20,9 +20,7 @@ func TestFirstProcessOfAContainerReapsOrphans(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can make a namespace of processes")
 	}
-	built := filepath.Join(t.TempDir(), "aadpool")
-	out, err := exec.Command("go", "build", "-o", built, "../..").CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	built := buildProgram(t)
 	goOn := filepath.Join(t.TempDir(), "go-on")
 	cmd := defaultProgram(t)
 	dsn := strings.Split(strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], programEnv+"="), "\n")

@@ -60,7 +60,8 @@ func (cmd *loginCommand) Run(in invocation.Invocation) error {
 			"credential finds; or --credential device-code with each command"}
 	}
 	settings := cmd.Settings(in.System.ClientOptions)
-	settings.SignIn = credential.SignIn{Cache: keyring, Prompt: tokens.ShowDeviceCode(in.Stderr, in.System.Screen(in.Stderr))}
+	settings.SignIn = credential.SignIn{Cache: keyring,
+		Prompt: tokens.ShowDeviceCode(in.Stderr, in.System.Screen(in.Stderr))}
 	record, err := cmd.signIn(in.Ctx, settings)
 	if err != nil {
 		return exit.Error{Status: diag.Credential, Text: "signing in: " + entra.Brief(err)}

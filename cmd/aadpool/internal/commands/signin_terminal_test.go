@@ -20,7 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A person reads the code on a real terminal, and types it at the page that is shown there: `make clients` installs tmux.
+// A person reads the code on a real terminal, and types it at the page that is shown there: make clients installs tmux.
 func TestLoginByDeviceCodeInATerminal(t *testing.T) {
 	tmux, err := exec.LookPath("tmux")
 	if err != nil {

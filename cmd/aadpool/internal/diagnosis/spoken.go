@@ -317,8 +317,8 @@ var spoken = []Spoken{
 	{
 		Of: person, Cause: CredentialTimeout,
 		Words:   lazyregexp.New(`no answer within the token timeout|deadline exceeded`),
-		Means:   "Nobody has signed in in time.",
-		Do:      []string{"aadpool login", "# or allow more time: --timeout 30m"},
+		Means:   "Nobody has signed in in time: a device code is good for 15 minutes.",
+		Do:      []string{"aadpool login"},
 		Example: "DeviceCodeCredential: no answer within the token timeout of 15m0s: context deadline exceeded",
 		Seen:    "https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code",
 	},
@@ -342,7 +342,7 @@ var spoken = []Spoken{
 		Cause: Settings,
 		Words: lazyregexp.New(`is no certificate with its key|found no (certificate|private key)|` +
 			`find any (PEM blocks|certificate content)|multiple private keys|certificate loader`),
-		Means: "The file of AZURE_CLIENT_CERTIFICATE_PATH does not hold a certificate and its key, in PEM or PKCS#12, " +
+		Means: "The certificate's file does not hold a certificate and its key, in PEM or PKCS#12, " +
 			"or its password is another.",
 		Do: []string{`grep -- -----BEGIN "$AZURE_CLIENT_CERTIFICATE_PATH"   # of PEM: CERTIFICATE and PRIVATE KEY`,
 			"# its password: AZURE_CLIENT_CERTIFICATE_PASSWORD"},

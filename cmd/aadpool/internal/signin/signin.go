@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 )
@@ -122,7 +123,7 @@ func Forget() (found bool, err error) {
 // remove removes a file, and reports whether it was there.
 func remove(name string) (found bool, err error) {
 	err = os.Remove(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return false, nil
 	}
 	return err == nil, err
