@@ -10,7 +10,7 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 )
 
@@ -54,7 +54,7 @@ func (cmd *agentCommand) Run(in invocation.Invocation) error {
 		return err
 	}
 	logger.Info("serving tokens", "socket", listener.Addr())
-	if err := proxy.Notify("READY=1"); err != nil {
+	if err := service.Ready(); err != nil {
 		logger.Warn("systemd could not be told that the agent is ready", "error", err)
 	}
 	if err := agent.Serve(in.Ctx, listener, tokens.Get); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxycommand"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -29,6 +30,12 @@ func Main() {
 		if code, is := child.RunAsInit(os.Args[1:]); is {
 			os.Exit(code)
 		}
+	}
+	ofService := func(ctx context.Context, log io.Writer) int {
+		return int(Run(ctx, os.Args[1:], log, log, invocation.System{}))
+	}
+	if code, is := service.Run(ofService); is {
+		os.Exit(code)
 	}
 	ctx, stop := child.UntilSignal()
 	code := Run(ctx, os.Args[1:], os.Stdout, os.Stderr, invocation.System{})

@@ -46,6 +46,9 @@ func ReadPassword(path string) (*Password, error) {
 	switch {
 	case password == "":
 		return nil, fmt.Errorf("the password file %s is empty", path)
+	case hasByteOrderMark(password):
+		return nil, fmt.Errorf("the password file %s begins with a byte order mark, as programs of Windows write it: "+
+			"write it in ASCII, or in UTF-8 without one", path)
 	case strings.ContainsAny(password, "\r\n"):
 		return nil, fmt.Errorf("the password file %s has more than one line", path)
 	case strings.HasPrefix(password, scramSHA256+"$"):
@@ -56,6 +59,11 @@ func ReadPassword(path string) (*Password, error) {
 		return &Password{stored: stored}, nil
 	}
 	return NewPassword(password)
+}
+
+// hasByteOrderMark reports whether a file is in UTF-16, or UTF-8, that says so.
+func hasByteOrderMark(text string) bool {
+	return strings.HasPrefix(text, "\ufeff") || strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff")
 }
 
 // NewPassword makes one of its text.

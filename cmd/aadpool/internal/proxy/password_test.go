@@ -17,6 +17,8 @@ func TestPasswordFiles(t *testing.T) {
 		{"without a line break", "correct horse", ""},
 		{"of Windows", "correct horse\r\n", ""},
 		{"in another script", "пароль\n", ""},
+		{"of PowerShell's >", "\xff\xfeh\x00o\x00r\x00s\x00e\x00\r\x00\n\x00", "begins with a byte order mark"},
+		{"of PowerShell's Set-Content -Encoding utf8", "\xef\xbb\xbfcorrect horse\r\n", "begins with a byte order mark"},
 		{"nothing", "\n", "is empty"},
 		{"two lines", "correct\nhorse\n", "more than one line"},
 		{"a verifier that is cut short", "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk\n", "begins like a SCRAM verifier"},

@@ -19,6 +19,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/telemetry"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
@@ -213,10 +214,10 @@ func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal
 		go p.ShowStatus(ctx, line)
 	}
 	u.tellHowToConnect(p, screen)
-	if err := proxy.Notify("READY=1"); err != nil {
+	if err := service.Ready(); err != nil {
 		u.logger.Warn("systemd could not be told that the proxy is ready", "error", err)
 	}
-	context.AfterFunc(ctx, func() { _ = proxy.Notify("STOPPING=1") })
+	context.AfterFunc(ctx, func() { _ = service.Stopping() })
 	u.serveTokens()
 	p.Serve(ctx)
 	u.tokens.Wait()
