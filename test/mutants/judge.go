@@ -71,8 +71,8 @@ func judgeOne(ctx context.Context, m mutant, suites []suite, database, dir strin
 			continue
 		}
 		binary := filepath.Join(dir, fmt.Sprintf("%d.test", i))
-		if exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", binary,
-			s.ImportPath).Run() != nil {
+		if exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-overlay", overlay,
+			"-o", binary, s.ImportPath).Run() != nil {
 			return notViable
 		}
 		if fails(ctx, binary, s.Dir, database, quick) || fails(ctx, binary, s.Dir, database, slow) ||
