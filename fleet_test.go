@@ -157,7 +157,7 @@ func (r *fleetReplica) use(ctx context.Context, s *conn.State, lifetime time.Dur
 	for ctx.Err() == nil {
 		fleetSleep(ctx, min(time.Until(end), time.Until(s.LookAt())))
 		now := time.Now()
-		if !now.Before(end) || s.IsOld(now) || !s.CanWait(now, r.cache.expires()) {
+		if !now.Before(end) || s.IsOld(now) || !s.HasNewestToken(now, r.cache.expires()) {
 			return
 		}
 		s.PutOff(now)

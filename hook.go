@@ -176,7 +176,7 @@ func (h *Hook) look(ctx context.Context, s *conn.State, now time.Time) replace.V
 		return replace.Due
 	case !s.IsDue(now):
 		return replace.Good
-	case s.CanWait(now, h.expires()):
+	case s.HasNewestToken(now, h.expires()):
 		s.PutOff(now)
 		return replace.Good
 	case s.IsOver(now):

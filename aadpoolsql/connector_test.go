@@ -185,7 +185,7 @@ func TestDBsShareATokenByIdentityAndScope(t *testing.T) {
 		assert.Equal(t, a.App.Name, whoami(t, open(t, d, dsn)))
 	}
 	assert.Equal(t, 1, a.Requests(), "for all three")
-	assert.Len(t, d.hooks.by, 1)
+	assert.Len(t, d.hooks.of, 1)
 
 	sovereign := "https://ossrdbms-aad.database.chinacloudapi.cn"
 	replica.SetAudience(sovereign)
@@ -193,7 +193,7 @@ func TestDBsShareATokenByIdentityAndScope(t *testing.T) {
 	assert.Equal(t, a.App.Name, whoami(t, db))
 	assert.Equal(t, 2, a.Requests(), "another scope needs another token")
 	open(t, d, a.DSN()) // the default chain is another identity, as far as can be told
-	assert.Len(t, d.hooks.by, 3)
+	assert.Len(t, d.hooks.of, 3)
 }
 
 func TestScopeFollowsTheServersName(t *testing.T) {
@@ -211,7 +211,7 @@ func TestScopeFollowsTheServersName(t *testing.T) {
 		require.NoError(t, err)
 	}
 	var scopes []string
-	for p := range d.hooks.by {
+	for p := range d.hooks.of {
 		scopes = append(scopes, p.Scope)
 	}
 	assert.ElementsMatch(t, []string{"https://ossrdbms-aad.database.windows.net/.default",

@@ -19,8 +19,8 @@ import (
 type hooks struct {
 	clientOptions azcore.ClientOptions // of each credential; tests have stand-ins
 
-	mu sync.Mutex // guards by; held while a credential is made, which asks nothing of the network
-	by map[credential.Parameters]*aadpool.Hook
+	mu sync.Mutex // guards of; held while a credential is made, which asks nothing of the network
+	of map[credential.Parameters]*aadpool.Hook
 }
 
 var processHooks hooks
@@ -33,17 +33,17 @@ func (h *hooks) get(p credential.Parameters, scope string) (*aadpool.Hook, error
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if hook := h.by[p]; hook != nil {
+	if hook := h.of[p]; hook != nil {
 		return hook, nil
 	}
 	hook, err := h.make(p)
 	if err != nil {
 		return nil, err
 	}
-	if h.by == nil {
-		h.by = map[credential.Parameters]*aadpool.Hook{}
+	if h.of == nil {
+		h.of = map[credential.Parameters]*aadpool.Hook{}
 	}
-	h.by[p] = hook
+	h.of[p] = hook
 	return hook, nil
 }
 

@@ -20,7 +20,7 @@ const (
 // nothing. The zero value is ready. Its methods may be called from several goroutines.
 type Coarse struct {
 	soon  atomic.Int64 // zero at rest
-	asked atomic.Bool  // since the last tick
+	inUse atomic.Bool  // since the last tick
 
 	mu    sync.Mutex // guards what follows, and the change between rest and ticking
 	timer *time.Timer
@@ -33,8 +33,8 @@ func (c *Coarse) Soon() int64 {
 	if soon == 0 {
 		return c.start()
 	}
-	if !c.asked.Load() { // most callers find it set, and leave it shared between the processors
-		c.asked.Store(true)
+	if !c.inUse.Load() { // most callers find it set, and leave it shared between the processors
+		c.inUse.Store(true)
 	}
 	return soon
 }
@@ -56,7 +56,7 @@ func (c *Coarse) start() int64 {
 func (c *Coarse) tick() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.asked.Swap(false) {
+	if !c.inUse.Swap(false) {
 		c.soon.Store(0)
 		return
 	}

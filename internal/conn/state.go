@@ -36,7 +36,7 @@ type State struct {
 	answered uint64 // when the connection last answered, as package failover counts moments
 	pingedAt uint64 // when it was pinged
 	pinged   bool   // it has been, by the acquire under way
-	doubted  bool   // and had not answered since the pool's last trouble
+	troubled bool   // and had not answered since the pool's last trouble
 	readOnly bool   // the session was, when it was new
 }
 
@@ -112,9 +112,9 @@ func (s *State) IsOver(now time.Time) bool { return !now.Before(s.lastMoment) }
 // waits for the next one.
 func (s *State) IsOld(now time.Time) bool { return !s.ageAt.IsZero() && !now.Before(s.ageAt) }
 
-// CanWait reports whether retiring the connection at now would gain nothing: its token is still valid, and the one at
-// hand, which ends at newest, is no newer.
-func (s *State) CanWait(now, newest time.Time) bool {
+// HasNewestToken reports whether the connection's token is still valid at now, and the one at hand, which ends at
+// newest, is no newer: retiring the connection would gain nothing.
+func (s *State) HasNewestToken(now, newest time.Time) bool {
 	return now.Before(s.expires) && !newest.After(s.expires)
 }
 
@@ -197,7 +197,7 @@ func (s *State) HasAnswered(trouble uint64) bool { return s.answered >= trouble 
 
 // Ping notes that the connection is pinged at now, after trouble. If it does not answer, its pool closes it.
 func (s *State) Ping(now, trouble uint64) {
-	s.pinged, s.pingedAt, s.doubted = true, now, !s.HasAnswered(trouble)
+	s.pinged, s.pingedAt, s.troubled = true, now, !s.HasAnswered(trouble)
 }
 
 // Pong reports whether the connection has just answered a ping for the first time since the pool's last trouble.
@@ -206,7 +206,7 @@ func (s *State) Pong() bool {
 		return false
 	}
 	s.pinged, s.answered = false, s.pingedAt
-	return s.doubted
+	return s.troubled
 }
 
 // SetClock has the machine's wall clock set forward by d. It is for tests.

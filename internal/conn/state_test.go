@@ -62,7 +62,7 @@ func TestRetirementWaitsForANewerTokenWhileItsOwnIsValid(t *testing.T) {
 		{"there is no other, but its own has ended", r.expires, r.expires, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			assert.Equal(t, row.want, r.CanWait(row.now, row.newest))
+			assert.Equal(t, row.want, r.HasNewestToken(row.now, row.newest))
 		})
 	}
 	t.Run("until some moment of what is left", func(t *testing.T) {
