@@ -121,7 +121,8 @@ func runFlags(ctx context.Context) error {
 	case *rewrite:
 		return writePages(ctx, ".", false)
 	case *redraw:
-		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir), drawFleets(plotDir))
+		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir), drawFleets(plotDir),
+			drawDashboard(dashboardDir))
 	}
 	chosen := slices.DeleteFunc(measurements(), func(m measurement) bool {
 		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.name)
