@@ -67,7 +67,7 @@ test-long: postgresql
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|PasswordCommands|FaultsOfDSNsSeenInTheWild)$$' ./...
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
-	cd deploy && AADPOOL_PGBOUNCER="$$(cd .. && go run ./test/matrix -pgbouncer trixie)" go test -race -timeout 15m ./...
+	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
 # One package after the other, nothing beside it: what is computed is the test's.
@@ -94,12 +94,15 @@ recipes: postgresql
 	@dir=$${AADPOOL_RECIPES:-$${TMPDIR:-/tmp}/aadpool-recipes} && ./scripts/install-recipes.sh "$$dir" && \
 	AADPOOL_RECIPES="$$dir" go test -count 1 -run '^TestRecipes$$' -v -timeout 0 ./test/recipes
 
+# PgBouncer as docs/pgbouncer.md has it, where it can be fetched.
+PGBOUNCER = AADPOOL_PGBOUNCER="$$(cd $(CURDIR) && go run ./test/matrix -pgbouncer trixie)"
+
 bench: postgresql
 	go test -run '^$$' -bench . .
-	cd bench && go run .
+	cd bench && $(PGBOUNCER) go run .
 
 bench-%: postgresql
-	cd bench && go run . -only $*
+	cd bench && $(PGBOUNCER) go run . -only $*
 
 matrix: postgresql
 	go run ./test/matrix

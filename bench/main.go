@@ -63,6 +63,8 @@ func measurements() []measurement {
 		measurementFrom("proxyconnects", (*bench).measureProxyConnects, proxyPaths, "proxy.go", "proxy_ways.go"),
 		measurementFrom("proxyresult", (*bench).measureProxyResult, proxyPaths, "proxy_result.go", "proxy_ways.go"),
 		measurementFrom("proxyidle", (*bench).measureIdleSessions, proxyPaths, "proxy_idle.go"),
+		measurementFrom("pooling", (*bench).measurePooling, proxyPaths, "pooling.go", "proxy.go", "proxy_ways.go",
+			"../deploy/helm/aadpool/files/pgbouncer.ini"),
 		measurementFrom("fleet", (*bench).measureFleet, packagePaths, "fleet.go", "../fleet_test.go"),
 	}
 }

@@ -8,3 +8,5 @@ import (
 )
 
 func dropPrivileges(*exec.Cmd, string) error { return errors.ErrUnsupported }
+
+func poolUser() (string, error) { return "", errors.ErrUnsupported }

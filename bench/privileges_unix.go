@@ -22,6 +22,15 @@ func dropPrivileges(cmd *exec.Cmd, dir string) error {
 	return os.Chown(dir, int(account.Uid), int(account.Gid))
 }
 
+// poolUser is the id of whom PgBouncer runs as in root's place.
+func poolUser() (string, error) {
+	account, err := unprivileged()
+	if err != nil {
+		return "", err
+	}
+	return strconv.FormatUint(uint64(account.Uid), 10), nil
+}
+
 // unprivileged is PostgreSQL's user, or nobody.
 func unprivileged() (*syscall.Credential, error) {
 	for _, name := range []string{"postgres", "nobody"} {

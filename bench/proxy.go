@@ -57,7 +57,7 @@ func (b *bench) atProxy(ctx context.Context, measure func(dir string, run pgbenc
 	if err := b.buildProxy(ctx, dir); err != nil {
 		return err
 	}
-	run := pgbenchRun{program: pgbench, effort: effort{sets: 3, rounds: 3}, share: 1}
+	run := pgbenchRun{program: pgbench, effort: effort{sets: 3, rounds: 3}, share: 1, open: b.relays(dir)}
 	if b.quick {
 		run.effort, run.share = effort{sets: 2, rounds: 1}, 5
 	}
@@ -90,6 +90,7 @@ type pgbenchRun struct {
 	share   int // one of so many of the transactions
 	args    []string
 	before  func(context.Context) error // each run, if not nil
+	open    []opener                    // what stands between in some way
 }
 
 func (r pgbenchRun) prepare(ctx context.Context, w *way) error {
@@ -138,7 +139,7 @@ func (r pgbenchRun) rate(ctx context.Context, w *way, clients, transactions int)
 
 // contest has pgbench run the ways one after the other.
 func (r pgbenchRun) contest(ctx context.Context, b *bench, dir string, clients, transactions int) (ways, error) {
-	return b.contestWays(ctx, dir, r.effort, func(w *way) error {
+	return b.contestWays(ctx, dir, r.open, r.effort, func(w *way) error {
 		before := processorTime(w.process)
 		rate, err := r.rate(ctx, w, clients, transactions)
 		w.rates = append(w.rates, rate)

@@ -15,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -177,7 +176,7 @@ logfile = %[7]s/pgbouncer.log
 
 // openTLSPgBouncer runs a PgBouncer that is reached over TLS. Its DSN is empty if there is none.
 func (b *bench) openTLSPgBouncer(ctx context.Context, dir string) (dsn string, stop func(), err error) {
-	binary, err := exec.LookPath("pgbouncer")
+	binary, err := findPgBouncer()
 	if err != nil {
 		return "", nil, nil
 	}

@@ -23,7 +23,7 @@ func (b *bench) measureProxyResult(ctx context.Context) error {
 	}
 	return b.atProxy(ctx, func(dir string, _ pgbenchRun) error {
 		megabytes := float64(rows) * resultWidth / 1e6
-		ws, err := b.contestWays(ctx, dir, e, func(w *way) error {
+		ws, err := b.contestWays(ctx, dir, b.relays(dir), e, func(w *way) error {
 			before := processorTime(w.process)
 			took, err := w.readResult(ctx, rows)
 			if err != nil {

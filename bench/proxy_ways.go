@@ -42,9 +42,11 @@ func (ws ways) of(name string) *way {
 
 // contestWays has each way's turn come as often as there are rounds in a set, beginning with another one each time. The
 // programs are started anew for each set: how the system lays a process out in memory makes a difference.
-func (b *bench) contestWays(ctx context.Context, dir string, e effort, turn func(*way) error) (all ways, err error) {
+func (b *bench) contestWays(
+	ctx context.Context, dir string, open []opener, e effort, turn func(*way) error,
+) (all ways, err error) {
 	for range e.sets {
-		ws, stop, err := b.openWays(ctx, dir)
+		ws, stop, err := b.openWays(ctx, dir, open)
 		if err == nil {
 			err = ws.takeTurns(e.rounds, turn)
 		}
@@ -83,8 +85,18 @@ func (ws ways) joined(set ways) ways {
 	return ws
 }
 
-// openWays starts what stands between pgbench and the server. stop is never nil.
-func (b *bench) openWays(ctx context.Context, dir string) (ws ways, stop func(), err error) {
+// An opener starts what stands between in some way, with files in the directory of a set. The way is nil if the program
+// is not there.
+type opener func(ctx context.Context, set string, server *pgx.ConnConfig) (w *way, stop func(), err error)
+
+// relays are aadpool proxy, twice, and what does the like.
+func (b *bench) relays(dir string) []opener {
+	return []opener{b.openProxy(dir, wayProxy, "proxy"), b.openProxy(dir, wayControl, "control"), b.openPgBouncer,
+		b.openRelay}
+}
+
+// openWays starts what stands between pgbench and the server, beside nothing. stop is never nil.
+func (b *bench) openWays(ctx context.Context, dir string, openers []opener) (ws ways, stop func(), err error) {
 	var stops []func()
 	stop = func() {
 		for _, s := range stops {
@@ -104,9 +116,7 @@ func (b *bench) openWays(ctx context.Context, dir string) (ws ways, stop func(),
 		return nil, stop, err
 	}
 	ws = append(ws, direct)
-	for _, open := range []func(context.Context, string, *pgx.ConnConfig) (*way, func(), error){
-		b.openProxy(dir, wayProxy, "proxy"), b.openProxy(dir, wayControl, "control"), b.openPgBouncer, b.openRelay,
-	} {
+	for _, open := range openers {
 		w, stopThis, err := open(ctx, set, server)
 		if stopThis != nil {
 			stops = append(stops, stopThis)
@@ -139,8 +149,7 @@ func (b *bench) passwordEnvironment(host string, port uint16) []string {
 }
 
 // openProxy runs the aadpool that is in dir as a user would, with the Azure CLI's credential, which keeps no token.
-func (b *bench) openProxy(dir, name, socket string) func(context.Context, string, *pgx.ConnConfig) (*way, func(),
-	error) {
+func (b *bench) openProxy(dir, name, socket string) opener {
 	return func(ctx context.Context, set string, _ *pgx.ConnConfig) (*way, func(), error) {
 		w, stop, err := runProxy(ctx, dir, filepath.Join(set, socket), b.db.dsn)
 		if w != nil {
@@ -221,7 +230,7 @@ logfile = %[5]s/pgbouncer.log
 
 // openPgBouncer runs PgBouncer, if there is one.
 func (b *bench) openPgBouncer(ctx context.Context, dir string, server *pgx.ConnConfig) (*way, func(), error) {
-	binary, err := exec.LookPath("pgbouncer")
+	binary, err := findPgBouncer()
 	if err != nil {
 		return nil, nil, nil
 	}
