@@ -20,9 +20,9 @@ const (
 	poolPassword = "a password of the pool"
 )
 
-const poolingText = "`pgbench -S`, %d rounds in turns for each of %d sets; the median, and the ratios round by round: the median " +
-	"and the middle half. PgBouncer has the file of docs/pgbouncer.md: transaction mode, 20 sessions on the server, a " +
-	"password by SCRAM-SHA-256. All is on one machine, and starts each run without a session on the server. " +
+const poolingText = "`pgbench -S`, %d rounds in turns for each of %d sets; the median, and the ratios round by round: " +
+	"the median and the middle half. PgBouncer has the file of docs/pgbouncer.md: transaction mode, 20 sessions on the server, a " +
+	"password by SCRAM-SHA-256. All is on one machine, and each run begins without a session on the server. " +
 	"Passwords are checked with one iteration of PBKDF2, at the server and in PgBouncer: with PostgreSQL's 4,096 that is " +
 	"most of a connect."
 
@@ -134,8 +134,8 @@ func (b *bench) startPooled(home string) (process int, address string, stop func
 		return 0, "", nil, err
 	}
 	users := filepath.Join(home, "userlist.txt")
-	ini := strings.NewReplacer("/run/aadpool/sockets", filepath.Join(home, "sockets"), "/etc/pgbouncer/secret/userlist.txt",
-		users, "0.0.0.0", "127.0.0.1", "6432", port).Replace(string(recipe))
+	ini := strings.NewReplacer("/run/aadpool/sockets", filepath.Join(home, "sockets"),
+		"/etc/pgbouncer/secret/userlist.txt", users, "0.0.0.0", "127.0.0.1", "6432", port).Replace(string(recipe))
 	err = errors.Join(os.WriteFile(users, fmt.Appendf(nil, "%q %q\n", role, verifier), 0o644),
 		os.WriteFile(filepath.Join(home, "pgbouncer.ini"), []byte(ini), 0o644))
 	if err != nil {
