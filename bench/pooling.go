@@ -20,11 +20,11 @@ const (
 	poolPassword = "a password of the pool"
 )
 
-const poolingText = "`pgbench -S`, %d rounds in turns for each of %d sets; the median, and the ratios round by round: " +
-	"the median and the middle half. PgBouncer has the file of docs/pgbouncer.md: transaction mode, 20 sessions on the server, a " +
-	"password by SCRAM-SHA-256. All is on one machine, and each run begins without a session on the server. " +
-	"Passwords are checked with one iteration of PBKDF2, at the server and in PgBouncer: with PostgreSQL's 4,096 that is " +
-	"most of a connect."
+const poolingText = "`pgbench -S`, %d rounds in turns for each of %d sets; the median, and the ratios " +
+	"round by round: the median and the middle half. PgBouncer has the file of docs/pgbouncer.md: transaction mode, " +
+	"20 sessions on the server, a password by SCRAM-SHA-256. All is on one machine, and each run begins without a " +
+	"session on the server. Passwords are checked with one iteration of PBKDF2, at the server and in PgBouncer: " +
+	"with PostgreSQL's 4,096 that is most of a connect."
 
 // measurePooling measures what PgBouncer before aadpool proxy brings: to clients that connect for each query, and to as
 // many clients as the server has connections.
