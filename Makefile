@@ -24,7 +24,8 @@
 # make azure  what the README promises, on a server in the subscription of az, which it makes and deletes: for NIGHT (0), in LOCATION
 #             (westeurope), with a GUEST who has logged in with that AZURE_CONFIG_DIR, with the client id of an IDENTITY that this
 #             machine of Azure has; it says what it costs, and asks. make azure-standins runs the same on the stand-ins alone
-# make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two)
+# make mutants  which changes of the code no test notices, in the package and internal/ (an hour or two; EVERY=5 makes a fifth of the
+#             changes)
 
 # Their versions are in tools/go.mod. Go builds each once and caches it.
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
@@ -111,10 +112,10 @@ matrix-%: postgresql
 	go run ./test/matrix $*
 
 # The packages to change, all that programs run of the root module, and whose tests may notice: all of theirs. An hour or
-# two; FILES='^internal/token/' for less.
+# two; FILES='^internal/token/' for less, EVERY=5 for an estimate by each fifth.
 MUTANTS = . $(filter-out ./internal/azuretest ./internal/credential,$(addprefix ./,$(wildcard internal/*)))
 mutants: postgresql
-	go run ./test/mutants $(if $(FILES),-files '$(FILES)') $(MUTANTS)
+	go run ./test/mutants $(if $(FILES),-files '$(FILES)') $(if $(EVERY),-every $(EVERY)) $(MUTANTS)
 
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }

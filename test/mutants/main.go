@@ -2,7 +2,7 @@
 // that is turned round, a statement that is left out, an error that is not returned. Each survivor wants a test, or is
 // no change at all and is listed with the reason in equivalent.txt.
 //
-//	go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...
+//	go run ./test/mutants [-files REGEXP] [-match REGEXP] [-every N] [-run REGEXP] [-with PACKAGES] PACKAGE...
 //
 // A mutant meets the tests of its own package and of those after -with, and of them only the ones that run its line.
 package main
@@ -29,6 +29,7 @@ type options struct {
 	files    *regexp.Regexp
 	match    *regexp.Regexp // mutants, as equivalent.txt lists them
 	run      *regexp.Regexp // of tests
+	every    int            // of so many mutants one is made
 	workers  int
 	least    float64 // per cent of the mutants that have to be noticed
 }
@@ -39,6 +40,7 @@ func main() {
 		"make only changes that match `REGEXP`, as equivalent.txt lists them: survivors, when there is a test for them")
 	with := flag.String("with", "", "run also the tests of these `PACKAGES`, separated by commas")
 	tests := flag.String("run", `.`, "run only tests whose name matches `REGEXP`")
+	every := flag.Int("every", 1, "make one of `N` changes: an estimate in a fraction of the time")
 	workers := flag.Int("p", runtime.NumCPU(), "how many mutants to run at once")
 	least := flag.Float64("least", 90, "fail if fewer than this `per cent` of the mutants are noticed")
 	flag.Parse()
@@ -47,11 +49,12 @@ func main() {
 	mutantPattern, err3 := regexp.Compile(*match)
 	if err := errors.Join(err1, err2, err3); err != nil || flag.NArg() == 0 {
 		fmt.Fprintln(os.Stderr,
-			"usage: go run ./test/mutants [-files REGEXP] [-match REGEXP] [-run REGEXP] [-with PACKAGES] PACKAGE...", err)
+			"usage: go run ./test/mutants [-files REGEXP] [-match REGEXP] [-every N] [-run REGEXP] [-with PACKAGES] PACKAGE...",
+			err)
 		os.Exit(2)
 	}
-	o := options{packages: flag.Args(), files: filePattern, match: mutantPattern, run: testPattern, workers: *workers,
-		least: *least}
+	o := options{packages: flag.Args(), files: filePattern, match: mutantPattern, run: testPattern,
+		every: max(*every, 1), workers: *workers, least: *least}
 	if *with != "" {
 		o.with = strings.Split(*with, ",")
 	}
@@ -81,7 +84,11 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	mutants = slices.DeleteFunc(mutants, func(m mutant) bool { return !o.match.MatchString(m.key()) })
+	n := -1
+	mutants = slices.DeleteFunc(mutants, func(m mutant) bool {
+		n++
+		return n%o.every > 0 || !o.match.MatchString(m.key())
+	})
 	databases, stop, err := startDatabases(ctx, o.workers)
 	defer stop()
 	if err != nil {
