@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"weak"
 
@@ -522,8 +523,28 @@ func TestNothingThatASessionSaysPassesForARefusal(t *testing.T) {
 	})
 }
 
-func TestErrorsThatAProgramMadeItselfHaveATextToo(t *testing.T) {
-	assert.Equal(t, "aadpool: no access token for x", (&aadpool.TokenError{Scope: "x"}).Error())
+func TestTextsOfTokenErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		now := time.Now()
+		for _, row := range []struct {
+			name string
+			err  aadpool.TokenError
+			want string
+		}{
+			{"one that a program has made itself", aadpool.TokenError{}, ""},
+			{"what Entra's code means", aadpool.TokenError{Err: errors.New("AADSTS7999999: no")}, ": AADSTS7999999: no " +
+				"[https://login.microsoftonline.com/error?code=7999999 has Entra's own words on its code]"},
+			{"no advice", aadpool.TokenError{Err: errors.New("stopped waiting for it: context canceled")},
+				": stopped waiting for it: context canceled"},
+			{"a next try", aadpool.TokenError{NextTry: now.Add(2 * time.Second)}, " (next try in 2s)"},
+			{"a next try that is due", aadpool.TokenError{NextTry: now.Add(-time.Second)}, " (next try in 0s)"},
+			{"a request under way", aadpool.TokenError{AskedAgain: now.Add(-3 * time.Second)},
+				" (asked again 3s ago, no answer yet)"},
+		} {
+			row.err.Scope = "x"
+			assert.Equal(t, "aadpool: no access token for x"+row.want, row.err.Error(), row.name)
+		}
+	})
 }
 
 func TestPoolOfConnectionsThatTheHookDoesNotLogIn(t *testing.T) {
