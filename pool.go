@@ -94,11 +94,12 @@ func (h *Hook) newPool(ctx context.Context, target *dsn.Target) (*pgxpool.Pool, 
 		return nil, err
 	}
 	config := target.Config
-	newPool := p.newReplaced
+	var pool *pgxpool.Pool
 	if config.AfterRelease != nil { // which replacing would call for connections that nobody has used
-		newPool = pgxpool.NewWithConfig
+		pool, err = pgxpool.NewWithConfig(ctx, config)
+	} else {
+		pool, err = replace.NewPool(ctx, config, p.conns())
 	}
-	pool, err := newPool(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("aadpool: making the pool: %w", err)
 	}
@@ -147,20 +148,20 @@ func newPooled(h *Hook, target *dsn.Target) *pooled {
 	}
 	config.AfterConnect = p.begin
 	config.ShouldPing = p.ping
-	config.PrepareConn = p.prepare
+	config.PrepareConn = replace.PrepareConn(p.conns())
 	config.ConnConfig.OnPgError = p.trouble.Watch(config.ConnConfig.OnPgError, becameReadOnly)
 	return p
 }
 
-// newReplaced makes a pool whose connections are replaced in the background.
-func (p *pooled) newReplaced(ctx context.Context, config *pgxpool.Config) (*pgxpool.Pool, error) {
-	return replace.NewPool(ctx, config, replace.Conns{
+// conns is what package replace is told of the pool's connections.
+func (p *pooled) conns() replace.Conns {
+	return replace.Conns{
 		Opened:  func(c *pgx.Conn) { conn.Of(c).LimitAge(p.lifetime, p.jitter) },
 		Look:    p.look,
 		Retired: func(ctx context.Context, c *pgx.Conn) { p.hook.countRetired(ctx, conn.Of(c)) },
 		Held:    p.held,
 		Prepare: p.prepareConn,
-	})
+	}
 }
 
 // begin is the pool's AfterConnect: the caller's own, if any, which may make the session read-only on purpose.
@@ -207,22 +208,6 @@ func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool
 		s.Ping(failover.Now(), trouble)
 	}
 	return should
-}
-
-// prepare is the PrepareConn of a pool whose connections are not replaced in the background.
-func (p *pooled) prepare(ctx context.Context, c *pgx.Conn) (bool, error) {
-	switch p.look(ctx, c) {
-	case replace.Good:
-	case replace.Unfit:
-		return false, nil
-	default:
-		p.hook.countRetired(ctx, conn.Of(c))
-		return false, nil
-	}
-	if p.prepareConn == nil {
-		return true, nil
-	}
-	return p.prepareConn(ctx, c)
 }
 
 // look says what is to become of a connection that a request acquires.

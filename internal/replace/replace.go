@@ -74,7 +74,7 @@ type Held struct {
 //	pause  No connection is opened before the pause is over: the last could not be opened, or there was nothing to do.
 type replacer struct {
 	Conns
-	pool     *pgxpool.Pool // set when the pool has been made, before any request
+	pool     *pgxpool.Pool // set when the pool has been made, before any request; nil if nothing is replaced
 	maxIdle  time.Duration // the pool's MaxConnIdleTime
 	minConns int32         // and its MinConns
 	made     time.Time
@@ -113,6 +113,12 @@ func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool
 	return pool, err
 }
 
+// PrepareConn is for a pool whose connections are not replaced in the background: an acquire that meets one that is not
+// Good waits for the next.
+func PrepareConn(conns Conns) func(context.Context, *pgx.Conn) (bool, error) {
+	return (&replacer{Conns: conns}).prepareConn
+}
+
 // prepareConn is the pool's PrepareConn. It runs on each acquire.
 func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	if s := r.own(ctx); s != nil {
@@ -136,6 +142,9 @@ func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error
 
 // keeps reports whether a request gets a connection that is not Good all the same. If so, another is on its way.
 func (r *replacer) keeps(v Verdict) bool {
+	if r.pool == nil {
+		return false
+	}
 	if v == Over {
 		if r.busy.Load() && r.pool.Stat().IdleConns() > 0 { // the request gets one of these: another is opened for it
 			r.giveUp()
