@@ -65,6 +65,8 @@ func measurements() []measurement {
 		measurementFrom("proxyidle", (*bench).measureIdleSessions, proxyPaths, "proxy_idle.go"),
 		measurementFrom("pooling", (*bench).measurePooling, proxyPaths, "pooling.go", "proxy.go", "proxy_ways.go",
 			"../deploy/helm/aadpool/files/pgbouncer.ini"),
+		measurementFrom("passwordcommand", (*bench).measurePasswordCommand, commandPaths, "passwordcommand.go",
+			"proxy_ways.go"),
 		measurementFrom("fleet", (*bench).measureFleet, packagePaths, "fleet.go", "../fleet_test.go"),
 	}
 }

@@ -19,6 +19,10 @@ var (
 		":(top,exclude)internal/credential", ":(top,exclude)internal/spelling"}
 	proxyPaths = append(slices.Clone(packagePaths), ":(top)cmd/aadpool/internal/proxy",
 		":(top)cmd/aadpool/go.mod")
+	// commandPaths are those of aadpool token and of what answers it.
+	commandPaths = []string{":(top)cmd/aadpool/internal/agent", ":(top)cmd/aadpool/internal/tokens",
+		":(top)cmd/aadpool/internal/commands/commands.go", ":(top)cmd/aadpool/internal/commands/token.go",
+		":(top,exclude,glob)**/*_test.go", ":(top)cmd/aadpool/go.mod"}
 )
 
 // errUnknownCommit is that of a clone that has not got a result's commit.

@@ -3,6 +3,7 @@ package credential
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -10,8 +11,11 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -181,6 +185,34 @@ func TestPipelinesExchangesTheServiceConnectionsToken(t *testing.T) {
 	options := a.ClientOptions()
 	options.Transport = alsoReaching{azurePipelines, options.Transport}
 	assert.Equal(t, id, principalOf(t, a, Settings{Name: Pipelines, ClientOptions: options}))
+}
+
+// The identity bindings of AKS: what the webhook names stands between the pod and Entra.
+func TestWorkloadIdentityAsksByItsBinding(t *testing.T) {
+	a := newAuthority(t)
+	p := a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "orders-api", ClientID: id})
+	entra, err := url.Parse(a.URL())
+	require.NoError(t, err)
+	var bound atomic.Int32
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.CertPool()}}
+	defer transport.CloseIdleConnections()
+	binding := httptest.NewTLSServer(http.StripPrefix("/binding", &httputil.ReverseProxy{Transport: transport,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			bound.Add(1)
+			r.SetURL(entra)
+		}}))
+	defer binding.Close()
+	defer http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	environment, err := a.WorkloadIdentityEnv(p, t.TempDir())
+	require.NoError(t, err)
+	environment["AZURE_KUBERNETES_TOKEN_PROXY"] = binding.URL + "/binding"
+	environment["AZURE_KUBERNETES_CA_DATA"] = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE",
+		Bytes: binding.Certificate().Raw}))
+	for name, value := range environment {
+		t.Setenv(name, value)
+	}
+	assert.Equal(t, id, principalOf(t, a, Settings{Name: WorkloadIdentity}))
+	assert.NotZero(t, bound.Load())
 }
 
 // alsoReaching is a transport that reaches another server than the authority.

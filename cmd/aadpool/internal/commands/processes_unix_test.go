@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -154,6 +156,24 @@ func buildProgram(t *testing.T) (file string) {
 	return file
 }
 
+// testStart counts what the packages of ours allocate before main, which each call pays. What is not always needed is
+// made when it is: see package lazyregexp.
+func testStart(t *testing.T, aadpool string) {
+	cmd := exec.Command(aadpool, "version")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	got := outputOf(t, cmd)
+	require.Equal(t, exitOK, got.status, got.stderr)
+	ours := regexp.MustCompile(`init github\.com/aadpool/\S+ @.*, (\d+) bytes`).FindAllStringSubmatch(got.stderr, -1)
+	require.NotEmpty(t, ours, got.stderr)
+	total := 0
+	for _, found := range ours {
+		bytes, err := strconv.Atoi(found[1])
+		require.NoError(t, err)
+		total += bytes
+	}
+	assert.Less(t, total, 200_000, "it was 5 MB, half of the time of aadpool token: %s", got.stderr)
+}
+
 // A program that runs a password command for each connection, in many processes, costs one request to Entra; and the
 // token is in memory alone, and in the pipe to whoever has asked for it.
 func TestPasswordCommands(t *testing.T) {
@@ -162,6 +182,7 @@ func TestPasswordCommands(t *testing.T) {
 		processes, calls = 20, 2
 	}
 	aadpool := buildProgram(t)
+	testStart(t, aadpool)
 	a := newAzure(t)
 	home := newHome(t)
 	t.Setenv("XDG_RUNTIME_DIR", shortDir(t))
