@@ -13,7 +13,8 @@ import (
 
 // compose reads a file as docker compose does: with what it extends, and by its schema.
 func compose(t *testing.T, file string, environment ...string) *types.Project {
-	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv(environment), cli.WithName("test"))
+	options, err := cli.NewProjectOptions([]string{file}, cli.WithEnv(environment), cli.WithName("test"),
+		cli.WithProfiles([]string{"*"}))
 	require.NoError(t, err)
 	project, err := options.LoadProject(t.Context())
 	require.NoError(t, err)

@@ -250,6 +250,27 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// What a file here sets is a variable of the command's.
+func TestVariablesExist(t *testing.T) {
+	known := ""
+	for _, command := range []string{"proxy", "check", "wait", "agent", "token"} {
+		help, err := exec.Command(program(t), command, "--help").Output()
+		require.NoError(t, err)
+		known += string(help)
+	}
+	variables := regexp.MustCompile(`\bAADPOOL_[A-Z_]+\b`)
+	require.NoError(t, filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, name := range variables.FindAllString(string(text), -1) {
+			assert.Regexp(t, `\$`+name+`\b`, known, path)
+		}
+		return err
+	}))
+}
+
 // assertFlagsExist looks each flag up in the help of the command that args begin with.
 func assertFlagsExist(t *testing.T, args []string) {
 	help, err := exec.Command(program(t), args[0], "--help").Output()
