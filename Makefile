@@ -69,6 +69,7 @@ test-long: postgresql
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(AgentAsksEntraOnce|PasswordCommands|FaultsOfDSNsSeenInTheWild)$$' ./...
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
 	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
+	cd scripts/release && go test -race -timeout 15m -run '^TestChartIsPushedAndPulled$$' .
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
 # One package after the other, nothing beside it: what is computed is the test's.

@@ -23,7 +23,7 @@ type file struct {
 	text []byte
 }
 
-// packAll writes an archive and a list of modules for each binary, and the checksums of all.
+// packAll writes an archive and a list of modules for each binary, the chart, and the checksums of all.
 func (r *release) packAll(ctx context.Context) error {
 	common, err := r.commonFiles(ctx)
 	if err != nil {
@@ -51,6 +51,9 @@ func (r *release) packAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	if err := r.packChart(); err != nil {
+		return fmt.Errorf("the chart: %w", err)
 	}
 	return r.writeChecksums()
 }
@@ -170,15 +173,17 @@ const checksumsName = "SHA256SUMS"
 
 // writeChecksums writes those of all that has been packed, as sha256sum --check reads them.
 func (r *release) writeChecksums() error {
-	var lines strings.Builder
+	names := []string{r.chartName()}
 	for _, t := range targets {
-		for _, name := range []string{r.archiveName(t), r.inventoryName(t)} {
-			sum, err := r.checksum(name)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(&lines, "%s  %s\n", sum, name)
+		names = append(names, r.archiveName(t), r.inventoryName(t))
+	}
+	var lines strings.Builder
+	for _, name := range names {
+		sum, err := r.checksum(name)
+		if err != nil {
+			return err
 		}
+		fmt.Fprintf(&lines, "%s  %s\n", sum, name)
 	}
 	return r.write(checksumsName, []byte(lines.String()))
 }

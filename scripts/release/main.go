@@ -1,5 +1,5 @@
 // Command release makes all that a release has, and checks it: the nested modules' tags, binaries in archives with
-// checksums and lists of what is in them, an image, the descriptions for Homebrew and Scoop, the release's notes.
+// checksums and lists of what is in them, an image, a chart, the descriptions for Homebrew and Scoop, and the notes.
 //
 //	go run . [-version vX.Y.Z] [-out directory]
 //
@@ -67,6 +67,7 @@ func run(ctx context.Context, o options) (err error) {
 		{"check archives", r.checkArchives},
 		{"check lists of modules", r.checkInventories},
 		{"check the image", r.checkImage},
+		{"check the chart", r.checkChart},
 		{"check the modules from outside", r.checkOutside},
 	}
 	if o.rebuild {

@@ -265,6 +265,7 @@ func TestChecksumsAndDescriptionsAreThoseOfTheArchives(t *testing.T) {
 		require.NoError(t, r.write(r.archiveName(system), []byte(system.String())))
 		require.NoError(t, r.write(r.inventoryName(system), []byte("{}")))
 	}
+	require.NoError(t, r.write(r.chartName(), []byte("chart")))
 	require.NoError(t, r.writeChecksums())
 	require.NoError(t, r.writeDescriptions(t.Context()))
 
@@ -339,11 +340,14 @@ func TestWorkflowsActionsArePinned(t *testing.T) {
 func TestWorkflowPublishesWhatIsMade(t *testing.T) {
 	text, err := os.ReadFile("../../.github/workflows/release.yml")
 	require.NoError(t, err)
-	for _, name := range append([]string{checksumsName, tagsName, imageName, notesName, "aadpool_*"}, descriptions...) {
+	made := []string{checksumsName, tagsName, imageName, notesName, "aadpool_*", "aadpool-*.tgz"}
+	for _, name := range append(made, descriptions...) {
 		assert.Regexp(t, `dist/`+regexp.QuoteMeta(name)+`(\s|$)`, string(text))
 	}
 	tags := strings.Index(string(text), "git push origin")
-	for _, step := range []string{"crane push", "cosign sign ", "cosign sign-blob", "attest-build-provenance@"} {
+	for _, step := range []string{
+		"crane push", `"$helm" push`, "cosign sign ", "cosign sign-blob", "attest-build-provenance@",
+	} {
 		at := strings.Index(string(text), step)
 		require.Positive(t, at, step)
 		assert.Less(t, at, tags, "%s: what can fail comes before what cannot be taken back", step)
