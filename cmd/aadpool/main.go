@@ -34,6 +34,32 @@
 // number if a signal ended it. aadpool proxy without a command returns 0 when SIGTERM or SIGINT has ended it.
 package main
 
-import "github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
+import (
+	"context"
+	"io"
+	"os"
 
-func main() { commands.Main() }
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
+)
+
+func main() {
+	if _, ofChild := commandline.Split(os.Args[1:]); ofChild != nil { // which may leave orphans
+		if code, is := child.RunAsInit(os.Args[1:]); is {
+			os.Exit(code)
+		}
+	}
+	ofService := func(ctx context.Context, log io.Writer) int {
+		return int(commands.Run(ctx, os.Args[1:], log, log, invocation.System{}))
+	}
+	if code, is := service.Run(ofService); is {
+		os.Exit(code)
+	}
+	ctx, stop := child.UntilSignal()
+	code := commands.Run(ctx, os.Args[1:], os.Stdout, os.Stderr, invocation.System{})
+	stop()
+	os.Exit(int(code))
+}

@@ -1,4 +1,4 @@
-package commands
+package commands_test
 
 import (
 	"context"
@@ -18,11 +18,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // startAgent runs args until the test ends, and returns when tokens are served.
-func startAgent(t *testing.T, a azure, args ...string) (dir string) {
+func startAgent(t *testing.T, a commandtest.Azure, args ...string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "agent")
 	t.Setenv("AADPOOL_AGENT_DIR", dir)
@@ -31,13 +34,13 @@ func startAgent(t *testing.T, a azure, args ...string) (dir string) {
 	var running sync.WaitGroup
 	var printed azuretest.LogBuffer
 	running.Go(func() {
-		status := Run(ctx, args, &printed, &printed, a.system())
-		assert.Equal(t, exitOK, status, printed.String())
+		status := commands.Run(ctx, args, &printed, &printed, a.System())
+		assert.Equal(t, diag.OK, status, printed.String())
 	})
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
-		assert.NotRegexp(t, anyJWT, printed.String())
+		assert.NotRegexp(t, commandtest.AnyJWT, printed.String())
 		left, err := filepath.Glob(filepath.Join(dir, "token-*"))
 		require.NoError(t, err)
 		assert.Empty(t, left)
@@ -61,24 +64,24 @@ func callersAtOnce() int {
 func TestAgentAsksEntraOnce(t *testing.T) {
 	for _, row := range []struct {
 		name string
-		args func(azure, *testing.T) []string
+		args func(commandtest.Azure, *testing.T) []string
 	}{
-		{"aadpool agent", func(azure, *testing.T) []string { return []string{"agent"} }},
-		{"aadpool proxy", func(a azure, t *testing.T) []string {
+		{"aadpool agent", func(commandtest.Azure, *testing.T) []string { return []string{"agent"} }},
+		{"aadpool proxy", func(a commandtest.Azure, t *testing.T) []string {
 			return []string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}
 		}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
-			a.useSecret(t)
+			a := commandtest.New(t)
+			a.UseSecret(t)
 			startAgent(t, a, row.args(a, t)...)
 			var callers sync.WaitGroup
 			tokens := make([]string, callersAtOnce())
 			for i := range tokens {
 				callers.Go(func() {
-					got := runUnchecked(t.Context(), a.system(), "token")
-					assert.Equal(t, exitOK, got.status, got.stderr)
-					tokens[i] = got.stdout
+					got := commandtest.RunUnchecked(t.Context(), a.System(), "token")
+					assert.Equal(t, diag.OK, got.Status, got.Stderr)
+					tokens[i] = got.Stdout
 				})
 			}
 			callers.Wait()
@@ -89,9 +92,9 @@ func TestAgentAsksEntraOnce(t *testing.T) {
 			_, err := a.Verify(strings.TrimSpace(tokens[0]), aadpooltest.DefaultAudience)
 			require.NoError(t, err)
 
-			got := runUnchecked(t.Context(), a.system(), "token", "--scope", "https://example.com/.default")
-			require.Equal(t, exitOK, got.status, got.stderr)
-			_, err = a.Verify(strings.TrimSpace(got.stdout), "https://example.com")
+			got := commandtest.RunUnchecked(t.Context(), a.System(), "token", "--scope", "https://example.com/.default")
+			require.Equal(t, diag.OK, got.Status, got.Stderr)
+			_, err = a.Verify(strings.TrimSpace(got.Stdout), "https://example.com")
 			require.NoError(t, err)
 			assert.Equal(t, 2, a.Requests(), "a token for each scope")
 		})
@@ -99,25 +102,25 @@ func TestAgentAsksEntraOnce(t *testing.T) {
 }
 
 func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	startAgent(t, a, "agent")
 	other := a.Register(aadpooltest.Principal{Name: "billing-api"})
-	setenv(t, a.ClientSecretEnv(other))
-	got := runUnchecked(t.Context(), a.system(), "token")
-	require.Equal(t, exitOK, got.status, got.stderr)
-	claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+	commandtest.Setenv(t, a.ClientSecretEnv(other))
+	got := commandtest.RunUnchecked(t.Context(), a.System(), "token")
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	claims, err := a.Verify(strings.TrimSpace(got.Stdout), aadpooltest.DefaultAudience)
 	require.NoError(t, err)
 	assert.Equal(t, other.Name, claims.Name)
 }
 
 // Who has run az login as somebody else is that one, whoever an agent was started by.
 func TestAgentOfSomebodyWhoHasSignedInAnew(t *testing.T) {
-	a := newAzure(t)
+	a := commandtest.New(t)
 	dir := t.TempDir()
 	t.Setenv("AZURE_CONFIG_DIR", dir)
 	signIn := func(name string) {
-		a.useCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: name})
+		a.UseCLI(t, aadpooltest.Principal{Kind: aadpooltest.User, Name: name})
 		profile := fmt.Sprintf(`{"subscriptions": [{"user": {"name": %q}}]}`, name)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, "azureProfile.json"), []byte(profile), 0o600))
 	}
@@ -125,51 +128,51 @@ func TestAgentOfSomebodyWhoHasSignedInAnew(t *testing.T) {
 	startAgent(t, a, "agent")
 	for _, name := range []string{"ada@contoso.example", "bob@contoso.example"} {
 		signIn(name)
-		got := runUnchecked(t.Context(), a.system(), "token")
-		require.Equal(t, exitOK, got.status, got.stderr)
-		claims, err := a.Verify(strings.TrimSpace(got.stdout), aadpooltest.DefaultAudience)
+		got := commandtest.RunUnchecked(t.Context(), a.System(), "token")
+		require.Equal(t, diag.OK, got.Status, got.Stderr)
+		claims, err := a.Verify(strings.TrimSpace(got.Stdout), aadpooltest.DefaultAudience)
 		require.NoError(t, err)
 		assert.Equal(t, name, claims.Name)
 	}
 }
 
 func TestAgentPassesOnWhatWentWrong(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	a.SetTokenLife(5 * time.Second)
 	startAgent(t, a, "agent", "--credential=environment")
-	got := runUnchecked(t.Context(), a.system(), "token", "--credential=environment")
-	require.Equal(t, exitOK, got.status, got.stderr)
-	a.Revoke(a.app.Name)
+	got := commandtest.RunUnchecked(t.Context(), a.System(), "token", "--credential=environment")
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	a.Revoke(a.App.Name)
 	require.Eventually(t, func() bool {
-		got := runUnchecked(t.Context(), a.system(), "token", "--credential=environment")
-		return got.status == exitCredential && strings.Contains(got.stderr, "AADSTS7000112")
+		got := commandtest.RunUnchecked(t.Context(), a.System(), "token", "--credential=environment")
+		return got.Status == diag.Credential && strings.Contains(got.Stderr, "AADSTS7000112")
 	}, time.Minute, 50*time.Millisecond, "the token ends, and there is no other")
 }
 
 func TestSecondAgentSaysSo(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	startAgent(t, a, "agent")
-	got := runCommand(t, a.system(), "agent")
-	assert.Equal(t, exitOther, got.status)
-	assert.Contains(t, got.stderr, "another agent or proxy serves this identity already")
+	got := commandtest.Run(t, a.System(), "agent")
+	assert.Equal(t, diag.Other, got.Status)
+	assert.Contains(t, got.Stderr, "another agent or proxy serves this identity already")
 }
 
 func TestAgentOfACredentialThatFails(t *testing.T) {
-	a := newAzure(t)
+	a := commandtest.New(t)
 	t.Setenv("AADPOOL_AGENT_DIR", filepath.Join(t.TempDir(), "agent"))
-	got := runCommand(t, a.system(), "agent", "--credential=environment")
-	assert.Equal(t, exitCredential, got.status)
-	assert.Contains(t, got.stderr, "the credential environment lacks")
+	got := commandtest.Run(t, a.System(), "agent", "--credential=environment")
+	assert.Equal(t, diag.Credential, got.Status)
+	assert.Contains(t, got.Stderr, "the credential environment lacks")
 	_, err := os.Stat(os.Getenv("AADPOOL_AGENT_DIR"))
 	require.NoError(t, err)
 }
 
 // Programs that ask a URL for the password, such as Metabase.
 func TestProxyServesTheTokenByHTTP(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("hunter2-hunter2-hunter2\n"), 0o600))
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,7 +195,7 @@ func TestProxyServesTheTokenByHTTP(t *testing.T) {
 	for _, wrong := range []string{"", "Bearer", "Bearer x", "Basic hunter2-hunter2-hunter2"} {
 		status, body := ask(wrong)
 		assert.Equal(t, http.StatusUnauthorized, status)
-		assert.NotRegexp(t, anyJWT, body)
+		assert.NotRegexp(t, commandtest.AnyJWT, body)
 	}
 	status, body := ask("Bearer hunter2-hunter2-hunter2")
 	require.Equal(t, http.StatusOK, status, body)
@@ -210,8 +213,8 @@ func TestProxyServesTheTokenByHTTP(t *testing.T) {
 }
 
 func TestTokenByHTTPIsForThisMachine(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	file := func(text string) string {
 		name := filepath.Join(t.TempDir(), "secret")
 		require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
@@ -230,9 +233,9 @@ func TestTokenByHTTPIsForThisMachine(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			args := append([]string{"proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s")}, row.args...)
-			got := runCommand(t, a.system(), args...)
-			assert.Equal(t, exitUsage, got.status)
-			assert.Contains(t, got.stderr, row.want)
+			got := commandtest.Run(t, a.System(), args...)
+			assert.Equal(t, diag.Usage, got.Status)
+			assert.Contains(t, got.Stderr, row.want)
 		})
 	}
 }

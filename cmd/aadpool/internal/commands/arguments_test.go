@@ -1,9 +1,6 @@
-package commands
+package commands_test
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
 	"os"
 	"strings"
 	"testing"
@@ -13,65 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 )
-
-// What is read with the flags of one command alone is what the flags of all would make of it.
-func TestArgumentsAreReadWithTheFlagsOfTheirCommand(t *testing.T) {
-	for _, row := range []struct {
-		name        string
-		args        []string
-		environment map[string]string
-		all         bool // are needed
-	}{
-		{"a token", []string{"token"}, nil, false},
-		{"a token of the environment's", []string{"token"}, map[string]string{"AADPOOL_CREDENTIAL": "oidc-file,azd",
-			"AADPOOL_CLIENT_ID": "c", "AADPOOL_TENANT_ID": "t", "AADPOOL_OIDC_TOKEN_FILE": "/f", "AADPOOL_SCOPE": "s",
-			"AADPOOL_AGENT_DIR": "/a", "AADPOOL_FORMAT": "env", "AADPOOL_TIMEOUT": "7s",
-			"AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true"}, false},
-		{"a token of the flags', whatever the environment", []string{"token", "--credential", "cli", "--scope=s", "--json"},
-			map[string]string{"AADPOOL_CREDENTIAL": "azd", "AADPOOL_SCOPE": "other"}, false},
-		{"a check", []string{"check", "host=h user=u", "--fix", "--yes"}, nil, false},
-		{"a role", []string{"role", "orders-api", "--grant=read", "--database", "orders"}, nil, false},
-		{"a proxy", []string{"proxy", "postgres://u@h/d", "--tcp"}, map[string]string{"AADPOOL_LOG_FORMAT": "json"}, false},
-		{"a login", []string{"login", "--login-hint", "ada@example.com"}, nil, false},
-		{"an argument too many", []string{"token", "x"}, nil, false},
-		{"a flag of another command", []string{"token", "--fix"}, nil, false},
-		{"a timeout that is none", []string{"token"}, map[string]string{"AADPOOL_TIMEOUT": "x"}, false},
-		{"a flag before the command", []string{"--json", "token"}, nil, true},
-		{"another spelling of a command", []string{"Token"}, nil, true},
-		{"a shell's question", []string{"token"}, map[string]string{"COMP_LINE": "aadpool token --sc"}, true},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			clearEnvironment(t)
-			setenv(t, row.environment)
-			some := candidates(row.args)
-			assert.Equal(t, row.all, len(some) == len(commands))
-			got, gotErr := parseWith(t, some, row.args)
-			want, wantErr := parseWith(t, commands, row.args)
-			assert.Equal(t, wantErr, gotErr)
-			assert.JSONEq(t, want, got)
-		})
-	}
-}
-
-// parseWith is what the flags of some commands make of the arguments, as JSON, and what is wrong with these.
-func parseWith(t *testing.T, some []command, args []string) (read, wrong string) {
-	parser, err := newParser(some, io.Discard, func(int) {})
-	require.NoError(t, err)
-	parsed, err := parser.Parse(args)
-	if err != nil {
-		return "null", commandline.Fault(err, args, parser.Model.Children)
-	}
-	return asJSON(t, parsed.Selected().Target.Addr().Interface()), ""
-}
-
-func asJSON(t *testing.T, value any) string {
-	text, err := json.Marshal(value)
-	require.NoError(t, err)
-	return string(text)
-}
 
 func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 	for _, row := range []struct {
@@ -134,14 +76,14 @@ func TestBadInputIsOneClearLineAndStatus2(t *testing.T) {
 		{"a schema that is empty", []string{"role", "x", "--grant=read", "--database=a", "--schema="}, "--schema is empty"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clearEnvironment(t)
+			commandtest.ClearEnvironment(t)
 			t.Setenv("PATH", t.TempDir())
-			got := runCommand(t, invocation.System{}, row.args...)
-			assert.Equal(t, exitUsage, got.status, got.stdout+got.stderr)
-			assert.Empty(t, got.stdout)
-			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.stderr)
-			assert.Contains(t, got.stderr, row.want)
-			assert.NotContains(t, got.stderr, "ter2", "no piece of a password")
+			got := commandtest.Run(t, invocation.System{}, row.args...)
+			assert.Equal(t, diag.Usage, got.Status, got.Stdout+got.Stderr)
+			assert.Empty(t, got.Stdout)
+			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.Stderr)
+			assert.Contains(t, got.Stderr, row.want)
+			assert.NotContains(t, got.Stderr, "ter2", "no piece of a password")
 		})
 	}
 }
@@ -156,7 +98,8 @@ func TestBadDSNIsTheFirstStep(t *testing.T) {
 			"sslmode is invalid); it is one of disable, allow, prefer, require, verify-ca and verify-full"},
 		{"SQLAlchemy's", "postgresql+psycopg2://dev@contoso.com:hunter2@h/db",
 			"aadpool check 'postgres://dev%40contoso.com@h/db'"},
-		{"the name of a server", azureHost, "aadpool check 'postgres://role@orders.postgres.database.azure.com/database'"},
+		{"the name of a server", commandtest.AzureHost,
+			"aadpool check 'postgres://role@orders.postgres.database.azure.com/database'"},
 		{"an @ in the user: what is meant", "postgres://a@contoso.com:hunter2@h/db",
 			"aadpool check 'postgres://a%40contoso.com@h/db'"},
 		{"a root certificate that is not there", "host=h user=u sslrootcert=/nowhere password=hunter2",
@@ -164,17 +107,17 @@ func TestBadDSNIsTheFirstStep(t *testing.T) {
 		{"a lifetime that is none", "host=h user=u pool_max_conn_lifetime=x password=hunter2", "pool_max_conn_lifetime"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			clearEnvironment(t)
-			got := runCommand(t, invocation.System{}, "check", row.dsn)
-			assert.Equal(t, exitUsage, got.status)
-			assert.Empty(t, got.stderr)
-			assert.Contains(t, got.stdout, "✗ DSN")
-			assert.Contains(t, got.stdout, row.want)
-			assert.Contains(t, got.stdout, "Cause: dsn")
-			assert.NotContains(t, got.stdout, "ter2")
+			commandtest.ClearEnvironment(t)
+			got := commandtest.Run(t, invocation.System{}, "check", row.dsn)
+			assert.Equal(t, diag.Usage, got.Status)
+			assert.Empty(t, got.Stderr)
+			assert.Contains(t, got.Stdout, "✗ DSN")
+			assert.Contains(t, got.Stdout, row.want)
+			assert.Contains(t, got.Stdout, "Cause: dsn")
+			assert.NotContains(t, got.Stdout, "ter2")
 
-			r := parseResult(t, runCommand(t, invocation.System{}, "check", "--json", row.dsn).stdout)
-			assert.Equal(t, exitUsage, r.Exit)
+			r := commandtest.ParseResult(t, commandtest.Run(t, invocation.System{}, "check", "--json", row.dsn).Stdout)
+			assert.Equal(t, diag.Usage, r.Exit)
 			assert.Equal(t, diag.DSN, r.Failure.Cause)
 		})
 	}
@@ -195,25 +138,25 @@ func TestHelp(t *testing.T) {
 		{[]string{"role", "--help"}, "Usage: aadpool role <name> [<dsn>] [flags]"},
 	} {
 		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
-			got := runCommand(t, invocation.System{}, row.args...)
-			assert.Equal(t, exitOK, got.status)
-			assert.Empty(t, got.stderr)
-			assert.True(t, strings.HasPrefix(got.stdout, row.want), got.stdout)
-			assert.True(t, strings.HasSuffix(got.stdout, commandline.ExitTable()+"\n"), "the exit statuses are at the end")
+			got := commandtest.Run(t, invocation.System{}, row.args...)
+			assert.Equal(t, diag.OK, got.Status)
+			assert.Empty(t, got.Stderr)
+			assert.True(t, strings.HasPrefix(got.Stdout, row.want), got.Stdout)
+			assert.True(t, strings.HasSuffix(got.Stdout, commandline.ExitTable()+"\n"), "the exit statuses are at the end")
 		})
 	}
 }
 
 func TestWithoutArgumentsThereIsHelp(t *testing.T) {
-	got := runCommand(t, invocation.System{})
-	assert.Equal(t, exitUsage, got.status, "a script that has lost its arguments has failed")
-	assert.Empty(t, got.stdout)
-	assert.Contains(t, got.stderr, "Usage: aadpool <command> [flags]")
+	got := commandtest.Run(t, invocation.System{})
+	assert.Equal(t, diag.Usage, got.Status, "a script that has lost its arguments has failed")
+	assert.Empty(t, got.Stdout)
+	assert.Contains(t, got.Stderr, "Usage: aadpool <command> [flags]")
 }
 
 func TestHelpIsAsWideAsTheTerminal(t *testing.T) {
 	t.Setenv("COLUMNS", "50")
-	for line := range strings.Lines(runCommand(t, invocation.System{}, "help", "token").stdout) {
+	for line := range strings.Lines(commandtest.Run(t, invocation.System{}, "help", "token").Stdout) {
 		isExample := strings.HasPrefix(line, "    ") // it is to be copied
 		assert.True(t, isExample || utf8.RuneCountInString(line) <= 51, line)
 	}
@@ -221,17 +164,11 @@ func TestHelpIsAsWideAsTheTerminal(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for _, arg := range []string{"--version", "version"} {
-		got := runCommand(t, invocation.System{}, arg)
-		assert.Equal(t, exitOK, got.status)
-		assert.Empty(t, got.stderr)
-		assert.Regexp(t, `^aadpool (\(devel\)|v\d\S*).*, go1\.\d.*\n$`, got.stdout)
+		got := commandtest.Run(t, invocation.System{}, arg)
+		assert.Equal(t, diag.OK, got.Status)
+		assert.Empty(t, got.Stderr)
+		assert.Regexp(t, `^aadpool (\(devel\)|v\d\S*).*, go1\.\d.*\n$`, got.Stdout)
 	}
-}
-
-func TestErrorsOfNoClassEndWithStatus1(t *testing.T) {
-	var stderr strings.Builder
-	assert.Equal(t, exitOther, conclude(t.Context(), errors.New("odd\nthing"), &stderr))
-	assert.Equal(t, "aadpool: odd thing\n", stderr.String())
 }
 
 func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
@@ -241,5 +178,27 @@ func TestTheExitStatusesAreDocumentedAlike(t *testing.T) {
 		for _, e := range diag.Meanings {
 			assert.Contains(t, string(text), e.Meaning, file)
 		}
+	}
+}
+
+func TestTheCommandsOwnWords(t *testing.T) {
+	for _, row := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"role", "x", "--dry-run"}, "--dry-run needs --apply"},
+		{[]string{"role", "x", "--apply"},
+			"aadpool role 'x' 'postgres://role@server.postgres.database.azure.com/database' --apply"},
+		{[]string{"token", "postgres://a@b/c"}, "aadpool token takes no DSN"},
+		{[]string{"whoami", "postgres://a@b/c"}, "aadpool whoami takes no DSN"},
+		{[]string{"check", "a", "b"}, "quote a DSN that has spaces"},
+		{[]string{"chekc"}, "the first argument must be a command"},
+	} {
+		t.Run(strings.Join(row.args, " "), func(t *testing.T) {
+			commandtest.ClearEnvironment(t)
+			got := commandtest.Run(t, invocation.System{}, row.args...)
+			assert.Equal(t, diag.Usage, got.Status)
+			assert.Contains(t, got.Stdout+got.Stderr, row.want)
+		})
 	}
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
@@ -19,29 +18,9 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxycommand"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/token"
 )
-
-// Main is the program.
-func Main() {
-	if _, ofChild := commandline.Split(os.Args[1:]); ofChild != nil { // which may leave orphans
-		if code, is := child.RunAsInit(os.Args[1:]); is {
-			os.Exit(code)
-		}
-	}
-	ofService := func(ctx context.Context, log io.Writer) int {
-		return int(Run(ctx, os.Args[1:], log, log, invocation.System{}))
-	}
-	if code, is := service.Run(ofService); is {
-		os.Exit(code)
-	}
-	ctx, stop := child.UntilSignal()
-	code := Run(ctx, os.Args[1:], os.Stdout, os.Stderr, invocation.System{})
-	stop()
-	os.Exit(int(code))
-}
 
 // A command has its name on the command line, and what the list of commands says of it.
 type command struct {

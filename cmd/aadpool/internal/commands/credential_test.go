@@ -1,4 +1,4 @@
-package commands
+package commands_test
 
 import (
 	"net/http"
@@ -9,6 +9,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // hostsAsked notes which hosts a credential asks.
@@ -40,14 +43,14 @@ func TestDisableInstanceDiscovery(t *testing.T) {
 		{"for another credential", []string{"--disable-instance-discovery", "--credential=environment"}, nil, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
-			a.useSecret(t)
-			setenv(t, row.environment)
-			o := a.system()
+			a := commandtest.New(t)
+			a.UseSecret(t)
+			commandtest.Setenv(t, row.environment)
+			o := a.System()
 			watched := &hostsAsked{Transporter: o.ClientOptions.Transport}
 			o.ClientOptions.Transport = watched
-			got := runUnchecked(t.Context(), o, append([]string{"token"}, row.flags...)...)
-			require.Equal(t, exitOK, got.status, got.stderr)
+			got := commandtest.RunUnchecked(t.Context(), o, append([]string{"token"}, row.flags...)...)
+			require.Equal(t, diag.OK, got.Status, got.Stderr)
 			assert.Equal(t, row.asked, slices.Contains(watched.hosts, public))
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // The pages whose commands are read as aadpool reads them.
@@ -20,7 +21,7 @@ var pagesOfCommands = []string{"../../../../README.md", "../../README.md", "../.
 
 // A page that tells a reader to type what the program does not know is found here, also where nothing runs it.
 func TestCommandsOfThePagesAreKnown(t *testing.T) {
-	clearEnvironment(t)
+	azuretest.ClearPGEnv(t)
 	checked := 0
 	for _, pattern := range pagesOfCommands {
 		pages, err := filepath.Glob(pattern)

@@ -2,9 +2,6 @@ package commands
 
 import (
 	"io"
-	"net/url"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -14,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // A credential's settings come by flag, by variable and in the DSN, as what they are called says.
@@ -36,7 +34,7 @@ func TestSettingsOfCredentials(t *testing.T) {
 		{"disable-instance-discovery", "true", "", "-", tokens.Flags{DisableInstanceDiscovery: true}},
 	} {
 		t.Run(row.flag, func(t *testing.T) {
-			clearEnvironment(t)
+			azuretest.ClearPGEnv(t)
 			want := row.want
 			if want.Credential == "" {
 				want.Credential = "default"
@@ -107,26 +105,4 @@ func TestNoFlagTakesASecret(t *testing.T) {
 		}
 	}
 	assert.Greater(t, count, 50)
-}
-
-// What the browser is given has a proof key, a loopback address to come back to, and whom to offer.
-func TestTheAddressThatTheBrowserOpens(t *testing.T) {
-	a := newAzure(t)
-	opened := filepath.Join(t.TempDir(), "url")
-	a.program(t, "xdg-open", `echo "$1" > '`+opened+`'`)
-	t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
-	got := runCommand(t, a.system(), "token", "--credential=browser", "--tenant-id="+a.TenantID(),
-		"--login-hint=ada@example.com", "--timeout=2s")
-	assert.Equal(t, exitCredential, got.status)
-	content, err := os.ReadFile(opened)
-	require.NoError(t, err)
-	address, err := url.Parse(strings.TrimSpace(string(content)))
-	require.NoError(t, err)
-	query := address.Query()
-	assert.Equal(t, "/"+a.TenantID()+"/oauth2/v2.0/authorize", address.Path)
-	assert.Equal(t, "code", query.Get("response_type"))
-	assert.Equal(t, "S256", query.Get("code_challenge_method"))
-	assert.NotEmpty(t, query.Get("code_challenge"))
-	assert.Regexp(t, `^http://localhost:\d+$`, query.Get("redirect_uri"))
-	assert.Equal(t, "ada@example.com", query.Get("login_hint"))
 }

@@ -1,4 +1,4 @@
-package commands
+package commands_test
 
 import (
 	"bufio"
@@ -17,6 +17,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // A real browser goes through the sign-in page: `make clients` sets chromedriverEnv.
@@ -28,11 +31,11 @@ func TestLoginByARealBrowser(t *testing.T) {
 		t.Skip("make clients runs this, with Chromium")
 	}
 	driver := startWebDriver(t, chromedriver)
-	a, ada := newLaptop(t)
+	a, ada := commandtest.NewLaptop(t)
 	opened := filepath.Join(t.TempDir(), "url")
-	a.program(t, "xdg-open", `echo "$1" > '`+opened+`'`)
-	ended := make(chan output)
-	go func() { ended <- runCommand(t, a.system(), "login", "--login-hint", ada.Name) }()
+	a.AddProgram(t, "xdg-open", `echo "$1" > '`+opened+`'`)
+	ended := make(chan commandtest.Output)
+	go func() { ended <- commandtest.Run(t, a.System(), "login", "--login-hint", ada.Name) }()
 
 	var page string
 	require.Eventually(t, func() bool {
@@ -46,8 +49,8 @@ func TestLoginByARealBrowser(t *testing.T) {
 	driver.post(t, "/element/"+onlyValue(t, button)+"/click", map[string]any{})
 
 	got := <-ended
-	require.Equal(t, exitOK, got.status, got.stderr)
-	assert.Contains(t, got.stdout, "Signed in as "+ada.Name)
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	assert.Contains(t, got.Stdout, "Signed in as "+ada.Name)
 	body := driver.post(t, "/element", map[string]any{"using": "css selector", "value": "body"})
 	text := driver.get(t, "/element/"+onlyValue(t, body)+"/text")
 	assert.Contains(t, text, "Authentication complete")

@@ -1,10 +1,12 @@
-package commands
+package commands_test
 
 import (
 	"encoding/json"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,46 +14,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 )
 
-// newLaptop is Azure with a person, Ada, at a laptop that has a browser and a keyring.
-func newLaptop(t *testing.T) (azure, aadpooltest.Principal) {
-	t.Helper()
-	a := newAzure(t)
-	ada := a.Register(aadpooltest.Principal{Kind: aadpooltest.User, Name: "ada@example.com"})
-	require.NoError(t, a.InstallBrowser(ada, a.bin))
-	setenv(t, map[string]string{"DISPLAY": ":0", "AZURE_AUTHORITY_HOST": a.URL(), "AZURE_TENANT_ID": a.TenantID()})
-	if _, err := signin.Keyring(); err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _, _ = signin.Forget() })
-	return a, ada
-}
-
 func TestLoginServesTheOtherCommands(t *testing.T) {
-	a, ada := newLaptop(t)
+	a, ada := commandtest.NewLaptop(t)
 	a.SetTokenLife(4 * time.Minute) // which azidentity does not keep: each command renews
-	got := runCommand(t, a.system(), "login")
-	require.Equal(t, exitOK, got.status, got.stderr)
-	assert.Equal(t, "Signed in as ada@example.com, tenant "+a.TenantID()+".\n", got.stdout)
+	got := commandtest.Run(t, a.System(), "login")
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	assert.Equal(t, "Signed in as ada@example.com, tenant "+a.TenantID()+".\n", got.Stdout)
 
-	dsn := a.server.DSN(ada.Name)
+	dsn := a.Server.DSN(ada.Name)
 	for _, args := range [][]string{{"check", dsn}, {"whoami"}, {"token"}, {"proxy", dsn, "--", "bash", "-c", ":"}} {
-		got := runUnchecked(t.Context(), a.system(), args...)
-		assert.Equal(t, exitOK, got.status, "%s: %s%s", args[0], got.stdout, got.stderr)
+		got := commandtest.RunUnchecked(t.Context(), a.System(), args...)
+		assert.Equal(t, diag.OK, got.Status, "%s: %s%s", args[0], got.Stdout, got.Stderr)
 	}
 	assert.Equal(t, 1, a.SignIns(), "nobody is asked again")
 
-	got = runCommand(t, a.system(), "whoami", "--json")
-	require.Equal(t, exitOK, got.status, got.stderr)
-	var who identity
-	require.NoError(t, json.Unmarshal([]byte(got.stdout), &who))
-	assert.Equal(t, identity{"aadpool login", "user", ada.Name, a.TenantID(), ada.ObjectID,
-		aadpooltest.DefaultAudience + "/.default", who.ExpiresOn}, who)
+	got = commandtest.Run(t, a.System(), "whoami", "--json")
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	var who map[string]string
+	require.NoError(t, json.Unmarshal([]byte(got.Stdout), &who))
+	assert.Equal(t, map[string]string{"credential": "aadpool login", "kind": "user", "role": ada.Name,
+		"tenant_id": a.TenantID(), "object_id": ada.ObjectID, "scope": aadpooltest.DefaultAudience + "/.default",
+		"expires_on": who["expires_on"]}, who)
 
-	got = runCommand(t, a.system(), "logout")
-	require.Equal(t, exitOK, got.status, got.stderr)
+	got = commandtest.Run(t, a.System(), "logout")
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
 	var left []string
 	for _, name := range []string{"XDG_CONFIG_HOME", "HOME"} {
 		found, err := filepath.Glob(filepath.Join(os.Getenv(name), "*", "aadpool", "*"))
@@ -59,34 +51,34 @@ func TestLoginServesTheOtherCommands(t *testing.T) {
 		left = append(left, found...)
 	}
 	assert.Empty(t, left)
-	assert.Contains(t, runCommand(t, a.system(), "logout").stderr, "nobody was signed in")
+	assert.Contains(t, commandtest.Run(t, a.System(), "logout").Stderr, "nobody was signed in")
 }
 
 func TestLoginFails(t *testing.T) {
 	for _, row := range []struct {
 		name  string
-		spoil func(*testing.T, azure, aadpooltest.Principal)
+		spoil func(*testing.T, commandtest.Azure, aadpooltest.Principal)
 		args  []string
-		want  exitStatus
+		want  diag.Status
 		says  string
 	}{
-		{"a policy", func(_ *testing.T, a azure, _ aadpooltest.Principal) {
+		{"a policy", func(_ *testing.T, a commandtest.Azure, _ aadpooltest.Principal) {
 			a.RefuseSignIns(53003, "Access has been blocked by Conditional Access policies.")
-		}, nil, exitCredential, "AADSTS53003"},
-		{"no browser", func(t *testing.T, a azure, _ aadpooltest.Principal) {
-			require.NoError(t, os.Remove(filepath.Join(a.bin, "xdg-open")))
-		}, nil, exitCredential, "the credential device-code shows a code"},
-		{"a credential without a person", nil, []string{"--credential", "managed-identity"}, exitUsage,
+		}, nil, diag.Credential, "AADSTS53003"},
+		{"no browser", func(t *testing.T, a commandtest.Azure, _ aadpooltest.Principal) {
+			require.NoError(t, os.Remove(filepath.Join(a.Bin, "xdg-open")))
+		}, nil, diag.Credential, "the credential device-code shows a code"},
+		{"a credential without a person", nil, []string{"--credential", "managed-identity"}, diag.Usage,
 			"aadpool login signs a person in"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a, ada := newLaptop(t)
+			a, ada := commandtest.NewLaptop(t)
 			if row.spoil != nil {
 				row.spoil(t, a, ada)
 			}
-			got := runCommand(t, a.system(), append([]string{"login"}, row.args...)...)
-			assert.Equal(t, row.want, got.status)
-			assert.Contains(t, got.stderr, row.says)
+			got := commandtest.Run(t, a.System(), append([]string{"login"}, row.args...)...)
+			assert.Equal(t, row.want, got.Status)
+			assert.Contains(t, got.Stderr, row.says)
 			_, kept, err := signin.Load()
 			require.NoError(t, err)
 			assert.False(t, kept)
@@ -95,7 +87,7 @@ func TestLoginFails(t *testing.T) {
 }
 
 func TestLoginWithoutADisplayShowsACode(t *testing.T) {
-	a, ada := newLaptop(t)
+	a, ada := commandtest.NewLaptop(t)
 	t.Setenv("DISPLAY", "")
 	printed := &watchedBuffer{seen: func(text string) {
 		if code := regexp.MustCompile(`enter the code (\w{9})\n`).FindStringSubmatch(text); code != nil {
@@ -103,8 +95,8 @@ func TestLoginWithoutADisplayShowsACode(t *testing.T) {
 		}
 	}}
 	var stdout watchedBuffer
-	status := Run(t.Context(), []string{"login"}, &stdout, printed, a.system())
-	require.Equal(t, exitOK, status, printed.String())
+	status := commands.Run(t.Context(), []string{"login"}, &stdout, printed, a.System())
+	require.Equal(t, diag.OK, status, printed.String())
 	assert.Contains(t, printed.String(), "/devicelogin in a browser and enter the code ")
 	assert.NotContains(t, printed.String(), "\x1b", "only a terminal has links")
 	assert.Contains(t, stdout.String(), "Signed in as "+ada.Name)
@@ -127,30 +119,52 @@ func (w *watchedBuffer) Write(p []byte) (int, error) {
 func (w *watchedBuffer) String() string { return string(w.text) }
 
 func TestSignInThatHasEnded(t *testing.T) {
-	a, ada := newLaptop(t)
+	a, ada := commandtest.NewLaptop(t)
 	a.SetTokenLife(time.Minute)
-	require.Equal(t, exitOK, runCommand(t, a.system(), "login").status)
+	require.Equal(t, diag.OK, commandtest.Run(t, a.System(), "login").Status)
 	a.Revoke(ada.Name)
 	a.Register(ada)
-	got := runCommand(t, a.system(), "check", a.server.DSN(ada.Name))
-	assert.Equal(t, exitCredential, got.status)
-	assert.Contains(t, got.stdout+got.stderr, "aadpool login")
+	got := commandtest.Run(t, a.System(), "check", a.Server.DSN(ada.Name))
+	assert.Equal(t, diag.Credential, got.Status)
+	assert.Contains(t, got.Stdout+got.Stderr, "aadpool login")
 	assert.Equal(t, 1, a.SignIns(), "a command that is not login opens no browser by itself")
 }
 
 func TestCredentialsFlags(t *testing.T) {
-	a := newAzure(t)
+	a := commandtest.New(t)
 	p := a.Register(aadpooltest.Principal{Name: "deploy"})
 	env := a.GitHubActionsEnv(p)
 	delete(env, "AZURE_CLIENT_ID")
 	delete(env, "AZURE_TENANT_ID")
-	setenv(t, env)
-	got := runCommand(t, a.system(), "whoami", "--credential", "oidc-file,github-actions", "--client-id", p.ClientID,
+	commandtest.Setenv(t, env)
+	got := commandtest.Run(t, a.System(), "whoami", "--credential", "oidc-file,github-actions", "--client-id", p.ClientID,
 		"--tenant-id", a.TenantID())
-	require.Equal(t, exitOK, got.status, got.stderr)
-	assert.Regexp(t, `(?m)^role +deploy$`, got.stdout)
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	assert.Regexp(t, `(?m)^role +deploy$`, got.Stdout)
 
-	got = runCommand(t, a.system(), "token", "--credential", "github-action")
-	assert.Equal(t, exitUsage, got.status)
-	assert.Contains(t, got.stderr, "did you mean github-actions?")
+	got = commandtest.Run(t, a.System(), "token", "--credential", "github-action")
+	assert.Equal(t, diag.Usage, got.Status)
+	assert.Contains(t, got.Stderr, "did you mean github-actions?")
+}
+
+// What the browser is given has a proof key, a loopback address to come back to, and whom to offer.
+func TestTheAddressThatTheBrowserOpens(t *testing.T) {
+	a := commandtest.New(t)
+	opened := filepath.Join(t.TempDir(), "url")
+	a.AddProgram(t, "xdg-open", `echo "$1" > '`+opened+`'`)
+	t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
+	got := commandtest.Run(t, a.System(), "token", "--credential=browser", "--commandtest.Tenant-id="+a.TenantID(),
+		"--login-hint=ada@example.com", "--timeout=2s")
+	assert.Equal(t, diag.Credential, got.Status)
+	content, err := os.ReadFile(opened)
+	require.NoError(t, err)
+	address, err := url.Parse(strings.TrimSpace(string(content)))
+	require.NoError(t, err)
+	query := address.Query()
+	assert.Equal(t, "/"+a.TenantID()+"/oauth2/v2.0/authorize", address.Path)
+	assert.Equal(t, "code", query.Get("response_type"))
+	assert.Equal(t, "S256", query.Get("code_challenge_method"))
+	assert.NotEmpty(t, query.Get("code_challenge"))
+	assert.Regexp(t, `^http://localhost:\d+$`, query.Get("redirect_uri"))
+	assert.Equal(t, "ada@example.com", query.Get("login_hint"))
 }

@@ -1,4 +1,4 @@
-package commands
+package commands_test
 
 import (
 	"encoding/json"
@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 func TestTokenPrintsTheTokenAndNothingElse(t *testing.T) {
@@ -31,13 +33,13 @@ func TestTokenPrintsTheTokenAndNothingElse(t *testing.T) {
 			"https://example.com"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
-			a.useSecret(t)
+			a := commandtest.New(t)
+			a.UseSecret(t)
 			t.Setenv("PGHOST", row.host)
-			got := runUnchecked(t.Context(), a.system(), append([]string{"token"}, row.flags...)...)
-			require.Equal(t, exitOK, got.status, got.stderr)
-			assert.Empty(t, got.stderr)
-			token, ok := strings.CutSuffix(got.stdout, "\n")
+			got := commandtest.RunUnchecked(t.Context(), a.System(), append([]string{"token"}, row.flags...)...)
+			require.Equal(t, diag.OK, got.Status, got.Stderr)
+			assert.Empty(t, got.Stderr)
+			token, ok := strings.CutSuffix(got.Stdout, "\n")
 			assert.True(t, ok)
 			claims, err := a.Verify(token, row.audience)
 			require.NoError(t, err)
@@ -47,19 +49,19 @@ func TestTokenPrintsTheTokenAndNothingElse(t *testing.T) {
 }
 
 func TestTokenAsJSON(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	a.SetTokenLife(70 * time.Minute)
 	began := time.Now()
-	got := runUnchecked(t.Context(), a.system(), "token", "--json")
+	got := commandtest.RunUnchecked(t.Context(), a.System(), "token", "--json")
 	took := time.Since(began)
-	require.Equal(t, exitOK, got.status, got.stderr)
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
 	var token struct {
 		Token     string
 		ExpiresOn time.Time `json:"expires_on"`
 		ExpiresIn int       `json:"expires_in"`
 	}
-	require.NoError(t, json.Unmarshal([]byte(got.stdout), &token))
+	require.NoError(t, json.Unmarshal([]byte(got.Stdout), &token))
 	claims, err := a.Verify(token.Token, aadpooltest.DefaultAudience)
 	require.NoError(t, err)
 	assert.WithinDuration(t, claims.ExpiresAt, token.ExpiresOn, took+2*time.Second)
@@ -67,8 +69,8 @@ func TestTokenAsJSON(t *testing.T) {
 }
 
 func TestTokenFormats(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
+	a := commandtest.New(t)
+	a.UseSecret(t)
 	for _, row := range []struct{ format, want string }{
 		{"bare", `^(eyJ\S+)\n$`},
 		{"pgpass", `^\*:\*:\*:\*:(eyJ\S+)\n$`},
@@ -78,9 +80,9 @@ func TestTokenFormats(t *testing.T) {
 			`"status":\{"expirationTimestamp":"[-0-9]+T[:0-9]+Z","token":"(eyJ[^"]+)"\}\}\n$`},
 	} {
 		t.Run(row.format, func(t *testing.T) {
-			got := runUnchecked(t.Context(), a.system(), "token", "--format", row.format)
-			require.Equal(t, exitOK, got.status, got.stderr)
-			found := regexp.MustCompile(row.want).FindStringSubmatch(got.stdout)
+			got := commandtest.RunUnchecked(t.Context(), a.System(), "token", "--format", row.format)
+			require.Equal(t, diag.OK, got.Status, got.Stderr)
+			found := regexp.MustCompile(row.want).FindStringSubmatch(got.Stdout)
 			require.NotNil(t, found)
 			_, err := a.Verify(found[1], aadpooltest.DefaultAudience)
 			require.NoError(t, err)
@@ -89,49 +91,49 @@ func TestTokenFormats(t *testing.T) {
 }
 
 func TestTokenOnATerminalWarns(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
-	o := a.system()
+	a := commandtest.New(t)
+	a.UseSecret(t)
+	o := a.System()
 	o.IsTerminal = func(io.Writer) bool { return true }
-	got := runUnchecked(t.Context(), o, "token")
-	require.Equal(t, exitOK, got.status)
-	assert.Regexp(t, `^aadpool: this is a secret, [^\n]+\n$`, got.stderr)
-	assert.Regexp(t, `^eyJ\S+\n$`, got.stdout)
+	got := commandtest.RunUnchecked(t.Context(), o, "token")
+	require.Equal(t, diag.OK, got.Status)
+	assert.Regexp(t, `^aadpool: this is a secret, [^\n]+\n$`, got.Stderr)
+	assert.Regexp(t, `^eyJ\S+\n$`, got.Stdout)
 }
 
 func TestTokenFailsInOneLine(t *testing.T) {
 	for _, row := range []struct {
 		name  string
-		make  func(t *testing.T, a azure)
+		make  func(t *testing.T, a commandtest.Azure)
 		flags []string
 		want  string
 	}{
-		{"no credential", func(*testing.T, azure) {}, nil,
+		{"no credential", func(*testing.T, commandtest.Azure) {}, nil,
 			"no credential of the default chain has a token; EnvironmentCredential: missing environment variable " +
 				"AZURE_TENANT_ID; "},
-		{"no such credential here", func(*testing.T, azure) {}, []string{"--credential=environment"},
+		{"no such credential here", func(*testing.T, commandtest.Azure) {}, []string{"--credential=environment"},
 			"the credential environment lacks AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"},
-		{"a wrong secret", func(t *testing.T, a azure) {
-			a.useSecret(t)
+		{"a wrong secret", func(t *testing.T, a commandtest.Azure) {
+			a.UseSecret(t)
 			t.Setenv("AZURE_CLIENT_SECRET", "hunter2hunter2")
 		}, []string{"--credential=environment"}, "AADSTS7000215"},
-		{"an answer that is cut short, with a token in it", func(t *testing.T, a azure) {
-			a.useSecret(t)
+		{"an answer that is cut short, with a token in it", func(t *testing.T, a commandtest.Azure) {
+			a.UseSecret(t)
 			a.SetFailure(aadpooltest.MalformedBody())
 		}, []string{"--credential=environment"}, "aadpool check says more"},
-		{"a credential that hangs", func(t *testing.T, a azure) {
-			a.useSecret(t)
+		{"a credential that hangs", func(t *testing.T, a commandtest.Azure) {
+			a.UseSecret(t)
 			a.SetFailure(aadpooltest.Hanging())
 		}, []string{"--timeout=300ms"}, "no answer within the token timeout"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			a := newAzure(t)
+			a := commandtest.New(t)
 			row.make(t, a)
-			got := runCommand(t, a.system(), append([]string{"token"}, row.flags...)...)
-			assert.Equal(t, exitCredential, got.status)
-			assert.Empty(t, got.stdout)
-			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.stderr)
-			assert.Contains(t, got.stderr, row.want)
+			got := commandtest.Run(t, a.System(), append([]string{"token"}, row.flags...)...)
+			assert.Equal(t, diag.Credential, got.Status)
+			assert.Empty(t, got.Stdout)
+			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.Stderr)
+			assert.Contains(t, got.Stderr, row.want)
 		})
 	}
 }

@@ -1,0 +1,9 @@
+package roles_test
+
+import (
+	"testing"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+func TestMain(m *testing.M) { azuretest.Main(m) }
