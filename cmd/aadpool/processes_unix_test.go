@@ -45,7 +45,8 @@ func outputOf(t *testing.T, cmd *exec.Cmd) commandtest.Output {
 	if err := cmd.Run(); err != nil {
 		require.IsType(t, &exec.ExitError{}, err)
 	}
-	return commandtest.Output{Status: diag.Status(cmd.ProcessState.ExitCode()), Stdout: stdout.String(), Stderr: stderr.String()}
+	return commandtest.Output{Status: diag.Status(cmd.ProcessState.ExitCode()), Stdout: stdout.String(),
+		Stderr: stderr.String()}
 }
 
 // newHome has nothing in it.
@@ -153,7 +154,7 @@ func TestAgentThatWasStopped(t *testing.T) {
 // buildProgram builds aadpool as its users do.
 func buildProgram(t *testing.T) (file string) {
 	file = filepath.Join(t.TempDir(), "aadpool")
-	out, err := exec.Command("go", "build", "-o", file, "../..").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", file, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return file
 }
@@ -164,16 +165,16 @@ func testStart(t *testing.T, aadpool string) {
 	cmd := exec.Command(aadpool, "version")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	got := outputOf(t, cmd)
-	require.Equal(t, exitOK, got.status, got.stderr)
-	ours := regexp.MustCompile(`init github\.com/aadpool/\S+ @.*, (\d+) bytes`).FindAllStringSubmatch(got.stderr, -1)
-	require.NotEmpty(t, ours, got.stderr)
+	require.Equal(t, diag.OK, got.Status, got.Stderr)
+	ours := regexp.MustCompile(`init github\.com/aadpool/\S+ @.*, (\d+) bytes`).FindAllStringSubmatch(got.Stderr, -1)
+	require.NotEmpty(t, ours, got.Stderr)
 	total := 0
 	for _, found := range ours {
 		bytes, err := strconv.Atoi(found[1])
 		require.NoError(t, err)
 		total += bytes
 	}
-	assert.Less(t, total, 200_000, "it was 5 MB, half of the time of aadpool token: %s", got.stderr)
+	assert.Less(t, total, 200_000, "it was 5 MB, half of the time of aadpool token: %s", got.Stderr)
 }
 
 // A program that runs a password command for each connection, in many processes, costs one request to Entra; and the

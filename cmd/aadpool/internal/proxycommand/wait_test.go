@@ -34,7 +34,8 @@ func askRunningProxy(t *testing.T, at, elsewhere, nobody string) {
 	a := commandtest.New(t)
 	a.UseSecret(t)
 	dir := commandtest.ShortDir(t)
-	r := commandtest.StartProxy(t, a.System(), "up="+a.Server.DSN("orders-api"), "down=postgres://orders-api@"+commandtest.FreeAddress(t)+"/x",
+	r := commandtest.StartProxy(t, a.System(), "up="+a.Server.DSN("orders-api"),
+		"down=postgres://orders-api@"+commandtest.FreeAddress(t)+"/x",
 		"--socket-dir="+dir, "--http="+at)
 	address := r.Logged(t, `serving health and metrics" address=(\S+)`)
 	conn, err := pgx.Connect(t.Context(), "host="+dir+"/up user=x dbname=postgres sslmode=disable")
@@ -90,7 +91,8 @@ func TestConnectionTest(t *testing.T) {
 			a := commandtest.New(t)
 			a.UseSecret(t)
 			a.Server.SetMissingRoles("orders-api")
-			args := append([]string{"proxy", a.Server.DSN("orders-api"), "--socket-dir=" + commandtest.ShortDir(t)}, row.flags...)
+			args := append([]string{"proxy", a.Server.DSN("orders-api"), "--socket-dir=" + commandtest.ShortDir(t)},
+				row.flags...)
 			got := commandtest.Run(t, a.System(), append(args, "--", "/bin/sh", "-c", "echo run")...)
 			assert.Equal(t, row.status, got.Status, got.Stderr)
 			assert.Equal(t, row.runs, got.Stdout == "run\n")
