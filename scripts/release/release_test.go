@@ -337,6 +337,29 @@ func TestWorkflowsActionsArePinned(t *testing.T) {
 	}
 }
 
+// The stand-ins' images are of the PostgreSQLs that the tests run on, and have the name that the examples pull.
+func TestStandInsImagesAreThoseThatTheExamplesPull(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile("../../" + name)
+		require.NoError(t, err)
+		return string(text)
+	}
+	workflow := read(".github/workflows/release.yml")
+	tested := regexp.MustCompile(`postgresql: \[(.*)\]`).FindStringSubmatch(read(".github/workflows/ci.yml"))
+	require.NotNil(t, tested)
+	versions := strings.Split(tested[1], ", ")
+	assert.Contains(t, workflow, "for postgres in "+strings.Join(versions, " ")+"; do")
+	assert.Contains(t, workflow, `if [ "$postgres" = `+versions[len(versions)-1]+" ]; then")
+	assert.Contains(t, read("deploy/standins/Dockerfile"), "ARG POSTGRES="+versions[len(versions)-1]+"\n")
+	assert.Contains(t, workflow, "IMAGE: ghcr.io/${{ github.repository }}\n")
+	image := "ghcr.io/" + strings.TrimPrefix(root, "github.com/") + "-standins"
+	for _, name := range []string{"docs/standins.md", "examples/standins/standins.go", "examples/standins/java/OrdersTest.java",
+		"examples/standins/dotnet/OrdersTest.cs", "examples/standins/python/test_orders.py",
+		"examples/standins/node/orders.test.js"} {
+		assert.Contains(t, read(name), image, name)
+	}
+}
+
 func TestWorkflowPublishesWhatIsMade(t *testing.T) {
 	text, err := os.ReadFile("../../.github/workflows/release.yml")
 	require.NoError(t, err)
