@@ -353,9 +353,9 @@ func TestStandInsImagesAreThoseThatTheExamplesPull(t *testing.T) {
 	assert.Contains(t, read("deploy/standins/Dockerfile"), "ARG POSTGRES="+versions[len(versions)-1]+"\n")
 	assert.Contains(t, workflow, "IMAGE: ghcr.io/${{ github.repository }}\n")
 	image := "ghcr.io/" + strings.TrimPrefix(root, "github.com/") + "-standins"
-	for _, name := range []string{"docs/standins.md", "examples/standins/standins.go", "examples/standins/java/OrdersTest.java",
-		"examples/standins/dotnet/OrdersTest.cs", "examples/standins/python/test_orders.py",
-		"examples/standins/node/orders.test.js"} {
+	for _, name := range []string{"docs/standins.md", "examples/standins/standins.go",
+		"examples/standins/java/OrdersTest.java", "examples/standins/dotnet/OrdersTest.cs",
+		"examples/standins/python/test_orders.py", "examples/standins/node/orders.test.js"} {
 		assert.Contains(t, read(name), image, name)
 	}
 }
