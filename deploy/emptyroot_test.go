@@ -32,15 +32,22 @@ import (
 // imageUser is that of the Dockerfile.
 const imageUser = 65532
 
-// sidecars are what the tests run of the manifests that have one: its container, and the file that it reads, if any.
-var sidecars = map[string]func(t *testing.T) (proxy corev1.Container, config string){
-	"the manifest's": func(t *testing.T) (corev1.Container, string) {
-		return documents(t, "kubernetes/sidecar.yaml").deployments[0].Spec.Template.Spec.InitContainers[0], ""
+// A sidecar is what the tests run of the manifests that have one.
+type sidecar struct {
+	proxy  corev1.Container
+	config string   // the file that it reads, if any
+	check  []string // the arguments of the check before an upgrade, if there is one
+}
+
+var sidecars = map[string]func(t *testing.T) sidecar{
+	"the manifest's": func(t *testing.T) sidecar {
+		pod := documents(t, "kubernetes/sidecar.yaml").deployments[0].Spec.Template.Spec
+		return sidecar{proxy: pod.InitContainers[0]}
 	},
-	"the chart's": func(t *testing.T) (corev1.Container, string) {
+	"the chart's": func(t *testing.T) sidecar {
 		all := render(t, serviceChart(t), "")
 		pod := all.deployments[0].Spec.Template.Spec
-		return pod.InitContainers[0], all.proxyConfig(t, pod)
+		return sidecar{pod.InitContainers[0], all.proxyConfig(t, pod), all.jobs[0].Spec.Template.Spec.Containers[0].Args}
 	},
 }
 
@@ -51,13 +58,13 @@ func TestSidecarRunsInAnEmptyRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can change the root")
 	}
-	for name, sidecar := range sidecars {
-		t.Run(name, func(t *testing.T) { runSidecar(t, sidecar) })
+	for name, of := range sidecars {
+		t.Run(name, func(t *testing.T) { of(t).run(t) })
 	}
 }
 
-func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, string)) {
-	proxy, config := sidecar(t)
+func (s sidecar) run(t *testing.T) {
+	proxy := s.proxy
 	pg, err := aadpooltest.StartPostgres(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, pg.Stop()) })
@@ -73,19 +80,17 @@ func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, stri
 	environment := workloadIdentity(t, authority, identity, root)
 	database := upstream(t, server, root)
 	listen, health := freeAddress(t), freeAddress(t)
-	if config == "" {
+	if len(s.check) > 0 {
+		last := len(s.check) - 1
+		out, err := inRoot(root, environment, append(s.check[:last:last], keywords(database))...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+	}
+	if s.config == "" {
 		maps.Copy(environment, database)
 	} else {
-		put(t, root, "/etc/aadpool/proxy.yaml", proxyConfig(t, config, database, listen, health))
+		put(t, root, "/etc/aadpool/proxy.yaml", proxyConfig(t, s.config, database, listen, health))
 	}
-	args := sidecarArguments(t, proxy, listen, health)
-
-	cmd := exec.Command("/aadpool", args...)
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: imageUser, Gid: imageUser}}
-	for name, value := range environment {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
+	cmd := inRoot(root, environment, sidecarArguments(t, proxy, listen, health)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
@@ -110,6 +115,27 @@ func runSidecar(t *testing.T, sidecar func(t *testing.T) (corev1.Container, stri
 	assert.NotContains(t, stderr.String(), "eyJ", "no token is logged")
 }
 
+// inRoot is the program in a root, as the image's user.
+func inRoot(root string, environment map[string]string, args ...string) *exec.Cmd {
+	cmd := exec.Command("/aadpool", args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: imageUser, Gid: imageUser}}
+	for name, value := range environment {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	return cmd
+}
+
+// keywords are a DSN of what libpq's variables say.
+func keywords(database map[string]string) string {
+	var dsn []string
+	for key, variable := range map[string]string{"host": "PGHOST", "port": "PGPORT", "user": "PGUSER",
+		"dbname": "PGDATABASE", "sslrootcert": "PGSSLROOTCERT"} {
+		dsn = append(dsn, key+"="+database[variable])
+	}
+	return strings.Join(dsn, " ")
+}
+
 // probe asks as the kubelet does.
 func probe(health string, p *corev1.Probe) bool {
 	code := status("http://" + health + p.HTTPGet.Path)
@@ -130,13 +156,8 @@ func assertServes(t *testing.T, listen string) {
 func proxyConfig(t *testing.T, text string, database map[string]string, listen, health string) []byte {
 	var config map[string]any
 	require.NoError(t, yaml.Unmarshal([]byte(text), &config))
-	var dsn []string
-	for key, variable := range map[string]string{"host": "PGHOST", "port": "PGPORT", "user": "PGUSER",
-		"dbname": "PGDATABASE", "sslrootcert": "PGSSLROOTCERT"} {
-		dsn = append(dsn, key+"="+database[variable])
-	}
 	own := config["upstreams"].([]any)[0].(map[string]any)
-	own["dsn"], config["http"] = strings.Join(dsn, " "), health
+	own["dsn"], config["http"] = keywords(database), health
 	if listen != "" {
 		own["listen"] = listen
 	}

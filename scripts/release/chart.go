@@ -73,7 +73,7 @@ var chartVersions = regexp.MustCompile(`(?m)^(version|appVersion): \S+$`)
 // versioned puts the release's version into Chart.yaml.
 func (r *release) versioned(text []byte) ([]byte, error) {
 	if found := len(chartVersions.FindAll(text, -1)); found != 2 {
-		return nil, fmt.Errorf("Chart.yaml has %d lines with version or appVersion, not one of each", found)
+		return nil, fmt.Errorf("the file Chart.yaml has %d lines with version or appVersion, not one of each", found)
 	}
 	return chartVersions.ReplaceAll(text, []byte("${1}: "+r.number())), nil
 }
