@@ -64,7 +64,8 @@ func (cmd *loginCommand) Run(in invocation.Invocation) error {
 		Prompt: tokens.ShowDeviceCode(in.Stderr, in.System.Screen(in.Stderr))}
 	record, err := cmd.signIn(in.Ctx, settings)
 	if err != nil {
-		return exit.Error{Status: diag.Credential, Text: "signing in: " + entra.Brief(err)}
+		explained := diag.OfCredential(diag.CredentialFacts{Name: cmd.Credential}, err)
+		return exit.Error{Status: diag.Credential, Text: explained.Behind("signing in: " + entra.Brief(err))}
 	}
 	if err := (signin.SignIn{Credential: cmd.Credential, Record: record}).Save(); err != nil {
 		return err

@@ -2,10 +2,13 @@ package commands_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -64,7 +67,12 @@ func TestLoginFails(t *testing.T) {
 	}{
 		{"a policy", func(_ *testing.T, a commandtest.Azure, _ aadpooltest.Principal) {
 			a.RefuseSignIns(53003, "Access has been blocked by Conditional Access policies.")
-		}, nil, diag.Credential, "AADSTS53003"},
+		}, nil, diag.Credential, "AADSTS53003: Access has been blocked by Conditional Access policies. A " +
+			"Conditional Access policy blocks this login: by place, risk, device or app. To fix: have the tenant's " +
+			"administrator look into the sign-in logs"},
+		{"a person who declines", func(_ *testing.T, a commandtest.Azure, _ aadpooltest.Principal) {
+			a.RefuseSignIns(65004, "User declined to consent to access the app.")
+		}, nil, diag.Credential, "has declined. To fix: aadpool login"},
 		{"no browser", func(t *testing.T, a commandtest.Azure, _ aadpooltest.Principal) {
 			require.NoError(t, os.Remove(filepath.Join(a.Bin, "xdg-open")))
 		}, nil, diag.Credential, "the credential device-code shows a code"},
@@ -100,6 +108,33 @@ func TestLoginWithoutADisplayShowsACode(t *testing.T) {
 	assert.Contains(t, printed.String(), "/devicelogin in a browser and enter the code ")
 	assert.NotContains(t, printed.String(), "\x1b", "only a terminal has links")
 	assert.Contains(t, stdout.String(), "Signed in as "+ada.Name)
+}
+
+// Some tenants take no device codes.
+func TestLoginByACodeThatAPolicyForbids(t *testing.T) {
+	for _, row := range []struct {
+		number     int
+		text, says string
+	}{
+		{53003, "Access has been blocked by Conditional Access policies.", "A Conditional Access policy blocks this login"},
+		{530035, "Access has been blocked by security defaults.", "A security policy of the tenant"},
+		{50199, "For security reasons, user confirmation is required for this request.", "a policy of the tenant, wants"},
+	} {
+		t.Run(strconv.Itoa(row.number), func(t *testing.T) {
+			a, ada := commandtest.NewLaptop(t)
+			a.RefuseSignIns(row.number, row.text)
+			printed := &watchedBuffer{seen: func(text string) {
+				if code := regexp.MustCompile(`enter the code (\w{9})\n`).FindStringSubmatch(text); code != nil {
+					_ = a.EnterDeviceCode(code[1], ada.Name)
+				}
+			}}
+			status := commands.Run(t.Context(), []string{"login", "--credential=device-code"}, io.Discard, printed, a.System())
+			assert.Equal(t, diag.Credential, status)
+			assert.Contains(t, printed.String(), fmt.Sprintf("AADSTS%d: %s", row.number, row.text))
+			assert.Contains(t, printed.String(), row.says)
+			assert.Contains(t, printed.String(), "To fix: aadpool login --credential browser")
+		})
+	}
 }
 
 // watchedBuffer tells of what is written to it.

@@ -92,11 +92,12 @@ func unknown(name, text string) *Diagnosis {
 	return d
 }
 
-// byBrowser adds what is left to somebody whose tenant takes no device codes:
+// byBrowser adds, behind the advice, what is left to somebody whose tenant takes no device codes:
 // https://learn.microsoft.com/entra/identity/conditional-access/policy-block-authentication-flows
 func byBrowser(d *Diagnosis, name, number string) *Diagnosis {
 	if name == credential.DeviceCode && (strings.HasPrefix(number, "53") || number == "50199") {
-		d.Fix = append(d.Fix, "# if a policy of the tenant blocks device codes:", "aadpool login --credential browser")
+		d.Fix = slices.Insert(d.Fix, 1, "# if a policy of the tenant blocks device codes:",
+			"aadpool login --credential browser")
 	}
 	return d
 }

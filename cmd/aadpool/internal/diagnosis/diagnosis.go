@@ -35,6 +35,15 @@ func (d *Diagnosis) FirstCommand() string {
 	return strings.TrimLeft(d.Fix[0], "#- ")
 }
 
+// Behind is what a credential has said, and behind it what that means and what to type, in one line. What says it all
+// by itself stays alone.
+func (d *Diagnosis) Behind(said string) string {
+	if d.Cause == NoCredential || d.Cause == OtherCredential {
+		return said
+	}
+	return strings.TrimSuffix(said, ".") + ". " + d.Meaning + " To fix: " + d.FirstCommand()
+}
+
 // A Remedy is what undoes a fault. One of its parts is set.
 type Remedy struct {
 	Role     *MissingRole // to be made

@@ -61,9 +61,6 @@ func (s Source) failure(err error) error {
 	if !ok { // the hosts need tokens of different scopes
 		return exit.Usage(terminal.WithoutPrefix(err))
 	}
-	text := strings.Join(server.AttemptLines(noToken.Err), "; ")
-	if d := s.Credential.Diagnose(noToken.Err); d.Cause != diag.NoCredential && d.Cause != diag.OtherCredential {
-		text += ". " + d.Meaning + " To fix: " + d.FirstCommand()
-	}
+	text := s.Credential.Diagnose(noToken.Err).Behind(strings.Join(server.AttemptLines(noToken.Err), "; "))
 	return exit.Error{Status: diag.Credential, Text: strings.TrimSuffix(text, ".") + "; aadpool check says more"}
 }
