@@ -196,7 +196,7 @@ func (r *replacer) run(wanted bool) {
 		case s.opening.Load():
 			wanted, r.failures = false, 0
 		case s.givenUp != nil:
-		case s.due > 0 || r.ahead.Load() < 0: // a request has been quicker
+		case s.due > 0 || r.ahead.Load() < 0: // Acquire has got a connection that a request released
 			time.Sleep(vainPause)
 		default:
 			r.rest(vainPause, s.next)
@@ -260,7 +260,7 @@ func (r *replacer) step(wanted bool) (*step, error) {
 		}
 	}()
 	switch {
-	case full && s.givenUp != nil, !full && isFull(r.pool.Stat()), !wanted && s.due == 0 && r.ahead.Load() >= 0:
+	case full && s.givenUp != nil, !wanted && s.due == 0 && r.ahead.Load() >= 0:
 		return s, nil
 	case full: // no idle one is due; Acquire will meet one by and by
 		s.release()
@@ -291,8 +291,6 @@ func (s *step) open(ctx context.Context) error {
 	defer conn.Release()
 	if s.opening.Load() {
 		s.replacer.ahead.Add(1)
-	} else {
-		s.replacer.Held(ctx, conn.Conn()) // what Acquire found will be idle again, and has not been used
 	}
 	return nil
 }

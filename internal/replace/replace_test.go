@@ -24,6 +24,7 @@ type testPool struct {
 	server *azuretest.MemoryServer
 
 	mu      sync.Mutex         // guards what follows
+	onHeld  func()             // is called once, when the next idle connection is held; nil: nothing
 	said    map[*pgx.Conn]Held // Good where there is none
 	retired int
 	events  []string // what the pool has opened and closed
@@ -50,9 +51,18 @@ func newTestPool(t *testing.T, n int, configure func(*pgxpool.Config)) *testPool
 		return p.said[c]
 	}
 	p.Pool, err = NewPool(t.Context(), config, Conns{
-		Opened:  func(*pgx.Conn) { p.note("opened") },
-		Look:    func(ctx context.Context, c *pgx.Conn) Verdict { return held(ctx, c).Verdict },
-		Held:    held,
+		Opened: func(*pgx.Conn) { p.note("opened") },
+		Look:   func(ctx context.Context, c *pgx.Conn) Verdict { return held(ctx, c).Verdict },
+		Held: func(ctx context.Context, c *pgx.Conn) Held {
+			p.mu.Lock()
+			onHeld := p.onHeld
+			p.onHeld = nil
+			p.mu.Unlock()
+			if onHeld != nil {
+				onHeld()
+			}
+			return held(ctx, c)
+		},
 		Retired: func(context.Context, *pgx.Conn) { p.mu.Lock(); defer p.mu.Unlock(); p.retired++ },
 		Prepare: config.PrepareConn,
 	})
@@ -128,6 +138,31 @@ func TestOrderOfReplacements(t *testing.T) {
 				assert.Equal(t, row.events, p.events)
 				assert.Equal(t, len(row.events)/2, p.retired)
 				assert.EqualValues(t, 3, p.Stat().TotalConns())
+			})
+		})
+	}
+}
+
+// pgxpool then opens no connection for the replacer's Acquire.
+func TestRequestThatReleasesAConnectionWhileTheOthersAreHeld(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		maxConns int32
+	}{{"a pool that can grow", 10}, {"a pool at MaxConns", 3}} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = row.maxConns })
+				p.say(t, 0, Good, Due, Good)
+				release := p.take(t, 1)
+				p.mu.Lock()
+				p.onHeld = release
+				p.mu.Unlock()
+				require.NoError(t, p.Ping(t.Context()))
+				time.Sleep(time.Minute)
+				assert.EqualValues(t, 3, p.Stat().TotalConns())
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				assert.Equal(t, 1, p.retired, "the due one has been replaced all the same")
 			})
 		})
 	}
