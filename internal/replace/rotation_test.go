@@ -478,6 +478,11 @@ func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 		assert.Zero(t, hook.Stats().RetiredConns)
 
 		down.Store(false)
+		open(t, pool, conns) // brings the next token
+		time.Sleep(time.Second)
+		open(t, pool, conns)
+		synctest.Wait()
+		assert.Less(t, server.Logins.Load(), int64(2*conns), "not all of them at once")
 		for ; time.Until(ends) > 0; time.Sleep(time.Second) {
 			open(t, pool, conns)
 		}
