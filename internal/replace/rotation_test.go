@@ -456,40 +456,65 @@ func TestOldConnectionsCountAsRetired(t *testing.T) {
 
 func TestNoReconnectWhileThereIsNoNewerToken(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	synctest.Test(t, func(t *testing.T) {
-		const conns = 100
-		var down atomic.Bool
-		cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
-			if down.Load() {
-				return azcore.AccessToken{}, azuretest.ErrEntra
+	for _, row := range []struct {
+		name string
+		make func(context.Context, *aadpool.Hook, *pgxpool.Config) (*pgxpool.Pool, error)
+	}{
+		{"connections that are replaced in the background", func(ctx context.Context, hook *aadpool.Hook,
+			config *pgxpool.Config) (*pgxpool.Pool, error) {
+			return hook.NewPoolWithConfig(ctx, config)
+		}},
+		{"connections that are not", func(ctx context.Context, hook *aadpool.Hook,
+			config *pgxpool.Config) (*pgxpool.Pool, error) {
+			if err := hook.Configure(ctx, config); err != nil {
+				return nil, err
 			}
-			return azuretest.NewToken(n, 5*time.Minute), nil // so short that MaxConnLifetime has no jitter
-		}}
-		server := azuretest.NewMemoryServer(0)
-		hook := newHook(t, cred)
-		pool := newMemoryPool(t, hook, server, "host=/tmp user=orders-api pool_max_conns=100")
-		open(t, pool, conns)
-		down.Store(true)
-		ends := hook.Stats().TokenExpires
-		for ; time.Until(ends) > 5*time.Second; time.Sleep(time.Second) {
-			open(t, pool, conns)
-		}
-		assert.EqualValues(t, conns, server.Logins.Load(), "a login with the same token again would gain nothing")
-		assert.Zero(t, hook.Stats().RetiredConns)
+			return pgxpool.NewWithConfig(ctx, config)
+		}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				const conns = 100
+				var down atomic.Bool
+				cred := &azuretest.Credential{Answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
+					if down.Load() {
+						return azcore.AccessToken{}, azuretest.ErrEntra
+					}
+					return azuretest.NewToken(n, 5*time.Minute), nil // so short that MaxConnLifetime has no jitter
+				}}
+				server := azuretest.NewMemoryServer(0)
+				hook := newHook(t, cred)
+				config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=100")
+				require.NoError(t, err)
+				config.ConnConfig.DialFunc = server.Dial
+				pool, err := row.make(t.Context(), hook, config)
+				require.NoError(t, err)
+				defer pool.Close()
+				open(t, pool, conns)
+				down.Store(true)
+				ends := hook.Stats().TokenExpires
+				for ; time.Until(ends) > 5*time.Second; time.Sleep(time.Second) {
+					open(t, pool, conns)
+				}
+				assert.EqualValues(t, conns, server.Logins.Load(), "a login with the same token again would gain nothing")
+				assert.Zero(t, hook.Stats().RetiredConns)
 
-		down.Store(false)
-		open(t, pool, conns) // brings the next token
-		time.Sleep(time.Second)
-		open(t, pool, conns)
-		synctest.Wait()
-		assert.Less(t, server.Logins.Load(), int64(conns+conns*2/3), "not all of them at once")
-		for ; time.Until(ends) > 0; time.Sleep(time.Second) {
-			open(t, pool, conns)
-		}
-		open(t, pool, conns)
-		assert.EqualValues(t, 2*conns, server.Logins.Load(), "each connection once, now that there is a newer one")
-		assert.Positive(t, hook.Stats().RetiredConns)
-	})
+				down.Store(false)
+				for hook.Stats().TokenExpires.Equal(ends) {
+					require.NoError(t, pool.Ping(t.Context()))
+					time.Sleep(100 * time.Millisecond)
+				}
+				open(t, pool, conns)
+				assert.Less(t, server.Logins.Load(), int64(conns+conns*2/3), "not all of them at once")
+				for ; time.Until(ends) > 0; time.Sleep(time.Second) {
+					open(t, pool, conns)
+				}
+				open(t, pool, conns)
+				assert.EqualValues(t, 2*conns, server.Logins.Load(), "each connection once, now that there is a newer one")
+				assert.Positive(t, hook.Stats().RetiredConns)
+			})
+		})
+	}
 }
 
 func TestDatabaseSQLUsesNoConnectionWhoseTokenHasEnded(t *testing.T) {
