@@ -448,6 +448,21 @@ func TestKeepFreshRenewsWithoutTraffic(t *testing.T) {
 	}
 }
 
+func TestKeepFreshOfAHookThatHasServedNothingYet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := azuretest.Issuing(time.Hour, 0)
+		hook, err := NewHook(cred, WithScope(testScope), WithLogger(slog.New(slog.DiscardHandler)))
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, hook.KeepFresh(ctx), context.DeadlineExceeded)
+		assert.Equal(t, 1, cred.Count())
+		_, took := mustGet(t, hook.cacheOf(testScope))
+		assert.Zero(t, took)
+		assert.Equal(t, 1, cred.Count(), "it is the Hook's token")
+	})
+}
+
 func TestKeepFreshInAnOutageAsksNoMoreOftenThanABusyPool(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {

@@ -366,6 +366,10 @@ func TestCredentialGetsNothingOfTheCallersContext(t *testing.T) {
 			assert.Equal(t, "caller's", ctx.Value(contextKey{}), "the Observer sees all of it")
 			return context.WithValue(ctx, contextKey{}, "observer's")
 		}, "observer's"},
+		{"one that puts a value of another type in the caller's place", func(ctx context.Context,
+			_ FetchStart) context.Context {
+			return context.WithValue(ctx, contextKey{}, 7)
+		}, 7},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
