@@ -46,6 +46,7 @@ func renewedAfter(d time.Duration) *azuretest.Credential {
 // a connection has been idle for a second.
 func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 	azuretest.ClearPGEnv(t)
+	var longest time.Duration // that a connection has been idle, as the caller is told
 	for _, row := range []struct {
 		name  string
 		hold  bool
@@ -54,6 +55,7 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 		{"nothing has been replaced", false, nil},
 		{"another connection has been replaced meanwhile", true, nil},
 		{"and the caller decides, by how long it rested", true, func(ctx context.Context, p pgxpool.ShouldPingParams) bool {
+			longest = max(longest, p.IdleDuration)
 			return p.IdleDuration > 9*time.Minute
 		}},
 	} {
@@ -85,6 +87,11 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 				}
 				server.Drop(1, 4)
 				assert.Zero(t, acquireIdle(t, pool, 4), "queries on connections that the network has dropped")
+
+				longest = 0
+				time.Sleep(time.Second)
+				assert.Zero(t, acquireIdle(t, pool, 4))
+				assert.LessOrEqual(t, longest, 2*time.Second, "from their last use on")
 			})
 		})
 	}
