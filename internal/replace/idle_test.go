@@ -2,6 +2,7 @@ package replace_test
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,9 +47,9 @@ func renewedAfter(d time.Duration) *azuretest.Credential {
 // a connection has been idle for a second.
 func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	var longest time.Duration // that a connection has been idle, as the caller is told
+	var longest atomic.Int64 // that a connection has been idle, as the caller is told
 	afterNineMinutes := func(_ context.Context, p pgxpool.ShouldPingParams) bool {
-		longest = max(longest, p.IdleDuration)
+		longest.Store(max(longest.Load(), int64(p.IdleDuration)))
 		return p.IdleDuration > 9*time.Minute
 	}
 	for _, row := range []struct {
@@ -93,10 +94,10 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 				}
 				assert.Zero(t, acquireIdle(t, pool, 4), "queries on connections that the network has dropped")
 
-				longest = 0
+				longest.Store(0)
 				time.Sleep(time.Second)
 				assert.Zero(t, acquireIdle(t, pool, 4))
-				assert.LessOrEqual(t, longest, 2*time.Second, "from their last use on")
+				assert.LessOrEqual(t, time.Duration(longest.Load()), 2*time.Second, "from their last use on")
 			})
 		})
 	}
