@@ -197,9 +197,10 @@ func pinned(t *testing.T) map[string]string {
 	for _, found := range regexp.MustCompile(`"(\S+)": "(\d\S+)"`).FindAllStringSubmatch(string(text), -1) {
 		pins[found[1]] = found[2]
 	}
-	for program, package_ := range map[string]string{"OpenFGA": "openfga", "Temporal": "temporal-server",
-		"node-postgres": "pg", "Sequelize": "sequelize", "Knex": "knex", "TypeORM": "typeorm", "Drizzle": "drizzle-orm",
-		"Prisma Client": "@prisma/client", "Backstage": "@backstage/backend-defaults",
+	for program, package_ := range map[string]string{"OpenFGA": "openfga", "Temporal schema": "temporal-sql-tool",
+		"Temporal server": "temporal-server",
+		"node-postgres":   "pg", "Sequelize": "sequelize", "Knex": "knex", "TypeORM": "typeorm", "Drizzle": "drizzle-orm",
+		"Backstage":      "@backstage/backend-defaults",
 		"golang-migrate": "migrate"} {
 		if version, ok := pins[package_]; ok {
 			pins[program] = version

@@ -13,8 +13,14 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// curl tries again: the connections of a pool have been cut.
+const curl = "curl --fail --silent --show-error --retry 20 --retry-delay 1 --retry-all-errors "
+
 // tables are whose the table orders is, which a migration makes.
 const tables = `select tableowner from pg_tables where tablename = 'orders'`
+
+// temporal are Temporal's two databases.
+var temporal = []string{"temporal", "temporal_visibility"}
 
 var runs = []run{
 	{page: "migrations.md", program: "goose", query: tables, want: "orders-api"},
@@ -35,6 +41,13 @@ var runs = []run{
 	{page: "frameworks.md", program: "Knex", query: tables, want: "orders-api"},
 	{page: "frameworks.md", program: "TypeORM", query: tables, want: "orders-api"},
 	{page: "frameworks.md", program: "Drizzle", query: tables, want: "orders-api"},
+
+	{page: "services.md", program: "OpenFGA", serves: "http://127.0.0.1:18080/healthz",
+		probe:  curl + `--data '{"name": "orders"}' http://127.0.0.1:18080/stores`,
+		probed: `"id":`,
+		query:  `select tableowner from pg_tables where tablename = 'tuple'`, want: "orders-api"},
+	{page: "services.md", program: "Temporal schema", databases: temporal,
+		query: `select tableowner from pg_tables where tablename = 'executions'`, want: "orders-api"},
 
 	{page: "tools.md", program: "psql", prints: `(?m)^ orders-api$`},
 	{page: "tools.md", program: "pg_dump", prints: `dbname: orders`},

@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What make clients runs comes from a directory below /tmp, where everybody can make one first.
+// What make clients and make recipes run comes from a directory below /tmp, where everybody can make one first.
 func TestClientsAreNotTakenFromSomebodyElsesDirectory(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -42,26 +42,32 @@ func TestClientsAreNotTakenFromSomebodyElsesDirectory(t *testing.T) {
 		{"a link", func(t *testing.T, dir string) { require.NoError(t, os.Symlink(t.TempDir(), dir)) }, true},
 		{"a file", func(t *testing.T, dir string) { require.NoError(t, os.WriteFile(dir, nil, 0o600)) }, true},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			parent, bin := t.TempDir(), t.TempDir()
-			dir := filepath.Join(parent, "clients")
-			row.prepare(t, dir)
-			// The first program that the script would have do something says that it came so far.
-			called := filepath.Join(parent, "called")
-			for _, name := range []string{"apt-get", "npm", "tar"} {
-				require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n: >"+called+"\nexit 1\n"), 0o700))
-			}
-			cmd := exec.Command("../../scripts/install-proxy-clients.sh", dir)
-			cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
-			out, err := cmd.CombinedOutput()
-			require.Error(t, err, "the programs here do nothing")
-			if row.refused {
-				assert.NoFileExists(t, called)
-				assert.Contains(t, string(out), dir+" is not a directory that this user alone can write to")
-			} else {
-				assert.FileExists(t, called, "%s", out)
-			}
-		})
+		for _, script := range []string{"install-proxy-clients.sh", "install-recipes.sh"} {
+			t.Run(script+": "+row.name, func(t *testing.T) {
+				dir := filepath.Join(t.TempDir(), "clients")
+				row.prepare(t, dir)
+				assertTaken(t, script, dir, !row.refused)
+			})
+		}
+	}
+}
+
+// assertTaken runs a script that installs into a directory. The first program that it would have do something says that
+// it came so far.
+func assertTaken(t *testing.T, script, dir string, taken bool) {
+	bin, called := t.TempDir(), filepath.Join(filepath.Dir(dir), "called")
+	for _, name := range []string{"apt-get", "dpkg", "go", "npm", "tar"} {
+		require.NoError(t, os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n: >"+called+"\nexit 1\n"), 0o700))
+	}
+	cmd := exec.Command("../../scripts/"+script, dir)
+	cmd.Env = append(os.Environ(), "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	require.Error(t, err, "the programs here do nothing")
+	if taken {
+		assert.FileExists(t, called, "%s", out)
+	} else {
+		assert.NoFileExists(t, called)
+		assert.Contains(t, string(out), dir+" is not a directory that this user alone can write to")
 	}
 }
 

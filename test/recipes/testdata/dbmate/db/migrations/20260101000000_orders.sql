@@ -1,5 +1,0 @@
--- migrate:up
-create table orders (id bigint generated always as identity primary key, customer text not null);
-
--- migrate:down
-drop table orders;
