@@ -5,6 +5,8 @@
 //	go run .                  everything, in about twenty minutes
 //	go run . -only rotation   one measurement: the others' results stay
 //	go run . -quick           everything in about a minute, into out/
+//	go run . -only proxy -control PATH
+//	                          two versions of aadpool proxy in one run, into out/: the control is that of PATH
 //	go run . -page            no measurement: the pages anew, with which results are stale
 //	go run . -stale           fails if -page would change something
 package main
@@ -26,10 +28,11 @@ import (
 
 // bench is one run.
 type bench struct {
-	quick  bool
-	out    string // the directory for results
-	db     *database
-	report report
+	quick   bool
+	control string // another aadpool, in the place of the proxy's control; empty: the same one
+	out     string // the directory for results
+	db      *database
+	report  report
 }
 
 func (b *bench) add(s section) { b.report.sections = append(b.report.sections, s) }
@@ -110,6 +113,8 @@ func runFlags(ctx context.Context) error {
 	for _, m := range measurements() {
 		names = append(names, m.name)
 	}
+	control := flag.String("control", "", "have this aadpool in the place of the proxy's control, to compare two "+
+		"versions in one run, and write into out")
 	quick := flag.Bool("quick", false, "take about a minute and write into out: to see that it works, not for the figures")
 	only := flag.String("only", "", "make some measurements, separated by commas: "+strings.Join(names, ", "))
 	rewrite := flag.Bool("page", false, "measure nothing: write RESULTS.md and MEASUREMENTS.md from the results")
@@ -134,8 +139,8 @@ func runFlags(ctx context.Context) error {
 	if len(chosen) == 0 || flag.NArg() > 0 {
 		return errors.New("what is to be measured? -only takes some of " + strings.Join(names, ", "))
 	}
-	b := &bench{quick: *quick, out: "."}
-	if *quick {
+	b := &bench{quick: *quick, control: *control, out: "."}
+	if *quick || *control != "" {
 		b.out = "out"
 	} else if err := refuseChanges(ctx, chosen); err != nil {
 		return err
@@ -158,7 +163,7 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 		}
 		chosen = chosen[together:]
 	}
-	if err := writePages(ctx, b.out, b.quick); err != nil {
+	if err := writePages(ctx, b.out, b.out != "."); err != nil {
 		return err
 	}
 	fmt.Printf("RESULTS.md and MEASUREMENTS.md in %s are written\n", b.out)
@@ -176,7 +181,7 @@ func (b *bench) measure(ctx context.Context, side []measurement) error {
 	errs := make([]error, len(side))
 	var wg sync.WaitGroup
 	for i, m := range side {
-		parts[i] = bench{quick: b.quick, out: b.out, db: b.db}
+		parts[i] = bench{quick: b.quick, control: b.control, out: b.out, db: b.db}
 		wg.Go(func() {
 			if err := m.run(&parts[i], ctx); err != nil {
 				errs[i] = fmt.Errorf("measuring %s: %w", m.name, err)

@@ -33,7 +33,7 @@ func (b *bench) measurePooling(ctx context.Context) error {
 		return fmt.Errorf("%w: make bench-pooling fetches it on Debian", err)
 	}
 	return b.atProxy(ctx, func(dir string, run pgbenchRun) error {
-		run.open = []opener{b.openProxy(dir, wayProxy, "proxy"), b.openPooled(dir)}
+		run.open = []opener{b.openProxy(dir, "", wayProxy, "proxy"), b.openPooled(dir)}
 		run.before = b.db.endSessions
 		return b.pooling(ctx, run, dir)
 	})
@@ -88,7 +88,7 @@ func (b *bench) openPooled(dir string) opener {
 		if err := errors.Join(os.Chmod(filepath.Dir(set), 0o755), os.Chmod(set, 0o755), os.Mkdir(home, 0o755)); err != nil {
 			return nil, nil, err
 		}
-		_, stopProxy, err := runProxy(ctx, dir, filepath.Join(home, "sockets"), b.db.dsn, allowPgBouncer()...)
+		_, stopProxy, err := runProxy(ctx, dir, "", filepath.Join(home, "sockets"), b.db.dsn, allowPgBouncer()...)
 		if err != nil {
 			return nil, stopProxy, err
 		}

@@ -49,7 +49,7 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	w, stopProxy, err := runProxy(ctx, dir, filepath.Join(dir, "idle"), dsn, "--http="+health)
+	w, stopProxy, err := runProxy(ctx, dir, "", filepath.Join(dir, "idle"), dsn, "--http="+health)
 	if err != nil {
 		return err
 	}

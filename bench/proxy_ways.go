@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -91,7 +92,7 @@ type opener func(ctx context.Context, set string, server *pgx.ConnConfig) (w *wa
 
 // relays are aadpool proxy, twice, and what does the like.
 func (b *bench) relays(dir string) []opener {
-	return []opener{b.openProxy(dir, wayProxy, "proxy"), b.openProxy(dir, wayControl, "control"), b.openPgBouncer,
+	return []opener{b.openProxy(dir, "", wayProxy, "proxy"), b.openProxy(dir, b.control, wayControl, "control"), b.openPgBouncer,
 		b.openRelay}
 }
 
@@ -148,10 +149,11 @@ func (b *bench) passwordEnvironment(host string, port uint16) []string {
 	}
 }
 
-// openProxy runs the aadpool that is in dir as a user would, with the Azure CLI's credential, which keeps no token.
-func (b *bench) openProxy(dir, name, socket string) opener {
+// openProxy runs the program, or else the aadpool that is in dir, as a user would, with the Azure CLI's credential,
+// which keeps no token.
+func (b *bench) openProxy(dir, program, name, socket string) opener {
 	return func(ctx context.Context, set string, _ *pgx.ConnConfig) (*way, func(), error) {
-		w, stop, err := runProxy(ctx, dir, filepath.Join(set, socket), b.db.dsn)
+		w, stop, err := runProxy(ctx, dir, program, filepath.Join(set, socket), b.db.dsn)
 		if w != nil {
 			w.name = name
 		}
@@ -169,9 +171,9 @@ func (b *bench) buildProxy(ctx context.Context, dir string) error {
 	return b.installCLI(dir)
 }
 
-func runProxy(ctx context.Context, dir, socket, dsn string, flags ...string) (*way, func(), error) {
+func runProxy(ctx context.Context, dir, program, socket, dsn string, flags ...string) (*way, func(), error) {
 	args := []string{"proxy", dsn, "--credential=cli", "--socket-dir=" + socket, "--log-format=json"}
-	cmd := exec.Command(filepath.Join(dir, "aadpool"), append(args, flags...)...)
+	cmd := exec.Command(cmp.Or(program, filepath.Join(dir, "aadpool")), append(args, flags...)...)
 	cmd.Env = append(os.Environ(), "PATH="+dir+string(os.PathListSeparator)+os.Getenv("PATH"))
 	stop, err := start(cmd)
 	if err != nil {

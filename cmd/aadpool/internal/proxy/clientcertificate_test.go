@@ -42,9 +42,13 @@ func newAuthority(t *testing.T) authority {
 
 // sign makes a certificate with a common name and a DNS name.
 func (a authority) sign(commonName, dnsName string, usage x509.ExtKeyUsage) tls.Certificate {
+	return a.signUntil(time.Now().Add(time.Hour), commonName, dnsName, usage)
+}
+
+func (a authority) signUntil(end time.Time, commonName, dnsName string, usage x509.ExtKeyUsage) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(a.t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
+	template := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: end,
 		Subject: pkix.Name{CommonName: commonName}, DNSNames: []string{dnsName}, IPAddresses: []net.IP{net.IPv4(127,
 			0, 0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{usage}}
@@ -105,6 +109,8 @@ func TestClientsCertificates(t *testing.T) {
 		{"of another authority", []tls.Certificate{others.sign("nightly", "orders.example", client)}, "tls: "},
 		{"for servers", []tls.Certificate{ours.sign("nightly", "orders.example", x509.ExtKeyUsageServerAuth)},
 			"tls: "},
+		{"that has expired", []tls.Certificate{ours.signUntil(time.Now().Add(-time.Second), "nightly", "x.example", client)},
+			"tls: expired certificate"},
 		{"none", nil, "tls: "},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -24,6 +24,9 @@ const (
 	readyFor    = 5 * time.Second
 	notReadyFor = time.Second
 	readyWithin = 5 * time.Second
+
+	// readyPatience is for those that are silent when one of them is ready: Kubernetes gives a probe a second.
+	readyPatience = 500 * time.Millisecond
 )
 
 // Handler serves /livez, /readyz, /status and /metrics, and /token and /debug/pprof/ if the Config has them.
@@ -65,7 +68,7 @@ func (p *Proxy) answerReady(w http.ResponseWriter, request *http.Request) {
 			return
 		}
 	}
-	errs := p.readiness(request.Context(), asked)
+	errs := p.readiness(request.Context(), asked, true)
 	status, lines := http.StatusServiceUnavailable, []string{}
 	for i, err := range errs {
 		switch {
@@ -83,43 +86,77 @@ func (p *Proxy) answerReady(w http.ResponseWriter, request *http.Request) {
 	answer(w, status, strings.Join(lines, "\n"))
 }
 
-// readiness is why each of some upstreams is not ready.
-func (p *Proxy) readiness(ctx context.Context, asked []*upstream) []error {
+// readiness is why each of some upstreams is not ready. Where one that is ready is enough, it waits no longer for those
+// that are silent than a probe does.
+func (p *Proxy) readiness(ctx context.Context, asked []*upstream, isOneEnough bool) []error {
 	errs := make([]error, len(asked))
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	for i, u := range asked {
-		asking.Go(func() { errs[i] = u.readiness.check(ctx, u) })
+		asking.Go(func() {
+			errs[i] = u.readiness.check(ctx, u)
+			if errs[i] == nil && isOneEnough {
+				time.AfterFunc(readyPatience, enough)
+			}
+		})
 	}
 	return errs
 }
 
 // readiness remembers its last answer for a while.
 type readiness struct {
-	mu    sync.Mutex // held while it finds out, so that probes at the same time find out once
-	err   error
-	until time.Time
+	mu     sync.Mutex // guards what follows
+	err    error
+	until  time.Time
+	asking chan struct{} // closed when it is known; nil: nobody finds out
 }
 
+// errNotYet is for a probe that has waited long enough.
+var errNotYet = errors.New("the server has not answered yet")
+
+// check waits until it is known, or ctx ends. Probes at the same time find out once.
 func (r *readiness) check(ctx context.Context, u *upstream) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u.phase() != running || u.proxy.ending.Load() {
+	switch {
+	case u.phase() != running || u.proxy.ending.Load():
 		return errShuttingDown
-	}
-	if u.failed != nil {
+	case u.failed != nil:
 		return u.failed
-	}
-	if time.Now().Before(r.until) {
+	case time.Now().Before(r.until):
 		return r.err
+	case r.asking == nil:
+		r.asking = make(chan struct{})
+		go r.findOut(u, r.asking)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyWithin)
-	defer cancel()
-	r.err, r.until = u.ready(ctx), time.Now().Add(readyFor)
-	if r.err != nil {
-		r.until = time.Now().Add(notReadyFor)
+	known := r.asking
+	r.mu.Unlock()
+	select {
+	case <-known:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	if r.asking == known {
+		return errNotYet
 	}
 	return r.err
+}
+
+// findOut asks the server.
+func (r *readiness) findOut(u *upstream, known chan struct{}) {
+	ctx, cancel := context.WithTimeout(u.closing, readyWithin)
+	defer cancel()
+	err := u.ready(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err, r.until = err, time.Now().Add(readyFor)
+	if err != nil {
+		r.until = time.Now().Add(notReadyFor)
+	}
+	r.asking = nil
+	close(known)
 }
 
 // ready returns an error unless there is a valid token and a server that answers.

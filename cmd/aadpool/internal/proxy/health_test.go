@@ -3,6 +3,10 @@ package proxy
 import (
 	"context"
 	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,6 +43,44 @@ func TestReadinessWhileTheFirstHostIsSilent(t *testing.T) {
 	eventually(t, "within the time to connect", func() bool { return readyWithin(time.Minute) == nil })
 	upstream.Fallbacks = nil
 	assert.ErrorIs(t, readyWithin(time.Second), context.DeadlineExceeded)
+}
+
+// Of several servers one is silent. Probes hear of it before they give up, and are no load on it.
+func TestReadinessWhileOneOfSeveralIsSilent(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var conns atomic.Int32
+	var accepting sync.WaitGroup
+	accepting.Go(func() {
+		for {
+			conn, err := silent.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			conns.Add(1)
+		}
+	})
+	defer accepting.Wait()
+	defer silent.Close()
+	a := newAzure(t)
+	config, upstreams := a.named(t, "good", "silent")
+	upstreams[1].Server = upstreams[1].Server.Copy()
+	upstreams[1].Server.Port = uint16(silent.Addr().(*net.TCPAddr).Port)
+	p, _ := startProxyOf(t, config)
+	connectTo(t, socketDSN(upstreams[0].SocketDir)) // there is a token
+	handler := p.Handler()
+	var probing sync.WaitGroup
+	for range 50 {
+		probing.Go(func() {
+			answer := httptest.NewRecorder()
+			handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			assert.Equal(t, http.StatusOK, answer.Code)
+			assert.Equal(t, "silent: "+errNotYet.Error()+"\n", answer.Body.String(), "it did not wait for the whole time")
+		})
+	}
+	probing.Wait()
+	assert.LessOrEqual(t, conns.Load(), int32(1), "of 50 probes")
 }
 
 // A role that is refused says nothing about the proxy, and /readyz does not take the turn of a client to try it again.

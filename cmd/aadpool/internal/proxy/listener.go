@@ -48,8 +48,8 @@ func openListeners(c *Upstream) (listeners []*listener, err error) {
 			closeAll(listeners)
 		}
 	}()
-	if c.SocketDir == "" && len(c.Listen) == 0 {
-		return nil, ConfigError("there is nothing to listen on")
+	if err := c.checkPlaces(); err != nil {
+		return nil, err
 	}
 	if c.SocketDir != "" {
 		l, err := listenUnix(c.SocketDir, len(c.AllowUsers) > 0)
@@ -59,7 +59,7 @@ func openListeners(c *Upstream) (listeners []*listener, err error) {
 		listeners = append(listeners, l)
 	}
 	for _, address := range c.Listen {
-		l, err := listenTCP(address, c.Certificate != nil, c.Password != nil || c.Certificate.asksClients())
+		l, err := listenTCP(address)
 		if err != nil {
 			return listeners, err
 		}
@@ -104,16 +104,36 @@ func lockSocketDir(dir string) (io.Closer, error) {
 	return lock, nil
 }
 
-// listenTCP opens a TCP listener. Beyond loopback a client must be known, and what it says must not be read on the way.
-func listenTCP(address string, hasTLS, knowsClients bool) (*listener, error) {
+// CheckListen is about a TCP address to listen on. Beyond loopback a client must be known, and what it says must not be
+// read on the way.
+func CheckListen(address string, hasTLS, knowsClients bool) error {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, configErrorf("--listen %s: it must be host:port, such as 127.0.0.1:5432", address)
+		return configErrorf("--listen %s: it must be host:port, such as 127.0.0.1:5432", address)
 	}
 	if !isLoopback(host) && (!hasTLS || !knowsClients) {
-		return nil, configErrorf("--listen %s: whoever can connect has the identity; beyond loopback that takes "+
+		return configErrorf("--listen %s: whoever can connect has the identity; beyond loopback that takes "+
 			"--tls-cert, --tls-key and --password-file or --client-ca", address)
 	}
+	return nil
+}
+
+// checkPlaces is about where an upstream is to listen.
+func (u *Upstream) checkPlaces() error {
+	if u.SocketDir == "" && len(u.Listen) == 0 {
+		return ConfigError("there is nothing to listen on")
+	}
+	for _, address := range u.Listen {
+		err := CheckListen(address, u.Certificate != nil, u.Password != nil || u.Certificate.asksClients())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// listenTCP opens a TCP listener.
+func listenTCP(address string) (*listener, error) {
 	tcp, err := takingOver("tcp", address, func() (net.Listener, error) { return net.Listen("tcp", address) })
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)

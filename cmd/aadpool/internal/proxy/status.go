@@ -21,7 +21,7 @@ type Status struct {
 // answerStatus is for aadpool proxy status.
 func (p *Proxy) answerStatus(w http.ResponseWriter, request *http.Request) {
 	asked := p.current()
-	errs := p.readiness(request.Context(), asked)
+	errs := p.readiness(request.Context(), asked, false)
 	all := make([]Status, len(asked))
 	for i, u := range asked {
 		all[i] = u.status()

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -68,8 +69,22 @@ func checkUpstreams(upstreams []*Upstream) error {
 			return configErrorf("there are two upstreams %q", u.Name)
 		}
 		named[u.Name] = true
+		if err := u.checkPlaces(); err != nil {
+			return u.of(err)
+		}
 	}
 	return nil
+}
+
+// of says which upstream an error is about.
+func (u *Upstream) of(err error) error {
+	if err == nil || u.Name == "" {
+		return err
+	}
+	if wrong, ok := errors.AsType[ConfigError](err); ok {
+		return configErrorf("upstream %s: %s", u.Name, wrong)
+	}
+	return fmt.Errorf("upstream %s: %w", u.Name, err)
 }
 
 // An upstream is one that is served.
@@ -110,9 +125,8 @@ func newUpstream(p *Proxy, config *Upstream) *upstream {
 	u.loggingIn, u.endLogins = context.WithCancel(u.closing)
 	u.told, u.end = context.WithCancel(u.closing)
 	u.metrics = newMetrics(config.Name)
-	if u.listeners, u.failed = openListeners(config); u.failed != nil && config.Name != "" {
-		u.failed = fmt.Errorf("upstream %s: %w", config.Name, u.failed)
-	}
+	u.listeners, u.failed = openListeners(config)
+	u.failed = config.of(u.failed)
 	return u
 }
 

@@ -74,7 +74,7 @@ func TestUpstreamThatCannotListen(t *testing.T) {
 			}
 			p, _ := startProxyOf(t, config)
 			connectTo(t, socketDSN(upstreams[0].SocketDir))
-			errs := p.readiness(t.Context(), p.current())
+			errs := p.readiness(t.Context(), p.current(), false)
 			assert.NoError(t, errs[0])
 			assert.ErrorContains(t, errs[1], "address already in use")
 

@@ -116,9 +116,11 @@ func (cmd *Command) Run(in invocation.Invocation) error {
 		return exit.Usage(err.Error())
 	}
 	defer u.telemetry.End()
-	if err := u.make(settings); err != nil {
+	made, err := u.make(settings)
+	if err != nil {
 		return err
 	}
+	u.serve(made)
 	if len(in.Passthrough) > 0 {
 		return cmd.runWith(in, u)
 	}
@@ -147,7 +149,7 @@ func (cmd *Command) checkFlags(in invocation.Invocation) error {
 
 // config is the proxy's.
 func (cmd *Command) config(u *upstreams) (c proxy.Config, err error) {
-	c = proxy.Config{Upstreams: u.served(), ExitOnFailedUpstream: cmd.ExitOnFailedUpstream,
+	c = proxy.Config{Upstreams: served(u.current()), ExitOnFailedUpstream: cmd.ExitOnFailedUpstream,
 		HTTP: cmd.HTTP, StartupTimeout: cmd.StartupTimeout, MinDrain: cmd.MinDrain, Drain: cmd.Drain,
 		MaxSessions: cmd.MaxSessions, Logger: u.logger, QuietSessions: !cmd.LogSessions,
 		Profile: cmd.Pprof, Telemetry: u.telemetry,
@@ -195,7 +197,7 @@ func warnOfReaders(logger *slog.Logger, flag, path string) {
 
 // serve runs a proxy until ctx ends.
 func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal.StatusLine) error {
-	ctx := in.Ctx
+	ctx, hangups := in.Ctx, catchHangups()
 	if err := cmd.testConnections(in, u); err != nil {
 		return err
 	}
@@ -207,7 +209,7 @@ func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal
 	if err != nil {
 		return err
 	}
-	defer u.reloadOnHangup(p)()
+	defer u.reloadOn(hangups, p)()
 	var screen io.Writer
 	if line != nil {
 		screen = line

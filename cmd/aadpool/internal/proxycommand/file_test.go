@@ -48,6 +48,8 @@ func TestFaultsOfTheConfigurationFile(t *testing.T) {
 		{"one place for several",
 			"listen: 127.0.0.1:5432\nupstreams: [{name: a, dsn: 'host=x user=y'}, {name: b, dsn: 'host=x user=y'}]",
 			"--listen is for one server"},
+		{"an address that lets in everybody", "upstreams: [{name: a, dsn: 'host=x user=y', listen: '0.0.0.0:5432'}]",
+			"upstream a: --listen 0.0.0.0:5432: whoever can connect has the identity"},
 		{"a role that the DSN does not have", "upstreams: [{name: a, dsn: 'host=x user=y', allow-role: z}]",
 			"upstream a: --allow-role lacks the DSN's own role"},
 	} {

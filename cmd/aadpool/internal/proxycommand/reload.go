@@ -9,11 +9,16 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 )
 
-// reloadOnHangup has p read its files anew at SIGHUP, which otherwise would end the process, as PostgreSQL reads its
-// files. What cannot be used is logged, and what was read before goes on. The function that it returns ends that.
-func (u *upstreams) reloadOnHangup(p *proxy.Proxy) (stop func()) {
+// catchHangups has SIGHUP wait for reloadOn. Otherwise it would end the process. Several are one.
+func catchHangups() chan os.Signal {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups
+}
+
+// reloadOn has p read its files anew at each SIGHUP, as PostgreSQL does. What cannot be used is logged, and what was
+// read before goes on. The function that it returns ends that.
+func (u *upstreams) reloadOn(hangups chan os.Signal, p *proxy.Proxy) (stop func()) {
 	var reloading sync.WaitGroup
 	reloading.Go(func() {
 		for range hangups {
@@ -62,16 +67,18 @@ func (u *upstreams) reloadFiles(p *proxy.Proxy, m *madeUpstream) {
 // reloadConfig has the servers be those of the file. What is about the whole proxy stays until it is restarted.
 func (u *upstreams) reloadConfig(p *proxy.Proxy) {
 	fresh, settings, err := u.cmd.commandLine.settings()
+	var made []*madeUpstream
 	if err == nil {
-		err = u.make(settings)
+		made, err = u.make(settings)
 	}
 	if err == nil {
-		err = p.Reload(u.served())
+		err = p.Reload(served(made))
 	}
 	if err != nil {
 		u.logger.Warn("SIGHUP: --config cannot be used; going on with the servers of before", "error", err)
 		return
 	}
+	u.serve(made)
 	u.serveTokens()
 	if changed := u.cmd.changedFor(fresh); len(changed) > 0 {
 		u.logger.Warn("SIGHUP: these settings change with the next start", "settings", changed)

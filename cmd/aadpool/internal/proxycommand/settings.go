@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/internal/lazyregexp"
 )
 
@@ -118,6 +119,12 @@ func (u *upstreams) describe(w io.Writer, settings []upstreamSettings) error {
 		}
 		m := &madeUpstream{upstreamSettings: s, target: t, upstream: newProxyUpstream(s, t)}
 		m.chooseListener(len(u.in.Passthrough) > 0)
+		for _, address := range m.upstream.Listen {
+			knowsClients := s.flags.PasswordFile != "" || s.flags.ClientCA != "" || m.isTCPByDefault()
+			if err := proxy.CheckListen(address, s.flags.TLSCert != "", knowsClients); err != nil {
+				return s.of(exit.Usage(err.Error()))
+			}
+		}
 		places := m.upstream.Listen
 		if m.upstream.SocketDir != "" {
 			places = append([]string{m.upstream.SocketDir}, places...)

@@ -135,24 +135,30 @@ func newUpstreams(cmd *Command, in invocation.Invocation, logger *slog.Logger) *
 	return &upstreams{cmd: cmd, in: in, logger: logger, identities: map[string]*proxyIdentity{}}
 }
 
-// served are the upstreams as the proxy has them.
-func (u *upstreams) served() (all []*proxy.Upstream) {
-	for _, m := range u.current() {
-		all = append(all, m.upstream)
-	}
-	return all
-}
-
 func (u *upstreams) current() []*madeUpstream {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.made
 }
 
-// make makes all of them, but for those that there are already.
-func (u *upstreams) make(settings []upstreamSettings) error {
+// serve is for those that a proxy serves from now on.
+func (u *upstreams) serve(made []*madeUpstream) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.made = made
+}
+
+// served are upstreams as the proxy has them.
+func served(made []*madeUpstream) (all []*proxy.Upstream) {
+	for _, m := range made {
+		all = append(all, m.upstream)
+	}
+	return all
+}
+
+// make makes all of them, but for those that are served already.
+func (u *upstreams) make(settings []upstreamSettings) (made []*madeUpstream, err error) {
 	before := u.current()
-	var made []*madeUpstream
 	for _, s := range settings {
 		at := slices.IndexFunc(before, func(m *madeUpstream) bool { return reflect.DeepEqual(m.upstreamSettings, s) })
 		if at >= 0 {
@@ -161,14 +167,11 @@ func (u *upstreams) make(settings []upstreamSettings) error {
 		}
 		m, err := u.makeOne(s)
 		if err != nil {
-			return s.of(err)
+			return nil, s.of(err)
 		}
 		made = append(made, m)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.made = made
-	return nil
+	return made, nil
 }
 
 // target is the server that the settings mean. It takes what its DSN says of the credential into them.

@@ -299,3 +299,63 @@ upstreams:
 	status, _ = get("")
 	assert.Equal(t, http.StatusOK, status)
 }
+
+// Whatever comes by SIGHUP: what has not changed goes on, and the file counts again as soon as it can be used.
+func TestReloadOfFilesThatCannotBeUsed(t *testing.T) {
+	a := newAzure(t)
+	a.useSecret(t)
+	dir, file := shortDir(t), filepath.Join(t.TempDir(), "proxy.yaml")
+	const general, serving = "credential: environment\n", "  - {name: %s, dsn: %q, socket-dir: %s}\n"
+	at := func(name string) string { return filepath.Join(dir, name) }
+	kept := fmt.Sprintf(serving, "kept", a.server.DSN("orders-api"), at("kept"))
+	renamed := func(name string) string { return fmt.Sprintf(serving, name, a.server.DSN("orders-api"), at("moving")) }
+	writeConfig(t, file, general+"upstreams:\n"+kept+renamed("before"))
+	r := startProxy(t, a, "--config="+file, "--drain=0s")
+	r.logged(t, `(?s)msg=listening.*msg=listening`)
+	connect := func(name string) (*pgx.Conn, error) {
+		return pgx.Connect(t.Context(), fmt.Sprintf("host=%s user=x dbname=postgres sslmode=disable", at(name)))
+	}
+	session, err := connect("kept")
+	require.NoError(t, err)
+	defer session.Close(context.Background())
+	moving, err := connect("moving")
+	require.NoError(t, err)
+	defer moving.Close(context.Background())
+	reloads := 0
+	reload := func(said, text string) {
+		t.Helper()
+		writeConfig(t, file, text)
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+		reloads++
+		r.logged(t, fmt.Sprintf(`(?s)(?:SIGHUP: read the certificate and the password anew.*){%d}%s`, reloads, said))
+	}
+
+	for _, row := range []struct{ said, text string }{
+		{"this is no YAML", general + "upstreams: [" + kept},
+		{"the file is empty", ""},
+		{"there is no key drian; did you mean drain", general + "drian: 1s\nupstreams:\n" + kept},
+		{"two servers with the name kept", general + "upstreams:\n" + kept + kept},
+		{"--client-ca needs --tls-cert", general + "client-ca: nowhere\nupstreams:\n" + kept},
+		{"whoever can connect has the identity",
+			general + "upstreams:\n" + kept + "  - {name: open, dsn: \"host=x user=y\", listen: \"0.0.0.0:1\"}\n"},
+	} {
+		reload(row.said, row.text)
+		require.NoError(t, session.Ping(t.Context()), row.said)
+		require.NoError(t, moving.Ping(t.Context()), row.said)
+	}
+
+	reload("read the configuration file anew", general+"upstreams:\n"+kept+renamed("after"))
+	require.NoError(t, session.Ping(t.Context()), "a server that is as it was")
+	require.Error(t, moving.Ping(t.Context()), "one that is another one by its name")
+	again, err := connect("moving")
+	require.NoError(t, err, "and has the address of the other")
+	require.NoError(t, again.Close(t.Context()))
+
+	for range 200 { // several are one
+		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	}
+	reload("read the configuration file anew", general+"upstreams:\n"+kept)
+	require.NoError(t, session.Ping(t.Context()))
+	_, err = connect("moving")
+	require.Error(t, err)
+}
