@@ -92,8 +92,8 @@ type opener func(ctx context.Context, set string, server *pgx.ConnConfig) (w *wa
 
 // relays are aadpool proxy, twice, and what does the like.
 func (b *bench) relays(dir string) []opener {
-	return []opener{b.openProxy(dir, "", wayProxy, "proxy"), b.openProxy(dir, b.control, wayControl, "control"), b.openPgBouncer,
-		b.openRelay}
+	return []opener{b.openProxy(dir, "", wayProxy, "proxy"), b.openProxy(dir, b.control, wayControl, "control"),
+		b.openPgBouncer, b.openRelay}
 }
 
 // openWays starts what stands between pgbench and the server, beside nothing. stop is never nil.
