@@ -33,7 +33,7 @@ func TestProxyAsAServiceOfWindows(t *testing.T) {
 	identity := a.Register(aadpooltest.Principal{Kind: aadpooltest.ManagedIdentity, Name: "id-orders"})
 	dir := t.TempDir()
 	program, password := filepath.Join(dir, "aadpool.exe"), filepath.Join(dir, "password")
-	out, err := exec.Command("go", "build", "-o", program, "../..").CombinedOutput()
+	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(password, []byte("correct horse\n"), 0o600))
 	address := commandtest.FreeAddress(t)

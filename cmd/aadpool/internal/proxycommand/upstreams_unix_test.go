@@ -302,16 +302,16 @@ upstreams:
 
 // Whatever comes by SIGHUP: what has not changed goes on, and the file counts again as soon as it can be used.
 func TestReloadOfFilesThatCannotBeUsed(t *testing.T) {
-	a := newAzure(t)
-	a.useSecret(t)
-	dir, file := shortDir(t), filepath.Join(t.TempDir(), "proxy.yaml")
+	a := commandtest.New(t)
+	a.UseSecret(t)
+	dir, file := commandtest.ShortDir(t), filepath.Join(t.TempDir(), "proxy.yaml")
 	const general, serving = "credential: environment\n", "  - {name: %s, dsn: %q, socket-dir: %s}\n"
 	at := func(name string) string { return filepath.Join(dir, name) }
-	kept := fmt.Sprintf(serving, "kept", a.server.DSN("orders-api"), at("kept"))
-	renamed := func(name string) string { return fmt.Sprintf(serving, name, a.server.DSN("orders-api"), at("moving")) }
+	kept := fmt.Sprintf(serving, "kept", a.Server.DSN("orders-api"), at("kept"))
+	renamed := func(name string) string { return fmt.Sprintf(serving, name, a.Server.DSN("orders-api"), at("moving")) }
 	writeConfig(t, file, general+"upstreams:\n"+kept+renamed("before"))
-	r := startProxy(t, a, "--config="+file, "--drain=0s")
-	r.logged(t, `(?s)msg=listening.*msg=listening`)
+	r := commandtest.StartProxy(t, a.System(), "--config="+file, "--drain=0s")
+	r.Logged(t, `(?s)msg=listening.*msg=listening`)
 	connect := func(name string) (*pgx.Conn, error) {
 		return pgx.Connect(t.Context(), fmt.Sprintf("host=%s user=x dbname=postgres sslmode=disable", at(name)))
 	}
@@ -327,7 +327,7 @@ func TestReloadOfFilesThatCannotBeUsed(t *testing.T) {
 		writeConfig(t, file, text)
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 		reloads++
-		r.logged(t, fmt.Sprintf(`(?s)(?:SIGHUP: read the certificate and the password anew.*){%d}%s`, reloads, said))
+		r.Logged(t, fmt.Sprintf(`(?s)(?:SIGHUP: read the certificate and the password anew.*){%d}%s`, reloads, said))
 	}
 
 	for _, row := range []struct{ said, text string }{
