@@ -122,7 +122,7 @@ func TestWithoutAKeyring(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", os.DevNull) // there is no file to be encrypted
 	got := runProgram(t, a, "login")
 	assert.Equal(t, diag.Credential, got.Status)
-	assert.Contains(t, got.Stderr, "this system has no keyring that could keep the sign-in")
+	assert.Contains(t, got.Stderr, "there is no keyring that could keep the sign-in")
 	assert.Contains(t, got.Stderr, "az login, which the default credential finds; or --credential device-code")
 	got = runProgram(t, a, "check", a.Server.DSN(ada.Name))
 	assert.Equal(t, diag.Credential, got.Status)

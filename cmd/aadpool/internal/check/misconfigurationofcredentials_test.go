@@ -120,7 +120,7 @@ var faultyCredentials = []faultyCredential{
 	}), diag.Federation, "The issuer of the federated credential is not the token's",
 		"az ad app federated-credential list"},
 	{credential.OIDCFile, "the file is not named", func(t *testing.T, a commandtest.Azure) []string {
-		return []string{"--client-id", a.App.ClientID, "--commandtest.Tenant-id", a.TenantID()}
+		return []string{"--client-id", a.App.ClientID, "--tenant-id", a.TenantID()}
 	}, diag.OtherCredential, "needs more settings", "AADPOOL_OIDC_TOKEN_FILE"},
 
 	{credential.ClientCertificate, "there is no file", certificate("/nowhere.pem"), diag.Settings, "is not there",
@@ -228,7 +228,7 @@ func platformToken(token func(*testing.T, commandtest.Azure) string) func(*testi
 			require.NoError(t, os.WriteFile(file, []byte(token(t, a)), 0o600))
 		}
 		t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
-		return []string{"--client-id", a.App.ClientID, "--commandtest.Tenant-id", a.TenantID(), "--oidc-token-file", file}
+		return []string{"--client-id", a.App.ClientID, "--tenant-id", a.TenantID(), "--oidc-token-file", file}
 	}
 }
 
@@ -252,7 +252,7 @@ func tokenOfGitHub(audience string) func(*testing.T, commandtest.Azure) string {
 func certificate(file string) func(*testing.T, commandtest.Azure) []string {
 	return func(t *testing.T, a commandtest.Azure) []string {
 		t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
-		return []string{"--client-id", a.App.ClientID, "--commandtest.Tenant-id", a.TenantID(), "--client-certificate", file}
+		return []string{"--client-id", a.App.ClientID, "--tenant-id", a.TenantID(), "--client-certificate", file}
 	}
 }
 

@@ -1,13 +1,12 @@
 package commands
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/wholefile"
 )
 
 // installCommand is aadpool install.
@@ -26,35 +25,15 @@ func (cmd *installCommand) Run(in invocation.Invocation) error {
 	if err != nil {
 		return fmt.Errorf("finding this program's own path: %w", err)
 	}
+	source, err := os.Open(own)
+	if err != nil {
+		return fmt.Errorf("reading this program: %w", err)
+	}
+	defer source.Close()
 	target := filepath.Join(cmd.Dir, filepath.Base(own))
-	if err := copyProgram(own, target); err != nil {
+	if err := wholefile.Write(target, 0o755, source); err != nil { // another container may be waiting for it
 		return fmt.Errorf("installing into %s: %w", cmd.Dir, err)
 	}
 	_, err = fmt.Fprintln(in.Stdout, target)
-	return err
-}
-
-// copyProgram puts the copy in its place when it is whole: another container may be waiting for it.
-func copyProgram(own, target string) error {
-	source, err := os.Open(own)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
-	temporary, err := os.CreateTemp(filepath.Dir(target), ".aadpool-*")
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(temporary, source)
-	err = errors.Join(err, temporary.Close())
-	if err == nil {
-		err = os.Chmod(temporary.Name(), 0o755)
-	}
-	if err == nil {
-		err = os.Rename(temporary.Name(), target)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
-	}
 	return err
 }

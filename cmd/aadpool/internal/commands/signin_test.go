@@ -188,7 +188,7 @@ func TestTheAddressThatTheBrowserOpens(t *testing.T) {
 	opened := filepath.Join(t.TempDir(), "url")
 	a.AddProgram(t, "xdg-open", `echo "$1" > '`+opened+`'`)
 	t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
-	got := commandtest.Run(t, a.System(), "token", "--credential=browser", "--commandtest.Tenant-id="+a.TenantID(),
+	got := commandtest.Run(t, a.System(), "token", "--credential=browser", "--tenant-id="+a.TenantID(),
 		"--login-hint=ada@example.com", "--timeout=2s")
 	assert.Equal(t, diag.Credential, got.Status)
 	content, err := os.ReadFile(opened)

@@ -338,7 +338,7 @@ var sayingRows = []sayingRow{
 			"chain): InteractiveBrowserCredential can't acquire a token without user interaction. Call Authenticate to " +
 			"authenticate a user interactively", NotLoggedIn, "aadpool login"},
 	{"a sign-in on a machine without its keyring", "default",
-		"this system has no keyring that could keep the sign-in, as in most containers and in WSL: permission denied",
+		"there is no keyring that could keep the sign-in, as in most containers and in WSL: permission denied",
 		NoKeyring, "aadpool logout"},
 	{"azd signed out", "azd",
 		"AzureDeveloperCLICredential: ERROR: not logged in, run `azd auth login` to login", NotLoggedIn, "azd auth login"},

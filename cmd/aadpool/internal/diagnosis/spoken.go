@@ -306,11 +306,11 @@ var spoken = []Spoken{
 	},
 	{
 		Cause: NoKeyring,
-		Words: lazyregexp.New(`has no keyring`),
+		Words: lazyregexp.New(`there is no keyring`),
 		Means: "aadpool login has kept a sign-in, and this system has no keyring to take it from: it is a container or " +
 			"WSL, or the keyring is locked.",
 		Do: []string{"aadpool logout   # and then az login, or --credential device-code with each command"},
-		Example: "this system has no keyring that could keep the sign-in, as in most containers and in WSL: permission " +
+		Example: "there is no keyring that could keep the sign-in, as in most containers and in WSL: permission " +
 			"denied",
 		Seen: "https://aka.ms/azsdk/go/identity/caching",
 	},

@@ -4,6 +4,7 @@
 package signin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/wholefile"
 )
 
 // A SignIn is one that lasts until Forget, or until Entra ends it.
@@ -93,17 +96,7 @@ func (s SignIn) Save() error {
 	if err := os.MkdirAll(filepath.Dir(name), 0o700); err != nil {
 		return fmt.Errorf("keeping the sign-in: %w", err)
 	}
-	temporary, err := os.CreateTemp(filepath.Dir(name), ".signin-*") // mode 0600
-	if err != nil {
-		return fmt.Errorf("keeping the sign-in: %w", err)
-	}
-	_, err = temporary.Write(append(content, '\n'))
-	err = errors.Join(err, temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), name)
-	}
-	if err != nil {
-		_ = os.Remove(temporary.Name())
+	if err := wholefile.Write(name, 0o600, bytes.NewReader(append(content, '\n'))); err != nil {
 		return fmt.Errorf("keeping the sign-in: %w", err)
 	}
 	return nil

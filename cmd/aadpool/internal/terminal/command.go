@@ -14,23 +14,7 @@ func (s Screen) Command(line string, indent int) string {
 	if strings.HasSuffix(line, ";") {
 		lineEnd = "\n"
 	}
-	var b strings.Builder
-	column := indent
-	for i, word := range words {
-		length := len([]rune(word))
-		switch {
-		case i == 0:
-		case column+1+length+ends > s.Width:
-			b.WriteString(lineEnd + strings.Repeat(" ", indent+2))
-			column = indent + 2
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += length
-	}
-	return b.String()
+	return s.fill(words, indent, indent+2, ends, lineEnd)
 }
 
 // commandWords are what spaces separate outside of quotes and brackets. hasComment reports whether one begins with #.

@@ -71,14 +71,19 @@ func (s Screen) Wrap(text string, first, indent int) string {
 	if s.Width == 0 {
 		return text
 	}
+	return s.fill(strings.Split(text, " "), first, indent, 0, "\n")
+}
+
+// fill puts words into lines, with a space between them: from a column on, and after a lineEnd, whose columns are kept
+// free, from indent on.
+func (s Screen) fill(words []string, column, indent, kept int, lineEnd string) string {
 	var b strings.Builder
-	column := first
-	for i, word := range strings.Split(text, " ") {
+	for i, word := range words {
 		length := utf8.RuneCountInString(word)
 		switch {
 		case i == 0:
-		case column+1+length > s.Width:
-			b.WriteString("\n" + strings.Repeat(" ", indent))
+		case column+1+length+kept > s.Width:
+			b.WriteString(lineEnd + strings.Repeat(" ", indent))
 			column = indent
 		default:
 			b.WriteByte(' ')
