@@ -65,6 +65,9 @@ func commandsOf(t *testing.T, page string) (commands []pageCommand) {
 			continue
 		}
 		for _, found := range commandStart.FindAllStringIndex(line, -1) {
+			if serviceName.MatchString(line[:found[1]]) {
+				continue
+			}
 			commands = append(commands, pageCommand{shellWords(line[found[1]:]), i + 1})
 		}
 	}
@@ -73,6 +76,9 @@ func commandsOf(t *testing.T, page string) (commands []pageCommand) {
 
 // commandStart is where a command begins: aadpool and a word in small letters, which no path or package is.
 var commandStart = regexp.MustCompile(`(?:^|[\s(;|&])aadpool `)
+
+// serviceName is where aadpool is no command, but what a service of Windows is called.
+var serviceName = regexp.MustCompile(`(?:-Name|sc\.exe \w+) aadpool $`)
 
 // shellWords are a command's arguments, up to what ends it in a shell.
 func shellWords(line string) (words []string) {
