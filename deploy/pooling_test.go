@@ -62,8 +62,7 @@ const (
 type recipe struct {
 	ini    string
 	args   []string
-	config string            // the proxy's file; empty: none
-	tls    map[string][]byte // PgBouncer's files
+	config string // the proxy's file; empty: none
 }
 
 func composeRecipe(t *testing.T) recipe {
@@ -82,30 +81,44 @@ func chartRecipe(t *testing.T) recipe {
 
 // pooling is a recipe as it runs: the stand-ins, the proxy, and PgBouncer before it.
 type pooling struct {
+	authority *aadpooltest.Authority
 	server    *aadpooltest.Server
 	pgbouncer *service
 	dir, port string
 }
 
-// newPooling runs a recipe, with the paths and ports of here in the place of a container's.
-func newPooling(t *testing.T, r recipe) *pooling {
-	program, bouncer := program(t), pgbouncer(t)
+// newStandIns is what a recipe runs before, with a directory that has a certificate for 127.0.0.1 in it.
+func newStandIns(t *testing.T) *pooling {
 	pg, err := aadpooltest.StartPostgres(t.Context())
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, pg.Stop()) })
-	authority, err := aadpooltest.NewAuthority()
-	require.NoError(t, err)
-	t.Cleanup(authority.Close)
-	authority.SetTokenLife(shortTokenLife)
 	p := &pooling{dir: serviceDir(t)}
-	p.server, err = aadpooltest.NewServer(authority, pg)
+	p.authority, err = aadpooltest.NewAuthority()
+	require.NoError(t, err)
+	t.Cleanup(p.authority.Close)
+	p.authority.SetTokenLife(shortTokenLife)
+	p.server, err = aadpooltest.NewServer(p.authority, pg)
 	require.NoError(t, err)
 	t.Cleanup(p.server.Close)
-
-	health := freeAddress(t)
 	_, p.port, err = net.SplitHostPort(freeAddress(t))
 	require.NoError(t, err)
-	environment := proxyEnvironment(t, authority, p.server, p.dir)
+
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	require.NoError(t, err)
+	writeFor(t, filepath.Join(p.dir, "tls.crt"),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	writeFor(t, filepath.Join(p.dir, "tls.key"), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+	return p
+}
+
+// newPooling runs a recipe, with the paths and ports of here in the place of a container's.
+func newPooling(t *testing.T, r recipe) *pooling {
+	program, bouncer := program(t), pgbouncer(t)
+	p := newStandIns(t)
+	health := freeAddress(t)
+	environment := proxyEnvironment(t, p.authority, p.server, p.dir)
 	here := strings.NewReplacer("/run/aadpool", p.dir, "127.0.0.1:9090", health, "/etc/aadpool", p.dir)
 	var args []string
 	for _, arg := range r.args {
@@ -118,9 +131,6 @@ func newPooling(t *testing.T, r recipe) *pooling {
 	proxy := startService(t, environment, program, args...)
 	proxy.await(t, "the proxy is ready", func() bool { return status("http://"+health+"/readyz") == 200 })
 
-	for name, text := range r.tls {
-		writeFor(t, filepath.Join(p.dir, name), string(text))
-	}
 	p.pgbouncer = startService(t, nil, bouncer, writeFor(t, filepath.Join(p.dir, "pgbouncer.ini"), p.iniFor(t, r.ini)))
 	p.pgbouncer.await(t, "PgBouncer listens", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+p.port)
@@ -195,20 +205,41 @@ func TestPoolingRecipe(t *testing.T) {
 // In a cluster clients come from elsewhere: the chart has them use TLS.
 func TestPoolingRecipeOfTheChart(t *testing.T) {
 	pgbouncer(t)
-	r := chartRecipe(t)
-	server := httptest.NewTLSServer(nil) // whose certificate is for 127.0.0.1
-	defer server.Close()
-	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
-	require.NoError(t, err)
-	r.tls = map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
-	}
-	p := newPooling(t, r)
-	_, err = pgx.Connect(t.Context(), p.dsn(poolPassword))
+	p := newPooling(t, chartRecipe(t))
+	_, err := pgx.Connect(t.Context(), p.dsn(poolPassword))
 	assert.ErrorContains(t, err, "SSL required")
-	dsn := strings.Replace(p.dsn(poolPassword), "sslmode=disable", "sslmode=verify-full sslrootcert="+p.dir+"/tls.crt", 1)
-	conn, err := pgx.Connect(t.Context(), dsn)
+	p.assertServesByTLS(t)
+}
+
+// The chart's proxy without PgBouncer asks for TLS and a password itself.
+func TestProxyAloneOfTheChart(t *testing.T) {
+	all := render(t, chart, valuesOfCharts["the proxy alone"])
+	p := newStandIns(t)
+	pod := all.deployments[0].Spec.Template.Spec
+	health := freeAddress(t)
+	environment := proxyEnvironment(t, p.authority, p.server, p.dir)
+	config := proxyConfig(t, all.proxyConfig(t, pod), environment, "127.0.0.1:"+p.port, health)
+	here := strings.NewReplacer("/etc/aadpool/tls", p.dir, "/etc/aadpool/password", p.dir)
+	file := writeFor(t, filepath.Join(p.dir, "proxy.yaml"), here.Replace(string(config)))
+	writeFor(t, filepath.Join(p.dir, "password"), poolPassword)
+	proxy := startService(t, environment, program(t), "proxy", "--config="+file)
+	proxy.await(t, "the proxy is ready", func() bool { return status("http://"+health+"/readyz") == 200 })
+
+	_, err := pgx.Connect(t.Context(), p.dsn(poolPassword))
+	require.Error(t, err, "without TLS")
+	_, err = pgx.Connect(t.Context(), p.dsnTLS("another"))
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	assert.Equal(t, "28P01", refused.Code)
+	p.assertServesByTLS(t)
+}
+
+func (p *pooling) dsnTLS(password string) string {
+	return strings.Replace(p.dsn(password), "sslmode=disable", "sslmode=verify-full sslrootcert="+p.dir+"/tls.crt", 1)
+}
+
+func (p *pooling) assertServesByTLS(t *testing.T) {
+	conn, err := pgx.Connect(t.Context(), p.dsnTLS(poolPassword))
 	require.NoError(t, err)
 	defer conn.Close(context.Background())
 	var user string
