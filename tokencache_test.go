@@ -671,6 +671,16 @@ func TestTheCredentialsContextEndsBeforeTheTokenTimeout(t *testing.T) {
 	}
 }
 
+func TestTokenThatComesAfterTheCredentialsContextHasEndedServes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred := &azuretest.Credential{Answer: func(ctx context.Context, n int) (azcore.AccessToken, error) {
+			<-ctx.Done()
+			return azuretest.NewToken(n, time.Hour), nil
+		}}
+		mustGet(t, newTokenCache(cred.GetToken, testScope, quietly(30*time.Second)))
+	})
+}
+
 func TestWhatIsLoggedWhenThereIsNoToken(t *testing.T) {
 	for _, row := range []struct {
 		cause    FetchCause
@@ -688,6 +698,7 @@ func TestWhatIsLoggedWhenThereIsNoToken(t *testing.T) {
 				_, err := cache.get(t.Context(), row.cause)
 				require.ErrorIs(t, err, azuretest.ErrEntra)
 				assert.NotContains(t, err.Error(), "timeout")
+				assert.NotErrorIs(t, err, context.DeadlineExceeded)
 				synctest.Wait()
 				warnings := logs.Lines(slog.LevelWarn)
 				require.Len(t, warnings, row.warnings)
