@@ -677,7 +677,9 @@ func TestTokenThatComesAfterTheCredentialsContextHasEndedServes(t *testing.T) {
 			<-ctx.Done()
 			return azuretest.NewToken(n, time.Hour), nil
 		}}
-		mustGet(t, newTokenCache(cred.GetToken, testScope, quietly(30*time.Second)))
+		cache := newTokenCache(cred.GetToken, testScope, quietly(30*time.Second))
+		mustGet(t, cache)
+		assert.Equal(t, 29*time.Second, cache.snapshot().lastFetch)
 	})
 }
 
