@@ -5,9 +5,11 @@ package aadpooltest
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -72,12 +74,35 @@ func (d *serverDir) file(name string) string { return filepath.Join(d.path, name
 
 // mkdir makes a directory that the account alone can enter.
 func (d *serverDir) mkdir(name string) error {
-	err := os.Mkdir(d.file(name), 0o700)
-	if err == nil && d.account != nil {
-		err = os.Lchown(d.file(name), int(d.account.Uid), int(d.account.Gid))
+	if err := d.makeOwn(name); err != nil {
+		return err
+	}
+	return d.giveAway(name)
+}
+
+// makeOwn makes a directory that this process alone can enter.
+func (d *serverDir) makeOwn(name string) error {
+	if err := os.Mkdir(d.file(name), 0o700); err != nil {
+		return fmt.Errorf("aadpooltest: making a directory for PostgreSQL: %w", err)
+	}
+	return nil
+}
+
+// giveAway gives the account a directory, with all that is in it: itself last, as the account can then enter it.
+func (d *serverDir) giveAway(name string) error {
+	if d.account == nil {
+		return nil
+	}
+	var below []string
+	err := filepath.WalkDir(d.file(name), func(path string, _ fs.DirEntry, err error) error {
+		below = append(below, path)
+		return err
+	})
+	for _, path := range slices.Backward(below) {
+		err = errors.Join(err, os.Lchown(path, int(d.account.Uid), int(d.account.Gid)))
 	}
 	if err != nil {
-		return fmt.Errorf("aadpooltest: making a directory for PostgreSQL: %w", err)
+		return fmt.Errorf("aadpooltest: giving a directory to PostgreSQL: %w", err)
 	}
 	return nil
 }

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/aadpool/aadpool/internal/initdb"
 )
 
 // stopTimeout is how long [Postgres.Stop] waits for a fast shutdown, which takes about a tenth of a second.
@@ -76,7 +78,7 @@ func startCluster(ctx context.Context, bin string, account *syscall.Credential) 
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(configureCluster(dir, certificates), initCluster(ctx, bin, dir)); err != nil {
+	if err := errors.Join(configureCluster(dir, certificates), makeData(ctx, bin, dir)); err != nil {
 		return nil, errors.Join(err, dir.remove())
 	}
 	port, err := freePort()
@@ -123,7 +125,24 @@ func serverAccount() (*syscall.Credential, error) {
 		"add one, or run as another user")
 }
 
-// initCluster makes the database cluster in dir.
+// makeData makes the database cluster in dir: initdb does, or it is a copy of what initdb made for tests of this
+// project's own before.
+func makeData(ctx context.Context, bin string, dir *serverDir) error {
+	if err := dir.makeOwn(dataDir); err != nil {
+		return err
+	}
+	copied, err := initdb.Copy(bin, dir.file(dataDir))
+	if err := errors.Join(err, dir.giveAway(dataDir)); err != nil || copied {
+		return err
+	}
+	if err := initCluster(ctx, bin, dir); err != nil {
+		return err
+	}
+	_ = initdb.Keep(bin, dir.file(dataDir)) // or the next one makes its own, too
+	return nil
+}
+
+// initCluster has initdb make the database cluster in dir.
 func initCluster(ctx context.Context, bin string, dir *serverDir) error {
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "initdb"), "--pgdata", dir.file(dataDir),
 		"--username", superuser, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync")
@@ -141,7 +160,6 @@ func configureCluster(dir *serverDir, c *clusterCertificates) error {
 		return fmt.Errorf("aadpooltest: %w", err)
 	}
 	return errors.Join(
-		dir.mkdir(dataDir),
 		dir.mkdir(socketDir),
 		dir.writeFile(serverCertFile, certificatePEM(c.server), 0o644),
 		dir.writeFile(serverKeyFile, key, 0o600), // PostgreSQL refuses a key that others can read

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/aadpool/aadpool/internal/initdb"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
@@ -21,8 +24,20 @@ func Main(m *testing.M) {
 		_ = flag.Set("test.parallel", "16") // which is a number
 	}
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&Printed, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	heedIgnoredSignals()
 	signingkey.Reuse()
+	initdb.Reuse()
 	goleak.VerifyTestMain(checked{m})
+}
+
+// heedIgnoredSignals has the programs that tests start get the signals that this one ignores, as nohup and & in a script
+// have it do.
+func heedIgnoredSignals() {
+	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s) // a program that is started begins with all that is not ignored
+		}
+	}
 }
 
 func isGiven(name string) (given bool) {

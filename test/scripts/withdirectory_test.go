@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -20,6 +21,10 @@ import (
 const eventually = time.Minute
 
 func TestDirectoryIsRemovedHoweverTheCommandEnds(t *testing.T) {
+	// The script gets them, even if nohup, or & in another script, has this process ignore them.
+	heeded := make(chan os.Signal, 1)
+	signal.Notify(heeded, syscall.SIGHUP, syscall.SIGINT)
+	defer signal.Stop(heeded)
 	for _, row := range []struct {
 		name    string
 		command string

@@ -23,11 +23,13 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/initdb"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) {
 	signingkey.Reuse()
+	initdb.Reuse()
 	goleak.VerifyTestMain(checked{m})
 }
 

@@ -27,6 +27,7 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/secret"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/store"
+	"github.com/aadpool/aadpool/internal/initdb"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
@@ -38,6 +39,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 func run(m *testing.M) int {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(&everyLog, nil))) // what the libraries log
 	signingkey.Reuse()
+	initdb.Reuse()
 	var err error
 	if postgres, err = aadpooltest.StartPostgres(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
