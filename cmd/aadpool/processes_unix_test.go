@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
@@ -154,7 +155,7 @@ func TestAgentThatWasStopped(t *testing.T) {
 // buildProgram builds aadpool as its users do.
 func buildProgram(t *testing.T) (file string) {
 	file = filepath.Join(t.TempDir(), "aadpool")
-	out, err := exec.Command("go", "build", "-o", file, ".").CombinedOutput()
+	out, err := azuretest.Go("build", "-o", file, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return file
 }

@@ -6,16 +6,16 @@ import (
 	"go/parser"
 	"go/token"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // snippetPages are the pages whose Go code is compiled. What the examples' pages show is compiled in their folders.
@@ -80,11 +80,7 @@ func TestSnippetsCompile(t *testing.T) {
 	require.Greater(t, count, 10)
 	writeModule(t, dir)
 
-	args := []string{"vet"}
-	if hasRaceDetector() {
-		args = append(args, "-race") // for what is in the cache already
-	}
-	vet := exec.Command("go", append(args, "./...")...)
+	vet := azuretest.Go("vet", "./...")
 	vet.Dir, vet.Env = dir, append(os.Environ(), "GOFLAGS=", "GOWORK="+filepath.Join(dir, "go.work"))
 	output, err := vet.CombinedOutput()
 	assert.NoError(t, err, "%s", output)
@@ -106,11 +102,6 @@ func writeModule(t *testing.T, dir string) {
 	}
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.work"), []byte(work), 0o600))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module snippets\n"+goVersion), 0o600))
-}
-
-func hasRaceDetector() bool {
-	info, _ := debug.ReadBuildInfo()
-	return info != nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // A snippet is a block of Go code on a page.

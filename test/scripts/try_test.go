@@ -12,13 +12,15 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // The README's commands run make try with the real check: see TestPagesArePasted in test/docs. Here is what it makes of
 // a check's exit status.
 func TestTryEndsWellWhereTheCheckFindsTheFault(t *testing.T) {
 	bin := t.TempDir()
-	build := exec.Command("go", "build", "-o", filepath.Join(bin, "serve"), "../../aadpooltest/serve")
+	build := azuretest.Go("build", "-o", filepath.Join(bin, "serve"), "../../aadpooltest/serve")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	for _, row := range []struct {
