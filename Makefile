@@ -40,6 +40,12 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
+# $(call each,command) runs a command in each of the modules, two at a time, those that take longest first. What the
+# examples of testcontainers are made of takes longer to compile than all else: test-long has them.
+LONGEST = . cmd/aadpool examples/tokenservice
+LARGEST = examples/standins
+each = printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
+
 .PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
 
 # Built first: go run turns the exit status of a program that Ctrl-C has ended into its own.
@@ -51,18 +57,15 @@ try: postgresql
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
 	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh $(FAULT)'
 
-# go test in all modules, two at a time, as most tests wait; those that take longest first. What the examples of
-# testcontainers are made of takes longer to compile than all else: test-long has them.
-LONGEST = . cmd/aadpool examples/tokenservice
 test: postgresql
-	@printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) examples/standins,$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && go test -race -short -timeout 15m ./...'
+	@$(call each,go test -race -short -timeout 15m ./...)
 
 test-all: test test-long
 
 # What make test leaves out since it is long by its nature, the longest last.
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
-	cd examples/standins && go test -race -timeout 15m ./...
+	cd $(LARGEST) && go vet ./... && go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs ./test/pgxpool
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
@@ -119,21 +122,23 @@ MUTANTS = . $(filter-out ./internal/azuretest ./internal/credential,$(addprefix 
 mutants: postgresql
 	go run ./test/mutants $(if $(FILES),-files '$(FILES)') $(if $(EVERY),-every $(EVERY)) $(MUTANTS)
 
+# All is compiled as the tests are, so that one finds in the cache what was compiled for the other; not so the tools.
+lint: export GOFLAGS = -race
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@$(call in,. $(MODULES),go vet ./... && $(TOOL) staticcheck ./... && go mod tidy -diff)
-	cd tools && go vet ./... && go mod tidy -diff
-	@# For other systems what differs there; make build vets all of it on them.
-	GOOS=windows go vet ./aadpooltest ./internal/dsn .
-	cd cmd/aadpool && GOOS=windows go vet ./... && GOOS=darwin go vet ./internal/proxy
+	@staticcheck="$$(GOFLAGS= $(TOOL) -n staticcheck)" && $(call each,go vet ./... && "$$0" ./... && go mod tidy -diff) "$$staticcheck"
+	cd tools && GOFLAGS= go vet ./... && go mod tidy -diff
+	@# For other systems what differs there, by its types alone; make build vets all of it on them.
+	cd tools && for system in windows darwin; do GOFLAGS= go run ./othersystems ../cmd/aadpool $$system \
+		./... $(addprefix github.com/aadpool/,aadpool aadpool/aadpooltest aadpool/internal/dsn) || exit 1; done
 	go run ./scripts/length -lines 40 $(LIBRARY) $(wildcard internal/*) cmd/aadpool \
 		$(wildcard cmd/aadpool/internal/*) $(patsubst %/,%,$(sort $(dir $(wildcard scripts/*/*.go))))
 	go run ./scripts/length -columns 120 $(sort $(dir $(shell git ls-files '*.go')))
 	go run ./scripts/apilist $(PUBLIC)
 	cd bench && go run . -stale
-	$(TOOL) actionlint $(wildcard .github/workflows/*.yml)
+	GOFLAGS= $(TOOL) actionlint $(wildcard .github/workflows/*.yml)
 	sed -n '/^on: workflow_dispatch/,/^```/{/^```/!p}' docs/recipes/pipelines.md | \
-		$(TOOL) actionlint -stdin-filename docs/recipes/pipelines.md -
+		GOFLAGS= $(TOOL) actionlint -stdin-filename docs/recipes/pipelines.md -
 
 api:
 	go run ./scripts/apilist -add $(PUBLIC)
