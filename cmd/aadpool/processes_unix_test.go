@@ -21,9 +21,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
-	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // runProgram runs aadpool in a process of its own, to its end.
