@@ -30,12 +30,12 @@ func Main(m *testing.M) {
 	goleak.VerifyTestMain(checked{m})
 }
 
-// heedIgnoredSignals has the programs that tests start get the signals that this one ignores, as nohup and & in a script
-// have it do.
+// heedIgnoredSignals has the programs that tests start get the signals that this one ignores, as nohup, and & in a
+// script, have it do.
 func heedIgnoredSignals() {
 	for _, s := range []os.Signal{os.Interrupt, syscall.SIGHUP} {
 		if signal.Ignored(s) {
-			signal.Notify(make(chan os.Signal, 1), s) // a program that is started begins with all that is not ignored
+			signal.Notify(make(chan os.Signal, 1), s) // a program begins with all that its parent does not ignore
 		}
 	}
 }
