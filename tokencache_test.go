@@ -83,9 +83,12 @@ func TestThousandCallersOfAColdCacheShareOneFetch(t *testing.T) {
 func TestFreshTokenIsReturnedWithoutAFetch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred := azuretest.Issuing(time.Hour, time.Second)
-		cache, _ := newTestCache(cred)
+		cache, logs := newTestCache(cred)
 		_, took := mustGet(t, cache)
 		assert.Equal(t, time.Second, took)
+		synctest.Wait()
+		require.Len(t, logs.Lines(slog.LevelDebug), 1)
+		assert.Contains(t, logs.Lines(slog.LevelDebug)[0], "got an access token")
 		time.Sleep(54 * time.Minute)
 		token, took := mustGet(t, cache)
 		assert.Equal(t, "token-1", token)
