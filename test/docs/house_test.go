@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,6 +31,17 @@ func TestRootHasFewFiles(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotEmpty(t, files)
 	assert.LessOrEqual(t, len(files), 20, "what a user calls, and its tests; a mechanism has a room in internal/")
+}
+
+// Package main of the command has what cannot stand below it; what it does has rooms, where their tests can be.
+func TestMainOfTheCommandHasFewFiles(t *testing.T) {
+	command := exec.Command("go", "list", "-f", "{{len .GoFiles}}", ".")
+	command.Dir = filepath.Join(root, "cmd", "aadpool")
+	out, err := command.Output()
+	require.NoError(t, err)
+	files, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	require.NoError(t, err)
+	assert.LessOrEqual(t, files, 2)
 }
 
 // place is a file of code, or a folder with some, as CONTRIBUTING.md's tables name it.

@@ -83,7 +83,7 @@ func (c *Check) steps(
 ) (*diagnosis.Diagnosis, error) {
 	for _, do := range steps {
 		d := do(ctx)
-		if d != nil && ctx.Err() != nil { // which is why it report.Failed
+		if d != nil && ctx.Err() != nil { // which is why it failed
 			return nil, errInterrupted
 		}
 		if d != nil {
