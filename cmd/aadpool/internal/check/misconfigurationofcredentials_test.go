@@ -49,7 +49,7 @@ var faultyCredentials = []faultyCredential{
 		"aadpool login --credential device-code"},
 	{credential.Browser, "nobody comes", func(t *testing.T, a commandtest.Azure) []string {
 		a.AddProgram(t, "xdg-open", "exit 0")
-		return []string{"--timeout", "1s"}
+		return []string{"--timeout", "3s"} // also for each other step
 	}, diag.CredentialTimeout, "Nobody has signed in in time", "aadpool login"},
 
 	{credential.DeviceCode, "the person declines", entering(""), diag.NotLoggedIn, "has declined", "aadpool login"},
