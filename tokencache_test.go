@@ -539,7 +539,7 @@ func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 		{"empty", azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}, "empty token"},
 		{"without an expiry", azcore.AccessToken{Token: "secret"}, "without an expiry"},
 		{"expired", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(-time.Minute)},
-			"expired 1m0s ago; check this machine's clock"},
+			"expired 1m0s ago"},
 		{"about to expire", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(900 * time.Millisecond)},
 			"expires in"},
 	} {
