@@ -67,7 +67,7 @@ func TestEachLanguageLogsInToTheImagesProgram(t *testing.T) {
 // The JavaScript is checked against the types of testcontainers, which it has no Docker to run with.
 func TestJavaScriptCallsTestcontainersAsItsTypesSay(t *testing.T) {
 	if _, err := os.Stat("node/node_modules"); err != nil {
-		t.Skip("run npm install in node")
+		t.Skip("run npm ci --ignore-scripts in node")
 	}
 	for _, args := range [][]string{{"npx", "tsc", "-p", "."}, {"node", "-e", "require('testcontainers')"}} {
 		check := exec.CommandContext(t.Context(), args[0], args[1:]...)

@@ -1,4 +1,4 @@
-// A test with Node's own runner and testcontainers: npm install && npm test
+// A test with Node's own runner and testcontainers: npm ci --ignore-scripts && npm test
 const assert = require('node:assert')
 const fs = require('node:fs')
 const os = require('node:os')
