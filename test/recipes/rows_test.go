@@ -48,6 +48,9 @@ var runs = []run{
 		query:  `select tableowner from pg_tables where tablename = 'tuple'`, want: "orders-api"},
 	{page: "services.md", program: "Temporal schema", databases: temporal,
 		query: `select tableowner from pg_tables where tablename = 'executions'`, want: "orders-api"},
+	{page: "services.md", program: "Temporal server", after: "Temporal schema", databases: temporal,
+		serves: "http://127.0.0.1:17243/api/v1/system-info",
+		probe:  curl + `http://127.0.0.1:17243/api/v1/cluster-info`, probed: "serverVersion"},
 
 	{page: "tools.md", program: "psql", prints: `(?m)^ orders-api$`},
 	{page: "tools.md", program: "pg_dump", prints: `dbname: orders`},

@@ -37,6 +37,7 @@ type run struct {
 	// identity is what the machine sets; default: a client secret.
 	identity func(*testing.T, *kitchen) map[string]string
 
+	after  string // a recipe of the same page that the reader has been through before
 	types  string // what the reader types
 	prints string // what the blocks print somewhere
 	query  string // what the first database says afterwards, asked as its administrator
@@ -71,6 +72,11 @@ func TestRecipes(t *testing.T) {
 	for _, r := range runs {
 		t.Run(r.program, func(t *testing.T) {
 			k := newKitchen(t, r, programs, bin)
+			if r.after != "" {
+				before := *k
+				before.run = run{page: r.page, program: r.after, databases: r.databases}
+				before.cook(t)
+			}
 			k.cook(t)
 			if r.query != "" {
 				assert.Equal(t, r.want, k.ask(t, r.query))
@@ -151,8 +157,8 @@ func (k *kitchen) surroundings(t *testing.T, dsn, programs, bin string) map[stri
 
 // here is a recipe's text with this machine's server, roots and temporary files in it.
 func (k *kitchen) here(text string) string {
+	text = strings.ReplaceAll(text, " /tmp/", " "+k.dir+"/") // first: the others are paths below it
 	text = strings.ReplaceAll(text, "/etc/ssl/certs/ca-certificates.crt", k.environment["SSL_CERT_FILE"])
-	text = strings.ReplaceAll(text, " /tmp/", " "+k.dir+"/")
 	text = strings.ReplaceAll(text, "orders.postgres.database.azure.com:5432", k.server.Addr())
 	return strings.ReplaceAll(text, "orders.postgres.database.azure.com", k.environment["PGHOST"])
 }
