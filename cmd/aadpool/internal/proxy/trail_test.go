@@ -61,7 +61,7 @@ func spansOf(t *testing.T, spans *tracetest.SpanRecorder) (steps []toldSpan, who
 func attributesOf(s sdktrace.ReadOnlySpan) map[attribute.Key]string {
 	all := map[attribute.Key]string{}
 	for _, a := range s.Attributes() {
-		all[a.Key] = a.Value.Emit()
+		all[a.Key] = a.Value.String()
 	}
 	return all
 }
