@@ -185,8 +185,8 @@ func (r *replacer) begins() bool {
 // one even though no idle one is due.
 func (r *replacer) run(wanted bool) {
 	defer r.busy.Store(false)
-	for {
-		s, err := r.step(wanted)
+	for first := true; ; first = false {
+		s, err := r.step(wanted, first)
 		switch {
 		case err != nil:
 			pause := backoff.After(r.failures, longestPause)
@@ -228,7 +228,7 @@ type step struct {
 	replacer *replacer
 
 	// Only the replacer's own goroutine uses these.
-	conns     int32     // how many the pool has, without those that have rested too long
+	rested    int32     // how many connections that have rested too long may be closed
 	mayGiveUp bool      // the next due connection that is met
 	givenUp   *pgx.Conn // the one that was
 	due       int       // how many connections were met that are due, and kept
@@ -241,7 +241,10 @@ type step struct {
 
 // step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and opens
 // another, if one is wanted, an idle connection is due, or one was given up before.
-func (r *replacer) step(wanted bool) (*step, error) {
+//
+// The first step of several closes connections that have rested too long. Those that it has closed may still count as
+// the pool's in the next one, for which MinConns would then not hold.
+func (r *replacer) step(wanted, first bool) (*step, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), replaceTimeout)
 	defer cancel()
 	if r.ahead.Load() < 0 {
@@ -249,7 +252,10 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	}
 	stat := r.pool.Stat()
 	full := isFull(stat)
-	s := &step{replacer: r, conns: stat.TotalConns(), mayGiveUp: full || r.ahead.Load() > 0}
+	s := &step{replacer: r, mayGiveUp: full || r.ahead.Load() > 0}
+	if first {
+		s.rested = stat.TotalConns() - r.minConns
+	}
 	ctx = context.WithValue(ctx, stepKey{}, s)
 	held := r.pool.AcquireAllIdle(ctx)
 	s.release = sync.OnceFunc(func() { r.release(held) })
@@ -303,8 +309,8 @@ func (s *step) prepare(ctx context.Context, conn *pgx.Conn) (own, keep bool) {
 		return conn == s.opened.Load(), true
 	}
 	switch held := r.Held(ctx, conn); {
-	case held.Idle > r.maxIdle && s.conns > r.minConns:
-		s.conns--
+	case held.Idle > r.maxIdle && s.rested > 0:
+		s.rested--
 		return true, false // pgxpool would have closed it, had it not been held before
 	case held.Verdict == Good:
 		if !held.Next.IsZero() && (s.next.IsZero() || held.Next.Before(s.next)) {

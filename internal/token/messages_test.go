@@ -50,7 +50,7 @@ func sources(t *testing.T) (files []string) {
 		case err != nil:
 			return err
 		case entry.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "examples" ||
-			name == "bench" || name == "test" || name == "aadpooltest" || name == "azuretest"):
+			name == "bench" || name == "scripts" || name == "test" || name == "aadpooltest" || name == "azuretest"):
 			return filepath.SkipDir
 		case strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, "_test.go") && name != "redact.go":
 			files = append(files, path)
