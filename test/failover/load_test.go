@@ -21,6 +21,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/aadpool/aadpool/internal/token"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -165,6 +167,8 @@ func kind(err error) string {
 	case strings.Contains(err.Error(), "EOF"), strings.Contains(err.Error(), "reset by peer"),
 		strings.Contains(err.Error(), "broken pipe"), strings.Contains(err.Error(), "conn closed"):
 		return "cut"
+	case strings.Contains(err.Error(), "read only connection"): // by target_session_attrs
+		return "read-only"
 	}
 	return err.Error()
 }
@@ -296,7 +300,7 @@ func finish(t testing.TB, loads []*load, primary *node) {
 // measured puts a figure where test/matrix finds it.
 func measured(t testing.TB, l *load, what, value string) {
 	t.Helper()
-	t.Attr(url.QueryEscape(l.name+"/"+what), value)
+	t.Attr(url.QueryEscape(l.name+"/"+what), token.OneLine(value))
 }
 
 // list writes counts as "12 57P01, 3 cut".
