@@ -41,9 +41,10 @@ PUBLIC = $(LIBRARY) aadpooltest
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
 # $(call each,command) runs a command in each of the modules, two at a time, those that take longest first. What the
-# examples of testcontainers are made of takes longer to compile than all else: test-long has them.
+# examples of testcontainers and the tests of Helm's chart are made of takes longer to compile than all else: test-long
+# has them.
 LONGEST = . cmd/aadpool examples/tokenservice
-LARGEST = examples/standins
+LARGEST = deploy examples/standins
 each = printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
 
 .PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
@@ -57,22 +58,26 @@ try: postgresql
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
 	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh $(FAULT)'
 
+# make lint vets what this compiles. The compiler and the linker collect less garbage, not the tests.
 test: postgresql
-	@$(call each,go test -race -short -timeout 15m ./...)
+	@$(call each,GOGC=400 go test -race -short -vet off -exec "env -u GOGC" -timeout 15m ./...)
 
 test-all: test test-long
+
+STATICCHECK = go run -modfile=$(CURDIR)/tools/go.mod honnef.co/go/tools/cmd/staticcheck
 
 # What make test leaves out since it is long by its nature, the longest last.
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
-	cd $(LARGEST) && go vet ./... && go test -race -timeout 15m ./...
+	@$(call in,$(LARGEST),go mod tidy -diff && go vet ./... && $(STATICCHECK) ./...)
+	cd examples/standins && go test -race -timeout 15m ./...
+	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs ./test/pgxpool
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
 	cd cmd/aadpool && go test -race -timeout 15m ./... -run \
 		'^Test(AgentAsksEntraOnce|PasswordCommands|FaultsOfDSNsSeenInTheWild|ReloadDisturbsNoSessionOfAnotherServer)$$'
 	cd cmd/aadpool && go test -race -timeout 15m -run '^Test(Soak|DrainTellsTheTruthAboutWrites)$$' ./internal/proxy
-	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
 	cd scripts/release && go test -race -timeout 15m -run '^TestChartIsPushedAndPulled$$' .
 	AADPOOL_FAILOVER=1 go test -race -timeout 15m ./test/failover
 
