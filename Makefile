@@ -30,6 +30,9 @@
 # Their versions are in tools/go.mod. Go builds each once and caches it.
 TOOL = go tool -modfile=$(CURDIR)/tools/go.mod
 
+# What make lint has for each module, in it; compiled as the tests are, so that they find it in the cache.
+LINT = GOFLAGS=-race "$$(GOFLAGS= go tool -C $(CURDIR)/tools -n lint)" ./... && go mod tidy -diff
+
 # The modules of their own, which keep what they depend on out of the package's.
 MODULES = $(filter-out tools,$(patsubst %/go.mod,%,$(wildcard */go.mod */*/go.mod)))
 
@@ -40,12 +43,12 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-# $(call each,command) runs a command in each of the modules, two at a time, those that take longest first. What the
-# examples of testcontainers and the tests of Helm's chart are made of takes longer to compile than all else: test-long
-# has them.
+# $(call each,command,without) runs a command in each of the modules without some, two at a time, those that take
+# longest first. What the examples of testcontainers and the tests of Helm's chart are made of takes longer to compile
+# than all else: test-long has them.
 LONGEST = . cmd/aadpool examples/tokenservice
 LARGEST = deploy examples/standins
-each = printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
+each = printf '%s\n' $(filter-out $(2),$(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES))) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
 
 .PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
 
@@ -64,12 +67,10 @@ test: postgresql
 
 test-all: test test-long
 
-STATICCHECK = go run -modfile=$(CURDIR)/tools/go.mod honnef.co/go/tools/cmd/staticcheck
-
 # What make test leaves out since it is long by its nature, the longest last.
 test-long: postgresql
 	cd examples/ecosystem && go test -race -timeout 15m ./...
-	@$(call in,$(LARGEST),go mod tidy -diff && go vet ./... && $(STATICCHECK) ./...)
+	@$(call in,$(LARGEST),$(LINT))
 	cd examples/standins && go test -race -timeout 15m ./...
 	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs ./test/pgxpool
@@ -129,12 +130,14 @@ mutants: postgresql
 
 # All is compiled as the tests are, so that one finds in the cache what was compiled for the other; not so the tools.
 lint: export GOFLAGS = -race
+lint: export GOGC = 400
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@staticcheck="$$(GOFLAGS= $(TOOL) -n staticcheck)" && $(call each,go vet ./... && "$$0" ./... && go mod tidy -diff) "$$staticcheck"
-	cd tools && GOFLAGS= go vet ./... && go mod tidy -diff
+	@# The root alone at first: two at a time would both compile what all have in common.
+	@$(LINT) && $(call each,$(LINT),.)
+	cd tools && GOFLAGS= go tool lint ./... && go mod tidy -diff
 	@# For other systems what differs there, by its types alone; make build vets all of it on them.
-	cd tools && for system in windows darwin; do GOFLAGS= go run ./othersystems ../cmd/aadpool $$system \
+	cd tools && for system in windows darwin; do GOFLAGS= go tool othersystems ../cmd/aadpool $$system \
 		./... $(addprefix github.com/aadpool/,aadpool aadpool/aadpooltest aadpool/internal/dsn) || exit 1; done
 	go run ./scripts/length -lines 40 $(LIBRARY) $(wildcard internal/*) cmd/aadpool \
 		$(wildcard cmd/aadpool/internal/*) $(patsubst %/,%,$(sort $(dir $(wildcard scripts/*/*.go))))

@@ -280,7 +280,7 @@ func servingAddress(t *testing.T, log io.Reader) (address, before string) {
 		}
 		before += lines.Text() + "\n"
 	}
-	require.FailNow(t, "it does not serve", before)
+	require.FailNow(t, "it does not serve", "%v\n%s", lines.Err(), before)
 	return "", ""
 }
 

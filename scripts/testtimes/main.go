@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -49,8 +50,8 @@ func (t *times) run(dir string, packages []string) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	t.read(out, func() time.Duration { return computed(cmd.Process.Pid) })
-	return cmd.Wait()
+	err = t.read(out, func() time.Duration { return computed(cmd.Process.Pid) })
+	return errors.Join(err, cmd.Wait())
 }
 
 // print prints a table of packages and one of the n slowest tests.
@@ -89,7 +90,7 @@ func (m *measure) printRow(w io.Writer, name string) {
 }
 
 // read takes in what go test -json prints. clock returns how much has been computed so far.
-func (t *times) read(events io.Reader, clock func() time.Duration) {
+func (t *times) read(events io.Reader, clock func() time.Duration) error {
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -97,4 +98,5 @@ func (t *times) read(events io.Reader, clock func() time.Duration) {
 			t.take(e, clock)
 		}
 	}
+	return lines.Err()
 }

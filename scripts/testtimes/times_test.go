@@ -28,7 +28,8 @@ const oneRun = `
 func TestTimesAreThoseOfEachTestAndPackage(t *testing.T) {
 	var all times
 	var now time.Duration
-	all.read(strings.NewReader(oneRun), func() time.Duration { now += time.Second; return now })
+	err := all.read(strings.NewReader(oneRun), func() time.Duration { now += time.Second; return now })
+	assert.NoError(t, err)
 	var table strings.Builder
 	all.print(&table, 2)
 	assert.Equal(t, `  seconds  waiting  computing  package

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -66,8 +67,7 @@ func goTest(ctx context.Context, t test) result {
 		err = cmd.Start()
 	}
 	if err == nil {
-		r.read(stdout)
-		err = cmd.Wait()
+		err = errors.Join(r.read(stdout), cmd.Wait())
 	}
 	if err != nil && len(r.failed) == 0 {
 		r.broken = strings.TrimSpace(err.Error() + "\n" + stderr.String())
@@ -101,7 +101,7 @@ func environment(t test) []string {
 type event struct{ Action, Package, Test, Output, Key, Value string }
 
 // read takes in the events of go test -json.
-func (r *result) read(events io.Reader) {
+func (r *result) read(events io.Reader) error {
 	reasons := map[string][]string{}
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 1<<20)
@@ -122,6 +122,7 @@ func (r *result) read(events io.Reader) {
 			r.end(e, strings.Join(reasons[key], " "))
 		}
 	}
+	return lines.Err()
 }
 
 // note takes a figure in. The one called "on" says what the tests ran on, where they found it themselves.

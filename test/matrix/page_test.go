@@ -30,7 +30,7 @@ const events = `{"Action":"run","Package":"p","Test":"TestA"}
 
 func TestResultOfGoTest(t *testing.T) {
 	r := result{counts: map[string]int{}}
-	r.read(strings.NewReader(events))
+	assert.NoError(t, r.read(strings.NewReader(events)))
 	assert.Equal(t, map[string]int{"pass": 1, "fail": 1, "skip": 1}, r.counts)
 	assert.Equal(t, []outcome{{"TestB", "Not equal | at all 1 2"}}, r.failed)
 	assert.Equal(t, []outcome{{"TestC", "no disk to fill"}}, r.skipped)
@@ -61,7 +61,7 @@ func TestResultOfRunsWithoutTests(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r := result{counts: map[string]int{}}
-			r.read(strings.NewReader(row.events))
+			assert.NoError(t, r.read(strings.NewReader(row.events)))
 			assert.False(t, r.passed())
 			assert.Equal(t, row.summary, r.summary())
 		})
