@@ -108,7 +108,7 @@ func listen(t *testing.T, answer func(net.Conn)) (dsn string) {
 		_ = listener.Close()
 		<-done
 	})
-	return fmt.Sprintf("postgres://orders-api@%s/orders?sslmode=disable&connect_timeout=5", listener.Addr())
+	return fmt.Sprintf("postgres://orders-api@%s/orders?sslmode=disable&connect_timeout=60", listener.Addr())
 }
 
 // refuse asks for a password, and does not like it.

@@ -171,6 +171,7 @@ func TestEntraFailsWhileAPoolIsInUse(t *testing.T) {
 		pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
 		defer writes.CheckNothingIsLost(t)
 		<-time.After(time.Until(hook.Stats().TokenExpires))
+		a.SetTokenLife(time.Hour) // nor is the new one renewed, however long all this takes
 		a.SetLatency(latency)
 		requests := a.Requests()
 		var connecting sync.WaitGroup
