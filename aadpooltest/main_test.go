@@ -11,11 +11,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/aadpool/aadpool/internal/initdb"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) {
 	signingkey.Reuse()
+	initdb.Reuse()
 	goleak.VerifyTestMain(stopPostgresAfter{m})
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/initdb"
 )
 
 // putBeforePostgres makes StartPostgres run programs of this test in the places of initdb and postgres. As the server's
@@ -32,6 +34,8 @@ func putBeforePostgres(t *testing.T, before, after string) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
 	}
 	t.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	initdb.MakeAnew()
+	t.Cleanup(initdb.Reuse)
 }
 
 // dirForAll makes a directory that every user can reach, unlike t.TempDir's.

@@ -14,7 +14,7 @@ import (
 
 var kept struct {
 	sync.Mutex
-	dir string // empty until Reuse
+	dir string // empty until Reuse, and after MakeAnew
 }
 
 // Reuse has Copy find what Keep has kept, in this user's cache directory.
@@ -24,6 +24,13 @@ func Reuse() {
 	if cache, err := os.UserCacheDir(); err == nil {
 		kept.dir = filepath.Join(cache, "aadpool-initdb")
 	}
+}
+
+// MakeAnew has Copy find nothing and Keep keep nothing, until Reuse: for a test of initdb's own run.
+func MakeAnew() {
+	kept.Lock()
+	defer kept.Unlock()
+	kept.dir = ""
 }
 
 // entry is where the files are that bin's initdb makes; empty without Reuse. Another release of PostgreSQL's has
