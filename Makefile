@@ -61,6 +61,10 @@ try: postgresql
 	go build -C cmd/aadpool -o "$$dir/aadpool" . && export PATH="$$dir:$$PATH" && \
 	exec serve $(if $(FAULT),-fault $(FAULT)) -- ./scripts/try.sh $(FAULT)'
 
+# A program with the race detector sleeps for a second before it ends, lest a goroutine that is left meets a race unseen:
+# goleak looks for those. A hundred packages, and the programs that they start, end in a run.
+test test-long: export GORACE = atexit_sleep_ms=0
+
 # make lint vets what this compiles. The compiler and the linker collect less garbage, not the tests.
 test: postgresql
 	@$(call each,GOGC=400 go test -race -short -vet off -exec "env -u GOGC" -timeout 15m ./...)
