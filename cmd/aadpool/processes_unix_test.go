@@ -152,10 +152,10 @@ func TestAgentThatWasStopped(t *testing.T) {
 	assert.Equal(t, 2, a.Requests(), "it serves again")
 }
 
-// buildProgram builds aadpool as its users do.
+// buildProgram builds aadpool as it is released.
 func buildProgram(t *testing.T) (file string) {
 	file = filepath.Join(t.TempDir(), "aadpool")
-	out, err := azuretest.Go("build", "-o", file, ".").CombinedOutput()
+	out, err := azuretest.Go("build", "-ldflags=-s", "-o", file, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return file
 }
@@ -183,7 +183,7 @@ func testStart(t *testing.T, aadpool string) {
 func TestPasswordCommands(t *testing.T) {
 	processes, calls := 100, 10
 	if testing.Short() {
-		processes, calls = 20, 2
+		processes, calls = 10, 2
 	}
 	aadpool := buildProgram(t)
 	testStart(t, aadpool)

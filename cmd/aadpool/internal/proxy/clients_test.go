@@ -133,7 +133,7 @@ func (c *clients) pgbench() {
 			"number of transactions actually processed: 200/200")
 	}
 	// A connection for each transaction, for longer than a token lives.
-	assert.NotContains(c.t, c.output("pgbench", "-n", "-S", "-C", "-c", "1", "-T", "6"), "error")
+	assert.NotContains(c.t, c.output("pgbench", "-n", "-S", "-C", "-c", "1", "-R", "10", "-T", "6"), "error")
 }
 
 func (c *clients) dumpAndRestore() {
@@ -167,7 +167,7 @@ func (c *clients) databaseSQL(driver string) {
 	var working sync.WaitGroup
 	for worker := range 8 {
 		working.Go(func() {
-			for n := range 50 {
+			for n := range 20 {
 				var got string
 				if assert.NoError(c.t, db.QueryRow("select $1::text || session_user", fmt.Sprint(worker, n)).Scan(&got), driver) {
 					assert.Equal(c.t, fmt.Sprint(worker, n)+"orders-api", got, driver)

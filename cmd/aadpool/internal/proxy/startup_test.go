@@ -499,7 +499,7 @@ func TestManyClientsAtOnceAskForOneToken(t *testing.T) {
 	slow := &countingCredential{token: token, takes: 300 * time.Millisecond}
 	p, _ := startProxy(t, a.config(t, slow))
 	var clients sync.WaitGroup
-	const n = 100 // the server takes 200
+	const n = 50 // the server takes 200
 	begin := make(chan struct{})
 	for range n {
 		clients.Go(func() {
