@@ -26,8 +26,9 @@ import (
 	"github.com/aadpool/aadpool/internal/initdb"
 )
 
-// stopTimeout is how long [Postgres.Stop] waits for a fast shutdown, which takes about a tenth of a second.
-const stopTimeout = 20 * time.Second
+// stopTimeout is how long [Postgres.Stop] waits for a fast shutdown, which takes a tenth of a second, and on a machine
+// that is too busy has taken over twenty.
+const stopTimeout = 2 * time.Minute
 
 // superuser is the role that initdb makes.
 const superuser = "postgres"
