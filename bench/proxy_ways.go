@@ -161,10 +161,10 @@ func (b *bench) openProxy(dir, program, name, socket string) opener {
 	}
 }
 
-// buildProxy builds aadpool into dir, and installs an az for its credential.
+// buildProxy builds aadpool into dir as a release does, and installs an az for its credential.
 func (b *bench) buildProxy(ctx context.Context, dir string) error {
-	build := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, "aadpool"), ".")
-	build.Dir = "../cmd/aadpool"
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s", "-o", filepath.Join(dir, "aadpool"), ".")
+	build.Dir, build.Env = "../cmd/aadpool", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("building aadpool: %w: %s", err, out)
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 )
 
 func TestCompletionAnswersShells(t *testing.T) {
@@ -60,7 +61,7 @@ func TestShellsComplete(t *testing.T) {
 	dir := t.TempDir()
 	binary, err := os.Executable()
 	require.NoError(t, err)
-	program := "#!/bin/sh\nexec " + diag.ShellQuote(binary) + ` "$@"` + "\n"
+	program := "#!/bin/sh\nexec " + shell.Quote(binary) + ` "$@"` + "\n"
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "aadpool"), []byte(program), 0o700))
 	environment := append(os.Environ(), asProgramEnv+"=1", "PATH="+dir+":"+os.Getenv("PATH"), "HOME="+dir,
 		"TERM=dumb",
@@ -98,7 +99,7 @@ func typeInto(t *testing.T, environment []string, shell string, lines ...string)
 func TestCompletionScripts(t *testing.T) {
 	program, err := os.Executable()
 	require.NoError(t, err)
-	quoted := diag.ShellQuote(filepath.ToSlash(program))
+	quoted := shell.Quote(filepath.ToSlash(program))
 	for _, row := range []struct{ shell, want string }{
 		{"bash", "complete -o default -C " + quoted + " aadpool\n"},
 		{"zsh", "autoload -U +X bashcompinit && bashcompinit\ncomplete -o default -C " + quoted + " aadpool\n"},

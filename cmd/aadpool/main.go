@@ -42,6 +42,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandline"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
+	_ "github.com/aadpool/aadpool/cmd/aadpool/internal/early" // answers aadpool token from an agent
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/service"
 )

@@ -178,6 +178,30 @@ func testStart(t *testing.T, aadpool string) {
 	assert.Less(t, total, 200_000, "it was 5 MB, half of the time of aadpool token: %s", got.Stderr)
 }
 
+// startAgentProgram has an agent serve tokens until the test ends, in directories of its own.
+func startAgentProgram(
+	t *testing.T, a commandtest.Azure, aadpool string,
+) (agent *exec.Cmd, log *commandtest.WatchedOutput) {
+	t.Setenv("XDG_RUNTIME_DIR", commandtest.ShortDir(t))
+	t.Setenv("TMPDIR", t.TempDir())
+	require.NoError(t, os.Unsetenv("AADPOOL_AGENT_DIR"))
+	trust, err := a.TrustEnv(t.TempDir())
+	require.NoError(t, err)
+	commandtest.Setenv(t, trust)
+	commandtest.Setenv(t, a.ClientSecretEnv(a.App))
+	t.Setenv(commandtest.DiscoveryEnv, "true")
+
+	agent = exec.Command(aadpool, "agent")
+	log = &commandtest.WatchedOutput{}
+	agent.Stdout, agent.Stderr = log, log
+	serving := make(chan struct{})
+	log.LooksAt, log.Seen = "serving tokens", func() { close(serving) }
+	require.NoError(t, agent.Start())
+	t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
+	<-serving
+	return agent, log
+}
+
 // A program that runs a password command for each connection, in many processes, costs one request to Entra; and the
 // token is in memory alone, and in the pipe to whoever has asked for it.
 func TestPasswordCommands(t *testing.T) {
@@ -189,23 +213,7 @@ func TestPasswordCommands(t *testing.T) {
 	testStart(t, aadpool)
 	a := commandtest.New(t)
 	home := newHome(t)
-	t.Setenv("XDG_RUNTIME_DIR", commandtest.ShortDir(t))
-	t.Setenv("TMPDIR", t.TempDir())
-	require.NoError(t, os.Unsetenv("AADPOOL_AGENT_DIR"))
-	trust, err := a.TrustEnv(t.TempDir())
-	require.NoError(t, err)
-	commandtest.Setenv(t, trust)
-	commandtest.Setenv(t, a.ClientSecretEnv(a.App))
-	t.Setenv(commandtest.DiscoveryEnv, "true")
-
-	agent := exec.Command(aadpool, "agent")
-	log := &commandtest.WatchedOutput{}
-	agent.Stdout, agent.Stderr = log, log
-	serving := make(chan struct{})
-	log.LooksAt, log.Seen = "serving tokens", func() { close(serving) }
-	require.NoError(t, agent.Start())
-	t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
-	<-serving
+	agent, log := startAgentProgram(t, a, aadpool)
 
 	tokens := make([]string, processes)
 	var asking sync.WaitGroup
@@ -224,7 +232,7 @@ func TestPasswordCommands(t *testing.T) {
 	for _, token := range tokens {
 		require.Equal(t, tokens[0], token)
 	}
-	_, err = a.Verify(tokens[0], aadpooltest.DefaultAudience)
+	_, err := a.Verify(tokens[0], aadpooltest.DefaultAudience)
 	require.NoError(t, err)
 
 	for _, dir := range []string{home, os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR")} {

@@ -14,24 +14,25 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"github.com/aadpool/aadpool/internal/credential/names"
 	"github.com/aadpool/aadpool/internal/spelling"
 )
 
 // The names.
 const (
-	Default           = "default" // the chain of DefaultAzureCredential
-	CLI               = "cli"
-	AzureDeveloperCLI = "azd"
-	PowerShell        = "powershell"
-	Browser           = "browser"
-	DeviceCode        = "device-code"
-	ManagedIdentity   = "managed-identity"
-	WorkloadIdentity  = "workload-identity"
-	Environment       = "environment" // a service principal with a secret or a certificate
-	ClientCertificate = "client-certificate"
-	GitHubActions     = "github-actions"
-	OIDCFile          = "oidc-file" // the token file of any platform that the app registration trusts
-	Pipelines         = "pipelines" // a service connection of Azure Pipelines
+	Default           = names.Default
+	CLI               = names.CLI
+	AzureDeveloperCLI = names.AzureDeveloperCLI
+	PowerShell        = names.PowerShell
+	Browser           = names.Browser
+	DeviceCode        = names.DeviceCode
+	ManagedIdentity   = names.ManagedIdentity
+	WorkloadIdentity  = names.WorkloadIdentity
+	Environment       = names.Environment
+	ClientCertificate = names.ClientCertificate
+	GitHubActions     = names.GitHubActions
+	OIDCFile          = names.OIDCFile
+	Pipelines         = names.Pipelines
 )
 
 // makers are all the credentials, in the order in which they are documented.
@@ -55,9 +56,9 @@ var makers = []struct {
 }
 
 // Names are all of them.
-var Names = names()
+var Names = allNames()
 
-func names() []string {
+func allNames() []string {
 	var all []string
 	for _, m := range makers {
 		all = append(all, m.name)

@@ -17,95 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestIdentity(t *testing.T) {
-	for _, row := range []struct {
-		name              string
-		before, after     map[string]string
-		settings, changed []string
-		same              bool
-	}{
-		{name: "the same", before: map[string]string{"AZURE_CLIENT_ID": "a"},
-			after: map[string]string{"AZURE_CLIENT_ID": "a"}, same: true},
-		{name: "another client", before: map[string]string{"AZURE_CLIENT_ID": "a"},
-			after: map[string]string{"AZURE_CLIENT_ID": "b"}},
-		{name: "another authority", after: map[string]string{"AZURE_AUTHORITY_HOST": "https://login.microsoftonline.us"}},
-		{name: "a secret where there was none", after: map[string]string{"AZURE_CLIENT_SECRET": "x"}},
-		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"},
-			after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
-		{name: "another machine's identity", after: map[string]string{"IDENTITY_ENDPOINT": "http://x"}},
-		{name: "another service connection of Azure Pipelines", before: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "a"},
-			after: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "b"}},
-		{name: "another job of GitHub Actions", after: map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x"}},
-		{name: "another directory of azd's", after: map[string]string{"AZD_CONFIG_DIR": "/x"}},
-		{name: "another home", after: map[string]string{"HOME": "/x"}},
-		{name: "what azidentity does not read", after: map[string]string{"PGHOST": "x"}, same: true},
-		{name: "another flag", settings: []string{"cli"}, changed: []string{"azd"}},
-		{name: "flags that would join to the same", settings: []string{"a", "b"}, changed: []string{"ab", ""}},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			set := func(variables map[string]string) {
-				azuretest.Unsetenv(t, "AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_", "ACTIONS_", "AZD_")
-				for name, value := range variables {
-					t.Setenv(name, value)
-				}
-			}
-			set(row.before)
-			before := Identity(row.settings...)
-			set(row.after)
-			changed := row.changed
-			if changed == nil {
-				changed = row.settings
-			}
-			assert.Equal(t, row.same, before == Identity(changed...))
-		})
-	}
-}
-
-func TestIdentityHasThePathsOfFiles(t *testing.T) {
-	azuretest.Unsetenv(t, "AZURE_")
-	t.Setenv("AZURE_CLIENT_CERTIFICATE_PATH", "certificate.pem")
-	before, path := Identity(), Path("certificate.pem")
-	t.Chdir(t.TempDir())
-	assert.NotEqual(t, before, Identity())
-	assert.NotEqual(t, path, Path("certificate.pem"))
-	assert.Empty(t, Path(""))
-}
-
-// Who signs in to a tool anew gets no token of whoever was signed in when the agent was started.
-func TestSignedIn(t *testing.T) {
-	azuretest.Unsetenv(t, "AZURE_", "AZD_")
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("AZURE_CONFIG_DIR", t.TempDir())
-	for _, row := range []struct {
-		name, credential, dir, file string
-		same                        bool
-	}{
-		{"az", "cli", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
-		{"azd", "azd", filepath.Join(os.Getenv("HOME"), ".azd"), "auth.json", false},
-		{"Azure PowerShell", "powershell", filepath.Join(os.Getenv("HOME"), ".Azure"), "AzureRmContext.json", false},
-		{"the default credential", "default", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
-		{"a chain", "managed-identity,cli", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", false},
-		{"a credential that asks no tool", "environment", os.Getenv("AZURE_CONFIG_DIR"), "azureProfile.json", true},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			path := filepath.Join(row.dir, row.file)
-			require.NoError(t, os.MkdirAll(row.dir, 0o700))
-			require.NoError(t, os.WriteFile(path, []byte(`{"user": "ada"}`), 0o600))
-			t.Cleanup(func() { require.NoError(t, os.Remove(path)) })
-			before := Identity(SignedIn(row.credential)...)
-			require.NoError(t, os.WriteFile(path, []byte(`{"user": "bob"}`), 0o600))
-			assert.Equal(t, row.same, before == Identity(SignedIn(row.credential)...))
-		})
-	}
-}
-
 // newAgent serves at a socket, and returns how to reach it.
-func newAgent(t *testing.T, get func(context.Context, string) (Token, error)) func(context.Context) (net.Conn, error) {
+func newAgent(
+	t *testing.T, get func(context.Context, string) (agentclient.Token, error),
+) func(context.Context) (net.Conn, error) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "a")
 	l, err := Listen(dir, "identity")
@@ -124,7 +44,7 @@ func TestSocketIsThisUsersAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	l, err := Listen(dir, "identity")
 	require.NoError(t, err)
-	for path, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, socketName("identity")): 0o600} {
+	for path, mode := range map[string]os.FileMode{dir: 0o700, agentclient.Socket(dir, "identity"): 0o600} {
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		assert.Equal(t, mode, info.Mode().Perm(), path)
@@ -148,7 +68,7 @@ func TestSocketIsThisUsersAlone(t *testing.T) {
 func TestSocketOfAnAgentThatWasKilled(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chmod(dir, 0o700))
-	abandoned, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, socketName("identity")), Net: "unix"})
+	abandoned, err := net.ListenUnix("unix", &net.UnixAddr{Name: agentclient.Socket(dir, "identity"), Net: "unix"})
 	require.NoError(t, err)
 	abandoned.SetUnlinkOnClose(false)
 	require.NoError(t, abandoned.Close())
@@ -164,14 +84,14 @@ func TestSocketOfASuccessor(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	first, err := Listen(dir, "identity")
 	require.NoError(t, err)
-	require.NoError(t, os.Remove(filepath.Join(dir, socketName("identity"))), "as a cleaner of old files does")
+	require.NoError(t, os.Remove(agentclient.Socket(dir, "identity")), "as a cleaner of old files does")
 	second, err := Listen(dir, "identity")
 	require.NoError(t, err)
 	require.NoError(t, first.Close())
 	conn, err := Dialer(dir, "identity")(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, errors.Join(conn.Close(), second.Close()))
-	_, err = os.Lstat(filepath.Join(dir, socketName("identity")))
+	_, err = os.Lstat(agentclient.Socket(dir, "identity"))
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -206,15 +126,15 @@ func TestAgentsThatBeginAndEndAtOnce(t *testing.T) {
 
 func TestAgentGivesTokens(t *testing.T) {
 	expires := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
-	dial := newAgent(t, func(_ context.Context, scope string) (Token, error) {
+	dial := newAgent(t, func(_ context.Context, scope string) (agentclient.Token, error) {
 		if scope == "" {
-			return Token{}, errors.New("no scope")
+			return agentclient.Token{}, errors.New("no scope")
 		}
-		return Token{"for " + scope, expires}, nil
+		return agentclient.Token{Token: "for " + scope, ExpiresOn: expires}, nil
 	})
 	got, err := Ask(t.Context(), "https://x/.default?&=", dial)
 	require.NoError(t, err)
-	assert.Equal(t, Token{"for https://x/.default?&=", expires}, got)
+	assert.Equal(t, agentclient.Token{Token: "for https://x/.default?&=", ExpiresOn: expires}, got)
 	_, err = Ask(t.Context(), "", dial)
 	require.EqualError(t, err, "no scope")
 }
@@ -257,7 +177,7 @@ func TestAskFails(t *testing.T) {
 	for _, row := range []struct{ name, answer, want string }{
 		{"another program", "SSH-2.0-OpenSSH\r\n", "malformed HTTP"},
 		{"no token", "HTTP/1.0 200 OK\r\n\r\n{}", "there is none in its answer"},
-		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 2*maxAnswer),
+		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 1<<20),
 			"there is none in its answer"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -286,9 +206,9 @@ func TestAskFails(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			served := make(chan error)
 			go func() {
-				served <- Serve(ctx, l, func(context.Context, string) (Token, error) {
+				served <- Serve(ctx, l, func(context.Context, string) (agentclient.Token, error) {
 					time.Sleep(10 * patience)
-					return Token{Token: "x"}, nil
+					return agentclient.Token{Token: "x"}, nil
 				})
 			}()
 			got, err := Ask(t.Context(), "x", l.dial)
@@ -300,10 +220,10 @@ func TestAskFails(t *testing.T) {
 	})
 	t.Run("the caller gives up", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		dial := newAgent(t, func(asking context.Context, _ string) (Token, error) {
+		dial := newAgent(t, func(asking context.Context, _ string) (agentclient.Token, error) {
 			cancel()
 			<-asking.Done()
-			return Token{}, asking.Err()
+			return agentclient.Token{}, asking.Err()
 		})
 		_, err := Ask(ctx, "x", dial)
 		require.ErrorIs(t, err, context.Canceled)

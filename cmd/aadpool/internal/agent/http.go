@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 )
 
 // HTTPHandler answers programs that ask a URL for a token, in the form of an OAuth token endpoint:
 // https://www.rfc-editor.org/rfc/rfc6749#section-5.1. They must know the secret, as a bearer token.
-func HTTPHandler(secret string, get func(context.Context) (Token, error)) http.Handler {
+func HTTPHandler(secret string, get func(context.Context) (agentclient.Token, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")

@@ -3,19 +3,15 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
-	"os"
-	"path/filepath"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixlistener"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // ErrServed is the cause where another agent, or a proxy, serves the identity already.
 var ErrServed = errors.New("another agent or proxy serves this identity already")
-
-// socketName is that of an identity's socket.
-func socketName(identity string) string { return "token-" + identity + ".sock" }
 
 // Listen opens an identity's socket in dir, for this user alone: by the directory's mode, the socket's, and the peer's
 // user id where the system tells it.
@@ -23,8 +19,8 @@ func Listen(dir, identity string) (net.Listener, error) {
 	if err := unixsocket.MakeDir(dir, 0o700); err != nil {
 		return nil, err
 	}
-	socket, err := unixsocket.ListenAlone(filepath.Join(dir, socketName(identity)), 0o600)
-	if errors.Is(err, unixsocket.ErrInUse) {
+	socket, err := unixlistener.ListenAlone(agentclient.Socket(dir, identity), 0o600)
+	if errors.Is(err, unixlistener.ErrInUse) {
 		return nil, ErrServed
 	}
 	if err != nil {
@@ -42,22 +38,11 @@ func (l *listener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if checkPeer(conn) == nil {
+		if unixsocket.CheckPeer(conn) == nil {
 			return conn, nil
 		}
 		_ = conn.Close()
 	}
-}
-
-func checkPeer(conn net.Conn) error {
-	if !unixsocket.CanCheckPeers {
-		return nil
-	}
-	peer, err := unixsocket.PeerOf(conn)
-	if err == nil && int(peer.UID) != os.Getuid() {
-		err = fmt.Errorf("the peer is user id %d", peer.UID)
-	}
-	return err
 }
 
 // Dialer reaches the agent of an identity in dir, if that is this user's.
@@ -67,11 +52,11 @@ func Dialer(dir, identity string) func(context.Context) (net.Conn, error) {
 			return nil, err
 		}
 		var d net.Dialer
-		conn, err := d.DialContext(ctx, "unix", filepath.Join(dir, socketName(identity)))
+		conn, err := d.DialContext(ctx, "unix", agentclient.Socket(dir, identity))
 		if err != nil {
 			return nil, err
 		}
-		if err := checkPeer(conn); err != nil {
+		if err := unixsocket.CheckPeer(conn); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 		return conn, nil

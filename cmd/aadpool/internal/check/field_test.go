@@ -19,6 +19,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/token"
 )
@@ -69,7 +70,7 @@ func refuses(code, message string) func(*testing.T, commandtest.Azure) (string, 
 // azSays has az print this, and fail.
 func azSays(text string) func(*testing.T, commandtest.Azure) (string, []string) {
 	return func(t *testing.T, a commandtest.Azure) (string, []string) {
-		a.AddProgram(t, "az", "printf '%s\\n' "+diag.ShellQuote(text)+" >&2; exit 1\n")
+		a.AddProgram(t, "az", "printf '%s\\n' "+shell.Quote(text)+" >&2; exit 1\n")
 		return a.Server.DSN(commandtest.Ada.Name), []string{"--credential", "cli"}
 	}
 }

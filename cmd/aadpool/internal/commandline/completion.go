@@ -10,7 +10,7 @@ import (
 	posener "github.com/posener/complete"
 	"github.com/willabides/kongplete"
 
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/credential"
 )
 
@@ -49,16 +49,16 @@ complete -f -c aadpool -a "(__complete_aadpool)"
 }
 
 // CompletionScript is what a shell is to read.
-func CompletionScript(shell string) (string, error) {
+func CompletionScript(of string) (string, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return "", fmt.Errorf("finding this program's own path: %w", err)
 	}
-	quote := diag.ShellQuote
-	if shell == "powershell" {
+	quote := shell.Quote
+	if of == "powershell" {
 		quote = powershellQuote
 	}
-	return fmt.Sprintf(completionScripts[shell], quote(filepath.ToSlash(program))), nil
+	return fmt.Sprintf(completionScripts[of], quote(filepath.ToSlash(program))), nil
 }
 
 // powershellQuote is text as one word of PowerShell: only a quote is anything else between single quotes, and is

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
@@ -65,7 +66,7 @@ func (cmd *agentCommand) Run(in invocation.Invocation) error {
 
 // fromAgent asks the agent of the same identity. Where it has no token yet it asks Entra, which has the token timeout:
 // the second beyond that is for its answer to come through.
-func (cmd *tokenCommand) fromAgent(ctx context.Context) (agent.Token, error) {
+func (cmd *tokenCommand) fromAgent(ctx context.Context) (agentclient.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout+time.Second)
 	defer cancel()
 	token, err := agent.Ask(ctx, cmd.ScopeOfEnvironment(), agent.Dialer(cmd.Dir(), cmd.Identity()))

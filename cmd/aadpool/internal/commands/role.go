@@ -12,6 +12,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/report"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/roles"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 	"github.com/aadpool/aadpool/internal/entra"
@@ -81,7 +82,7 @@ func (r *roleCommand) apply(in invocation.Invocation) error {
 	}
 	reporter := in.Reporter(r.JSON)
 	c := check.New(check.Settings{DSN: r.DSN, LookUp: in.System.LookUp,
-		Again: func(dsn string) string { return "aadpool role " + diag.ShellQuote(r.Name) + " " + dsn + " --apply" },
+		Again: func(dsn string) string { return "aadpool role " + shell.Quote(r.Name) + " " + dsn + " --apply" },
 	}, source, reporter)
 	d := r.applyOver(in.Ctx, c, reporter)
 	if d != nil && in.Ctx.Err() != nil {

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokenformat"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
 )
 
@@ -50,7 +51,7 @@ func (cmd *tokenCommand) Run(in invocation.Invocation) error {
 	if cmd.JSON {
 		cmd.Format = "json"
 	}
-	text, err := tokens.Formats[cmd.Format](got.Token, got.ExpiresOn.UTC().Truncate(time.Second))
+	text, _, err := tokenformat.Text(cmd.Format, got.Token, got.ExpiresOn) // which the parser has looked at
 	if err != nil {
 		return err
 	}
@@ -59,14 +60,14 @@ func (cmd *tokenCommand) Run(in invocation.Invocation) error {
 }
 
 // get asks a running agent or proxy of the same identity, or else Entra.
-func (cmd *tokenCommand) get(in invocation.Invocation) (agent.Token, error) {
+func (cmd *tokenCommand) get(in invocation.Invocation) (agentclient.Token, error) {
 	if token, err := cmd.fromAgent(in.Ctx); !errors.Is(err, agent.ErrNoAgent) {
 		return token, err
 	}
 	source, err := cmd.NewSource(in.System.ClientOptions)
 	if err != nil {
-		return agent.Token{}, err
+		return agentclient.Token{}, err
 	}
 	token, expires, err := source.Token(in.Ctx, tokens.ServerOnly(os.Getenv("PGHOST")))
-	return agent.Token{Token: token, ExpiresOn: expires}, err
+	return agentclient.Token{Token: token, ExpiresOn: expires}, err
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/dsn"
 )
 
@@ -36,7 +37,7 @@ func OfDSN(again func(dsn string) string, connString string, err error) *Diagnos
 	if suggestion := dsn.Suggest(connString); suggestion != "" {
 		d.Meaning = "The DSN cannot be used as it is. What is meant may be this one, which leaves out a password: a pool " +
 			"uses none."
-		d.Fix = []string{again(ShellQuote(suggestion))}
+		d.Fix = []string{again(shell.Quote(suggestion))}
 	}
 	return d
 }

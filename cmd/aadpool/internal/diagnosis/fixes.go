@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"os"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/entra"
 )
 
@@ -30,7 +31,7 @@ func wrongTenant(kind entra.Kind) []string {
 			"# AZURE_TENANT_ID is " + tenant + "; the tenant that az is logged in to:",
 			"export AZURE_TENANT_ID=$(az account show --query tenantId -o tsv)",
 			"# the application's, while logged in to it:",
-			"az ad sp list --filter " + ShellQuote("appId eq '"+os.Getenv("AZURE_CLIENT_ID")+"'") +
+			"az ad sp list --filter " + shell.Quote("appId eq '"+os.Getenv("AZURE_CLIENT_ID")+"'") +
 				` --query "[].{name:displayName, tenant:appOwnerOrganizationId}" -o table`,
 		}
 	}

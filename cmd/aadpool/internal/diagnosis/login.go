@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 	"github.com/aadpool/aadpool/internal/lazyregexp"
 	"github.com/aadpool/aadpool/internal/refusal"
@@ -214,7 +215,7 @@ func rightScope(message string) []string {
 	if resource := quotedResource.FindStringSubmatch(message); resource != nil {
 		scope := resource[1] + "/.default"
 		return []string{fmt.Sprintf("# in the program: aadpool.WithScope(%q)", scope),
-			"aadpool check --scope " + ShellQuote(scope)}
+			"aadpool check --scope " + shell.Quote(scope)}
 	}
 	return wrongScope()
 }

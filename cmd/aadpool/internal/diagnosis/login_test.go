@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/azuretest"
 	"github.com/aadpool/aadpool/internal/refusal"
 	"github.com/aadpool/aadpool/internal/token"
@@ -420,7 +421,7 @@ func TestServerFlagsAreFitForAShell(t *testing.T) {
 	} {
 		assert.True(t, strings.HasSuffix(ServerFlags(row.host, "--name"), row.want), ServerFlags(row.host, "--name"))
 	}
-	assert.Equal(t, `'it'\''s'`, ShellQuote("it's"))
+	assert.Equal(t, `'it'\''s'`, shell.Quote("it's"))
 }
 
 func TestConninfoValueReadsBackTheSame(t *testing.T) {

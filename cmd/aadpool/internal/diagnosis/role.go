@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 	"github.com/aadpool/aadpool/internal/dsn"
 	"github.com/aadpool/aadpool/internal/token"
@@ -101,7 +102,7 @@ func (l LoginFacts) otherPrincipal(d *Diagnosis) {
 }
 
 func (l LoginFacts) notInGroup(d *Diagnosis) {
-	group, member := ShellQuote(l.Role), l.objectID()
+	group, member := shell.Quote(l.Role), l.objectID()
 	d.Cause = Group
 	d.Meaning = fmt.Sprintf("The token is for %s, and the role %q looks like a group's. Only its members may log in "+
 		"as it; with group sync on the server, members log in with their own name. If it is no group, it is the role of "+

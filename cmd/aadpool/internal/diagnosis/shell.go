@@ -6,11 +6,9 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/internal/entra"
 )
-
-// ShellQuote makes one word of text for a POSIX shell.
-func ShellQuote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
 
 // ServerFlags names the server in az commands, by the flag that the command has for it. The command itself looks up
 // the resource group.
@@ -71,5 +69,5 @@ func hostName() string {
 	if err != nil || name == "" {
 		return `"$VM"`
 	}
-	return ShellQuote(name)
+	return shell.Quote(name)
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixlistener"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
@@ -61,7 +62,7 @@ func listenHTTPSocket(path string) (net.Listener, error) {
 	if err := unixsocket.MakeDir(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	listener, err := unixsocket.ListenAlone(path, 0o600)
+	listener, err := unixlistener.ListenAlone(path, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("listening for --http: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/gofrs/flock"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixlistener"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
@@ -83,7 +84,7 @@ func listenUnix(dir string, checksPeers bool) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	socket, err := unixsocket.Listen(path, mode)
+	socket, err := unixlistener.Listen(path, mode)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}

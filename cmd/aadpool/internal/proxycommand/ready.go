@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"strings"
 
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 )
 
 // tellHowToConnect says what a person at another terminal types, and what a program takes: plainly on a terminal, and
@@ -32,7 +32,7 @@ func psqlLine(set map[string]string) string {
 			settings = append(settings, s.keyword+"="+conninfoValue(value))
 		}
 	}
-	return "psql " + diag.ShellQuote(strings.Join(settings, " "))
+	return "psql " + shell.Quote(strings.Join(settings, " "))
 }
 
 // conninfoValue quotes what is not a word:

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
@@ -330,7 +331,7 @@ func serveAgent(ctx context.Context, dir, identity string, tokens *tokens.Server
 
 // tokenOf gets an upstream's token. Without a name there must be one identity and scope. It returns nil where there is
 // none.
-func (u *upstreams) tokenOf(name string) func(context.Context) (agent.Token, error) {
+func (u *upstreams) tokenOf(name string) func(context.Context) (agentclient.Token, error) {
 	made := u.current()
 	at := slices.IndexFunc(made, func(m *madeUpstream) bool { return m.name == name })
 	if at < 0 && name == "" {
@@ -345,7 +346,7 @@ func (u *upstreams) tokenOf(name string) func(context.Context) (agent.Token, err
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	tokens := u.identities[made[at].identity].tokens
-	return func(ctx context.Context) (agent.Token, error) { return tokens.Get(ctx, made[at].scope) }
+	return func(ctx context.Context) (agentclient.Token, error) { return tokens.Get(ctx, made[at].scope) }
 }
 
 // secure is about who may connect.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/statement"
 )
 
@@ -113,7 +114,7 @@ func (a *Run) noRight(err error, refused *pgconn.PgError) *diagnosis.Diagnosis {
 				` --query "[].principalName" -o tsv`,
 			"# or make this one an administrator:",
 			"az postgres flexible-server microsoft-entra-admin create " + diagnosis.ServerFlags(a.Host, "--server-name") +
-				" --display-name " + diagnosis.ShellQuote(user) + " --object-id " + cmp.Or(a.AdminID, "ID")}}
+				" --display-name " + shell.Quote(user) + " --object-id " + cmp.Or(a.AdminID, "ID")}}
 }
 
 // inUse is for what others kept locked.
@@ -196,7 +197,7 @@ func (p *planner) ownedByOthers(taken []ownedObject) error {
 	flags, grants := "", []string(nil)
 	for i, o := range taken {
 		if i == 0 || taken[i-1].owner != o.owner {
-			flags += " --take-from " + diagnosis.ShellQuote(o.owner)
+			flags += " --take-from " + shell.Quote(o.owner)
 			grants = append(grants, "grant "+statement.Identifier(o.owner)+" to "+role+";")
 		}
 	}
@@ -228,7 +229,7 @@ func (a *Run) lookUp() []string {
 	if id := a.Role.ObjectID; id != "" {
 		return []string{"az rest --url https://graph.microsoft.com/v1.0/directoryObjects/" + id}
 	}
-	name := diagnosis.ShellQuote(a.Role.Name)
+	name := shell.Quote(a.Role.Name)
 	user := "az ad user list --upn " + name + ` --query "[].{name:userPrincipalName, id:id}" -o table`
 	group, service := "az ad group list --display-name "+name+columns, "az ad sp list --display-name "+name+columns
 	switch {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/wholefile"
 )
 
@@ -44,19 +45,10 @@ func noKeyring(system string) error {
 	return ErrNoKeyring
 }
 
-// file is where the record is: in the user's configuration directory.
-func file() (string, error) {
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", fmt.Errorf("looking for the configuration directory: %w", err)
-	}
-	return filepath.Join(dir, "aadpool", "signin.json"), nil
-}
-
 // cacheName is that of the cache in the keyring: the command's own, so that signing out ends nobody else's sign-in, and
 // one for each configuration directory.
 func cacheName() string {
-	name, _ := file() // without a directory there is no record either
+	name, _ := agentclient.SignInFile() // without a directory there is no record either
 	sum := sha256.Sum256([]byte(name))
 	return "aadpool-" + hex.EncodeToString(sum[:4])
 }
@@ -66,7 +58,7 @@ func cacheNames() []string { return []string{cacheName(), cacheName() + ".cae"} 
 
 // Load returns the sign-in that was kept, and whether there is one.
 func Load() (s SignIn, ok bool, err error) {
-	name, err := file()
+	name, err := agentclient.SignInFile()
 	if err != nil { // no home, no sign-in: a daemon of the system
 		return SignIn{}, false, nil
 	}
@@ -85,7 +77,7 @@ func Load() (s SignIn, ok bool, err error) {
 
 // Save keeps the sign-in for the user alone.
 func (s SignIn) Save() error {
-	name, err := file()
+	name, err := agentclient.SignInFile()
 	if err != nil {
 		return err
 	}
@@ -104,7 +96,7 @@ func (s SignIn) Save() error {
 
 // Forget removes what was kept: the record, and what renews tokens. It reports whether there was anything.
 func Forget() (found bool, err error) {
-	name, err := file()
+	name, err := agentclient.SignInFile()
 	if err != nil {
 		return false, nil
 	}

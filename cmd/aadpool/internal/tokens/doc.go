@@ -5,5 +5,4 @@
 //	kept.go    the sign-in that aadpool login has kept
 //	source.go  one token, got as a pool gets it
 //	server.go  tokens of several scopes, which are kept fresh: for aadpool token
-//	format.go  how a token is printed
 package tokens

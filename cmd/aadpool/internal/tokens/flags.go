@@ -3,8 +3,6 @@ package tokens
 import (
 	"cmp"
 	"log/slog"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -12,14 +10,14 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/aadpool/aadpool"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/exit"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/server"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/signin"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/terminal"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 	"github.com/aadpool/aadpool/internal/credential"
-	"github.com/aadpool/aadpool/internal/dsn"
+	"github.com/aadpool/aadpool/internal/scope"
 )
 
 // DefaultTimeout bounds each step of a check, and the fetch of a token.
@@ -97,7 +95,7 @@ func (f Flags) ScopeOfEnvironment() string {
 	if f.Scope != "" {
 		return f.Scope
 	}
-	return dsn.ScopeFor(ServerOnly(os.Getenv("PGHOST")).Host) // of several the first one's
+	return scope.OfEnvironment()
 }
 
 // NewHook makes a Hook as the flags say. Its error is about them.
@@ -160,14 +158,9 @@ func (f Flags) Watch(options azcore.ClientOptions) *server.WatchedCredential {
 
 // Identity names whose tokens the flags mean.
 func (f Flags) Identity() string {
-	account := ""
-	if kept, ok, err := signin.Load(); err == nil && ok &&
-		(f.Credential == credential.Default || credential.IsSignIn(f.Credential)) {
-		account = kept.Record.HomeAccountID
-	}
-	settings := []string{f.Credential, f.ClientID, f.TenantID, f.LoginHint, agent.Path(f.OIDCTokenFile),
-		agent.Path(f.ClientCertificate), strconv.FormatBool(f.DisableInstanceDiscovery), account}
-	return agent.Identity(append(settings, agent.SignedIn(f.Credential)...)...)
+	return agentclient.Settings{Credential: f.Credential, ClientID: f.ClientID, TenantID: f.TenantID,
+		LoginHint: f.LoginHint, OIDCTokenFile: f.OIDCTokenFile, ClientCertificate: f.ClientCertificate,
+		DisableInstanceDiscovery: f.DisableInstanceDiscovery}.Identity()
 }
 
 // Describe is where tokens come from.

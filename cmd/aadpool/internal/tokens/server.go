@@ -9,7 +9,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
 	"github.com/aadpool/aadpool"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 )
 
 // maxScopes is more than there are kinds of servers.
@@ -32,13 +32,13 @@ func NewServer(ctx context.Context, f Flags, options azcore.ClientOptions, logge
 }
 
 // Get returns a token for the scope.
-func (s *Server) Get(ctx context.Context, scope string) (agent.Token, error) {
+func (s *Server) Get(ctx context.Context, scope string) (agentclient.Token, error) {
 	source, err := s.source(scope)
 	if err != nil {
-		return agent.Token{}, err
+		return agentclient.Token{}, err
 	}
 	token, expires, err := source.Token(ctx, ServerOnly(""))
-	return agent.Token{Token: token, ExpiresOn: expires}, err
+	return agentclient.Token{Token: token, ExpiresOn: expires}, err
 }
 
 func (s *Server) source(scope string) (Source, error) {

@@ -1,5 +1,6 @@
-// Package unixsocket makes Unix sockets that this user alone can reach, or whose peers are known. Whoever could put a
-// socket of theirs in such a place would be taken for this program.
+// Package unixsocket tells which Unix sockets may be trusted: by the directory that they are in, and by who is at the
+// other end. Whoever could put a socket of theirs in such a place would be taken for this program. It imports little,
+// for package early; unixlistener opens sockets.
 package unixsocket
 
 import (
@@ -7,17 +8,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/paths"
 )
 
 // DefaultDir is where sockets are if nothing else is said: aadpool in the user's runtime directory
 // (XDG_RUNTIME_DIR), or else aadpool-UID in the directory for temporary files.
 func DefaultDir() string {
 	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		return filepath.Join(dir, "aadpool")
+		return paths.Join(dir, "aadpool")
 	}
-	return filepath.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
+	return paths.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
 }
 
 // MakeDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of this
@@ -36,7 +38,7 @@ func CheckDir(dir string) error {
 		return fmt.Errorf("looking at the socket's directory: %w", err)
 	}
 	if !info.IsDir() {
-		return configErrorf("%s, which is to hold the socket, is no directory", dir)
+		return ConfigErrorf("%s, which is to hold the socket, is no directory", dir)
 	}
 	return checkAccess(dir, info)
 }
@@ -45,7 +47,7 @@ func CheckDir(dir string) error {
 func makeDir(dir string, mode os.FileMode) error {
 	err := os.Mkdir(dir, mode)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDir(filepath.Dir(dir), mode); err != nil {
+		if err := makeDir(paths.Dir(dir), mode); err != nil {
 			return err
 		}
 		err = os.Mkdir(dir, mode)
@@ -64,6 +66,7 @@ type ConfigError string
 
 func (e ConfigError) Error() string { return string(e) }
 
-func configErrorf(format string, args ...any) error {
+// ConfigErrorf is fmt.Errorf for a ConfigError.
+func ConfigErrorf(format string, args ...any) error {
 	return ConfigError(fmt.Sprintf(format, args...))
 }

@@ -2,7 +2,7 @@ package unixsocket
 
 import (
 	"fmt"
-	"net"
+	"io"
 	"syscall"
 )
 
@@ -11,7 +11,7 @@ const CanCheckPeers = true
 
 // PeerOf is the process at the other end of a Unix socket, as the kernel knows it:
 // https://man7.org/linux/man-pages/man7/unix.7.html (SO_PEERCRED).
-func PeerOf(conn net.Conn) (Peer, error) {
+func PeerOf(conn io.ReadWriter) (Peer, error) {
 	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return Peer{}, fmt.Errorf("a %T has no peer credentials", conn)

@@ -4,13 +4,13 @@ package unixsocket
 
 import (
 	"errors"
-	"net"
+	"io"
 )
 
 // CanCheckPeers reports whether this system tells who has connected.
 const CanCheckPeers = false
 
 // PeerOf has no answer here.
-func PeerOf(net.Conn) (Peer, error) {
+func PeerOf(io.ReadWriter) (Peer, error) {
 	return Peer{}, errors.New("this system does not tell who has connected")
 }

@@ -1,4 +1,5 @@
-package unixsocket
+// Package unixlistener opens Unix sockets of this program in the place of those that it has left behind.
+package unixlistener
 
 import (
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
 )
 
 // maxPath is the longest path that fits into a sockaddr_un on all systems, with its final zero byte.
@@ -21,8 +23,8 @@ var ErrInUse = errors.New("in use: another program, such as PostgreSQL, listens 
 // would each take the other's for such a one: a lock is the caller's.
 func Listen(path string, mode os.FileMode) (net.Listener, error) {
 	if len(path) > maxPath {
-		return nil, configErrorf("the path of the socket, %s, has more than %d bytes: choose a shorter directory", path,
-			maxPath)
+		return nil, unixsocket.ConfigErrorf(
+			"the path of the socket, %s, has more than %d bytes: choose a shorter directory", path, maxPath)
 	}
 	if err := removeStaleSocket(path); err != nil {
 		return nil, err
@@ -47,7 +49,7 @@ func removeStaleSocket(path string) error {
 		return fmt.Errorf("looking for another program's socket: %w", err)
 	}
 	if info.Mode()&fs.ModeSocket == 0 {
-		return configErrorf("%s exists and is no socket: remove it, or choose another directory", path)
+		return unixsocket.ConfigErrorf("%s exists and is no socket: remove it, or choose another directory", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {

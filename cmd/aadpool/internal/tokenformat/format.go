@@ -1,15 +1,26 @@
-package tokens
+// Package tokenformat writes tokens for those that read them.
+package tokenformat
 
 import (
 	"encoding/json"
 	"strings"
 	"time"
 
-	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 )
 
-// Formats are what consumers of tokens read.
-var Formats = map[string]func(token string, expires time.Time) (string, error){
+// Text is a token in the format of that name; ok says whether there is one.
+func Text(format, token string, expires time.Time) (text string, ok bool, err error) {
+	write, ok := formats[format]
+	if !ok {
+		return "", false, nil
+	}
+	text, err = write(token, expires.UTC().Truncate(time.Second))
+	return text, true, err
+}
+
+// formats are what consumers of tokens read.
+var formats = map[string]func(token string, expires time.Time) (string, error){
 	"bare": bareToken, "": bareToken,
 	"json": func(token string, expires time.Time) (string, error) {
 		return asJSON(struct {
@@ -23,7 +34,7 @@ var Formats = map[string]func(token string, expires time.Time) (string, error){
 		return "*:*:*:*:" + strings.NewReplacer(`\`, `\\`, ":", `\:`).Replace(token), nil
 	},
 	"env": func(token string, _ time.Time) (string, error) {
-		return "export PGPASSWORD=" + diag.ShellQuote(token), nil
+		return "export PGPASSWORD=" + shell.Quote(token), nil
 	},
 	// https://kubernetes.io/docs/reference/config-api/client-authentication.v1/
 	"exec-credential": func(token string, expires time.Time) (string, error) {

@@ -1,0 +1,107 @@
+package early
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/alecthomas/kong"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/tokens"
+	"github.com/aadpool/aadpool/internal/azuretest"
+)
+
+func TestMain(m *testing.M) { azuretest.Main(m) }
+
+// A flag that aadpool token gets is to be known here, too: else a call with it takes longer.
+func TestFlagsAreThoseOfTheCommand(t *testing.T) {
+	got := commandtest.RunUnchecked(t.Context(), invocation.System{}, "token", "--help")
+	var names, variables []string
+	for _, found := range regexp.MustCompile(`(?m)^ {2,}(?:-., )?--([a-z-]+)`).FindAllStringSubmatch(got.Stdout, -1) {
+		names = append(names, found[1])
+	}
+	for _, found := range regexp.MustCompile(`\$AADPOOL_([A-Z_]+)`).FindAllStringSubmatch(got.Stdout, -1) {
+		variables = append(variables, strings.ReplaceAll(strings.ToLower(found[1]), "_", "-"))
+	}
+	var want []string
+	for name := range (&call{}).flags() {
+		want = append(want, name)
+	}
+	ofAll := func(name string) bool { return name == "help" || name == "version" }
+	assert.ElementsMatch(t, want, slices.DeleteFunc(names, ofAll))
+	assert.ElementsMatch(t, want, variables)
+}
+
+// What is read here means the same identity, directory and scope as what kong reads.
+func TestReadsAsTheCommandDoes(t *testing.T) {
+	const id = "00000000-1111-2222-3333-444444444444"
+	for _, row := range []struct {
+		name        string
+		arguments   []string
+		environment map[string]string
+	}{
+		{name: "nothing"},
+		{name: "flags with =", arguments: []string{"--credential=managed-identity", "--client-id=" + id, "--scope=a=b"}},
+		{name: "flags without =", arguments: []string{"--credential", "managed-identity", "--tenant-id", id}},
+		{name: "files", arguments: []string{"--oidc-token-file=x", "--client-certificate", "../y"}},
+		{name: "a switch", arguments: []string{"--disable-instance-discovery", "--login-hint=ada", "--agent-dir", "/x"}},
+		{name: "variables", environment: map[string]string{"AADPOOL_CREDENTIAL": "cli,azd", "AADPOOL_CLIENT_ID": id,
+			"AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true", "AADPOOL_AGENT_DIR": "/y", "AADPOOL_TIMEOUT": "1m"}},
+		{name: "a flag before its variable", arguments: []string{"--tenant-id=a", "--timeout=5s"},
+			environment: map[string]string{"AADPOOL_TENANT_ID": "b", "AADPOOL_SCOPE": "c"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			azuretest.Unsetenv(t, "AADPOOL_", "COMP_LINE")
+			for name, value := range row.environment {
+				t.Setenv(name, value)
+			}
+			var want struct {
+				tokens.Flags
+				tokens.AgentFlags
+			}
+			parser, err := kong.New(&want, kong.DefaultEnvars("AADPOOL"), tokens.Vars())
+			require.NoError(t, err)
+			_, err = parser.Parse(row.arguments)
+			require.NoError(t, err)
+			c, ok := read(row.arguments, os.Environ())
+			require.True(t, ok)
+			assert.Equal(t, want.Identity(), c.Identity())
+			assert.Equal(t, want.AgentDir, c.agentDir)
+			assert.Equal(t, want.Scope, c.scope)
+		})
+	}
+}
+
+func TestLeavesToTheCommand(t *testing.T) {
+	for _, row := range []struct {
+		name        string
+		arguments   []string
+		environment []string
+	}{
+		{"help", []string{"--help"}, nil},
+		{"a flag that is not known", []string{"--hurry=1"}, nil},
+		{"an argument", []string{"host=x"}, nil},
+		{"a flag without its value", []string{"--scope"}, nil},
+		{"a flag with an empty value", []string{"--scope="}, nil},
+		{"a flag that looks like a value", []string{"--scope", "--json"}, nil},
+		{"a flag twice", []string{"--scope=a", "--scope=b"}, nil},
+		{"a variable that is not known", nil, []string{"AADPOOL_HURRY=1"}},
+		{"an empty variable", nil, []string{"AADPOOL_CREDENTIAL="}},
+		{"a switch that is not true", nil, []string{"AADPOOL_JSON=0"}},
+		{"a timeout that is none", []string{"--timeout=5"}, nil},
+		{"a timeout that is shorter than the wait for an agent", []string{"--timeout=100ms"}, nil},
+		{"two formats", []string{"--json", "--format=env"}, nil},
+		{"a shell that asks for completions", nil, []string{"COMP_LINE=aadpool token --"}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, ok := read(row.arguments, row.environment)
+			assert.False(t, ok)
+		})
+	}
+}

@@ -1,0 +1,53 @@
+package early
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+)
+
+// Another user's process, wherever its socket is, is not asked. That takes root, who can become another user.
+func TestDialRefusesAStranger(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can listen as another user")
+	}
+	dir := commandtest.ShortDir(t)
+	require.NoError(t, os.Chmod(dir, 0o700))
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path) // the peer that a client sees is whoever listened
+	require.NoError(t, err)
+	conn, err := dial(dir, path)
+	require.NoError(t, err)
+	require.NoError(t, conn.Close())
+	require.NoError(t, l.Close())
+
+	const stranger = 65534
+	l = listenAs(t, stranger, path)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	_, err = dial(dir, path)
+	require.ErrorContains(t, err, "the peer is user id 65534")
+}
+
+// listenAs listens on a thread that has become another user. The kernel notes that user.
+func listenAs(t *testing.T, uid int, path string) (l net.Listener) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	require.NoError(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	require.NoError(t, syscall.Setreuid(-1, uid))
+	listenErr := syscall.Listen(fd, 1)
+	require.NoError(t, syscall.Setreuid(-1, 0))
+	require.NoError(t, listenErr)
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	l, err = net.FileListener(file)
+	require.NoError(t, err)
+	return l
+}
