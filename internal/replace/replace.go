@@ -19,13 +19,14 @@ const (
 	// holdTimeout bounds how long a pool's idle connections are held back while pgxpool is made to open another one.
 	holdTimeout = time.Millisecond
 
-	// replaceTimeout bounds one replacement. Past it the connection that is being opened comes into the pool by itself.
-	replaceTimeout = time.Minute
+	// stepTimeout bounds one step: a connection that Acquire meets may take long to answer a ping. A connection that is
+	// being opened then comes into the pool by itself.
+	stepTimeout = time.Minute
 
 	// longestPause is the longest pause after a connection that could not be opened.
 	longestPause = 30 * time.Second
 
-	// vainPause is the pause after an attempt that met no due connection, or for which pgxpool opened none.
+	// vainPause is the pause after a step that has neither opened a connection nor given one up.
 	vainPause = 10 * time.Millisecond
 
 	// roomPause is how often a pool at MaxConns is asked whether it has closed the connection that it has given up.
@@ -69,47 +70,55 @@ type Held struct {
 //	  1      One has been opened: the replacer gives up an idle due connection. If none is idle, the next request that
 //	         meets one gives it up instead, and gets the new one.
 //	  0      At rest; or a connection is being opened while a due one serves on.
-//	 -1      A pool at MaxConns gives one up first; or a request met one too late. Another is opened when it is closed.
-//	busy   A goroutine replaces connections, one at a time. A request that meets a due connection keeps it.
-//	pause  No connection is opened before the pause is over: the last could not be opened, or there was nothing to do.
+//	 -1      A pool at MaxConns gives one up first; or a request met one too late. Another is opened when it is closed,
+//	         by the replacer or by a request, whichever comes first.
+//	phase
+//	  resting    A request that meets a due connection starts the replacer, and so does the timer.
+//	  replacing  A goroutine replaces connections, one at a time. A request that meets a due connection keeps it.
+//	  pausing    The last connection could not be opened. Requests keep due connections until the timer starts the next.
 type replacer struct {
 	Conns
-	pool     *pgxpool.Pool // set when the pool has been made, before any request; nil if nothing is replaced
-	maxIdle  time.Duration // the pool's MaxConnIdleTime
-	minConns int32         // and its MinConns
-	made     time.Time
+	pool   *pgxpool.Pool // set when the pool has been made, before any request; nil if nothing is replaced
+	config pgxpool.Config
 
-	ahead     atomic.Int32
-	busy      atomic.Bool
-	pauseEnds atomic.Int64             // in nanoseconds since made, by the monotonic clock
-	opened    atomic.Int64             // how many connections the pool had opened in its life when one was given up last
-	releasing atomic.Pointer[pgx.Conn] // the held connection that is released just now
+	ahead, phase atomic.Int32
+	timer        *time.Timer
+	releasing    atomic.Pointer[pgx.Conn] // the held connection that is released just now
 
-	// Only the goroutine that set busy uses these.
-	failures int // in a row
-	timer    *time.Timer
+	// Only the goroutine that replaces connections uses these.
+	failures int   // in a row
+	mayClose int32 // how many connections that have rested too long it may close, as MinConns are to stay
 }
+
+const resting, replacing, pausing int32 = 0, 1, 2
 
 // NewPool makes a pool from config and replaces its due connections in the background. It calls config's callbacks,
 // except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone,
 // so that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
-	r := &replacer{Conns: conns, maxIdle: config.MaxConnIdleTime, minConns: config.MinConns, made: time.Now()}
-	own := *config
+	r := &replacer{Conns: conns, config: *config}
+	weakly := weak.Make(r) // a pool that is closed need not stay in memory for its timer
+	r.timer = time.AfterFunc(time.Hour, func() {
+		if r := weakly.Value(); r != nil && r.phase.Swap(replacing) != replacing {
+			r.run(false)
+		}
+	})
+	r.timer.Stop()
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
 	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
 		config.Tracer = callersTracer(config.Tracer)
-		return own.BeforeConnect(r.opens(ctx, nil), config)
+		return r.config.BeforeConnect(r.opens(ctx, nil), config)
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		r.Opened(conn)
-		return own.AfterConnect(r.opens(ctx, conn), conn)
+		return r.config.AfterConnect(r.opens(ctx, conn), conn)
 	}
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	r.pool = pool
 	// pgxpool has taken the callbacks; what it goes on reading of config is not touched.
-	config.BeforeConnect, config.AfterConnect, config.PrepareConn = own.BeforeConnect, own.AfterConnect, own.PrepareConn
+	config.BeforeConnect, config.AfterConnect = r.config.BeforeConnect, r.config.AfterConnect
+	config.PrepareConn = r.config.PrepareConn
 	return pool, err
 }
 
@@ -121,20 +130,20 @@ func PrepareConn(conns Conns) func(context.Context, *pgx.Conn) (bool, error) {
 
 // prepareConn is the pool's PrepareConn. It runs on each acquire.
 func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error) {
-	if s := r.own(ctx); s != nil {
-		if isOwn, keep := s.prepare(ctx, conn); isOwn {
-			return keep, nil
-		}
-		ctx = without(ctx)
+	switch s := r.own(ctx); {
+	case s == nil:
+	case !s.opening.Load():
+		return r.stepKeeps(ctx, s, conn), nil
+	case conn == s.opened.Load(): // otherwise a caller's callback acquires with the step's context
+		return true, nil
 	}
 	switch v := r.Look(ctx, conn); {
 	case v == Unfit:
 		return false, nil
-	case v != Good && !r.keeps(v):
+	case v != Good && (r.pool == nil || !r.keeps(v)):
 		r.Retired(ctx, conn)
 		return false, nil
-	}
-	if r.Prepare == nil {
+	case r.Prepare == nil:
 		return true, nil
 	}
 	return r.Prepare(ctx, conn)
@@ -142,93 +151,64 @@ func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error
 
 // keeps reports whether a request gets a connection that is not Good all the same. If so, another is on its way.
 func (r *replacer) keeps(v Verdict) bool {
-	if r.pool == nil {
-		return false
-	}
-	if v == Over {
-		if r.busy.Load() && r.pool.Stat().IdleConns() > 0 { // the request gets one of these: another is opened for it
-			r.giveUp()
-		}
-		return false
-	}
-	// A connection stands open in the place of a due one, unless another request is quicker.
-	if n := r.ahead.Load(); n > 0 && r.pool.Stat().IdleConns() > 0 && r.ahead.CompareAndSwap(n, n-1) {
-		return false
-	}
-	if !r.begins() {
+	switch {
+	case v == Over && r.phase.Load() != replacing: // nobody may want as many connections any more
+	case v == Over, r.ahead.Load() > 0 && r.hasIdle():
+		r.ahead.Add(-1)
+	case !r.phase.CompareAndSwap(resting, replacing):
+		return true
+	case isFull(r.pool.Stat()) && r.hasIdle():
+		r.ahead.Add(-1)
+		go r.run(false)
+	default:
+		go r.run(true)
 		return true
 	}
-	stat := r.pool.Stat()
-	full := isFull(stat) && stat.IdleConns() > 0 // the request gets one of these
-	if full {
-		r.giveUp()
-	}
-	go r.run(!full)
-	return !full
+	return false
 }
+
+// hasIdle reports whether a request that does not get one connection gets another at once.
+func (r *replacer) hasIdle() bool { return r.pool.Stat().IdleConns() > 0 }
 
 func isFull(stat *pgxpool.Stat) bool { return stat.TotalConns() >= stat.MaxConns() }
-
-// giveUp notes that a connection is about to be closed.
-func (r *replacer) giveUp() {
-	r.opened.Store(r.pool.Stat().NewConnsCount())
-	r.ahead.Add(-1)
-}
-
-// begins reports whether the caller is to replace connections: nobody else does, and no pause is on. If so, the caller
-// has set busy.
-func (r *replacer) begins() bool {
-	return !r.busy.Load() && int64(time.Since(r.made)) >= r.pauseEnds.Load() && r.busy.CompareAndSwap(false, true)
-}
 
 // run replaces connections until no idle one is due. If one is wanted, by a request that has met a due one, run opens
 // one even though no idle one is due.
 func (r *replacer) run(wanted bool) {
-	defer r.busy.Store(false)
-	for first := true; ; first = false {
-		s, err := r.step(wanted, first)
+	// Connections that are being closed still count, so this is not asked again between them.
+	r.mayClose = r.pool.Stat().TotalConns() - r.config.MinConns
+	for {
+		s, err := r.step(wanted)
+		if s.givenUp != nil { // no request waits for another to be released any more
+			r.Retired(context.Background(), s.givenUp)
+		}
 		switch {
 		case err != nil:
 			pause := backoff.After(r.failures, longestPause)
 			r.failures++
-			r.rest(pause, time.Now().Add(pause))
+			r.phase.Store(pausing)
+			r.timer.Reset(pause)
 			return
 		case s.opening.Load():
+			r.ahead.Add(1)
 			wanted, r.failures = false, 0
-		case s.givenUp != nil:
-		case s.due > 0 || r.ahead.Load() < 0: // Acquire has got a connection that a request released
+		case s.givenUp == nil:
 			time.Sleep(vainPause)
-		default:
-			r.rest(vainPause, s.next)
+			if s.due > 0 || r.ahead.Load() < 0 {
+				continue // Acquire has got a connection that a request released
+			}
+			if !s.next.IsZero() {
+				r.timer.Reset(max(time.Until(s.next), vainPause))
+			}
+			r.phase.Store(resting)
 			return
 		}
 	}
 }
 
-// rest has no connection opened before the pause is over. It has idle connections replaced again at a time after that,
-// unless that is zero.
-func (r *replacer) rest(pause time.Duration, again time.Time) {
-	r.pauseEnds.Store(int64(time.Since(r.made) + pause))
-	if r.timer != nil {
-		r.timer.Stop()
-	}
-	if again.IsZero() {
-		return
-	}
-	weakly := weak.Make(r) // a pool that is closed need not stay in memory until then
-	r.timer = time.AfterFunc(max(time.Until(again), pause), func() {
-		if r := weakly.Value(); r != nil && r.begins() {
-			r.run(false)
-		}
-	})
-}
-
-// A step opens one connection, or gives one up, or both. The context of the replacer's own Acquire has it as a value.
+// A step opens one connection, or gives one up. The context of the replacer's own Acquire has it as a value.
 type step struct {
-	replacer *replacer
-
 	// Only the replacer's own goroutine uses these.
-	rested    int32     // how many connections that have rested too long may be closed
 	mayGiveUp bool      // the next due connection that is met
 	givenUp   *pgx.Conn // the one that was
 	due       int       // how many connections were met that are due, and kept
@@ -239,91 +219,53 @@ type step struct {
 	opened  atomic.Pointer[pgx.Conn] // it
 }
 
-// step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns, and opens
-// another, if one is wanted, an idle connection is due, or one was given up before.
-//
-// The first step of several closes connections that have rested too long. Those that it has closed may still count as
-// the pool's in the next one, for which MinConns would then not hold.
-func (r *replacer) step(wanted, first bool) (*step, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), replaceTimeout)
-	defer cancel()
-	if r.ahead.Load() < 0 {
-		r.awaitRoom(ctx)
-	}
-	stat := r.pool.Stat()
-	full := isFull(stat)
-	s := &step{replacer: r, mayGiveUp: full || r.ahead.Load() > 0}
-	if first {
-		s.rested = stat.TotalConns() - r.minConns
-	}
-	ctx = context.WithValue(ctx, stepKey{}, s)
-	held := r.pool.AcquireAllIdle(ctx)
-	s.release = sync.OnceFunc(func() { r.release(held) })
-	defer func() {
-		s.release()
-		if s.givenUp != nil { // no request waits for another to be released any more
-			r.Retired(context.Background(), s.givenUp)
-		}
-	}()
-	switch {
-	case full && s.givenUp != nil, !wanted && s.due == 0 && r.ahead.Load() >= 0:
-		return s, nil
-	case full: // no idle one is due; Acquire will meet one by and by
-		s.release()
-	}
-	return s, s.open(ctx)
-}
-
-// awaitRoom waits until the pool has closed the connection that it has given up. No other needs to be opened for it if
-// a request has opened one meanwhile.
-func (r *replacer) awaitRoom(ctx context.Context) {
-	for stat := r.pool.Stat(); isFull(stat); stat = r.pool.Stat() {
-		if stat.NewConnsCount() > r.opened.Load() || ctx.Err() != nil {
-			r.ahead.Add(1)
-			return
-		}
+// step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns. Otherwise
+// it opens one, if one is wanted, an idle connection is due, or one was given up before.
+func (r *replacer) step(wanted bool) (*step, error) {
+	for r.ahead.Load() < 0 && isFull(r.pool.Stat()) {
 		time.Sleep(roomPause)
 	}
+	full := isFull(r.pool.Stat())
+	s := &step{mayGiveUp: full || r.ahead.Load() > 0}
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), r, s), stepTimeout)
+	defer cancel()
+	held := r.pool.AcquireAllIdle(ctx)
+	s.release = sync.OnceFunc(func() { r.release(held) })
+	defer s.release()
+	if s.givenUp != nil || !wanted && s.due == 0 && r.ahead.Load() >= 0 {
+		return s, nil
+	}
+	if full { // no idle one is due; Acquire will meet one by and by
+		s.release()
+	}
+	// The idle ones are held until pgxpool has begun to open another, which takes a few microseconds.
+	time.AfterFunc(holdTimeout, s.release)
+	conn, err := r.pool.Acquire(ctx)
+	if err == nil {
+		conn.Release()
+	}
+	return s, err
 }
 
-// open makes pgxpool open a connection. The idle ones are held until it has begun, which takes a few microseconds.
-func (s *step) open(ctx context.Context) error {
-	timer := time.AfterFunc(holdTimeout, s.release)
-	defer timer.Stop()
-	conn, err := s.replacer.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if s.opening.Load() {
-		s.replacer.ahead.Add(1)
-	}
-	return nil
-}
-
-// prepare is PrepareConn for what the replacer's own Acquire, and AcquireAllIdle, meet. It reports false for what
-// others acquire with the step's context.
-func (s *step) prepare(ctx context.Context, conn *pgx.Conn) (own, keep bool) {
-	r := s.replacer
-	if s.opening.Load() {
-		return conn == s.opened.Load(), true
-	}
+// stepKeeps reports whether the pool keeps a connection that a step meets: by AcquireAllIdle, or by an Acquire for which
+// pgxpool opens none.
+func (r *replacer) stepKeeps(ctx context.Context, s *step, conn *pgx.Conn) bool {
 	switch held := r.Held(ctx, conn); {
-	case held.Idle > r.maxIdle && s.rested > 0:
-		s.rested--
-		return true, false // pgxpool would have closed it, had it not been held before
+	case held.Idle > r.config.MaxConnIdleTime && r.mayClose > 0:
+		r.mayClose--
+		return false // pgxpool would have closed it, had it not been held before
 	case held.Verdict == Good:
 		if !held.Next.IsZero() && (s.next.IsZero() || held.Next.Before(s.next)) {
 			s.next = held.Next
 		}
-		return true, true
-	case !s.mayGiveUp:
+	case s.mayGiveUp:
+		s.mayGiveUp, s.givenUp = false, conn
+		r.ahead.Add(-1)
+		return false
+	default:
 		s.due++
-		return true, true
 	}
-	s.mayGiveUp, s.givenUp = false, conn
-	r.giveUp()
-	return true, false
+	return true
 }
 
 // release lets go of idle connections: those that were used last are used next again.
@@ -335,32 +277,26 @@ func (r *replacer) release(held []*pgxpool.Conn) {
 	r.releasing.Store(nil)
 }
 
-type stepKey struct{}
-
-// own returns the step that ctx is of, and nil if ctx is a request's, or comes from another pool's step.
+// own returns the step that ctx is of, and nil if ctx is a request's.
 func (r *replacer) own(ctx context.Context) *step {
-	if r.busy.Load() { // at rest an acquire need not look into its context
-		if s, _ := ctx.Value(stepKey{}).(*step); s != nil && s.replacer == r {
-			return s
-		}
+	if r.phase.Load() != replacing { // an acquire need not look into its context
+		return nil
 	}
-	return nil
+	s, _ := ctx.Value(r).(*step)
+	return s
 }
 
 // opens notes that pgxpool has begun to open a connection for ctx, or has opened conn. It returns ctx for the caller's
 // callbacks: what they acquire with that is a request's.
 func (r *replacer) opens(ctx context.Context, conn *pgx.Conn) context.Context {
-	s := r.own(ctx)
-	if s == nil {
-		return ctx
+	switch s := r.own(ctx); {
+	case s != nil:
+		s.release()
+		s.opened.Store(conn)
+		s.opening.Store(true)
+		return context.WithValue(ctx, r, nil)
+	case conn == nil && r.ahead.Load() < 0: // a request opens it, in the place of one that was given up
+		r.ahead.Add(1)
 	}
-	s.release()
-	s.opened.Store(conn)
-	s.opening.Store(true)
-	return without(ctx)
-}
-
-// without returns ctx for what is a request's.
-func without(ctx context.Context) context.Context {
-	return context.WithValue(ctx, stepKey{}, (*step)(nil))
+	return ctx
 }

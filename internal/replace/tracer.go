@@ -9,8 +9,7 @@ import (
 // A tracer is a pool's in the place of the caller's, which hears of all but the releases of connections that were only
 // held: nobody has acquired them. A connection made from the pool's config is traced by the caller's through it.
 type tracer struct {
-	*multitracer.Tracer                 // of the caller's alone
-	inner               pgx.QueryTracer // the same
+	*multitracer.Tracer // of the caller's alone
 	replacer            *replacer
 }
 
@@ -20,13 +19,13 @@ func (r *replacer) tracer(inner pgx.QueryTracer) pgx.QueryTracer {
 	if _, ok := inner.(pgxpool.ReleaseTracer); !ok {
 		return inner
 	}
-	return tracer{multitracer.New(inner), inner, r}
+	return tracer{multitracer.New(inner), r}
 }
 
 // callersTracer returns the caller's tracer where a pool's is t.
 func callersTracer(t pgx.QueryTracer) pgx.QueryTracer {
 	if t, ok := t.(tracer); ok {
-		return t.inner
+		return t.QueryTracers[0]
 	}
 	return t
 }
