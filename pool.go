@@ -186,11 +186,11 @@ func becameReadOnly(c *pgconn.PgConn) bool {
 // since the pool found trouble.
 func (p *pooled) ping(ctx context.Context, params pgxpool.ShouldPingParams) bool {
 	const restful = time.Second // from then on pgxpool pings
-	trouble, heldLast := p.trouble.At(), p.heldLast.Load()
-	if p.shouldPing == nil && trouble == 0 && heldLast == 0 {
+	heldLast := p.heldLast.Load()
+	if p.shouldPing == nil && !p.trouble.IsNoted() && heldLast == 0 {
 		return params.IdleDuration > restful // the usual case
 	}
-	soon := p.clock.Soon()
+	trouble, soon := p.trouble.At(), p.clock.Soon()
 	if soon > heldLast+(restful+clock.Ahead).Milliseconds() { // what was held counts as restful by now
 		p.heldLast.CompareAndSwap(heldLast, 0)
 	}

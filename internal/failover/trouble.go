@@ -21,6 +21,9 @@ type Trouble struct{ at atomic.Uint64 }
 // At is the moment of the trouble; zero before the first.
 func (t *Trouble) At() uint64 { return t.at.Load() }
 
+// IsNoted reports whether there has been one.
+func (t *Trouble) IsNoted() bool { return t.At() > 0 }
+
 func (t *Trouble) note() { t.at.Store(moment.Add(1)) }
 
 // Watch returns an OnPgError that looks at what the server says and then calls next, if that is not nil.

@@ -96,7 +96,8 @@ const resting, replacing, pausing int32 = 0, 1, 2
 // except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone,
 // so that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
-	r := &replacer{Conns: conns, config: *config}
+	own := *config
+	r := &replacer{Conns: conns, config: own}
 	weakly := weak.Make(r) // a pool that is closed need not stay in memory for its timer
 	r.timer = time.AfterFunc(time.Hour, func() {
 		if r := weakly.Value(); r != nil && r.phase.Swap(replacing) != replacing {
@@ -107,18 +108,17 @@ func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
 	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
 		config.Tracer = callersTracer(config.Tracer)
-		return r.config.BeforeConnect(r.opens(ctx, nil), config)
+		return own.BeforeConnect(r.opens(ctx, nil), config)
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		r.Opened(conn)
-		return r.config.AfterConnect(r.opens(ctx, conn), conn)
+		return own.AfterConnect(r.opens(ctx, conn), conn)
 	}
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	r.pool = pool
 	// pgxpool has taken the callbacks; what it goes on reading of config is not touched.
-	config.BeforeConnect, config.AfterConnect = r.config.BeforeConnect, r.config.AfterConnect
-	config.PrepareConn = r.config.PrepareConn
+	config.BeforeConnect, config.AfterConnect, config.PrepareConn = own.BeforeConnect, own.AfterConnect, own.PrepareConn
 	return pool, err
 }
 
@@ -192,11 +192,11 @@ func (r *replacer) run(wanted bool) {
 		case s.opening.Load():
 			r.ahead.Add(1)
 			wanted, r.failures = false, 0
-		case s.givenUp == nil:
+		case s.givenUp != nil:
+		case wanted || s.due > 0 || r.ahead.Load() < 0: // Acquire has got a connection that a request released
+			wanted = false
 			time.Sleep(vainPause)
-			if s.due > 0 || r.ahead.Load() < 0 {
-				continue // Acquire has got a connection that a request released
-			}
+		default:
 			if !s.next.IsZero() {
 				r.timer.Reset(max(time.Until(s.next), vainPause))
 			}

@@ -27,6 +27,7 @@ type testPool struct {
 	onHeld  func()             // is called once, when the next idle connection is held; nil: nothing
 	said    map[*pgx.Conn]Held // Good where there is none
 	retired int
+	looks   int      // at connections that were held
 	events  []string // what the pool has opened and closed
 }
 
@@ -57,6 +58,7 @@ func newTestPool(t *testing.T, n int, configure func(*pgxpool.Config)) *testPool
 			p.mu.Lock()
 			onHeld := p.onHeld
 			p.onHeld = nil
+			p.looks++
 			p.mu.Unlock()
 			if onHeld != nil {
 				onHeld()
@@ -117,25 +119,28 @@ func TestOrderOfReplacements(t *testing.T) {
 		maxConns int32
 		verdicts []Verdict
 		events   []string
+		acquires int // of the request, one for each connection that it meets, and of the replacer, one for each it opens
 	}{
 		{"a pool that can grow opens before it closes", 10, []Verdict{Due, Due, Good},
-			[]string{"opened", "closed", "opened", "closed"}},
+			[]string{"opened", "closed", "opened", "closed"}, 1 + 2},
 		{"a pool at MaxConns closes before it opens", 3, []Verdict{Due, Due, Good},
-			[]string{"closed", "opened", "closed", "opened"}},
-		{"all are due", 10, []Verdict{Due, Due, Due}, []string{"opened", "closed", "opened", "closed", "opened", "closed"}},
-		{"none is", 10, []Verdict{Good, Good, Good}, nil},
+			[]string{"closed", "opened", "closed", "opened"}, 2 + 2},
+		{"all are due", 10, []Verdict{Due, Due, Due},
+			[]string{"opened", "closed", "opened", "closed", "opened", "closed"}, 1 + 3},
+		{"none is", 10, []Verdict{Good, Good, Good}, nil, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newTestPool(t, 3, func(config *pgxpool.Config) { config.MaxConns = row.maxConns })
 				p.say(t, 0, row.verdicts...)
-				began := time.Now()
+				began, acquires := time.Now(), p.Stat().AcquireCount()
 				require.NoError(t, p.Ping(t.Context()))
 				assert.Zero(t, time.Since(began), "the request waits for no login")
 				time.Sleep(time.Minute)
 				p.mu.Lock()
 				defer p.mu.Unlock()
 				assert.Equal(t, row.events, p.events)
+				assert.EqualValues(t, row.acquires, p.Stat().AcquireCount()-acquires)
 				assert.Equal(t, len(row.events)/2, p.retired)
 				assert.EqualValues(t, 3, p.Stat().TotalConns())
 			})
@@ -264,6 +269,92 @@ func TestUnfitConnectionIsNotHandedOutAndDoesNotCount(t *testing.T) {
 		require.NoError(t, p.Ping(t.Context()))
 		assert.EqualValues(t, 2, p.Stat().NewConnsCount())
 		assert.Zero(t, p.retired)
+	})
+}
+
+// The new one that has been opened for it is no use to a request while another request uses that.
+func TestDueConnectionIsKeptWhereNoOtherIsIdle(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		maxConns int32
+		verdicts []Verdict
+		use      func(*testing.T, *testPool) (release func())
+	}{
+		{"a pool that can grow, when another has been opened", 10, []Verdict{Due, Good},
+			func(t *testing.T, p *testPool) func() {
+				releaseDue := p.take(t, 1)
+				time.Sleep(2 * time.Second)
+				defer releaseDue()
+				return p.take(t, 2)
+			}},
+		{"a pool at MaxConns", 2, []Verdict{Good, Due},
+			func(t *testing.T, p *testPool) func() { return p.take(t, 1) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, 2, func(config *pgxpool.Config) { config.MaxConns = row.maxConns })
+				p.say(t, 0, row.verdicts...)
+				release := row.use(t, p)
+				require.Equal(t, int32(1), p.Stat().IdleConns(), "the due one")
+				began := time.Now()
+				require.NoError(t, p.Ping(t.Context()))
+				assert.Zero(t, time.Since(began), "the request waits for no login")
+				release()
+				time.Sleep(time.Minute) // until the replacer rests
+			})
+		})
+	}
+}
+
+func TestIdleConnectionsAreReplacedWithNoRequest(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		next    time.Duration // from now on until the first idle one is due; 0: a newer token has to come first
+		retired int
+	}{
+		{"as soon as they are due", 10 * time.Minute, 3},
+		{"not before there is a newer token, which comes with a request", 0, 1},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newTestPool(t, 3, nil)
+				p.say(t, 0, Due, Good, Good)
+				at := time.Now()
+				p.mu.Lock()
+				for conn, held := range p.said {
+					if held.Verdict == Good && row.next > 0 {
+						at = at.Add(row.next)
+						p.said[conn] = Held{Next: at}
+					}
+				}
+				p.mu.Unlock()
+				require.NoError(t, p.Ping(t.Context()))
+				time.Sleep(time.Minute)
+				p.mu.Lock()
+				assert.Equal(t, 1, p.retired)
+				looks := p.looks
+				for conn := range p.said {
+					p.said[conn] = Held{Verdict: Due}
+				}
+				p.mu.Unlock()
+				time.Sleep(8 * time.Minute)
+				p.mu.Lock()
+				assert.Equal(t, looks, p.looks, "nothing is done before")
+				p.mu.Unlock()
+				time.Sleep(2 * time.Minute)
+				p.mu.Lock()
+				defer p.mu.Unlock()
+				assert.Equal(t, row.retired, p.retired)
+			})
+		})
+	}
+}
+
+func TestPoolAtRestIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPool(t, 2, nil)
+		time.Sleep(24 * time.Hour)
+		assert.Zero(t, p.looks)
 	})
 }
 
