@@ -247,7 +247,7 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	return s, err
 }
 
-// stepKeeps reports whether the pool keeps a connection that a step meets: by AcquireAllIdle, or by an Acquire for which
+// stepKeeps reports whether the pool keeps a connection that a step meets, by AcquireAllIdle or by an Acquire for which
 // pgxpool opens none.
 func (r *replacer) stepKeeps(ctx context.Context, s *step, conn *pgx.Conn) bool {
 	switch held := r.Held(ctx, conn); {
