@@ -43,12 +43,12 @@ PUBLIC = $(LIBRARY) aadpooltest
 # $(call in,modules,command) runs a command in each of the modules.
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
-# $(call each,command,without) runs a command in each of the modules without some, two at a time, those that take
-# longest first. What the examples of testcontainers and the tests of Helm's chart are made of takes longer to compile
-# than all else: test-long has them.
+# $(call each,command) runs a command in each of the modules, two at a time, those that take longest first. What the
+# examples of testcontainers and the tests of Helm's chart are made of takes longer to compile than all else: test-long
+# has them.
 LONGEST = . cmd/aadpool examples/tokenservice
 LARGEST = deploy examples/standins
-each = printf '%s\n' $(filter-out $(2),$(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES))) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
+each = printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
 
 .PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
 
@@ -139,8 +139,8 @@ lint: export GOFLAGS = -race
 lint: export GOGC = 400
 lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on these files'; exit 1; }
-	@# The root alone at first: two at a time would both compile what all have in common.
-	@$(LINT) && $(call each,$(LINT),.)
+	@# One after the other: two at a time would both compile what they have in common.
+	@$(call in,. $(filter-out $(LARGEST),$(MODULES)),$(LINT))
 	cd tools && GOFLAGS= go tool lint ./... && go mod tidy -diff
 	@# For other systems what differs there, by its types alone; make build vets all of it on them.
 	cd tools && for system in windows darwin; do GOFLAGS= go tool othersystems ../cmd/aadpool $$system \
