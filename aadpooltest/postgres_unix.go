@@ -26,8 +26,8 @@ import (
 	"github.com/aadpool/aadpool/internal/initdb"
 )
 
-// stopTimeout is how long [Postgres.Stop] waits for a fast shutdown, which takes a tenth of a second, and on a machine
-// that is too busy has taken over twenty.
+// stopTimeout is how long [Postgres.Stop] waits for a fast shutdown and the removal of the data, which together take
+// some tenths of a second. A busy machine has taken over twenty seconds to remove a hundred databases.
 const stopTimeout = 2 * time.Minute
 
 // superuser is the role that initdb makes.
