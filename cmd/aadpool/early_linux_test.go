@@ -40,7 +40,7 @@ func TestTokenBesideAnAgentIsEarly(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			got, early := runToken(t, aadpool, args...)
 			assert.True(t, early)
-			t.Setenv("AADPOOL_HURRY", "1") // which package early does not know
+			t.Setenv(commandtest.DiscoveryEnv, "1") // which package early leaves to the command
 			want, early := runToken(t, aadpool, args...)
 			assert.False(t, early)
 			for _, output := range []*commandtest.Output{&got, &want} {

@@ -63,7 +63,10 @@ func readVariables(flags map[string]*string, environment []string) (ok bool) {
 			continue
 		}
 		flag, isKnown := flags[strings.ReplaceAll(strings.ToLower(name), "_", "-")]
-		if !isKnown || value == "" {
+		if !isKnown { // another command's
+			continue
+		}
+		if value == "" {
 			return false
 		}
 		*flag = value
