@@ -45,7 +45,7 @@ func keyNotAllowed(dsn string, allowed []string) (string, bool) {
 		return "", false
 	}
 	key, err := strconv.Unquote(text[at+len(before):])
-	return key, err == nil
+	return strings.Clone(key), err == nil // the error's text has the whole DSN
 }
 
 // A pair is a parameter and its value, which needs no escaping.

@@ -96,8 +96,8 @@ const resting, replacing, pausing int32 = 0, 1, 2
 // except PrepareConn: conns.Look and conns.Prepare take its place. The pool's own Config has config's callbacks alone,
 // so that a pool made from it leaves this one alone.
 func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool.Pool, error) {
-	own := *config
-	r := &replacer{Conns: conns, config: own}
+	r := &replacer{Conns: conns, config: *config}
+	own := &r.config
 	weakly := weak.Make(r) // a pool that is closed need not stay in memory for its timer
 	r.timer = time.AfterFunc(time.Hour, func() {
 		if r := weakly.Value(); r != nil && r.phase.Swap(replacing) != replacing {
