@@ -20,7 +20,8 @@ var (
 	proxyPaths = append(slices.Clone(packagePaths), ":(top)cmd/aadpool/internal/proxy",
 		":(top)cmd/aadpool/go.mod")
 	// commandPaths are those of aadpool token and of what answers it.
-	commandPaths = []string{":(top)cmd/aadpool/internal/agent", ":(top)cmd/aadpool/internal/tokens",
+	commandPaths = []string{":(top)cmd/aadpool/internal/agent", ":(top)cmd/aadpool/internal/agentclient",
+		":(top)cmd/aadpool/internal/early", ":(top)cmd/aadpool/internal/tokens",
 		":(top)cmd/aadpool/internal/commands/commands.go", ":(top)cmd/aadpool/internal/commands/token.go",
 		":(top,exclude,glob)**/*_test.go", ":(top)cmd/aadpool/go.mod"}
 )
