@@ -396,6 +396,8 @@ func TestTracerOfReleasesAloneHearsOfThem(t *testing.T) {
 	replacer.releasing.Store(conn)
 	traced.(pgxpool.ReleaseTracer).TraceRelease(nil, pgxpool.TraceReleaseData{Conn: conn})
 	assert.Equal(t, int64(1), r.released.Load(), "nobody has acquired it")
+	traced.(pgxpool.ReleaseTracer).TraceRelease(nil, pgxpool.TraceReleaseData{Conn: conn})
+	assert.Equal(t, int64(2), r.released.Load(), "a request has, before the replacer went on to the next")
 	assert.Same(t, &r, callersTracer(traced))
 	assert.Same(t, &r, callersTracer(replacer.tracer(traced)), "a config that has served before")
 

@@ -32,7 +32,7 @@ func callersTracer(t pgx.QueryTracer) pgx.QueryTracer {
 
 // TraceRelease makes it a pgxpool.ReleaseTracer.
 func (t tracer) TraceRelease(pool *pgxpool.Pool, data pgxpool.TraceReleaseData) {
-	if t.replacer.releasing.Load() != data.Conn {
+	if !t.replacer.releasing.CompareAndSwap(data.Conn, nil) {
 		t.Tracer.TraceRelease(pool, data)
 	}
 }
