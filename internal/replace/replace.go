@@ -102,17 +102,25 @@ func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool
 	r.timer = time.AfterFunc(time.Hour, func() {
 		if r := weakly.Value(); r != nil && r.phase.Swap(replacing) != replacing {
 			r.run(false)
+		} else if r != nil {
+			r.timer.Reset(backoff.First) // run may have set the timer, and be about to end
 		}
 	})
 	r.timer.Stop()
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
 	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
 		config.Tracer = callersTracer(config.Tracer)
-		return own.BeforeConnect(r.opens(ctx, nil), config)
+		r.opens(ctx)
+		return own.BeforeConnect(context.WithValue(ctx, r, nil), config)
 	}
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		r.Opened(conn)
-		return own.AfterConnect(r.opens(ctx, conn), conn)
+		err := own.AfterConnect(context.WithValue(ctx, r, nil), conn)
+		if s, _ := ctx.Value(r).(*step); s != nil && err == nil { // even if its Acquire has not waited so long
+			s.opened.Store(conn)
+			r.ahead.Add(1)
+		}
+		return err
 	}
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
@@ -151,10 +159,12 @@ func (r *replacer) prepareConn(ctx context.Context, conn *pgx.Conn) (bool, error
 
 // keeps reports whether a request gets a connection that is not Good all the same. If so, another is on its way.
 func (r *replacer) keeps(v Verdict) bool {
+	n := r.ahead.Load()
 	switch {
-	case v == Over && r.phase.Load() != replacing: // nobody may want as many connections any more
-	case v == Over, r.ahead.Load() > 0 && r.hasIdle():
+	case n > 0 && (v == Over || r.hasIdle()) && r.ahead.CompareAndSwap(n, n-1): // another stands open in its place
+	case v == Over && r.phase.Load() == replacing:
 		r.ahead.Add(-1)
+	case v == Over: // nobody may want as many connections any more
 	case !r.phase.CompareAndSwap(resting, replacing):
 		return true
 	case isFull(r.pool.Stat()) && r.hasIdle():
@@ -184,13 +194,11 @@ func (r *replacer) run(wanted bool) {
 		}
 		switch {
 		case err != nil:
-			pause := backoff.After(r.failures, longestPause)
+			r.timer.Reset(backoff.After(r.failures, longestPause))
 			r.failures++
 			r.phase.Store(pausing)
-			r.timer.Reset(pause)
 			return
 		case s.opening.Load():
-			r.ahead.Add(1)
 			wanted, r.failures = false, 0
 		case s.givenUp != nil:
 		case wanted || s.due > 0 || r.ahead.Load() < 0: // Acquire has got a connection that a request released
@@ -230,7 +238,13 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), r, s), stepTimeout)
 	defer cancel()
 	held := r.pool.AcquireAllIdle(ctx)
-	s.release = sync.OnceFunc(func() { r.release(held) })
+	s.release = sync.OnceFunc(func() { // those that were used last are used next again
+		for _, conn := range slices.Backward(held) {
+			r.releasing.Store(conn.Conn())
+			conn.Release()
+		}
+		r.releasing.Store(nil)
+	})
 	defer s.release()
 	if s.givenUp != nil || !wanted && s.due == 0 && r.ahead.Load() >= 0 {
 		return s, nil
@@ -240,11 +254,7 @@ func (r *replacer) step(wanted bool) (*step, error) {
 	}
 	// The idle ones are held until pgxpool has begun to open another, which takes a few microseconds.
 	time.AfterFunc(holdTimeout, s.release)
-	conn, err := r.pool.Acquire(ctx)
-	if err == nil {
-		conn.Release()
-	}
-	return s, err
+	return s, r.pool.AcquireFunc(ctx, func(*pgxpool.Conn) error { return nil })
 }
 
 // stepKeeps reports whether the pool keeps a connection that a step meets, by AcquireAllIdle or by an Acquire for which
@@ -268,15 +278,6 @@ func (r *replacer) stepKeeps(ctx context.Context, s *step, conn *pgx.Conn) bool 
 	return true
 }
 
-// release lets go of idle connections: those that were used last are used next again.
-func (r *replacer) release(held []*pgxpool.Conn) {
-	for _, conn := range slices.Backward(held) {
-		r.releasing.Store(conn.Conn())
-		conn.Release()
-	}
-	r.releasing.Store(nil)
-}
-
 // own returns the step that ctx is of, and nil if ctx is a request's.
 func (r *replacer) own(ctx context.Context) *step {
 	if r.phase.Load() != replacing { // an acquire need not look into its context
@@ -286,17 +287,13 @@ func (r *replacer) own(ctx context.Context) *step {
 	return s
 }
 
-// opens notes that pgxpool has begun to open a connection for ctx, or has opened conn. It returns ctx for the caller's
-// callbacks: what they acquire with that is a request's.
-func (r *replacer) opens(ctx context.Context, conn *pgx.Conn) context.Context {
+// opens notes that pgxpool has begun to open a connection for ctx. What the caller's callbacks acquire is a request's.
+func (r *replacer) opens(ctx context.Context) {
 	switch s := r.own(ctx); {
 	case s != nil:
 		s.release()
-		s.opened.Store(conn)
 		s.opening.Store(true)
-		return context.WithValue(ctx, r, nil)
-	case conn == nil && r.ahead.Load() < 0: // a request opens it, in the place of one that was given up
+	case r.ahead.Load() < 0: // a request opens it, in the place of one that was given up
 		r.ahead.Add(1)
 	}
-	return ctx
 }
