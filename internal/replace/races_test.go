@@ -117,6 +117,7 @@ func TestConnectionThatWasKeptUntilItsEndIsNoLongerReplaced(t *testing.T) {
 		require.NoError(t, p.Ping(t.Context()))
 		time.Sleep(time.Millisecond)
 		assert.GreaterOrEqual(t, p.Stat().TotalConns(), int32(5), "none is given up before another has been opened")
+		time.Sleep(time.Minute) // until the replacer rests
 	})
 }
 
@@ -139,5 +140,36 @@ func TestTimerThatFiresWhileConnectionsAreReplacedIsNotLost(t *testing.T) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		assert.Equal(t, 1, p.retired)
+	})
+}
+
+// A pool with more users than connections has none idle: the room that a given-up connection leaves is a request's.
+func TestPoolWithMoreUsersThanConnectionsReplacesOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newTestPool(t, 8, func(config *pgxpool.Config) { config.MaxConns = 8 })
+		p.say(t, 0, Due, Due, Due, Due, Due, Due, Due, Due)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var users sync.WaitGroup
+		for range 16 {
+			users.Go(func() {
+				for ctx.Err() == nil {
+					conn, err := p.Acquire(t.Context())
+					if assert.NoError(t, err) {
+						time.Sleep(20 * time.Millisecond)
+						conn.Release()
+					}
+				}
+			})
+		}
+		var most int32
+		for ctx.Err() == nil {
+			most = max(most, p.Stat().ConstructingConns())
+			time.Sleep(time.Millisecond)
+		}
+		users.Wait()
+		time.Sleep(time.Minute)
+		assert.EqualValues(t, 8, p.retired)
+		assert.EqualValues(t, 1, most, "connections that were being opened at a time")
 	})
 }

@@ -110,18 +110,13 @@ func NewPool(ctx context.Context, config *pgxpool.Config, conns Conns) (*pgxpool
 	config.ConnConfig.Tracer = r.tracer(config.ConnConfig.Tracer)
 	config.BeforeConnect = func(ctx context.Context, config *pgx.ConnConfig) error {
 		config.Tracer = callersTracer(config.Tracer)
-		r.opens(ctx)
+		if s := r.own(ctx); s != nil {
+			s.release()
+			s.opening.Store(true)
+		}
 		return own.BeforeConnect(context.WithValue(ctx, r, nil), config)
 	}
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		r.Opened(conn)
-		err := own.AfterConnect(context.WithValue(ctx, r, nil), conn)
-		if s, _ := ctx.Value(r).(*step); s != nil && err == nil { // even if its Acquire has not waited so long
-			s.opened.Store(conn)
-			r.ahead.Add(1)
-		}
-		return err
-	}
+	config.AfterConnect = r.afterConnect
 	config.PrepareConn = r.prepareConn
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	r.pool = pool
@@ -287,13 +282,18 @@ func (r *replacer) own(ctx context.Context) *step {
 	return s
 }
 
-// opens notes that pgxpool has begun to open a connection for ctx. What the caller's callbacks acquire is a request's.
-func (r *replacer) opens(ctx context.Context) {
-	switch s := r.own(ctx); {
-	case s != nil:
-		s.release()
-		s.opening.Store(true)
-	case r.ahead.Load() < 0: // a request opens it, in the place of one that was given up
+// afterConnect is the pool's AfterConnect. A connection that was opened counts when it is ready, and not before: a pool
+// with more users than connections would give up one after the other while requests open others.
+func (r *replacer) afterConnect(ctx context.Context, conn *pgx.Conn) error {
+	r.Opened(conn)
+	err := r.config.AfterConnect(context.WithValue(ctx, r, nil), conn) // what that acquires is a request's
+	switch s, _ := ctx.Value(r).(*step); {
+	case err != nil:
+	case s != nil: // even if its Acquire has not waited so long
+		s.opened.Store(conn)
+		r.ahead.Add(1)
+	case r.ahead.Load() < 0: // a request has opened it in the place of one that was given up
 		r.ahead.Add(1)
 	}
+	return err
 }
