@@ -3,6 +3,7 @@
 package early
 
 import (
+	"os"
 	"strings"
 	"time"
 
@@ -13,86 +14,89 @@ import (
 // A call is what the command line and its variables say.
 type call struct {
 	agentclient.Settings
-	agentDir, scope, format, timeout string
-	isJSON, disablesDiscovery        string // "true", or nothing
+	agentDir, scope, format string
+	isJSON                  bool
 }
 
-// flags are those of aadpool token. Each has a variable of its name.
-func (c *call) flags() map[string]*string {
-	return map[string]*string{
-		"credential": &c.Credential, "client-id": &c.ClientID, "tenant-id": &c.TenantID, "login-hint": &c.LoginHint,
-		"oidc-token-file": &c.OIDCTokenFile, "client-certificate": &c.ClientCertificate, "scope": &c.scope,
-		"timeout": &c.timeout, "agent-dir": &c.agentDir, "format": &c.format,
-		"json": &c.isJSON, "disable-instance-discovery": &c.disablesDiscovery,
+// A flag takes what is written in a plain way, and no more.
+type flag struct {
+	set      func(value string) (ok bool)
+	isSwitch bool
+}
+
+// flags are those of aadpool token. Each has a variable of its name. Values need no look at them that decide whose
+// tokens are meant: an agent of that identity has looked at its own.
+func (c *call) flags() map[string]flag {
+	text := func(to *string) flag {
+		return flag{set: func(value string) bool { *to = value; return value != "" }}
+	}
+	truth := func(to *bool) flag {
+		return flag{isSwitch: true, set: func(value string) bool { *to = value == "true"; return *to }}
+	}
+	timeout := func(value string) bool {
+		timeout, err := time.ParseDuration(value)
+		return err == nil && timeout >= patience
+	}
+	return map[string]flag{
+		"credential": text(&c.Credential), "client-id": text(&c.ClientID), "tenant-id": text(&c.TenantID),
+		"login-hint": text(&c.LoginHint), "oidc-token-file": text(&c.OIDCTokenFile),
+		"client-certificate": text(&c.ClientCertificate), "scope": text(&c.scope), "timeout": {set: timeout},
+		"disable-instance-discovery": truth(&c.DisableInstanceDiscovery),
+		"agent-dir":                  text(&c.agentDir), "format": text(&c.format), "json": truth(&c.isJSON),
 	}
 }
 
-// read reads what is written in a plain way, and no more. Values need no look at them that decide whose tokens are
-// meant: an agent of that identity has looked at its own.
-func read(arguments, environment []string) (c *call, ok bool) {
-	c = &call{Settings: agentclient.Settings{Credential: names.Default}, timeout: patience.String()}
+// read reads what is written in a plain way, and no more.
+func read(arguments []string) (c *call, ok bool) {
+	c = &call{Settings: agentclient.Settings{Credential: names.Default}}
 	flags := c.flags()
-	if !readVariables(flags, environment) || !readArguments(flags, arguments) {
+	if _, completes := os.LookupEnv("COMP_LINE"); completes { // a shell asks what it could complete
 		return nil, false
 	}
-	timeout, err := time.ParseDuration(c.timeout)
-	switch {
-	case err != nil || timeout < patience:
+	if !readVariables(flags) || !readArguments(flags, arguments) {
 		return nil, false
-	case !isTrueOrUnset(c.isJSON) || !isTrueOrUnset(c.disablesDiscovery):
+	}
+	if c.isJSON && c.format != "" && c.format != "json" {
 		return nil, false
-	case c.isJSON != "" && c.format != "" && c.format != "json":
-		return nil, false
-	case c.isJSON != "":
+	}
+	if c.isJSON {
 		c.format = "json"
 	}
-	c.DisableInstanceDiscovery = c.disablesDiscovery != ""
 	return c, true
 }
 
-func isTrueOrUnset(value string) bool { return value == "" || value == "true" }
-
-func readVariables(flags map[string]*string, environment []string) (ok bool) {
-	for _, variable := range environment {
-		name, value, _ := strings.Cut(variable, "=")
-		if name == "COMP_LINE" { // a shell asks what it could complete
+func readVariables(flags map[string]flag) (ok bool) {
+	for name, flag := range flags {
+		variable := "AADPOOL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+		if value, isSet := os.LookupEnv(variable); isSet && !flag.set(value) {
 			return false
 		}
-		name, isOurs := strings.CutPrefix(name, "AADPOOL_")
-		if !isOurs {
-			continue
-		}
-		flag, isKnown := flags[strings.ReplaceAll(strings.ToLower(name), "_", "-")]
-		if !isKnown { // another command's
-			continue
-		}
-		if value == "" {
-			return false
-		}
-		*flag = value
 	}
 	return true
 }
 
 // readArguments reads --name=value and --name value.
-func readArguments(flags map[string]*string, arguments []string) (ok bool) {
+func readArguments(flags map[string]flag, arguments []string) (ok bool) {
 	given := map[string]bool{}
 	for len(arguments) > 0 {
 		name, value, hasValue := strings.Cut(arguments[0], "=")
 		arguments = arguments[1:]
 		name, isFlag := strings.CutPrefix(name, "--")
+		flag, isKnown := flags[name]
+		if !isFlag || !isKnown || given[name] {
+			return false
+		}
+		given[name] = true
 		switch {
 		case hasValue:
-		case name == "json" || name == "disable-instance-discovery":
+		case flag.isSwitch:
 			value = "true"
 		case len(arguments) > 0 && !strings.HasPrefix(arguments[0], "-"):
 			value, arguments = arguments[0], arguments[1:]
 		}
-		flag, isKnown := flags[name]
-		if !isFlag || !isKnown || value == "" || given[name] {
+		if !flag.set(value) {
 			return false
 		}
-		*flag, given[name] = value, true
 	}
 	return true
 }

@@ -1,7 +1,6 @@
 package early
 
 import (
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -54,14 +53,14 @@ func TestReadsAsTheCommandDoes(t *testing.T) {
 		{name: "variables", environment: map[string]string{"AADPOOL_CREDENTIAL": "cli,azd", "AADPOOL_CLIENT_ID": id,
 			"AADPOOL_DISABLE_INSTANCE_DISCOVERY": "true", "AADPOOL_AGENT_DIR": "/y", "AADPOOL_TIMEOUT": "1m"}},
 		{name: "another command's variable", environment: map[string]string{"AADPOOL_LISTEN": "x"}},
+		{name: "a variable in small letters", environment: map[string]string{"AADPOOL_scope": "x", "aadpool_tenant_id": id}},
+		{name: "a variable with a hyphen", environment: map[string]string{"AADPOOL_CLIENT-ID": id}},
 		{name: "a flag before its variable", arguments: []string{"--tenant-id=a", "--timeout=5s"},
 			environment: map[string]string{"AADPOOL_TENANT_ID": "b", "AADPOOL_SCOPE": "c"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			azuretest.Unsetenv(t, "AADPOOL_", "COMP_LINE")
-			for name, value := range row.environment {
-				t.Setenv(name, value)
-			}
+			commandtest.Setenv(t, row.environment)
 			var want struct {
 				tokens.Flags
 				tokens.AgentFlags
@@ -70,7 +69,7 @@ func TestReadsAsTheCommandDoes(t *testing.T) {
 			require.NoError(t, err)
 			_, err = parser.Parse(row.arguments)
 			require.NoError(t, err)
-			c, ok := read(row.arguments, os.Environ())
+			c, ok := read(row.arguments)
 			require.True(t, ok)
 			assert.Equal(t, want.Identity(), c.Identity())
 			assert.Equal(t, want.AgentDir, c.agentDir)
@@ -83,7 +82,7 @@ func TestLeavesToTheCommand(t *testing.T) {
 	for _, row := range []struct {
 		name        string
 		arguments   []string
-		environment []string
+		environment map[string]string
 	}{
 		{"help", []string{"--help"}, nil},
 		{"a flag that is not known", []string{"--hurry=1"}, nil},
@@ -92,15 +91,18 @@ func TestLeavesToTheCommand(t *testing.T) {
 		{"a flag with an empty value", []string{"--scope="}, nil},
 		{"a flag that looks like a value", []string{"--scope", "--json"}, nil},
 		{"a flag twice", []string{"--scope=a", "--scope=b"}, nil},
-		{"an empty variable", nil, []string{"AADPOOL_CREDENTIAL="}},
-		{"a switch that is not true", nil, []string{"AADPOOL_JSON=0"}},
+		{"an empty variable", nil, map[string]string{"AADPOOL_CREDENTIAL": ""}},
+		{"a variable that is no time, before its flag", []string{"--timeout=5s"}, map[string]string{"AADPOOL_TIMEOUT": "5"}},
+		{"a switch that is not true", nil, map[string]string{"AADPOOL_JSON": "0"}},
 		{"a timeout that is none", []string{"--timeout=5"}, nil},
 		{"a timeout that is shorter than the wait for an agent", []string{"--timeout=100ms"}, nil},
 		{"two formats", []string{"--json", "--format=env"}, nil},
-		{"a shell that asks for completions", nil, []string{"COMP_LINE=aadpool token --"}},
+		{"a shell that asks for completions", nil, map[string]string{"COMP_LINE": "aadpool token --"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			_, ok := read(row.arguments, row.environment)
+			azuretest.Unsetenv(t, "AADPOOL_", "COMP_LINE")
+			commandtest.Setenv(t, row.environment)
+			_, ok := read(row.arguments)
 			assert.False(t, ok)
 		})
 	}

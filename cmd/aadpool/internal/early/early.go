@@ -20,7 +20,7 @@ func init() {
 	if len(os.Args) < 2 || os.Args[1] != "token" || isShown(os.Stdout) {
 		return
 	}
-	text, ok := answer(os.Args[2:], os.Environ())
+	text, ok := answer(os.Args[2:])
 	if !ok {
 		return
 	}
@@ -42,8 +42,8 @@ func isShown(file *os.File) bool {
 const patience = time.Second
 
 // answer is what aadpool token prints with these arguments, if an agent has it.
-func answer(arguments, environment []string) (text string, ok bool) {
-	c, ok := read(arguments, environment)
+func answer(arguments []string) (text string, ok bool) {
+	c, ok := read(arguments)
 	if !ok {
 		return "", false
 	}
