@@ -62,7 +62,7 @@ func answer(arguments []string) (text string, ok bool) {
 }
 
 // dial reaches a socket as agent.Dialer does, without package net, which would have much else begin before.
-func dial(dir, path string) (*os.File, error) {
+func dial(dir, path string) (*connection, error) {
 	if err := unixsocket.CheckDir(dir); err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func dial(dir, path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := os.NewFile(uintptr(fd), path)
+	conn := &connection{os.NewFile(uintptr(fd), path), time.Now().Add(patience)}
 	wait := syscall.NsecToTimeval(int64(patience))
 	err = errors.Join(syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_RCVTIMEO, &wait),
 		syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &wait),
@@ -82,4 +82,17 @@ func dial(dir, path string) (*os.File, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// A connection is read from until patience has ended. The socket's own limit is one for each read.
+type connection struct {
+	*os.File
+	until time.Time
+}
+
+func (c *connection) Read(p []byte) (int, error) {
+	if time.Now().After(c.until) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.File.Read(p)
 }

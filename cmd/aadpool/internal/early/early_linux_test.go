@@ -6,11 +6,14 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	"github.com/aadpool/aadpool/internal/credential/names"
 )
 
 // Another user's process, wherever its socket is, is not asked. That takes root, who can become another user.
@@ -50,4 +53,37 @@ func listenAs(t *testing.T, uid int, path string) (l net.Listener) {
 	l, err = net.FileListener(file)
 	require.NoError(t, err)
 	return l
+}
+
+// What is said a little at a time has its end, too: each byte comes within patience, and all of it does not.
+func TestDoesNotWaitForAnAgentThatSaysALittleAtATime(t *testing.T) {
+	commandtest.ClearEnvironment(t)
+	dir := commandtest.ShortDir(t)
+	l, err := net.Listen("unix", agentclient.Socket(dir, agentclient.Settings{Credential: names.Default}.Identity()))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, l.Close()) })
+	for _, row := range []struct {
+		name   string
+		pause  time.Duration
+		wantOK bool
+	}{{"at once", 0, true}, {"slowly", patience / 10, false}} {
+		t.Run(row.name, func(t *testing.T) {
+			go func() {
+				conn, err := l.Accept()
+				if !assert.NoError(t, err) {
+					return
+				}
+				defer conn.Close()
+				_, _ = conn.Read(make([]byte, 4096))
+				for _, b := range []byte("HTTP/1.0 200 OK\r\n\r\n" + `{"token":"x"}`) {
+					time.Sleep(row.pause)
+					if _, err := conn.Write([]byte{b}); err != nil {
+						return
+					}
+				}
+			}()
+			text, ok := answer([]string{"--agent-dir", dir})
+			assert.Equal(t, row.wantOK, ok, text)
+		})
+	}
 }
