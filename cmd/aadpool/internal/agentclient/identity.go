@@ -58,7 +58,7 @@ func environment() (variables []string) {
 // decides reports whether a variable says whose tokens are meant: those that azidentity reads, those of platforms that
 // vouch for a job, and where the tools that people sign in to keep whom.
 func decides(name string) bool {
-	for _, prefix := range []string{"AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_"} {
+	for _, prefix := range []string{"AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_", "DEFAULT_IDENTITY_"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

@@ -1,8 +1,13 @@
 package agentclient
 
 import (
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,6 +32,9 @@ func TestIdentity(t *testing.T) {
 		{name: "another secret", before: map[string]string{"AZURE_CLIENT_SECRET": "x"},
 			after: map[string]string{"AZURE_CLIENT_SECRET": "y"}, same: true},
 		{name: "another machine's identity", after: map[string]string{"IDENTITY_ENDPOINT": "http://x"}},
+		{name: "another identity of an Azure Machine Learning compute",
+			before: map[string]string{"DEFAULT_IDENTITY_CLIENT_ID": "a"},
+			after:  map[string]string{"DEFAULT_IDENTITY_CLIENT_ID": "b"}},
 		{name: "another service connection of Azure Pipelines", before: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "a"},
 			after: map[string]string{"AZURESUBSCRIPTION_CLIENT_ID": "b"}},
 		{name: "another job of GitHub Actions", after: map[string]string{"ACTIONS_ID_TOKEN_REQUEST_URL": "https://x"}},
@@ -38,7 +46,8 @@ func TestIdentity(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			set := func(variables map[string]string) {
-				azuretest.Unsetenv(t, "AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_", "ACTIONS_", "AZD_")
+				azuretest.Unsetenv(t, "AZURE_", "AZURESUBSCRIPTION_", "IDENTITY_", "MSI_", "IMDS_", "ACTIONS_", "AZD_",
+					"DEFAULT_IDENTITY_")
 				for name, value := range variables {
 					t.Setenv(name, value)
 				}
@@ -94,4 +103,31 @@ func TestSignedIn(t *testing.T) {
 			assert.Equal(t, row.same, before == identityOf(signedIn(row.credential)...))
 		})
 	}
+}
+
+// A variable that a new azidentity reads is to make another identity, or to be listed here: else two identities would
+// have one agent.
+func TestVariablesOfCredentialsDecide(t *testing.T) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+		"github.com/AzureAD/microsoft-authentication-library-for-go").Output()
+	require.NoError(t, err)
+	doNotDecide := []string{"REGION_NAME", "MSAL_FORCE_REGION", // which of Entra's regions is asked
+		"SYSTEM_ACCESSTOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"} // the job's secrets, whose job others name
+	var found []string
+	for _, dir := range append(strings.Fields(string(out)), "../../../../internal/credential") {
+		require.NoError(t, filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			for _, match := range regexp.MustCompile(`"([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)"`).FindAllSubmatch(content, -1) {
+				found = append(found, string(match[1]))
+			}
+			return err
+		}))
+	}
+	for _, name := range found {
+		assert.True(t, decides(name) || slices.Contains(doNotDecide, name), name)
+	}
+	assert.Subset(t, found, append(doNotDecide, "AZURE_CLIENT_ID", "IDENTITY_ENDPOINT", "MSI_ENDPOINT"))
 }
