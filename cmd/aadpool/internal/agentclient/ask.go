@@ -8,12 +8,14 @@ package agentclient
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // A Token is what an agent gives.
@@ -38,10 +40,13 @@ func Ask(conn io.ReadWriter, scope string, heard func()) (Token, error) {
 		return Token{}, fmt.Errorf("asking the agent for a token: %w", err)
 	}
 	if status != "200" {
-		return Token{}, errors.New(strings.TrimSpace(string(body)))
+		said := strings.TrimSpace(string(body))
+		return Token{}, errors.New(cmp.Or(said, "asking the agent for a token: it answers "+status))
 	}
 	var token Token
-	if err := json.Unmarshal(body, &token); err != nil || token.Token == "" {
+	err = json.Unmarshal(body, &token)
+	// A line break in it would begin another line of a password file.
+	if err != nil || token.Token == "" || strings.ContainsFunc(token.Token, unicode.IsControl) {
 		return Token{}, errors.New("asking the agent for a token: there is none in its answer")
 	}
 	return token, nil
