@@ -47,7 +47,7 @@ func answer(arguments []string) (text string, ok bool) {
 	if !ok {
 		return "", false
 	}
-	dir := cmp.Or(c.agentDir, unixsocket.DefaultDir())
+	dir := unixsocket.Dir(c.agentDir)
 	conn, err := dial(dir, agentclient.Socket(dir, c.Identity()))
 	if err != nil {
 		return "", false

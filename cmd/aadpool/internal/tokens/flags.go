@@ -45,12 +45,7 @@ type AgentFlags struct {
 }
 
 // Dir is the directory of the sockets.
-func (f AgentFlags) Dir() string {
-	if f.AgentDir != "" {
-		return f.AgentDir
-	}
-	return unixsocket.DefaultDir()
-}
+func (f AgentFlags) Dir() string { return unixsocket.Dir(f.AgentDir) }
 
 // Vars are what the flags' help says.
 func Vars() kong.Vars {

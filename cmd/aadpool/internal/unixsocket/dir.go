@@ -22,6 +22,15 @@ func DefaultDir() string {
 	return paths.Join(os.TempDir(), "aadpool-"+strconv.Itoa(os.Getuid()))
 }
 
+// Dir is where an agent's sockets are: in the directory that somebody chose, or else in DefaultDir. It is cleaned as
+// the sockets' paths are, so that CheckDir looks at the directory that they are in: behind a link, x/.. is elsewhere.
+func Dir(chosen string) string {
+	if chosen == "" {
+		return DefaultDir()
+	}
+	return paths.Join(chosen)
+}
+
 // MakeDir makes dir unless it is there, and refuses one in which another user could put a socket in the place of this
 // program's.
 func MakeDir(dir string, mode os.FileMode) error {
