@@ -67,12 +67,15 @@ func read(arguments []string) (c *call, ok bool) {
 
 func readVariables(flags map[string]flag) (ok bool) {
 	for name, flag := range flags {
-		variable := "AADPOOL_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
-		if value, isSet := os.LookupEnv(variable); isSet && !flag.set(value) {
+		if value, isSet := os.LookupEnv(variableOf(name)); isSet && !flag.set(value) {
 			return false
 		}
 	}
 	return true
+}
+
+func variableOf(flag string) string {
+	return "AADPOOL_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // readArguments reads --name=value and --name value.

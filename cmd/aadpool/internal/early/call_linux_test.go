@@ -3,7 +3,6 @@ package early
 import (
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/alecthomas/kong"
@@ -25,16 +24,16 @@ func TestFlagsAreThoseOfTheCommand(t *testing.T) {
 	for _, found := range regexp.MustCompile(`(?m)^ {2,}(?:-., )?--([a-z-]+)`).FindAllStringSubmatch(got.Stdout, -1) {
 		names = append(names, found[1])
 	}
-	for _, found := range regexp.MustCompile(`\$AADPOOL_([A-Z_]+)`).FindAllStringSubmatch(got.Stdout, -1) {
-		variables = append(variables, strings.ReplaceAll(strings.ToLower(found[1]), "_", "-"))
+	for _, found := range regexp.MustCompile(`\$([A-Z0-9_]{2,})`).FindAllStringSubmatch(got.Stdout, -1) {
+		variables = append(variables, found[1])
 	}
-	var want []string
+	var wantNames, wantVariables []string
 	for name := range (&call{}).flags() {
-		want = append(want, name)
+		wantNames, wantVariables = append(wantNames, name), append(wantVariables, variableOf(name))
 	}
 	ofAll := func(name string) bool { return name == "help" || name == "version" }
-	assert.ElementsMatch(t, want, slices.DeleteFunc(names, ofAll))
-	assert.ElementsMatch(t, want, variables)
+	assert.ElementsMatch(t, wantNames, slices.DeleteFunc(names, ofAll))
+	assert.ElementsMatch(t, wantVariables, variables)
 }
 
 // What is read here means the same identity, directory and scope as what kong reads.
