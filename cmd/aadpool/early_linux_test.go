@@ -82,7 +82,7 @@ func TestTokenIsEarlyBesideItsOwnAgentAlone(t *testing.T) {
 		{"a format that there is not", []string{"--format=xml"}, nil, diag.Usage},
 		{"an agent that fails", []string{"--scope=no-scope"}, nil, diag.Credential},
 		{"an agent that was stopped", nil, func(t *testing.T) {
-			require.NoError(t, agent.Process.Signal(syscall.SIGSTOP))
+			stop(t, agent.Process)
 			t.Cleanup(func() { require.NoError(t, agent.Process.Signal(syscall.SIGCONT)) })
 		}, diag.OK},
 	} {

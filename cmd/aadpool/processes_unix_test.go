@@ -133,6 +133,16 @@ func TestWithoutAKeyring(t *testing.T) {
 	require.Equal(t, diag.OK, runProgram(t, a, "logout").Status)
 }
 
+// stop stops a child, and waits until the last of its threads has heard of it: until then it may answer.
+func stop(t *testing.T, child *os.Process) {
+	t.Helper()
+	require.NoError(t, child.Signal(syscall.SIGSTOP))
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(child.Pid, &status, syscall.WUNTRACED, nil)
+	require.NoError(t, err)
+	require.True(t, status.Stopped())
+}
+
 // What was stopped does not answer, whoever asks.
 func TestAgentThatWasStopped(t *testing.T) {
 	a := commandtest.New(t)
@@ -143,7 +153,7 @@ func TestAgentThatWasStopped(t *testing.T) {
 	args := []string{"token", "--credential=environment", "--timeout=10m"} // which outlasts the test
 	require.Equal(t, diag.OK, runProgram(t, a, args...).Status)
 	require.Equal(t, 1, a.Requests(), "it is the agent that answers")
-	require.NoError(t, p.Process.Signal(syscall.SIGSTOP))
+	stop(t, p.Process)
 	got := runProgram(t, a, args...)
 	assert.Equal(t, diag.OK, got.Status, got.Stderr)
 	assert.Equal(t, 2, a.Requests())
