@@ -173,3 +173,51 @@ func TestPoolWithMoreUsersThanConnectionsReplacesOneAtATime(t *testing.T) {
 		assert.EqualValues(t, 1, most, "connections that were being opened at a time")
 	})
 }
+
+func TestConnectionThatCouldNotBeOpenedDoesNotCount(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		maxConns int32
+		request  bool // tries to open one, too
+		least    int32
+	}{
+		{"the replacer's, in a pool that can grow", 10, false, 3},
+		{"the replacer's, in a pool at MaxConns", 3, false, 2},
+		{"a request's, in a pool at MaxConns", 3, true, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var fails atomic.Bool
+				p := newTestPool(t, 3, func(config *pgxpool.Config) {
+					config.MaxConns = row.maxConns
+					config.AfterConnect = func(context.Context, *pgx.Conn) error {
+						if fails.Load() {
+							return context.Canceled
+						}
+						return nil
+					}
+				})
+				p.say(t, 0, Due, Good, Good)
+				fails.Store(true)
+				require.NoError(t, p.Ping(t.Context()))
+				time.Sleep(100 * time.Millisecond)
+				if row.request {
+					time.Sleep(2 * time.Second) // until the replacer's has failed
+					release := p.take(t, 2)
+					require.Error(t, p.Ping(t.Context()))
+					release()
+				}
+				least := p.Stat().TotalConns()
+				for range 60 {
+					time.Sleep(time.Second)
+					least = min(least, p.Stat().TotalConns())
+				}
+				fails.Store(false)
+				time.Sleep(2 * time.Minute)
+				assert.GreaterOrEqual(t, least, row.least)
+				assert.EqualValues(t, 3, p.Stat().TotalConns())
+				assert.Equal(t, 1, p.retired)
+			})
+		})
+	}
+}
