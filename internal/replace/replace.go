@@ -225,10 +225,10 @@ type step struct {
 // step gives up an idle connection that is due, if another has been opened for it or the pool is at MaxConns. Otherwise
 // it opens one, if one is wanted, an idle connection is due, or one was given up before.
 func (r *replacer) step(wanted bool) (*step, error) {
-	for r.ahead.Load() < 0 && isFull(r.pool.Stat()) {
+	full := isFull(r.pool.Stat())
+	for ; full && r.ahead.Load() < 0; full = isFull(r.pool.Stat()) {
 		time.Sleep(roomPause)
 	}
-	full := isFull(r.pool.Stat())
 	s := &step{mayGiveUp: full || r.ahead.Load() > 0}
 	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), r, s), stepTimeout)
 	defer cancel()
