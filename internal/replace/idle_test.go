@@ -59,6 +59,7 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 		asked func(context.Context, pgxpool.ShouldPingParams) bool
 	}{
 		{"nothing has been replaced", false, true, nil},
+		{"nothing has been replaced, and the caller decides", false, true, afterNineMinutes},
 		{"another connection has been replaced meanwhile", true, true, nil},
 		{"and the caller decides, by how long it rested", true, true, afterNineMinutes},
 		{"and the network has dropped none", true, false, afterNineMinutes},
@@ -94,6 +95,7 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 				}
 				assert.Zero(t, acquireIdle(t, pool, 4), "queries on connections that the network has dropped")
 
+				assert.Equal(t, row.asked != nil, longest.Load() > 0, "the caller is asked")
 				longest.Store(0)
 				time.Sleep(time.Second)
 				assert.Zero(t, acquireIdle(t, pool, 4))
