@@ -66,6 +66,7 @@ func TestConnectionsThatRestedAreStillPinged(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
+				longest.Store(0)
 				server := azuretest.NewMemoryServer(0)
 				config, err := pgxpool.ParseConfig("host=/tmp user=orders-api pool_max_conns=10 pool_health_check_period=3h " +
 					"pool_max_conn_idle_time=3h")
