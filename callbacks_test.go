@@ -132,6 +132,9 @@ func TestCallersErrorsArePassedOn(t *testing.T) {
 		{"BeforeConnect", func(c *pgxpool.Config) {
 			c.BeforeConnect = func(context.Context, *pgx.ConnConfig) error { return errOwn }
 		}},
+		{"AfterConnect", func(c *pgxpool.Config) {
+			c.AfterConnect = func(context.Context, *pgx.Conn) error { return errOwn }
+		}},
 		{"pgconn.AfterConnect", func(c *pgxpool.Config) {
 			c.ConnConfig.AfterConnect = func(context.Context, *pgconn.PgConn) error { return errOwn }
 		}},

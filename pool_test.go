@@ -476,6 +476,17 @@ func TestHooksErrorOfADSNIsNews(t *testing.T) {
 	}
 }
 
+func TestConfigureSaysThatThereIsNoToken(t *testing.T) {
+	a := azuretest.New(t)
+	a.App.Secret = "hunter2"
+	hook, err := aadpool.NewHook(a.Credential(t))
+	require.NoError(t, err)
+	config, err := pgxpool.ParseConfig(a.DSN())
+	require.NoError(t, err)
+	var noToken *aadpool.TokenError
+	require.ErrorAs(t, hook.Configure(t.Context(), config), &noToken)
+}
+
 // A pool that is closed and forgotten goes, with its Hook, though its own Observer knows it.
 func TestPoolThatIsClosedIsCollectedWithItsHook(t *testing.T) {
 	azuretest.ClearPGEnv(t)
