@@ -20,6 +20,7 @@ type mutant struct {
 	pkg        string // import path
 	function   string
 	line       int
+	runLine    int    // whoever runs this line runs the change
 	start, end int    // offsets of what is replaced
 	code       string // that takes its place
 	was, is    string // what a reader is shown of it
@@ -99,6 +100,23 @@ type collector struct {
 	common  mutant
 	mutants []mutant
 	seen    map[string]int
+	cases   []caseOf
+}
+
+// A caseOf is an expression of a case, which whoever runs the switch may run without running what follows the case.
+type caseOf struct {
+	ast.Expr
+	switchLine int
+}
+
+// runLine is the line that a cover profile counts for what is at a position of a line.
+func (c *collector) runLine(at token.Pos, line int) int {
+	for _, of := range c.cases {
+		if of.Pos() <= at && at < of.End() {
+			return of.switchLine
+		}
+	}
+	return line
 }
 
 func (c *collector) offset(p token.Pos) int { return c.fset.Position(p).Offset }
@@ -112,6 +130,7 @@ func (c *collector) text(n ast.Node) string {
 func (c *collector) replace(from, to token.Pos, code string, within ast.Node) {
 	m := c.common
 	m.start, m.end, m.line, m.code = c.offset(from), c.offset(to), c.fset.Position(from).Line, code
+	m.runLine = c.runLine(from, m.line)
 	m.was = c.text(within)
 	m.is = string(c.source[c.offset(within.Pos()):m.start]) + code + string(c.source[m.end:c.offset(within.End())])
 	key := m.key()
@@ -135,6 +154,12 @@ func (c *collector) visit(n ast.Node) bool {
 	case *ast.BinaryExpr:
 		for _, other := range operators[n.Op] {
 			c.replace(n.OpPos, n.OpPos+token.Pos(len(n.Op.String())), other, n)
+		}
+	case *ast.SwitchStmt:
+		for _, clause := range n.Body.List {
+			for _, of := range clause.(*ast.CaseClause).List {
+				c.cases = append(c.cases, caseOf{of, c.fset.Position(n.Pos()).Line})
+			}
 		}
 	case *ast.IfStmt:
 		if comparison, ok := n.Cond.(*ast.BinaryExpr); !ok || operators[comparison.Op] == nil ||

@@ -58,6 +58,28 @@ func TestMutantsOfAFile(t *testing.T) {
 	}, keys)
 }
 
+// A test that finds a case false does not run the case's body, but it runs the case.
+func TestWhoeverRunsASwitchRunsItsCases(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "p.go")
+	require.NoError(t, os.WriteFile(path, []byte(`package p
+
+func f(a int) {
+	switch {
+	case a > 0:
+		a++
+	}
+}
+`), 0o600))
+	mutants, err := mutantsOfFile("example.org/p", path, "p.go")
+	require.NoError(t, err)
+	runLines := map[string]int{}
+	for _, m := range mutants {
+		runLines[m.key()] = m.runLine
+	}
+	assert.Equal(t, map[string]int{"p.go: f: a > 0 => a >= 0": 4, "p.go: f: a > 0 => a <= 0": 4,
+		"p.go: f: 0 => 1": 4, "p.go: f: a++ => nothing": 6}, runLines)
+}
+
 func TestWhichTestsMeetAMutant(t *testing.T) {
 	profile := filepath.Join(t.TempDir(), "profile")
 	require.NoError(t, os.WriteFile(profile,
@@ -66,9 +88,9 @@ func TestWhichTestsMeetAMutant(t *testing.T) {
 	require.NoError(t, err)
 	test := testCase{runs: runs}
 	for line, covered := range map[int]bool{2: false, 3: true, 5: true, 8: false} {
-		assert.Equal(t, covered, test.covers(mutant{pkg: "example.org/p", file: "p.go", line: line}), line)
+		assert.Equal(t, covered, test.covers(mutant{pkg: "example.org/p", file: "p.go", runLine: line}), line)
 	}
-	assert.False(t, test.covers(mutant{pkg: "example.org/q", file: "p.go", line: 3}))
+	assert.False(t, test.covers(mutant{pkg: "example.org/q", file: "p.go", runLine: 3}))
 }
 
 func TestEquivalentsNeedAReason(t *testing.T) {

@@ -62,7 +62,7 @@ type lines struct{ first, last int }
 
 func (t testCase) covers(m mutant) bool {
 	return slices.ContainsFunc(t.runs[m.pkg+"/"+filepath.Base(m.file)], func(l lines) bool {
-		return l.first <= m.line && m.line <= l.last
+		return l.first <= m.runLine && m.runLine <= l.last
 	})
 }
 
