@@ -137,7 +137,7 @@ func (c *tokenCache) get(ctx context.Context, cause FetchCause) (*token.AccessTo
 func (c *tokenCache) patience(now time.Time, state token.State, cause FetchCause) time.Duration {
 	half := c.token.Expires().Sub(now) / 2
 	switch {
-	case state == token.Gone && c.failures > 0 && cause == FetchCauseConnect:
+	case state == token.Gone && cause == FetchCauseConnect: // then outageError decides
 		return outageWait
 	case state == token.Gone:
 		return 0
