@@ -68,7 +68,7 @@ func skipOthersCode(analyzer *analysis.Analyzer) {
 	}
 }
 
-// wanted says whether the code of a package is: ours, and what staticcheck has lists of functions without effect for.
+// wanted reports whether the code of a package is: ours, and what staticcheck lists functions without effect for.
 func wanted(path string) bool {
 	return strings.HasPrefix(path, "github.com/aadpool/") ||
 		slices.Contains([]string{"errors", "fmt", "net/http", "sort", "strings", "time"}, path)

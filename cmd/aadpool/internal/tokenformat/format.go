@@ -9,7 +9,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/shell"
 )
 
-// Text is a token in the format of that name; ok says whether there is one.
+// Text is a token in the format of that name; ok reports whether there is one.
 func Text(format, token string, expires time.Time) (text string, ok bool, err error) {
 	write, ok := formats[format]
 	if !ok {
