@@ -77,13 +77,26 @@ func (s *Service) Serve(ctx context.Context, listener net.Listener, certificate 
 	s.log.Info("finishing what is under way")
 	finishing, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.config.ShutdownTimeout)
 	defer cancel()
-	err := server.Shutdown(finishing)
+	err := shutDown(finishing, server)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests were still under way after %s: %w", s.config.ShutdownTimeout, err),
 			server.Close())
 	}
 	<-served
 	return err
+}
+
+// shutDown is [http.Server.Shutdown] again and again: that asks the connections of HTTP/2 to end once, when it begins,
+// and would wait for the client of one whose handshake ends later.
+func shutDown(ctx context.Context, server *http.Server) error {
+	for {
+		asking, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+		err := server.Shutdown(asking)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // wrap is what holds for every request.

@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -98,6 +99,18 @@ func (e *environment) waitForALock(replica *localservice.Replica) {
 	}, eventually, 5*time.Millisecond)
 }
 
+// waitForNoMoreConnections returns once a replica that stops refuses new connections.
+func (e *environment) waitForNoMoreConnections(replica *localservice.Replica) {
+	e.t.Helper()
+	require.Eventually(e.t, func() bool {
+		conn, err := e.tryTCP(replica, "127.0.0.1")
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	}, eventually, 5*time.Millisecond, "it takes no more connections")
+}
+
 func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -121,12 +134,31 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 
 	stopped := make(chan error, 1)
 	go func() { stopped <- other.Stop() }()
-	require.Eventually(t, func() bool {
-		_, err := e.send(newRequest(http.MethodGet, other.URL+"/healthz", "", ""))
-		return err != nil
-	}, eventually, 5*time.Millisecond, "it takes no more connections")
+	e.waitForNoMoreConnections(other)
 	require.NoError(t, tx.Rollback(ctx))
 	a := <-answered
 	assert.Equal(t, 200, a.status, "%s", a.body)
+	assert.NoError(t, <-stopped)
+}
+
+// A connection whose handshake ends after the server has said good-bye to all others holds up nothing.
+func TestShutdownEndsConnectionsThatOpenMeanwhile(t *testing.T) {
+	t.Parallel()
+	e := setup(t)
+	other, err := e.StartReplica(context.Background(), nil)
+	require.NoError(t, err)
+	late := e.dialTCP(other)
+	underWay := e.dialTLS(other, "http/1.1") // keeps it from ending before the late one comes
+	_, err = io.WriteString(underWay, tokenHeader(100))
+	require.NoError(t, err)
+
+	stopped := make(chan error, 1)
+	go func() { stopped <- other.Stop() }()
+	e.waitForNoMoreConnections(other)
+	secured, err := e.secure(late, "h2")
+	require.NoError(t, err)
+	_, err = startStreams(secured)
+	require.NoError(t, err)
+	require.NoError(t, underWay.Close())
 	assert.NoError(t, <-stopped)
 }
