@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/url"
@@ -489,6 +490,11 @@ func TestProxiesOnTheWay(t *testing.T) {
 		{"no proxy, no way", "", "environment", failed(&net.OpError{Op: "dial", Net: "tcp",
 			Err: errors.New("connection refused")}), MetadataRequest{}, "ClientSecretCredential: dial", EntraUnreachable,
 			"gets no answer from login.microsoftonline.com", "HTTPS_PROXY"},
+		{"no name", "", "environment", failed(&net.DNSError{Err: "no such host", IsNotFound: true}), MetadataRequest{},
+			"ClientSecretCredential: no such host", EntraDNS, "no address for login.microsoftonline.com", "nslookup"},
+		{"a proxy that opens TLS", "", "environment", failed(&tls.CertificateVerificationError{Err: errors.New("x509")}),
+			MetadataRequest{}, "ClientSecretCredential: x509", EntraTrust, "login.microsoftonline.com is not trusted here",
+			"SSL_CERT_FILE"},
 	} {
 		t.Run(row.seen, func(t *testing.T) {
 			clearEnvironment(t)
@@ -503,6 +509,18 @@ func TestProxiesOnTheWay(t *testing.T) {
 			assert.Contains(t, strings.Join(d.Fix, "\n"), row.advised)
 		})
 	}
+}
+
+func TestInstanceDiscoveryOfAPrivateCloud(t *testing.T) {
+	clearEnvironment(t)
+	t.Setenv("AZURE_AUTHORITY_HOST", "https://login.private.example")
+	discovery, err := url.Parse("https://login.microsoftonline.com/common/discovery/instance?api-version=1.1")
+	require.NoError(t, err)
+	d := OfCredential(CredentialFacts{Name: "environment", Request: Request{URL: discovery, Err: errors.New("refused")}},
+		errors.New("ClientSecretCredential: refused"))
+	assert.Equal(t, Discovery, d.Cause)
+	assert.Contains(t, d.Meaning, "login.microsoftonline.com whether it knows the authority login.private.example")
+	assert.Contains(t, d.Fix, "aadpool check --disable-instance-discovery")
 }
 
 func TestOwnCommandIsPassedOnWithoutWhatAShellWouldTakeForMore(t *testing.T) {

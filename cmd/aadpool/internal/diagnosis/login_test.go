@@ -288,6 +288,14 @@ func TestWhatServersSay(t *testing.T) {
 	}
 }
 
+func TestServerThatTakesNoLongToken(t *testing.T) {
+	d := OfLongToken(Server{Host: azureHost, Port: 5432}, 1900)
+	assert.Equal(t, OldServer, d.Cause)
+	assert.Equal(t, Token, d.Status)
+	assert.Contains(t, d.Meaning, "the token of 1900 bytes without a word: it is a PostgreSQL before version 14")
+	assert.Contains(t, strings.Join(d.Fix, "\n"), "--name orders --version 17")
+}
+
 func TestGuestIsNeverAdvisedAPrincipalThatDoesNotExist(t *testing.T) {
 	claims := token.ReadClaims(azuretest.JWT(guest))
 	for _, role := range []string{"ada@fabrikam.com", "ada", ""} {
@@ -347,6 +355,8 @@ func TestTLS(t *testing.T) {
 		{"a certificate for any name in a domain",
 			x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"*.x.example"}}, Host: azureHost},
 			CertificateName, "calls the server", "fullyQualifiedDomainName"},
+		{"a root that is not known", x509.UnknownAuthorityError{}, UnknownRoot, "none that is trusted here",
+			"sslrootcert=/path/to/root.crt"},
 		{"anything else", errors.New("tls: internal error"), Handshake, "did not come about", "openssl s_client"},
 		{"a server of TLS 1.0", errors.New("remote error: tls: protocol version not supported"), TLSVersion,
 			"no version of TLS in common", "ssl_min_protocol_version"},
