@@ -96,9 +96,11 @@ func serve(t *testing.T, dir, identity string) {
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error)
+	// One instant for all who ask: some formats print it, and two of them are compared.
+	expires := time.Now().Add(time.Hour)
 	go func() {
 		served <- agent.Serve(ctx, l, func(_ context.Context, scope string) (agentclient.Token, error) {
-			return agentclient.Token{Token: identity + ":" + scope, ExpiresOn: time.Now().Add(time.Hour)}, nil
+			return agentclient.Token{Token: identity + ":" + scope, ExpiresOn: expires}, nil
 		})
 	}()
 	t.Cleanup(func() {
