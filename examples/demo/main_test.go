@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -108,14 +109,22 @@ func TestFaultsFail(t *testing.T) {
 func TestInterruptEndsItWithTheSummary(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
-	// The second line of a load that shall last for an hour.
-	stdout := &cancelAt{text: "   0:02 ", cancel: cancel}
+	// About the second line of a load that shall last for an hour.
+	stdout := &cancelAt{elapsed: 2 * time.Second, cancel: cancel}
 	var stderr bytes.Buffer
-	code := run(ctx, []string{"-duration", "1h"}, stdout, &stderr)
+	start := time.Now()
+	code := run(ctx, []string{"-duration", "1h", "-token-life", "1h"}, stdout, &stderr)
+	took := time.Since(start)
 	assert.Equal(t, 0, code)
 	assert.Empty(t, stderr.String())
-	assert.Regexp(t, `duration +2\S*s, interrupted\n`, stdout.printed.String())
-	assert.Contains(t, stdout.printed.String(), "\nPASS: ")
+	out := stdout.printed.String()
+	printed := regexp.MustCompile(`duration +(\S+), interrupted\n`).FindStringSubmatch(out)
+	require.NotNil(t, printed, out)
+	duration, err := time.ParseDuration(printed[1])
+	require.NoError(t, err)
+	assert.GreaterOrEqual(t, duration, stdout.elapsed-time.Second/2, "the line's clock is rounded to a second")
+	assert.LessOrEqual(t, duration, took.Round(100*time.Millisecond), "the summary's duration is rounded so")
+	assert.Contains(t, out, "\nPASS: ")
 }
 
 func TestInterruptBeforeTheLoad(t *testing.T) {
@@ -127,16 +136,21 @@ func TestInterruptBeforeTheLoad(t *testing.T) {
 	assert.Empty(t, stderr.String())
 }
 
-// cancelAt collects what is printed and cancels a context when the text is.
+// cancelAt collects what is printed. It cancels a context at the first line whose clock shows elapsed or more: a busy
+// machine skips lines.
 type cancelAt struct {
 	printed strings.Builder
-	text    string
+	elapsed time.Duration
 	cancel  context.CancelFunc
 }
 
+var lineClock = regexp.MustCompile(`(?m)^ *(\d+):(\d\d) `)
+
 func (c *cancelAt) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte(c.text)) {
-		c.cancel()
+	for _, line := range lineClock.FindAllStringSubmatch(string(p), -1) {
+		if shown, err := time.ParseDuration(line[1] + "m" + line[2] + "s"); err != nil || shown >= c.elapsed {
+			c.cancel()
+		}
 	}
 	return c.printed.Write(p)
 }
