@@ -319,7 +319,7 @@ func TestAllKindsOfMisconfigurationAreTested(t *testing.T) {
 
 func (row misconfiguration) testLines(t *testing.T, a commandtest.Azure) {
 	dsn, flags := row.make(t, a)
-	got := commandtest.Run(t, row.around(t, a), append([]string{"check", dsn}, flags...)...)
+	got := runInto(t, row.around(t, a), failureOf(row.step), append([]string{"check", dsn}, flags...)...)
 
 	require.Equal(t, row.status, got.Status, got.Stdout+got.Stderr)
 	assert.Empty(t, got.Stderr)
@@ -346,7 +346,7 @@ func (row misconfiguration) testNothingIsSaidTwice(t *testing.T, text string) {
 
 func (row misconfiguration) testJSON(t *testing.T, a commandtest.Azure) {
 	dsn, flags := row.make(t, a)
-	got := commandtest.Run(t, row.around(t, a), append([]string{"check", "--json", dsn}, flags...)...)
+	got := runInto(t, row.around(t, a), failureOf(row.step), append([]string{"check", "--json", dsn}, flags...)...)
 
 	require.Equal(t, row.status, got.Status)
 	r := commandtest.ParseResult(t, got.Stdout)

@@ -49,7 +49,7 @@ var faultyCredentials = []faultyCredential{
 		"aadpool login --credential device-code"},
 	{credential.Browser, "nobody comes", func(t *testing.T, a commandtest.Azure) []string {
 		a.AddProgram(t, "xdg-open", "exit 0")
-		return []string{"--timeout", "3s"} // also for each other step
+		return []string{"--timeout", "3s"}
 	}, diag.CredentialTimeout, "Nobody has signed in in time", "aadpool login"},
 
 	{credential.DeviceCode, "the person declines", entering(""), diag.NotLoggedIn, "has declined", "aadpool login"},
@@ -293,7 +293,7 @@ func TestEachFaultOfEachCredentialIsNamed(t *testing.T) {
 }
 
 func (row faultyCredential) test(t *testing.T, system invocation.System, args []string) {
-	got := commandtest.Run(t, system, args...)
+	got := runInto(t, system, failureOf("credential"), args...)
 	require.Equal(t, diag.Credential, got.Status, got.Stdout+got.Stderr)
 	steps, meaning, _ := strings.Cut(got.Stdout, "\nCause: ")
 	meaning, mend, _ := strings.Cut(meaning, "\nTo fix:\n")
