@@ -126,17 +126,19 @@ func TestALoginThatSucceedsEndsThePausesOfThoseThatWereRefused(t *testing.T) {
 
 func TestOneWrongRoleDoesNotHoldUpAnotherOnTheSameHook(t *testing.T) {
 	azuretest.ClearPGEnv(t)
-	hook := newHook(t, azuretest.Issuing(time.Hour, 0))
-	refusing, good := &azuretest.MemoryServer{}, azuretest.NewMemoryServer(0)
-	wrong := newPool(t, hook, refusing, "host=/tmp user=wrong")
-	right := newPool(t, hook, good, "host=/tmp user=orders-api")
-	for range 10 {
-		_, err := wrong.Acquire(t.Context())
-		require.Error(t, err)
-		conn, err := right.Acquire(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, conn.Hijack().Close(t.Context()))
-	}
-	assert.EqualValues(t, 2, refusing.Logins.Load())
-	assert.EqualValues(t, 10, good.Logins.Load())
+	synctest.Test(t, func(t *testing.T) { // no time passes, so no pause ends
+		hook := newHook(t, azuretest.Issuing(time.Hour, 0))
+		refusing, good := &azuretest.MemoryServer{}, azuretest.NewMemoryServer(0)
+		wrong := newPool(t, hook, refusing, "host=/tmp user=wrong")
+		right := newPool(t, hook, good, "host=/tmp user=orders-api")
+		for range 10 {
+			_, err := wrong.Acquire(t.Context())
+			require.Error(t, err)
+			conn, err := right.Acquire(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, conn.Hijack().Close(t.Context()))
+		}
+		assert.EqualValues(t, 2, refusing.Logins.Load())
+		assert.EqualValues(t, 10, good.Logins.Load())
+	})
 }
