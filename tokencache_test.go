@@ -533,24 +533,26 @@ func TestCredentialThatBringsATokenDueAtOnceIsNotHammered(t *testing.T) {
 func TestTokenThatCannotServeIsAFailedFetch(t *testing.T) {
 	for _, row := range []struct {
 		name  string
-		token azcore.AccessToken
+		token string
+		ends  func(now time.Time) time.Time
 		want  string
 	}{
-		{"empty", azcore.AccessToken{ExpiresOn: time.Now().Add(time.Hour)}, "empty token"},
-		{"without an expiry", azcore.AccessToken{Token: "secret"}, "without an expiry"},
-		{"expired", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(-time.Minute)},
-			"expired 1m0s ago"},
-		{"about to expire", azcore.AccessToken{Token: "secret", ExpiresOn: time.Now().Add(900 * time.Millisecond)},
-			"expires in"},
+		{"empty", "", func(now time.Time) time.Time { return now.Add(time.Hour) }, "empty token"},
+		{"without an expiry", "secret", func(time.Time) time.Time { return time.Time{} }, "without an expiry"},
+		{"expired", "secret", func(now time.Time) time.Time { return now.Add(-time.Minute) }, "expired 1m0s ago"},
+		{"about to expire", "secret", func(now time.Time) time.Time { return now.Add(900 * time.Millisecond) },
+			"expires in 900ms"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
-				return row.token, nil
-			}})
-			_, err := cache.get(t.Context(), FetchCauseConnect)
-			require.ErrorContains(t, err, row.want)
-			assert.NotContains(t, err.Error(), "secret")
-			assert.EqualValues(t, 1, cache.snapshot().failed)
+			synctest.Test(t, func(t *testing.T) {
+				cache, _ := newTestCache(&azuretest.Credential{Answer: func(context.Context, int) (azcore.AccessToken, error) {
+					return azcore.AccessToken{Token: row.token, ExpiresOn: row.ends(time.Now())}, nil
+				}})
+				_, err := cache.get(t.Context(), FetchCauseConnect)
+				require.ErrorContains(t, err, row.want)
+				assert.NotContains(t, err.Error(), "secret")
+				assert.EqualValues(t, 1, cache.snapshot().failed)
+			})
 		})
 	}
 }
