@@ -216,6 +216,7 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 	a := azuretest.New(t)
 	a.SetTokenLife(75 * time.Minute)
 	a.SetTokenAge(69 * time.Minute)
+	began := time.Now()
 	pool, err := aadpool.New(t.Context(), a.DSN(), a.Credential(t))
 	require.NoError(t, err)
 	defer pool.Close()
@@ -227,7 +228,7 @@ func TestConnectionsOwnDeadlineFollowsTheLifeLeft(t *testing.T) {
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer conn.Release()
-	assert.WithinRange(t, aadpool.RetireAt(conn.Conn()), time.Now().Add(4*time.Minute+40*time.Second),
+	assert.WithinRange(t, aadpool.RetireAt(conn.Conn()), began.Add(4*time.Minute+40*time.Second),
 		time.Now().Add(6*time.Minute))
 }
 
@@ -286,7 +287,7 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 		a.SetFailure(aadpooltest.Hanging())
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
-		_, err := aadpool.New(ctx, a.DSN(), a.Credential(t), aadpool.WithTokenTimeout(time.Second))
+		_, err := aadpool.New(ctx, a.DSN(), a.Credential(t))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.ErrorContains(t, err,
 			"aadpool: no access token for https://ossrdbms-aad.database.windows.net/.default: stopped waiting for it")
@@ -297,9 +298,11 @@ func TestWhatIsWrongWithTheCredentialIsSaidByNew(t *testing.T) {
 func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
 	t.Parallel()
 	a := azuretest.New(t)
-	a.SetTokenLife(20 * time.Second)
+	a.SetTokenLife(time.Minute)
 	a.SetRefreshIn(3 * time.Second)
 	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=1", a.Credential(t), nil)
+	require.NoError(t, pool.Ping(t.Context()))
+	hook.SetClock(24 * time.Second) // the token is due, and its connection has three quarters of a minute to go
 	require.Eventually(t, func() bool {
 		return pool.Ping(t.Context()) == nil && hook.Stats().Fetches >= 2
 	}, time.Minute, 10*time.Millisecond, "acquires alone have the token refreshed")
@@ -340,9 +343,9 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 func TestCloseDuringAFetchLeavesNothing(t *testing.T) {
 	t.Parallel()
 	a := azuretest.New(t)
-	a.SetTokenLife(3 * time.Second)
+	a.SetTokenLife(4 * time.Minute) // azidentity serves none of its own that has less than five left
 	pool, hook := newPool(t, a.DSN(), a.Credential(t), nil)
-	<-time.After(time.Until(hook.Stats().TokenExpires))
+	hook.SetClock(2 * time.Hour)
 	a.SetFailure(aadpooltest.Hanging())
 
 	connecting := make(chan error)
