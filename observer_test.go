@@ -70,7 +70,7 @@ func TestObserverIsToldOfFetchesAndWaits(t *testing.T) {
 		told.mu.Lock()
 		defer told.mu.Unlock()
 		return len(told.ends) == 1
-	}, time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	assert.Equal(t, aadpool.FetchCausePool, told.ends[0].Cause)
 	assert.NoError(t, told.ends[0].Err)
 	assert.Positive(t, told.ends[0].Duration)
@@ -91,7 +91,7 @@ func TestObserverIsToldOfAFetchThatFails(t *testing.T) {
 		told.mu.Lock()
 		defer told.mu.Unlock()
 		return len(told.ends) == 1
-	}, time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.ErrorAs(t, told.ends[0].Err, new(*aadpool.TokenError))
 	assert.Zero(t, told.ends[0].Expires)
 	require.ErrorAs(t, told.waits[0].Err, new(*aadpool.TokenError))
