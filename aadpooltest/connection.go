@@ -294,8 +294,11 @@ func (c *connection) welcome(session *pgconn.HijackedConn) error {
 		&pgproto3.ReadyForQuery{TxStatus: session.TxStatus})...)
 }
 
-// relay passes everything on until the session ends. A client that has said all may still get answers.
+// relay passes everything on until the session ends or the connection is cut. A client that has said all may still get
+// answers. PostgreSQL may be in a query, and then it neither answers nor reads: relay waits for it only while a client
+// does.
 func (c *connection) relay(session net.Conn) {
+	defer context.AfterFunc(c.ctx, func() { _ = session.Close() })()
 	var toServer sync.WaitGroup
 	toServer.Go(func() {
 		if _, err := io.Copy(session, c.conn); err != nil {
@@ -309,6 +312,7 @@ func (c *connection) relay(session net.Conn) {
 		}
 	})
 	_, _ = io.Copy(c.conn, session)
+	_ = session.Close() // one of the two has ended: what the other still says is for nobody
 	_ = c.conn.Close()
 	toServer.Wait()
 }
