@@ -134,10 +134,16 @@ func TestStreamsAreBounded(t *testing.T) {
 		last, err = attacker.open(localservice.Registration{})
 		require.NoError(t, err)
 	}
+	var refusal http2.ErrCode
 	attacker.until(func(f http2.Frame) bool {
 		reset, ok := f.(*http2.RSTStreamFrame)
-		return ok && reset.StreamID == last // refused, or as an error of the protocol: it has seen the settings
+		if ok {
+			refusal = reset.ErrCode
+		}
+		return ok && reset.StreamID == last
 	})
+	assert.Contains(t, []http2.ErrCode{http2.ErrCodeRefusedStream, http2.ErrCodeProtocol}, refusal,
+		"it is an error of the protocol once the server knows that the client has seen the settings")
 }
 
 // Streams that are opened and reset, again and again: their handlers count until they return, and then the connection
