@@ -38,6 +38,7 @@ const connectTimeout = 5 * time.Second
 // A Cluster is a database for the token service, and the replicas on it.
 type Cluster struct {
 	Config         service.Config // of the replicas that are started next
+	ConnectTimeout time.Duration  // of their pools
 	CertificatePEM []byte         // what clients have to trust
 
 	azure       *localazure.Services
@@ -49,7 +50,7 @@ type Cluster struct {
 // New makes a database that azure's application owns, and the service's schema in it. What config leaves open (its
 // name, its keys) is filled in.
 func New(ctx context.Context, azure *localazure.Services, config service.Config, log *slog.Logger) (*Cluster, error) {
-	c := &Cluster{Config: config, azure: azure, log: log}
+	c := &Cluster{Config: config, ConnectTimeout: connectTimeout, azure: azure, log: log}
 	var err error
 	if c.certificate, c.CertificatePEM, err = service.SelfSigned("127.0.0.1"); err != nil {
 		return nil, err
@@ -112,7 +113,7 @@ func (c *Cluster) copyDatabase(ctx context.Context, original string) error {
 }
 
 func (c *Cluster) migrate(ctx context.Context) error {
-	pool, _, err := c.OpenPool(ctx, nil)
+	pool, _, err := c.OpenPool(ctx, func(config *pgxpool.Config) { config.ConnConfig.ConnectTimeout = 0 })
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (c *Cluster) OpenPool(ctx context.Context, configure func(*pgxpool.Config))
 	if err != nil {
 		return nil, nil, err
 	}
-	config.ConnConfig.ConnectTimeout = connectTimeout
+	config.ConnConfig.ConnectTimeout = c.ConnectTimeout
 	if configure != nil {
 		configure(config)
 	}
@@ -171,6 +172,7 @@ func (c *Cluster) Client() *http.Client {
 	roots.AppendCertsFromPEM(c.CertificatePEM)
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy = nil
+	transport.TLSHandshakeTimeout = 0 // a replica ends handshakes that take long
 	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
 	return &http.Client{Transport: transport}
 }

@@ -126,7 +126,7 @@ func TestAttack(t *testing.T) {
 	if err != nil {
 		t.Skip("measures; make attack runs it")
 	}
-	e := setupLogging(t, slog.New(slog.DiscardHandler), nil, realHashes)
+	e := setupLogging(t, slog.New(slog.DiscardHandler), nil, realHashes, realLimits)
 	orders := e.register("orders")
 	e.measure(orders, time.Second) // warms up
 	fmt.Printf("%-42s %8s %8s %8s %8s %8s %8s\n", "", "requests", "failed", "p50 ms", "p99 ms", "max ms", "of quiet")

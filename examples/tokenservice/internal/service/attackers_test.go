@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -32,7 +31,7 @@ func (e *environment) dialTCP(replica *localservice.Replica) net.Conn {
 }
 
 func (e *environment) tryTCP(replica *localservice.Replica, from string) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: 10 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	dialer := net.Dialer{Timeout: eventually, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 	return dialer.Dial("tcp", strings.TrimPrefix(replica.URL, "https://"))
 }
 
@@ -92,11 +91,12 @@ func startStreams(conn *tls.Conn) (*streams, error) {
 	s := &streams{conn: conn, framer: http2.NewFramer(conn, conn), next: 1}
 	s.framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	s.hpack = hpack.NewEncoder(&s.header)
-	_, err := io.WriteString(s.conn, http2.ClientPreface)
-	if err == nil {
-		err = s.framer.WriteSettings()
+	// Both at once: the server waits two seconds from the preface to the settings.
+	opening := bytes.NewBufferString(http2.ClientPreface)
+	if err := http2.NewFramer(opening, nil).WriteSettings(); err != nil {
+		return nil, err
 	}
-	if err != nil {
+	if _, err := opening.WriteTo(s.conn); err != nil {
 		return nil, err
 	}
 	frame, err := s.framer.ReadFrame()

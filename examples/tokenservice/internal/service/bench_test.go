@@ -18,6 +18,12 @@ import (
 
 func realHashes(c *service.Config) { c.Argon2id = secret.DefaultArgon2id }
 
+// realLimits are those that slow clients meet.
+func realLimits(c *service.Config) {
+	product := service.DefaultConfig()
+	c.HeaderTimeout, c.OAuth.BodyTimeout = product.HeaderTimeout, product.OAuth.BodyTimeout
+}
+
 // BenchmarkTokenEndpoint measures what a login costs over HTTPS, database included, and how many times that of the
 // argon2id hash in it, which is measured in between.
 func BenchmarkTokenEndpoint(b *testing.B) {

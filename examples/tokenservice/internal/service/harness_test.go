@@ -174,12 +174,17 @@ func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config
 	config.Argon2id = secret.Argon2id{MemoryKiB: 64, Iterations: 1, Parallelism: 1}
 	config.OAuth.Audiences = []string{"api://tokenservice", ordersAPI}
 	config.OAuth.Throttle.PerAddress = 1000 // all tests come from one
-	config.RequestTimeout = eventually      // requests take long only where a test has them wait
+	// No limit ends what a test waits for, however slow the machine is. A test that wants a limit reached sets it.
+	config.HeaderTimeout, config.OAuth.BodyTimeout = eventually, eventually
+	config.RequestTimeout, config.ShutdownTimeout = eventually, eventually
+	config.OAuth.RefreshTokens.Grace = eventually
+	config.MaintenanceInterval = time.Hour // tests maintain themselves: else it would take connections at any time
 	for _, change := range change {
 		change(&config)
 	}
 	cluster, err := localservice.New(ctx, azure, config, log)
 	require.NoError(t, err)
+	cluster.ConnectTimeout = eventually
 	e := &environment{Cluster: cluster, t: t, azure: azure, client: cluster.Client()}
 	e.roots = x509.NewCertPool()
 	require.True(t, e.roots.AppendCertsFromPEM(e.CertificatePEM))

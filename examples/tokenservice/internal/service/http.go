@@ -15,18 +15,20 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/connections"
 )
 
-// What a slow or hostile client may take. Requests are small. Half a header holds nothing but its connection.
+// What a slow or hostile client may take, beside what Config has. Requests are small. Half a header holds nothing but
+// its connection.
 const (
-	readHeaderTimeout = 5 * time.Second // and for the TLS handshake
-	readTimeout       = 10 * time.Second
-	idleTimeout       = 2 * time.Minute
-	maxHeaderBytes    = 16 << 10
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 16 << 10
 )
+
+// readTimeout is how long a client may take to send a request.
+func (c Config) readTimeout() time.Duration { return c.HeaderTimeout + c.OAuth.BodyTimeout }
 
 // http2Config keeps a connection of HTTP/2 from holding more than several of HTTP/1 would. What it leaves out is Go's:
 // handlers of streams that were reset count until they return, and a client that goes on to reset streams loses its
 // connection once four times MaxConcurrentStreams wait.
-func http2Config() *http.HTTP2Config {
+func http2Config(readTimeout time.Duration) *http.HTTP2Config {
 	return &http.HTTP2Config{
 		// Go: 250. https://www.rfc-editor.org/rfc/rfc9113#section-6.5.2 recommends 100 or more.
 		MaxConcurrentStreams:          100,
@@ -44,12 +46,12 @@ func (s *Service) server(connections *connections.Listener, certificate tls.Cert
 	return &http.Server{
 		Handler:           s.handler,
 		ConnContext:       connections.Context,
-		ReadHeaderTimeout: readHeaderTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      readTimeout + s.config.RequestTimeout,
+		ReadHeaderTimeout: s.config.HeaderTimeout,
+		ReadTimeout:       s.config.readTimeout(),
+		WriteTimeout:      s.config.readTimeout() + s.config.RequestTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		HTTP2:             http2Config(),
+		HTTP2:             http2Config(s.config.readTimeout()),
 		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), // handshakes that strangers broke off
 	}

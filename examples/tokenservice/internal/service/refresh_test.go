@@ -132,7 +132,7 @@ func TestAUsedTokenIsReuse(t *testing.T) {
 	}{
 		{"after the grace", func(used, _ answer) answer {
 			_, err := e.replica.Pool.Exec(context.Background(),
-				"update refresh_tokens set used_at = used_at - '1 minute'::interval")
+				"update refresh_tokens set used_at = used_at - '2 minutes'::interval")
 			require.NoError(t, err)
 			return e.refresh(e.replica, orders, used.RefreshToken)
 		}, "token.reused used twice"},
@@ -276,7 +276,7 @@ func TestMaintenanceDeletesWhatHasEnded(t *testing.T) {
 		"select count(*), count(sealed_successor) from refresh_tokens").Scan(&left, &sealed))
 	assert.Equal(t, 2, left)
 	assert.Equal(t, 1, sealed, "what a used token leads to")
-	_, err = e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '1 minute'::interval")
+	_, err = e.replica.Pool.Exec(ctx, "update refresh_tokens set used_at = used_at - '2 minutes'::interval")
 	require.NoError(t, err)
 	require.NoError(t, e.replica.Service.Maintain(ctx))
 	require.NoError(t, e.replica.Pool.QueryRow(ctx, "select count(sealed_successor) from refresh_tokens").Scan(&sealed))

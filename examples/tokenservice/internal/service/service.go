@@ -25,7 +25,7 @@ import (
 	"github.com/aadpool/aadpool/examples/tokenservice/resource"
 )
 
-// Config is how a replica runs. All replicas need the same but for the last four.
+// Config is how a replica runs. All replicas need the same but for the last five.
 type Config struct {
 	OAuth    oauth.Config
 	Argon2id secret.Argon2id // of new secrets
@@ -37,6 +37,8 @@ type Config struct {
 	Connections connections.Limits
 	// MaintenanceInterval is how often the signing keys are read, and what has expired is deleted.
 	MaintenanceInterval time.Duration
+	// HeaderTimeout is how long a client may take for the TLS handshake, and then for the header of a request.
+	HeaderTimeout time.Duration
 	// RequestTimeout is how long a request may take.
 	RequestTimeout time.Duration
 	// ShutdownTimeout is how long requests that are under way may take when the service is to end.
@@ -53,6 +55,7 @@ func DefaultConfig() Config {
 		Keys:                keyring.Schedule{Rotation: 24 * time.Hour, Lead: 10 * time.Minute},
 		Connections:         connections.Limits{Total: 1024, PerAddress: 128},
 		MaintenanceInterval: time.Minute,
+		HeaderTimeout:       5 * time.Second,
 		RequestTimeout:      8 * time.Second,
 		ShutdownTimeout:     20 * time.Second,
 	}
