@@ -26,9 +26,6 @@ const (
 const (
 	drainPoll = 20 * time.Millisecond // how often a proxy that is ending looks whether they have
 
-	// settleTimeout is how long the server may take to answer, when what it does has been cancelled.
-	settleTimeout = 5 * time.Second
-
 	// A cancel request that comes before the server has begun is lost, and so it is repeated.
 	cancelAgain   = 250 * time.Millisecond
 	cancelTimeout = 2 * time.Second
@@ -86,7 +83,7 @@ func (u *upstream) endSessions() {
 	for _, s := range u.snapshot() {
 		s.wake()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), u.proxy.config.limits.settleTimeout)
 	defer cancel()
 	for next := time.Now(); u.sessionCount() > 0 && ctx.Err() == nil; time.Sleep(drainPoll) {
 		if !time.Now().Before(next) {
@@ -130,10 +127,11 @@ func (s *session) wake() {
 	if !s.ready {
 		return // open or run will see the phase
 	}
-	phase, patience := s.upstream.phase(), lingering
+	limits := s.upstream.proxy.config.limits
+	phase, patience := s.upstream.phase(), limits.lingering
 	over := s.exchange.stop(phase)
 	if s.exchange.isBusy() {
-		patience = settleTimeout
+		patience = limits.settleTimeout
 	}
 	if phase == ending { // before that, a client may take its time with what it is owed
 		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(patience))
@@ -168,6 +166,6 @@ func (s *session) lastWord(err error) (word *pgconn.PgError, ended bool) {
 		return nil, true
 	}
 	s.lingered = true
-	_ = s.server.accepted.SetReadDeadline(time.Now().Add(lingering))
+	_ = s.server.accepted.SetReadDeadline(time.Now().Add(s.upstream.proxy.config.limits.lingering))
 	return nil, false
 }

@@ -32,7 +32,9 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a := newAzure(t)
-			p, stop := startProxy(t, a.config(t, a.credential(t)))
+			config := a.config(t, a.credential(t))
+			config.limits = patient
+			p, stop := startProxy(t, config)
 			client, watcher := connectTo(t, p.socketDSN()), connectTo(t, a.Postgres.DSN())
 			_, err := watcher.Exec(t.Context(),
 				`drop table if exists ended; create table ended (n int); grant all on ended to "orders-api"`)
@@ -48,7 +50,10 @@ func TestDrainEndsSessionsWithPostgresWords(t *testing.T) {
 			_, err = hijacked.Conn.Write(query)
 			require.NoError(t, err)
 			heard := make(chan *listened, 1)
-			go func() { heard <- listenTo(hijacked.Conn) }()
+			go func() {
+				defer hijacked.Conn.Close()
+				heard <- listenTo(hijacked.Conn)
+			}()
 			eventually(t, "the query runs, or has run", func() bool {
 				return ask[int](t, watcher, "select count(*) from pg_stat_activity where query = $1 and pid = $2", row.query,
 					hijacked.PID) == 1
@@ -106,7 +111,7 @@ func ends(t *testing.T, how string, wait func()) {
 func TestDrainLetsTransactionsEnd(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Drain = time.Hour
+	config.Drain, config.limits = time.Hour, patient
 	p, stop := startProxy(t, config)
 	conn := connectTo(t, p.socketDSN())
 	tx, err := conn.Begin(t.Context())
@@ -130,7 +135,7 @@ func TestDrainLetsTransactionsEnd(t *testing.T) {
 func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
-	config.Drain = time.Hour
+	config.Drain, config.limits = time.Hour, patient
 	p, stop := startProxy(t, config)
 	var idle []*pgx.Conn
 	for range 10 {

@@ -201,7 +201,7 @@ func TestDrainTellsTheTruthAboutWrites(t *testing.T) {
 // drainUnderWrites ends a proxy while clients write, and returns what they were told of each row.
 func drainUnderWrites(t *testing.T, a azure, table string, drain time.Duration) map[int]string {
 	config := a.config(t, a.credential(t))
-	config.Drain = drain
+	config.Drain, config.limits = drain, patient
 	p, stop := startProxy(t, config)
 	heard := &outcomes{rows: map[int]string{}}
 	var clients sync.WaitGroup

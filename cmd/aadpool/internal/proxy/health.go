@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,11 +18,10 @@ import (
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
-// How long the answer to /readyz stands, so that probes are no load on the server, and how long one may take.
+// How long the answer to /readyz stands, so that probes are no load on the server.
 const (
 	readyFor    = 5 * time.Second
 	notReadyFor = time.Second
-	readyWithin = 5 * time.Second
 
 	// readyPatience is for those that are silent when one of them is ready: Kubernetes gives a probe a second.
 	readyPatience = 500 * time.Millisecond
@@ -146,7 +144,7 @@ func (r *readiness) check(ctx context.Context, u *upstream) error {
 
 // findOut asks the server.
 func (r *readiness) findOut(u *upstream, known chan struct{}) {
-	ctx, cancel := context.WithTimeout(u.closing, readyWithin)
+	ctx, cancel := context.WithTimeout(u.closing, u.proxy.config.limits.readyWithin)
 	defer cancel()
 	err := u.ready(ctx)
 	r.mu.Lock()
@@ -181,7 +179,7 @@ func (u *upstream) ready(ctx context.Context) error {
 
 // probe connects to an address of config and hangs up.
 func probe(ctx context.Context, config *pgconn.Config, a reach.Address) error {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(config.ConnectTimeout, readyWithin))
+	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout) // no longer than its share of ctx's time
 	defer cancel()
 	server := pgwire.Server{
 		Network: a.Network, Address: a.Address, TLS: a.TLS, Direct: config.SSLNegotiation == "direct", Dial: config.DialFunc,

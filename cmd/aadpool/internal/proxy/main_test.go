@@ -140,6 +140,9 @@ func (a azure) configTo(t testing.TB, server net.Addr, token string) testConfig 
 	return config
 }
 
+// patient are for a test whose proxy waits only for what comes, and whose clients hang up.
+var patient = limits{readyWithin: time.Hour, lingering: time.Hour, settleTimeout: time.Hour, takeOverTimeout: time.Hour}
+
 // socketDir is a directory with a name that is short, and means nothing to a DSN.
 func socketDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("", "aadpool-")

@@ -67,6 +67,8 @@ type Config struct {
 	Logger *slog.Logger
 	// QuietSessions keeps the beginning and the end of sessions out of the log.
 	QuietSessions bool
+
+	limits limits
 }
 
 // A ConfigError is a [Config] that is wrong, or not safe, whatever the machine does.
@@ -106,6 +108,7 @@ type Proxy struct {
 func New(config Config) (*Proxy, error) {
 	config.StartupTimeout = cmp.Or(config.StartupTimeout, DefaultStartupTimeout)
 	config.MaxSessions = cmp.Or(config.MaxSessions, DefaultMaxSessions)
+	config.limits = config.limits.orDefaults()
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}

@@ -35,8 +35,8 @@ type scriptedSession struct {
 
 func newScriptedSession(t *testing.T) *scriptedSession {
 	p := &upstream{
-		proxy: &Proxy{config: Config{Drain: scriptedDrain}, places: &places{}}, config: &Upstream{},
-		sessions: map[*session]struct{}{}, logger: slog.New(slog.DiscardHandler), metrics: &metrics{},
+		proxy:  &Proxy{config: Config{Drain: scriptedDrain, limits: limits{}.orDefaults()}, places: &places{}},
+		config: &Upstream{}, sessions: map[*session]struct{}{}, logger: slog.New(slog.DiscardHandler), metrics: &metrics{},
 	}
 	p.closing, p.close = context.WithCancel(t.Context())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)

@@ -10,9 +10,6 @@ import (
 	"github.com/aadpool/aadpool/internal/pgwire"
 )
 
-// lingering is how long a client that has been told the last word gets to hang up by itself.
-const lingering = 2 * time.Second
-
 // A session is a client and its session on the server. Each direction is a copy of bytes, in which a piece is read when
 // the one before has been written: a side that stalls stalls the other, and memory does not grow.
 type session struct {
@@ -138,7 +135,7 @@ func (s *session) toClient() {
 		}
 	}
 	closeWrite(s.client.conn, s.client.accepted)
-	_ = s.client.accepted.SetReadDeadline(time.Now().Add(lingering))
+	_ = s.client.accepted.SetReadDeadline(time.Now().Add(s.upstream.proxy.config.limits.lingering))
 	_ = s.server.accepted.Close()
 }
 
@@ -166,7 +163,7 @@ func (s *session) tell(word *pgconn.PgError) {
 		s.endedBy(endedByServer)
 	}
 	if word != nil {
-		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(lingering))
+		_ = s.client.accepted.SetWriteDeadline(time.Now().Add(s.upstream.proxy.config.limits.lingering))
 		_ = pgwire.Send(s.client.conn, pgwire.ErrorResponse(word))
 	}
 }

@@ -264,7 +264,7 @@ func (c *client) refuse(err error) {
 	c.upstream.metrics.refused(r.reason)
 	c.trail.end(context.Background(), r)
 	c.log(r)
-	_ = c.accepted.SetDeadline(time.Now().Add(lingering))
+	_ = c.accepted.SetDeadline(time.Now().Add(c.upstream.proxy.config.limits.lingering))
 	if other, ok := errors.AsType[*pgwire.LengthError](r.err); ok && other.IsHTTP() {
 		_, _ = io.WriteString(c.conn, httpAnswer)
 	} else if r.told != nil {

@@ -316,7 +316,9 @@ func TestRefusalsAtOnceAreOneLine(t *testing.T) {
 // A refused client that does not hang up takes one of the places of those that start up, or there would be no limit.
 func TestRefusedClientsAreCountedUntilTheyAreGone(t *testing.T) {
 	a := newAzure(t)
-	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	config := a.config(t, a.credential(t))
+	config.limits = patient
+	p, _ := startProxy(t, config)
 	var refused []net.Conn
 	for range 3 {
 		conn := p.dialSocket(t)

@@ -22,9 +22,6 @@ func asksToLetGo(r *pgproto3.CancelRequest) bool {
 	return r.ProcessID == letGo.ProcessID && bytes.Equal(r.SecretKey, letGo.SecretKey)
 }
 
-// takeOverTimeout is how long a proxy tries to get an address that another program has.
-const takeOverTimeout = 2 * time.Second
-
 // errInUse is for an address that another proxy has.
 type errInUse struct{ error }
 
