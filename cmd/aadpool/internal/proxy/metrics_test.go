@@ -53,7 +53,8 @@ func proxyWithAToken(t *testing.T, life time.Duration) (azure, *upstream) {
 	config.Name, config.Identity = "orders", "environment"
 	p, _ := startProxy(t, config)
 	eventually(t, "there is a token", func() bool { return p.config.Hook.Stats().Fetches > 0 })
-	connectTo(t, p.socketDSN()) // before which nothing has taken any time
+	// Before a session nothing has taken any time, and it is passed on when that has been noted.
+	assert.Equal(t, 1, ask[int](t, connectTo(t, p.socketDSN()), "select 1"))
 	return a, p
 }
 
