@@ -23,8 +23,7 @@ import (
 // TestRealClients has programs that nobody here wrote work through one proxy, all at once, while tokens rotate.
 func TestRealClients(t *testing.T) {
 	a := newAzure(t)
-	a.SetTokenLife(5 * time.Second)
-	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	p, _ := startProxy(t, a.config(t, a.hurriedCredential(t)))
 	tapped := openTap(t, p)
 	c := &clients{t: t, azure: a, dir: tapped.dir}
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
@@ -132,7 +131,7 @@ func (c *clients) pgbench() {
 		assert.Contains(c.t, c.output("pgbench", "-n", "-M", mode, "-c", "4", "-j", "2", "-t", "50"),
 			"number of transactions actually processed: 200/200")
 	}
-	// A connection for each transaction, for longer than a token lives.
+	// A connection for each transaction, for longer than until a token is renewed.
 	assert.NotContains(c.t, c.output("pgbench", "-n", "-S", "-C", "-c", "1", "-R", "10", "-T", "6"), "error")
 }
 

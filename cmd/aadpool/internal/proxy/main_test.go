@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -113,6 +114,21 @@ func (a azure) credential(t testing.TB) azcore.TokenCredential {
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	require.NoError(t, err)
 	return cred
+}
+
+// hurried says that its tokens expire in seconds, so that they are renewed as often. The server takes them for minutes:
+// no login is too slow for its token.
+type hurried struct{ azcore.TokenCredential }
+
+func (a azure) hurriedCredential(t testing.TB) azcore.TokenCredential {
+	a.SetTokenLife(4 * time.Minute) // of those that live five azidentity keeps one itself
+	return hurried{a.credential(t)}
+}
+
+func (c hurried) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	token, err := c.TokenCredential.GetToken(ctx, o)
+	token.ExpiresOn = time.Now().Add(4 * time.Second)
+	return token, err
 }
 
 // A testConfig is that of a proxy with one upstream.

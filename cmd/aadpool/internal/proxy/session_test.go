@@ -343,8 +343,7 @@ func TestSessionsEndOnBothSides(t *testing.T) {
 
 func TestSessionsOutliveTheirTokens(t *testing.T) {
 	a := newAzure(t)
-	a.SetTokenLife(4 * time.Second)
-	p, _ := startProxy(t, a.config(t, a.credential(t)))
+	p, _ := startProxy(t, a.config(t, a.hurriedCredential(t)))
 	old := connectTo(t, p.socketDSN())
 	assert.Eventually(t, func() bool {
 		conn, err := pgx.Connect(t.Context(), p.socketDSN())
