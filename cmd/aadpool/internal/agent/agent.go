@@ -31,7 +31,7 @@ func Serve(
 ) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusProcessing) // tells the client at once that somebody is here: see patience
+		w.WriteHeader(http.StatusProcessing) // tells the client at once that somebody is here: see Patience
 		token, err := get(r.Context(), r.URL.Query().Get("scope"))
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
@@ -54,14 +54,16 @@ func Serve(
 // ErrNoAgent is the cause where there is none to ask.
 var ErrNoAgent = errors.New("no agent serves this identity")
 
-// patience is how long an agent may say nothing at all. One that runs answers within milliseconds that it has heard,
+// Patience is how long an agent may say nothing at all. One that runs answers within milliseconds that it has heard,
 // however long Entra takes; one that was stopped (SIGSTOP, a debugger, a frozen container) never does. On Linux package
 // early has waited for a second before.
-const patience = 2 * time.Second
+const Patience = 2 * time.Second
 
-// Ask asks the agent that dial reaches for a token. Where nobody listens, or whoever does says nothing for two seconds,
-// the error is ErrNoAgent; any other is the agent's own.
-func Ask(ctx context.Context, scope string, dial func(context.Context) (net.Conn, error)) (agentclient.Token, error) {
+// Ask asks the agent that dial reaches for a token. Where nobody listens, or whoever does says nothing for as long as
+// patience, the error is ErrNoAgent; any other is the agent's own.
+func Ask(
+	ctx context.Context, patience time.Duration, scope string, dial func(context.Context) (net.Conn, error),
+) (agentclient.Token, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(patience, func() { cancel(ErrNoAgent) })

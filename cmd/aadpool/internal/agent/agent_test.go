@@ -61,7 +61,7 @@ func TestSocketIsThisUsersAlone(t *testing.T) {
 	require.NoError(t, os.Chmod(dir, 0o777))
 	_, err = Listen(dir, "identity")
 	require.ErrorContains(t, err, "others can write to")
-	_, err = Ask(t.Context(), "x", Dialer(dir, "identity"))
+	_, err = Ask(t.Context(), time.Minute, "x", Dialer(dir, "identity"))
 	require.ErrorIs(t, err, ErrNoAgent, "whoever listens there may be anybody")
 }
 
@@ -72,7 +72,7 @@ func TestSocketOfAnAgentThatWasKilled(t *testing.T) {
 	require.NoError(t, err)
 	abandoned.SetUnlinkOnClose(false)
 	require.NoError(t, abandoned.Close())
-	_, err = Ask(t.Context(), "x", Dialer(dir, "identity"))
+	_, err = Ask(t.Context(), time.Minute, "x", Dialer(dir, "identity"))
 	require.ErrorIs(t, err, ErrNoAgent)
 	l, err := Listen(dir, "identity")
 	require.NoError(t, err)
@@ -132,10 +132,10 @@ func TestAgentGivesTokens(t *testing.T) {
 		}
 		return agentclient.Token{Token: "for " + scope, ExpiresOn: expires}, nil
 	})
-	got, err := Ask(t.Context(), "https://x/.default?&=", dial)
+	got, err := Ask(t.Context(), time.Minute, "https://x/.default?&=", dial)
 	require.NoError(t, err)
 	assert.Equal(t, agentclient.Token{Token: "for https://x/.default?&=", ExpiresOn: expires}, got)
-	_, err = Ask(t.Context(), "", dial)
+	_, err = Ask(t.Context(), time.Minute, "", dial)
 	require.EqualError(t, err, "no scope")
 }
 
@@ -171,7 +171,8 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{} }
 
 func TestAskFails(t *testing.T) {
 	t.Run("nobody listens", func(t *testing.T) {
-		_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return nil, os.ErrNotExist })
+		_, err := Ask(t.Context(), time.Minute, "x",
+			func(context.Context) (net.Conn, error) { return nil, os.ErrNotExist })
 		require.ErrorIs(t, err, ErrNoAgent)
 	})
 	for _, row := range []struct{ name, answer, want string }{
@@ -191,7 +192,8 @@ func TestAskFails(t *testing.T) {
 				_, _ = server.Read(make([]byte, 4096))
 				_, _ = server.Write([]byte(row.answer))
 			}()
-			_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return client, nil })
+			_, err := Ask(t.Context(), time.Minute, "x",
+				func(context.Context) (net.Conn, error) { return client, nil })
 			require.ErrorContains(t, err, row.want)
 		})
 	}
@@ -199,9 +201,10 @@ func TestAskFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			client, _ := net.Pipe()
 			began := time.Now()
-			_, err := Ask(t.Context(), "x", func(context.Context) (net.Conn, error) { return client, nil })
+			_, err := Ask(t.Context(), Patience, "x",
+				func(context.Context) (net.Conn, error) { return client, nil })
 			require.ErrorIs(t, err, ErrNoAgent)
-			assert.Equal(t, patience, time.Since(began))
+			assert.Equal(t, Patience, time.Since(began))
 		})
 	})
 	t.Run("an agent that waits for Entra is waited for", func(t *testing.T) {
@@ -211,11 +214,11 @@ func TestAskFails(t *testing.T) {
 			served := make(chan error)
 			go func() {
 				served <- Serve(ctx, l, func(context.Context, string) (agentclient.Token, error) {
-					time.Sleep(10 * patience)
+					time.Sleep(10 * Patience)
 					return agentclient.Token{Token: "x"}, nil
 				})
 			}()
-			got, err := Ask(t.Context(), "x", l.dial)
+			got, err := Ask(t.Context(), Patience, "x", l.dial)
 			require.NoError(t, err)
 			assert.Equal(t, "x", got.Token)
 			cancel()
@@ -229,7 +232,7 @@ func TestAskFails(t *testing.T) {
 			<-asking.Done()
 			return agentclient.Token{}, asking.Err()
 		})
-		_, err := Ask(ctx, "x", dial)
+		_, err := Ask(ctx, time.Minute, "x", dial)
 		require.ErrorIs(t, err, context.Canceled)
 	})
 }

@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
@@ -46,30 +48,42 @@ func (cmd *agentCommand) Run(in invocation.Invocation) error {
 	}
 	defer listener.Close()
 	tokens := tokens.NewServer(in.Ctx, cmd.Flags, in.System.ClientOptions, logger)
-	ended := exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how an agent ends
-	_, err = tokens.Get(in.Ctx, cmd.ScopeOfEnvironment())            // a person signs in now, and a fault is told at once
-	if in.Ctx.Err() != nil {
-		return ended
-	}
+	ctx, end := context.WithCancel(in.Ctx)
+	defer end()
+	served := make(chan error, 1)
+	// Callers wait for the first token beside the agent: one that said nothing would be none to them.
+	go func() { served <- agent.Serve(ctx, listener, tokens.Get) }()
+	_, err = tokens.Get(in.Ctx, cmd.ScopeOfEnvironment()) // a person signs in now, and a fault is told at once
 	if err != nil {
+		end()
+	} else {
+		tellReady(logger, listener.Addr())
+	}
+	serveErr := <-served
+	if in.Ctx.Err() == nil && err != nil {
 		return err
 	}
-	logger.Info("serving tokens", "socket", listener.Addr())
+	if serveErr != nil {
+		return exit.Error{Status: diag.Other, Text: serveErr.Error()}
+	}
+	return exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how an agent ends
+}
+
+// tellReady tells whoever reads the log, and systemd, that the agent has its first token.
+func tellReady(logger *slog.Logger, socket net.Addr) {
+	logger.Info("serving tokens", "socket", socket)
 	if err := service.Ready(); err != nil {
 		logger.Warn("systemd could not be told that the agent is ready", "error", err)
 	}
-	if err := agent.Serve(in.Ctx, listener, tokens.Get); err != nil {
-		return exit.Error{Status: diag.Other, Text: err.Error()}
-	}
-	return ended
 }
 
 // fromAgent asks the agent of the same identity. Where it has no token yet it asks Entra, which has the token timeout:
 // the second beyond that is for its answer to come through.
-func (cmd *tokenCommand) fromAgent(ctx context.Context) (agentclient.Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, cmd.Timeout+time.Second)
+func (cmd *tokenCommand) fromAgent(in invocation.Invocation) (agentclient.Token, error) {
+	ctx, cancel := context.WithTimeout(in.Ctx, cmd.Timeout+time.Second)
 	defer cancel()
-	token, err := agent.Ask(ctx, cmd.ScopeOfEnvironment(), agent.Dialer(cmd.Dir(), cmd.Identity()))
+	patience := cmp.Or(in.System.AgentPatience, agent.Patience)
+	token, err := agent.Ask(ctx, patience, cmd.ScopeOfEnvironment(), agent.Dialer(cmd.Dir(), cmd.Identity()))
 	if err != nil && !errors.Is(err, agent.ErrNoAgent) {
 		err = exit.Error{Status: diag.Credential, Text: err.Error()}
 	}

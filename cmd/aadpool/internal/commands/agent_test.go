@@ -14,18 +14,28 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agentclient"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commands"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/scope"
 )
 
-// startAgent runs args until the test ends, and returns when tokens are served.
+// startAgent runs args until the test ends, and returns when callers are heard.
 func startAgent(t *testing.T, a commandtest.Azure, args ...string) (dir string) {
+	t.Helper()
+	return startAgentOf(t, a.System(), args...)
+}
+
+// startAgentOf is startAgent in a system that the test has made.
+func startAgentOf(t *testing.T, system invocation.System, args ...string) (dir string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "agent")
 	t.Setenv("AADPOOL_AGENT_DIR", dir)
@@ -34,7 +44,7 @@ func startAgent(t *testing.T, a commandtest.Azure, args ...string) (dir string) 
 	var running sync.WaitGroup
 	var printed azuretest.LogBuffer
 	running.Go(func() {
-		status := commands.Run(ctx, args, &printed, &printed, a.System())
+		status := commands.Run(ctx, args, &printed, &printed, system)
 		assert.Equal(t, diag.OK, status, printed.String())
 	})
 	t.Cleanup(func() {
@@ -52,7 +62,6 @@ func startAgent(t *testing.T, a commandtest.Azure, args ...string) (dir string) 
 	return dir
 }
 
-// Programs that run a password command for each connection.
 // callersAtOnce is a hundred, which compute for half a minute with the race detector, or twenty with -short.
 func callersAtOnce() int {
 	if testing.Short() {
@@ -61,6 +70,7 @@ func callersAtOnce() int {
 	return 100
 }
 
+// Programs that run a password command for each connection.
 func TestAgentAsksEntraOnce(t *testing.T) {
 	for _, row := range []struct {
 		name string
@@ -99,6 +109,44 @@ func TestAgentAsksEntraOnce(t *testing.T) {
 			assert.Equal(t, 2, a.Requests(), "a token for each scope")
 		})
 	}
+}
+
+// heldTransport lets no request through until release is closed.
+type heldTransport struct {
+	policy.Transporter
+	release <-chan struct{}
+}
+
+func (h heldTransport) Do(r *http.Request) (*http.Response, error) {
+	<-h.release
+	return h.Transporter.Do(r)
+}
+
+// Entra's first answer may take long, and a person who signs in longer. Callers hear meanwhile that somebody is here:
+// they would ask Entra, or the person, themselves.
+func TestAgentHearsCallersBeforeItsFirstToken(t *testing.T) {
+	a := commandtest.New(t)
+	a.UseSecret(t)
+	system, release := a.System(), make(chan struct{})
+	system.ClientOptions.Transport = heldTransport{system.ClientOptions.Transport, release}
+	dir := startAgentOf(t, system, "agent")
+	sockets, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
+	require.NoError(t, err)
+	require.Len(t, sockets, 1)
+	conn, err := net.Dial("unix", sockets[0])
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
+	letGo := sync.OnceFunc(func() {
+		assert.Zero(t, a.Requests(), "it has no token yet")
+		close(release)
+	})
+	defer letGo()
+	token, err := agentclient.Ask(conn, scope.OfEnvironment(), letGo)
+	require.NoError(t, err)
+	_, err = a.Verify(token.Token, aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	assert.Equal(t, 1, a.Requests(), "the caller has waited for the agent's own token")
 }
 
 func TestAgentServesItsOwnIdentityAlone(t *testing.T) {

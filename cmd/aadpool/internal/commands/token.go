@@ -61,7 +61,7 @@ func (cmd *tokenCommand) Run(in invocation.Invocation) error {
 
 // get asks a running agent or proxy of the same identity, or else Entra.
 func (cmd *tokenCommand) get(in invocation.Invocation) (agentclient.Token, error) {
-	if token, err := cmd.fromAgent(in.Ctx); !errors.Is(err, agent.ErrNoAgent) {
+	if token, err := cmd.fromAgent(in); !errors.Is(err, agent.ErrNoAgent) {
 		return token, err
 	}
 	source, err := cmd.NewSource(in.System.ClientOptions)

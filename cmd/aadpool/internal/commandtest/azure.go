@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -81,6 +82,7 @@ func (a Azure) System() invocation.System {
 		ClientOptions: a.Options(),
 		LookUp:        func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil },
 		InForeground:  func() bool { return false }, // also where somebody runs the tests at a terminal
+		AgentPatience: time.Minute,                  // however busy the machine is
 	}
 }
 

@@ -35,7 +35,7 @@ func (c *call) flags() map[string]flag {
 	}
 	timeout := func(value string) bool {
 		timeout, err := time.ParseDuration(value)
-		return err == nil && timeout >= patience
+		return err == nil && timeout >= Patience
 	}
 	return map[string]flag{
 		"credential": text(&c.Credential), "client-id": text(&c.ClientID), "tenant-id": text(&c.TenantID),

@@ -20,7 +20,7 @@ func init() {
 	if len(os.Args) < 2 || os.Args[1] != "token" || isShown(os.Stdout) {
 		return
 	}
-	text, ok := answer(os.Args[2:])
+	text, ok := answer(os.Args[2:], Patience)
 	if !ok {
 		return
 	}
@@ -37,18 +37,18 @@ func isShown(file *os.File) bool {
 	return err != nil || info.Mode()&os.ModeCharDevice != 0
 }
 
-// patience is how long an agent may take, which has its token at hand but for the first call. Then the rest of the
+// Patience is how long an agent may take, which has its token at hand but for the first call. Then the rest of the
 // program asks it again.
-const patience = time.Second
+const Patience = time.Second
 
 // answer is what aadpool token prints with these arguments, if an agent has it.
-func answer(arguments []string) (text string, ok bool) {
+func answer(arguments []string, patience time.Duration) (text string, ok bool) {
 	c, ok := read(arguments)
 	if !ok {
 		return "", false
 	}
 	dir := unixsocket.Dir(c.agentDir)
-	conn, err := dial(dir, agentclient.Socket(dir, c.Identity()))
+	conn, err := dial(dir, agentclient.Socket(dir, c.Identity()), patience)
 	if err != nil {
 		return "", false
 	}
@@ -62,7 +62,7 @@ func answer(arguments []string) (text string, ok bool) {
 }
 
 // dial reaches a socket as agent.Dialer does, without package net, which would have much else begin before.
-func dial(dir, path string) (*connection, error) {
+func dial(dir, path string, patience time.Duration) (*connection, error) {
 	if err := unixsocket.CheckDir(dir); err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func TestDialRefusesAStranger(t *testing.T) {
 	path := filepath.Join(dir, "s")
 	l, err := net.Listen("unix", path) // the peer that a client sees is whoever listened
 	require.NoError(t, err)
-	conn, err := dial(dir, path)
+	conn, err := dial(dir, path, time.Minute)
 	require.NoError(t, err)
 	require.NoError(t, conn.Close())
 	require.NoError(t, l.Close())
@@ -34,7 +34,7 @@ func TestDialRefusesAStranger(t *testing.T) {
 	const stranger = 65534
 	l = listenAs(t, stranger, path)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
-	_, err = dial(dir, path)
+	_, err = dial(dir, path, time.Minute)
 	require.ErrorContains(t, err, "the peer is user id 65534")
 }
 
@@ -63,10 +63,10 @@ func TestDoesNotWaitForAnAgentThatSaysALittleAtATime(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, l.Close()) })
 	for _, row := range []struct {
-		name   string
-		pause  time.Duration
-		wantOK bool
-	}{{"at once", 0, true}, {"slowly", patience / 10, false}} {
+		name            string
+		pause, patience time.Duration
+		wantOK          bool
+	}{{"at once", 0, time.Minute, true}, {"slowly", Patience / 10, Patience, false}} {
 		t.Run(row.name, func(t *testing.T) {
 			go func() {
 				conn, err := l.Accept()
@@ -82,7 +82,7 @@ func TestDoesNotWaitForAnAgentThatSaysALittleAtATime(t *testing.T) {
 					}
 				}
 			}()
-			text, ok := answer([]string{"--agent-dir", dir})
+			text, ok := answer([]string{"--agent-dir", dir}, row.patience)
 			assert.Equal(t, row.wantOK, ok, text)
 		})
 	}

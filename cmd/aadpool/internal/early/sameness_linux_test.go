@@ -25,7 +25,7 @@ import (
 // What people write, and mistype: of these the test makes calls.
 var (
 	someArguments = strings.Fields("--scope=a --scope b --scope= --scope -- x -x ---json " +
-		"--format=env --format json --format=xml --json --json=true --json=0 --JSON --timeout=5s --timeout 5 --timeout=1ms " +
+		"--format=env --format json --format=xml --json --json=true --json=0 --JSON --timeout=5m --timeout 5 --timeout=1ms " +
 		"--credential=cli --credential azd,cli --client-id=00000000-1111-2222-3333-444444444444 --oidc-token-file=x " +
 		"--tenant-id=55555555-1111-2222-3333-444444444444 --login-hint=ada --client-certificate=../y " +
 		"--disable-instance-discovery --disable-instance-discovery=false")
@@ -56,12 +56,13 @@ func TestAnswersAsTheCommandDoes(t *testing.T) {
 				return
 			}
 			serve(t, dir, c.Identity())
-			text, ok := answer(arguments)
+			text, ok := answer(arguments, time.Minute)
 			if !ok {
 				return
 			}
 			answered++
-			system := invocation.System{ClientOptions: azcore.ClientOptions{Transport: noNetwork{}}}
+			system := invocation.System{ClientOptions: azcore.ClientOptions{Transport: noNetwork{}},
+				AgentPatience: time.Minute}
 			want := commandtest.RunUnchecked(t.Context(), system, append([]string{"token"}, arguments...)...)
 			require.Equal(t, diag.OK, want.Status, want.Stderr)
 			expiresIn := regexp.MustCompile(`"expires_in":\d+`)
@@ -86,7 +87,7 @@ func (noNetwork) Do(*http.Request) (*http.Response, error) { return nil, errors.
 
 // canServe reports whether an agent can have been started for whom a call means.
 func canServe(c *call) bool {
-	flags := tokens.Flags{Credential: c.Credential, ClientID: c.ClientID, TenantID: c.TenantID, Timeout: patience}
+	flags := tokens.Flags{Credential: c.Credential, ClientID: c.ClientID, TenantID: c.TenantID, Timeout: Patience}
 	return flags.Check() == nil
 }
 

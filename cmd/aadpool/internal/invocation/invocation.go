@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
@@ -26,6 +27,8 @@ type System struct {
 	InForeground  func() bool                                                        // nil: by asking the terminal
 	// of a person; nil: the standard input, if it is a terminal
 	Answers io.Reader
+	// with an agent that says nothing; 0: agent.Patience
+	AgentPatience time.Duration
 }
 
 // Screen is that of w.
