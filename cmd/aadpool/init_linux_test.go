@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // As the first process of a container, the program gets the orphans of its command.
@@ -25,10 +27,10 @@ func TestFirstProcessOfAContainerReapsOrphans(t *testing.T) {
 	cmd := defaultProgram(t)
 	dsn := strings.Split(strings.TrimPrefix(cmd.Env[len(cmd.Env)-1], programEnv+"="), "\n")
 	cmd = exec.Command(built, append(dsn, "--", "/bin/sh", "-c",
-		`trap 'exit 7' TERM; (/bin/sleep 3 &); while ! [ -e "$1" ]; do /bin/sleep 0.1; done; kill -TERM 1; while :; do `+
+		`trap 'exit 7' TERM; (/bin/sleep 600 &); while ! [ -e "$1" ]; do /bin/sleep 0.1; done; kill -TERM 1; while :; do `+
 			`/bin/sleep 0.1; done`, "sh", goOn)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
-	var stderr bytes.Buffer
+	var stderr azuretest.LogBuffer
 	cmd.Stderr = &stderr
 	require.NoError(t, cmd.Start())
 	defer func() { _ = cmd.Process.Kill() }()
@@ -37,11 +39,14 @@ func TestFirstProcessOfAContainerReapsOrphans(t *testing.T) {
 	require.Eventually(t, func() bool {
 		orphan = childNamed(cmd.Process.Pid, "sleep")
 		return orphan != ""
-	}, 20*time.Second, time.Millisecond)
+	}, 2*time.Minute, time.Millisecond, "%s", &stderr)
+	pid, err := strconv.Atoi(filepath.Base(orphan))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	assert.Eventually(t, func() bool {
 		_, err := os.Stat(orphan)
 		return os.IsNotExist(err)
-	}, 20*time.Second, 10*time.Millisecond, "it has been waited for")
+	}, 2*time.Minute, 10*time.Millisecond, "it has been waited for")
 	require.NoError(t, os.WriteFile(goOn, nil, 0o600))
 	_ = cmd.Wait()
 	assert.Equal(t, 7, cmd.ProcessState.ExitCode(), "signals and the status pass: %s", &stderr)
