@@ -204,22 +204,43 @@ func TestLoginWhileTheFirstHostIsSilent(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			config := a.config(t, a.credential(t))
-			config.StartupTimeout = 8 * time.Second
-			upstream := config.Server
-			upstream.LookupFunc, upstream.Host = row.lookup, row.hosts[0]
-			for _, host := range row.hosts[1:] {
-				upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432,
-					TLSConfig: upstream.TLSConfig})
+			// The silent one has its share of any time; what the other one takes depends on the machine.
+			for within := 2 * time.Second; ; within *= 2 {
+				config := a.config(t, a.credential(t))
+				config.StartupTimeout = within
+				upstream := config.Server
+				upstream.LookupFunc, upstream.Host = row.lookup, row.hosts[0]
+				for _, host := range row.hosts[1:] {
+					upstream.Fallbacks = append(upstream.Fallbacks, &pgconn.FallbackConfig{Host: host, Port: 5432,
+						TLSConfig: upstream.TLSConfig})
+				}
+				err := useWithin(t, config, within)
+				if err == nil {
+					return
+				}
+				require.Less(t, within, time.Minute, "%v", err)
 			}
-			p, _ := startProxy(t, config)
-			conn := connectTo(t, p.socketDSN())
-			assert.Equal(t, 1, ask[int](t, conn, "select 1"))
-			ctx, cancel := context.WithTimeout(t.Context(), config.StartupTimeout)
-			defer cancel()
-			assert.NoError(t, p.ready(ctx), "and readiness says so, too")
 		})
 	}
+}
+
+// useWithin opens a session, and asks whether the upstream is ready.
+func useWithin(t *testing.T, config testConfig, within time.Duration) error {
+	p, stop := startProxy(t, config)
+	defer stop()
+	eventually(t, "there is a token", func() bool { return config.Hook.Stats().Fetches > 0 })
+	conn, err := pgx.Connect(t.Context(), p.socketDSN())
+	if err != nil {
+		return fmt.Errorf("a session within %s: %w", within, err)
+	}
+	defer conn.Close(context.Background())
+	assert.Equal(t, 1, ask[int](t, conn, "select 1"))
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	if err := p.ready(ctx); err != nil {
+		return fmt.Errorf("ready within %s: %w", within, err)
+	}
+	return nil
 }
 
 func TestTargetSessionAttributesOfTheDSN(t *testing.T) {
