@@ -182,7 +182,8 @@ func TestDrainTellsTheTruthAboutWrites(t *testing.T) {
 	}
 	for n := range drains {
 		table := fmt.Sprintf("drained_%d", n)
-		for _, sql := range []string{"create table " + table + " (id int)", `grant all on ` + table + ` to "orders-api"`} {
+		for _, sql := range []string{"drop table if exists " + table, "create table " + table + " (id int)",
+			`grant all on ` + table + ` to "orders-api"`} {
 			_, err := superuser.Exec(t.Context(), sql)
 			require.NoError(t, err)
 		}
@@ -239,7 +240,7 @@ func compare(t *testing.T, heard map[int]string, table string, ids []int) {
 func TestDrainWhileTheServerHangs(t *testing.T) {
 	a := newAzure(t)
 	superuser := connectTo(t, a.Postgres.DSN())
-	_, err := superuser.Exec(t.Context(), `create table hung (id int)`)
+	_, err := superuser.Exec(t.Context(), `drop table if exists hung; create table hung (id int)`)
 	require.NoError(t, err)
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))
 	_, err = superuser.Exec(t.Context(), `grant all on hung to "orders-api"`)
