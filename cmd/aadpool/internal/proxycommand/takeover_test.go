@@ -39,6 +39,7 @@ func TestProxyTakesOverFromOneThatDrains(t *testing.T) {
 	refused.Logged(t, `(is in use: another proxy listens in it)`)
 
 	first.End()
+	first.Logged(t, `(shutting down when the sessions have ended)`)
 	second := commandtest.StartProxy(t, a.System(), args...)
 	second.Logged(t, `(serving health and metrics)`)
 	for _, dsn := range []string{bySocket, byTCP} {
