@@ -2,6 +2,7 @@ package service_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -145,8 +146,23 @@ func TestShutdownFinishesWhatIsUnderWay(t *testing.T) {
 func TestShutdownEndsConnectionsThatOpenMeanwhile(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
+	const patience = 2 * time.Second // the least that net/http has with a connection that opens
+	for attempt := 1; ; attempt++ {
+		took, err := e.openWhileItStops(t)
+		if took < patience || attempt == 10 || err == nil {
+			require.NoError(t, err)
+			return
+		}
+		t.Logf("this machine took %s to open the connection, so that it ended: %v", took, err)
+	}
+}
+
+// openWhileItStops starts a replica, and stops it while a connection opens. It returns what came of the connection, and
+// how long that took from its dial.
+func (e *environment) openWhileItStops(t *testing.T) (took time.Duration, err error) {
 	other, err := e.StartReplica(context.Background(), nil)
 	require.NoError(t, err)
+	dialled := time.Now()
 	late := e.dialTCP(other)
 	underWay := e.dialTLS(other, "http/1.1") // keeps it from ending before the late one comes
 	_, err = io.WriteString(underWay, tokenHeader(100))
@@ -156,9 +172,11 @@ func TestShutdownEndsConnectionsThatOpenMeanwhile(t *testing.T) {
 	go func() { stopped <- other.Stop() }()
 	e.waitForNoMoreConnections(other)
 	secured, err := e.secure(late, "h2")
-	require.NoError(t, err)
-	_, err = startStreams(secured)
-	require.NoError(t, err)
-	require.NoError(t, underWay.Close())
+	if err == nil {
+		_, err = startStreams(secured)
+	}
+	took = time.Since(dialled)
+	err = errors.Join(err, underWay.Close())
 	assert.NoError(t, <-stopped)
+	return took, err
 }
