@@ -32,41 +32,33 @@ type httpServer struct {
 // listenHTTP opens the listener at address: host:port, or the path of a Unix socket, which is for this user alone. It
 // returns nil if that is empty. Where tokens or profiles are given out, nobody may listen in on the way.
 func listenHTTP(address string, isSensitive bool) (*httpServer, error) {
+	listen := func() (net.Listener, error) { return net.Listen("tcp", address) }
 	if address == "" {
 		return nil, nil
 	}
 	if filepath.IsAbs(address) {
-		listener, err := listenHTTPSocket(address)
-		if err != nil {
+		listen = func() (net.Listener, error) { return unixlistener.ListenAlone(address, 0o600) }
+		if err := makeHTTPSocketDir(address); err != nil {
 			return nil, err
 		}
-		return &httpServer{listener: &boundedListener{Listener: listener}}, nil
-	}
-	if host, _, err := net.SplitHostPort(address); err == nil && isSensitive && !isLoopback(host) {
+	} else if host, _, err := net.SplitHostPort(address); err == nil && isSensitive && !isLoopback(host) {
 		return nil, configErrorf("--http %s: tokens and profiles are given out on loopback alone, such as 127.0.0.1:9187, "+
 			"or by a Unix socket", address)
 	}
-	listener, err := net.Listen("tcp", address)
+	// A proxy that shuts down lets go of it with the last of its clients' addresses.
+	listener, err := untilFree(listen, func(time.Time) {})
 	if err != nil {
 		return nil, fmt.Errorf("listening for --http: %w", err)
 	}
 	return &httpServer{listener: &boundedListener{Listener: listener}}, nil
 }
 
-// listenHTTPSocket takes the place of a proxy that ends, which has let its listeners go.
-func listenHTTPSocket(path string) (net.Listener, error) {
+func makeHTTPSocketDir(path string) error {
 	if !unixsocket.CanKeepDir {
-		return nil, configErrorf("--http %s: a Unix socket does not work on Windows, where who else can reach it cannot be "+
+		return configErrorf("--http %s: a Unix socket does not work on Windows, where who else can reach it cannot be "+
 			"seen: use 127.0.0.1:9187", path)
 	}
-	if err := unixsocket.MakeDir(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	listener, err := unixlistener.ListenAlone(path, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("listening for --http: %w", err)
-	}
-	return listener, nil
+	return unixsocket.MakeDir(filepath.Dir(path), 0o700)
 }
 
 // serve serves h until the listener is closed.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -60,6 +62,32 @@ func TestSensitiveHTTPIsForThisMachine(t *testing.T) {
 		}
 		require.NoError(t, err, row.name)
 		require.NoError(t, s.listener.Close())
+	}
+}
+
+// A proxy that ends of itself, and is asked for nothing any more, closes --http after the addresses of its clients.
+func TestHTTPAddressThatIsInUseForAMoment(t *testing.T) {
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			if network == "unix" && !unixsocket.CanKeepDir {
+				t.Skip("a Unix socket is refused here")
+			}
+			address := map[string]string{"tcp": "127.0.0.1:0", "unix": filepath.Join(socketDir(t), "http.sock")}[network]
+			synctest.Test(t, func(t *testing.T) {
+				one, err := listenHTTP(address, false)
+				require.NoError(t, err)
+				address := one.listener.Addr().String()
+				began := time.Now()
+				_, err = listenHTTP(address, false)
+				require.ErrorContains(t, err, "listening for --http: ")
+				assert.GreaterOrEqual(t, time.Since(began), takeOverTimeout)
+
+				time.AfterFunc(takeOverTimeout/2, func() { assert.NoError(t, one.listener.Close()) })
+				other, err := listenHTTP(address, false)
+				require.NoError(t, err)
+				require.NoError(t, other.listener.Close())
+			})
+		})
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 // limits are how long a proxy waits for others, where that is for no user to say. The zero value of one is the
 // constant of its name.
 type limits struct {
-	readyWithin, lingering, settleTimeout, takeOverTimeout time.Duration
+	readyWithin, lingering, settleTimeout time.Duration
 }
 
 const (
@@ -20,16 +20,12 @@ const (
 
 	// settleTimeout is how long the server may take to answer, when what it does has been cancelled.
 	settleTimeout = 5 * time.Second
-
-	// takeOverTimeout is how long a proxy tries to get an address that another program has.
-	takeOverTimeout = 2 * time.Second
 )
 
 func (l limits) orDefaults() limits {
 	return limits{
-		readyWithin:     cmp.Or(l.readyWithin, readyWithin),
-		lingering:       cmp.Or(l.lingering, lingering),
-		settleTimeout:   cmp.Or(l.settleTimeout, settleTimeout),
-		takeOverTimeout: cmp.Or(l.takeOverTimeout, takeOverTimeout),
+		readyWithin:   cmp.Or(l.readyWithin, readyWithin),
+		lingering:     cmp.Or(l.lingering, lingering),
+		settleTimeout: cmp.Or(l.settleTimeout, settleTimeout),
 	}
 }

@@ -157,7 +157,7 @@ func (a azure) configTo(t testing.TB, server net.Addr, token string) testConfig 
 }
 
 // patient are for a test whose proxy waits only for what comes, and whose clients hang up.
-var patient = limits{readyWithin: time.Hour, lingering: time.Hour, settleTimeout: time.Hour, takeOverTimeout: time.Hour}
+var patient = limits{readyWithin: time.Hour, lingering: time.Hour, settleTimeout: time.Hour}
 
 // socketDir is a directory with a name that is short, and means nothing to a DSN.
 func socketDir(t testing.TB) string {

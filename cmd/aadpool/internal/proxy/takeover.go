@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixlistener"
 )
 
 // A proxy that shuts down keeps its addresses for cancel requests until another proxy wants them. That one asks for
@@ -22,6 +24,9 @@ func asksToLetGo(r *pgproto3.CancelRequest) bool {
 	return r.ProcessID == letGo.ProcessID && bytes.Equal(r.SecretKey, letGo.SecretKey)
 }
 
+// takeOverTimeout is how long a proxy tries to get an address that another program has.
+const takeOverTimeout = 2 * time.Second
+
 // errInUse is for an address that another proxy has.
 type errInUse struct{ error }
 
@@ -31,18 +36,24 @@ const wsaAddrInUse = syscall.Errno(10048)
 // isInUse reports whether listening failed since another program, a proxy perhaps, has the address.
 func isInUse(err error) bool {
 	_, byProxy := errors.AsType[errInUse](err)
-	return byProxy || errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaAddrInUse)
+	return byProxy || errors.Is(err, unixlistener.ErrInUse) || errors.Is(err, syscall.EADDRINUSE) ||
+		errors.Is(err, wsaAddrInUse)
 }
 
-// takingOver listens at an address, which a proxy that shuts down lets go of.
-func takingOver[T any](network, address string, listen func() (T, error)) (listener T, err error) {
+// takingOver listens at an address of clients, which a proxy that shuts down lets go of when it is asked.
+func takingOver[T any](network, address string, listen func() (T, error)) (T, error) {
+	return untilFree(listen, func(deadline time.Time) { askToLetGo(network, address, deadline) })
+}
+
+// untilFree listens when the program that has the address has been asked for it, or has ended.
+func untilFree[T any](listen func() (T, error), ask func(deadline time.Time)) (listener T, err error) {
 	deadline, pause := time.Now().Add(takeOverTimeout), drainPoll
 	for {
 		listener, err = listen()
 		if err == nil || !isInUse(err) || time.Now().After(deadline) {
 			return listener, err
 		}
-		askToLetGo(network, address, deadline)
+		ask(deadline)
 		time.Sleep(pause)
 		pause *= 2 // PostgreSQL, which may have the address as well, logs each question
 	}
