@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/cmd/aadpool/internal/agent"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/internal/azuretest"
@@ -151,15 +153,26 @@ func TestAgentThatWasStopped(t *testing.T) {
 	p.logs(t, "serving tokens")
 	a.UseSecret(t)
 	args := []string{"token", "--credential=environment", "--timeout=10m"} // which outlasts the test
-	require.Equal(t, diag.OK, runProgram(t, a, args...).Status)
-	require.Equal(t, 1, a.Requests(), "it is the agent that answers")
+	require.Equal(t, 1, a.Requests(), "the agent's own")
+	asksTheAgent := func(message string) {
+		for range 100 {
+			before, began := a.Requests(), time.Now()
+			require.Equal(t, diag.OK, runProgram(t, a, args...).Status)
+			if took := time.Since(began); took < agent.Patience {
+				require.Equal(t, before, a.Requests(), message)
+				return
+			} // a call that took longer says nothing: it may have given up an agent that was slow
+		}
+		require.Fail(t, "each call took longer than agent.Patience")
+	}
+	asksTheAgent("it is the agent that answers")
 	stop(t, p.Process)
+	before := a.Requests()
 	got := runProgram(t, a, args...)
 	assert.Equal(t, diag.OK, got.Status, got.Stderr)
-	assert.Equal(t, 2, a.Requests())
+	assert.Equal(t, before+1, a.Requests())
 	require.NoError(t, p.Process.Signal(syscall.SIGCONT))
-	require.Equal(t, diag.OK, runProgram(t, a, args...).Status)
-	assert.Equal(t, 2, a.Requests(), "it serves again")
+	asksTheAgent("it serves again")
 }
 
 // buildProgram builds aadpool as it is released.
@@ -208,7 +221,11 @@ func startAgentProgram(
 	log.LooksAt, log.Seen = "serving tokens", func() { close(serving) }
 	require.NoError(t, agent.Start())
 	t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
-	<-serving
+	select {
+	case <-serving:
+	case <-time.After(time.Minute):
+		require.Fail(t, "the agent serves no tokens", "%s", log)
+	}
 	return agent, log
 }
 
@@ -223,27 +240,39 @@ func TestPasswordCommands(t *testing.T) {
 	testStart(t, aadpool)
 	a := commandtest.New(t)
 	home := newHome(t)
-	agent, log := startAgentProgram(t, a, aadpool)
+	serving, log := startAgentProgram(t, a, aadpool)
+	require.Equal(t, 1, a.Requests(), "the agent's own")
 
-	tokens := make([]string, processes)
+	ask := func() (got commandtest.Output, isAgents bool) {
+		began := time.Now()
+		got = outputOf(t, exec.Command(aadpool, "token"))
+		return got, time.Since(began) < agent.Patience // later it may have given up an agent that was slow
+	}
+	first, isAgents := ask()
+	for again := 0; !isAgents && again < 100; again++ {
+		first, isAgents = ask()
+	}
+	one, before := strings.TrimSpace(first.Stdout), a.Requests()
+	_, err := a.Verify(one, aadpooltest.DefaultAudience)
+	require.NoError(t, err)
+	var others atomic.Int32 // tokens of calls that have given the agent up
 	var asking sync.WaitGroup
-	for i := range tokens {
+	for range processes {
 		asking.Go(func() {
 			for range calls {
-				got := outputOf(t, exec.Command(aadpool, "token"))
+				got, isAgents := ask()
 				assert.Equal(t, diag.OK, got.Status, got.Stderr)
 				assert.Empty(t, got.Stderr)
-				tokens[i] = strings.TrimSpace(got.Stdout)
+				if token := strings.TrimSpace(got.Stdout); isAgents {
+					assert.Equal(t, one, token)
+				} else if token != one {
+					others.Add(1)
+				}
 			}
 		})
 	}
 	asking.Wait()
-	assert.Equal(t, 1, a.Requests(), "for %d calls", processes*calls)
-	for _, token := range tokens {
-		require.Equal(t, tokens[0], token)
-	}
-	_, err := a.Verify(tokens[0], aadpooltest.DefaultAudience)
-	require.NoError(t, err)
+	assert.EqualValues(t, before+int(others.Load()), a.Requests(), "none for %d calls", processes*calls)
 
 	for _, dir := range []string{home, os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR")} {
 		for _, file := range filesBelow(t, dir) {
@@ -252,12 +281,12 @@ func TestPasswordCommands(t *testing.T) {
 		}
 	}
 	for _, file := range []string{"cmdline", "environ"} {
-		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", agent.Process.Pid, file))
+		content, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", serving.Process.Pid, file))
 		if err == nil { // this is Linux
 			assert.NotRegexp(t, commandtest.AnyJWT, string(content), file)
 		}
 	}
-	require.NoError(t, agent.Process.Signal(syscall.SIGTERM))
-	require.NoError(t, agent.Wait())
+	require.NoError(t, serving.Process.Signal(syscall.SIGTERM))
+	require.NoError(t, serving.Wait())
 	assert.NotRegexp(t, commandtest.AnyJWT, log.Text.String())
 }

@@ -102,6 +102,12 @@ type WatchedOutput struct {
 	Seen    func() // called once LooksAt is there
 }
 
+func (w *WatchedOutput) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.Text.String()
+}
+
 func (w *WatchedOutput) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
