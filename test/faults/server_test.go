@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,33 +28,51 @@ func TestServerHangsUpOrFallsSilentDuringALogin(t *testing.T) {
 			name  string
 			fault aadpooltest.Fault
 			sees  []string // one of them
-			least time.Duration
+			hurry bool     // to connect_timeout
 		}{
 			{"hangs up at " + phase.Name, aadpooltest.DropAt(phase.Phase), []string{"EOF", "connection reset", "broken pipe"},
-				0},
-			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, 5 * time.Second},
+				false},
+			{"silent at " + phase.Name, aadpooltest.StallAt(phase.Phase), []string{"timeout"}, true},
 		} {
 			a := azuretest.New(t)
 			tests[row.name] = func(t *testing.T) {
-				pool, hook := newPool(t, a.DSN()+"&connect_timeout=5&pool_max_conns=1", a.Credential(t), nil)
+				var hurry atomic.Bool
+				pool, hook := newPool(t, a.DSN()+"&connect_timeout=5&pool_max_conns=1", a.Credential(t),
+					patientUnless(&hurry))
 				a.Server.SetFault(row.fault)
+				hurry.Store(row.hurry)
 				start := time.Now()
 				err := pool.Ping(t.Context())
 				took := time.Since(start)
 				azuretest.Printed.Value(err)
 				require.Error(t, err)
 				assert.True(t, containsAny(err.Error(), row.sees), err)
-				assert.GreaterOrEqual(t, took, row.least)
+				if row.hurry {
+					assert.GreaterOrEqual(t, took, 5*time.Second)
+				}
 				assert.Zero(t, pool.Stat().TotalConns(), "the slot is free again")
 				assert.Zero(t, hook.Stats().Refused, "the server refused nothing")
 
 				a.Server.SetFault(aadpooltest.Fault{})
+				hurry.Store(false)
 				assert.Equal(t, "orders-api", azuretest.Whoami(t, pool))
 				assert.Equal(t, 1, a.Requests(), "by the same token")
 			}
 		}
 	}
 	together(t, tests)
+}
+
+// patientUnless has connects take as long as a busy machine needs, whatever connect_timeout says, unless hurry is set.
+func patientUnless(hurry *atomic.Bool) func(*pgxpool.Config) {
+	return func(config *pgxpool.Config) {
+		config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
+			if !hurry.Load() {
+				config.ConnectTimeout = time.Minute
+			}
+			return nil
+		}
+	}
 }
 
 func containsAny(s string, parts []string) bool {
@@ -122,17 +141,21 @@ func TestServerCutsEveryConnection(t *testing.T) {
 	}
 }
 
-// twoHosts is a pool on two servers in one DSN, of which it takes the first that lets it in.
-func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params string) (*pgxpool.Pool,
-	*aadpool.Hook) {
+// twoHosts is a pool on two servers in one DSN, of which it takes the first that lets it in. hurry is patientUnless's.
+func twoHosts(t *testing.T, a azuretest.Azure, other *aadpooltest.Server, params string, hurry *atomic.Bool) (
+	*pgxpool.Pool, *aadpool.Hook,
+) {
 	t.Helper()
 	dsn := strings.Replace(a.DSN(), a.Server.Addr(), a.Server.Addr()+","+other.Addr(), 1) + params
 	return newPool(t, dsn, a.Credential(t), func(config *pgxpool.Config) {
+		patientUnless(hurry)(config)
 		for _, fallback := range config.ConnConfig.Fallbacks {
 			fallback.TLSConfig = &tls.Config{RootCAs: other.CertPool(), ServerName: "127.0.0.1"}
 		}
 	})
 }
+
+func bothTimedOut(err error) bool { return err != nil && strings.Count(err.Error(), "timeout: ") == 2 }
 
 // TestFailoverBetweenTwoHosts: the first host goes away in one way or another, and connects go to the second, by the
 // same token. When the first is back, so are they.
@@ -140,13 +163,14 @@ func TestFailoverBetweenTwoHosts(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		fault aadpooltest.Fault
+		hurry bool // to connect_timeout
 	}{
-		{"hangs up", aadpooltest.DropAt(aadpooltest.PhaseAccept)},
-		{"silent after the TCP accept", aadpooltest.StallAt(aadpooltest.PhaseAccept)},
-		{"hangs up when it has the token", aadpooltest.DropAt(aadpooltest.PhasePassword)},
-		{"starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up")},
-		{"full", aadpooltest.RefuseLogins("53300", "sorry, too many clients already")},
-		{"without TLS all of a sudden", aadpooltest.Downgrade()},
+		{"hangs up", aadpooltest.DropAt(aadpooltest.PhaseAccept), false},
+		{"silent after the TCP accept", aadpooltest.StallAt(aadpooltest.PhaseAccept), true},
+		{"hangs up when it has the token", aadpooltest.DropAt(aadpooltest.PhasePassword), false},
+		{"starting up", aadpooltest.RefuseLogins("57P03", "the database system is starting up"), false},
+		{"full", aadpooltest.RefuseLogins("53300", "sorry, too many clients already"), false},
+		{"without TLS all of a sudden", aadpooltest.Downgrade(), false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -154,18 +178,27 @@ func TestFailoverBetweenTwoHosts(t *testing.T) {
 			second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 			require.NoError(t, err)
 			defer second.Close()
-			pool, hook := twoHosts(t, a, second, "&connect_timeout=5&pool_max_conns=2")
+			var hurry atomic.Bool
+			pool, hook := twoHosts(t, a, second, "&connect_timeout=5&pool_max_conns=2", &hurry)
 			writes := azuretest.NewWrites(t, a)
 			defer writes.CheckNothingIsLost(t)
 			require.NoError(t, writes.Write(t.Context(), pool))
 			require.Len(t, a.Server.Logins(), 1)
 
 			a.Server.SetFault(row.fault)
+			hurry.Store(row.hurry)
 			pool.Reset()
-			require.NoError(t, writes.Write(t.Context(), pool))
-			assert.Len(t, second.Logins(), 1, "the second host takes over")
+			err, timeouts := writes.Write(t.Context(), pool), 0
+			// A busy machine may take longer than connect_timeout at the second host, too.
+			for ; row.hurry && bothTimedOut(err) && timeouts < 10; timeouts++ {
+				err = writes.Write(t.Context(), pool)
+			}
+			require.NoError(t, err)
+			assert.NotEmpty(t, second.Logins(), "the second host takes over")
+			assert.LessOrEqual(t, len(second.Logins()), 1+timeouts)
 
 			a.Server.SetFault(aadpooltest.Fault{})
+			hurry.Store(false)
 			logins := len(a.Server.Logins())
 			pool.Reset()
 			require.NoError(t, writes.Write(t.Context(), pool))
@@ -184,7 +217,7 @@ func TestFailoverToTheHostThatTakesWrites(t *testing.T) {
 	second, err := aadpooltest.NewServer(a.Authority, a.Postgres)
 	require.NoError(t, err)
 	defer second.Close()
-	pool, _ := twoHosts(t, a, second, "&target_session_attrs=read-write")
+	pool, _ := twoHosts(t, a, second, "&target_session_attrs=read-write", new(atomic.Bool))
 	writes := azuretest.NewWrites(t, a)
 	defer writes.CheckNothingIsLost(t)
 	require.NoError(t, writes.Write(t.Context(), pool))
