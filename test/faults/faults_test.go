@@ -3,6 +3,7 @@ package faults_test
 import (
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -47,6 +48,24 @@ func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(
 	hook, err := aadpool.NewHook(cred, opts...)
 	require.NoError(t, err)
 	return azuretest.NewPool(t, hook, dsn, change), hook
+}
+
+// eventuallyNewPool is newPool for a credential that may fail while the machine is too busy. Each try has a Hook of its
+// own, so that the Stats are those of the one that succeeded.
+func eventuallyNewPool(t testing.TB, dsn string, cred azcore.TokenCredential, opts ...aadpool.Option) (
+	pool *pgxpool.Pool, hook *aadpool.Hook,
+) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		tried, err := aadpool.NewHook(cred, opts...)
+		require.NoError(c, err)
+		made, err := tried.NewPool(t.Context(), dsn)
+		azuretest.Printed.Value(err)
+		require.NoError(c, err)
+		pool, hook = made, tried
+	}, time.Minute, 20*time.Millisecond)
+	t.Cleanup(pool.Close)
+	return pool, hook
 }
 
 // reasonOf is why a server refused the login that err is about. The words of its advice are internal/refusal's to test.
