@@ -154,6 +154,7 @@ func TestProxyTellsACollector(t *testing.T) {
 			endpoint := map[string]func(*testing.T) string{"http/protobuf": c.atHTTP, "grpc": c.atGRPC}[protocol](t)
 			commandtest.Setenv(t, map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
 				"OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+				"OTEL_EXPORTER_OTLP_TIMEOUT":  "300000", // however busy the machine is
 				"OTEL_SERVICE_NAME":           "orders-proxy"})
 			dir := commandtest.ShortDir(t)
 			p := newProgram(t, a, `exec "$@"`, proxyArguments(a, dir)...)

@@ -4,12 +4,14 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -128,20 +130,34 @@ func Identity(identity string) []otelaadpool.Option {
 	return []otelaadpool.Option{otelaadpool.WithAttributes(attribute.String("identity", identity))}
 }
 
-// endTimeout is how long a program that ends waits for a collector.
-const endTimeout = 3 * time.Second
+// minEndTimeout is how long a program that ends waits for a collector, unless the environment gives the collector more.
+const minEndTimeout = 3 * time.Second
 
-// End sends what has not been sent.
+// endTimeout is that of a signal, METRICS or TRACES. Its variables are in milliseconds.
+func endTimeout(signal string) time.Duration {
+	given := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_TIMEOUT"), os.Getenv("OTEL_EXPORTER_OTLP_TIMEOUT"))
+	ms, _ := strconv.ParseUint(given, 10, 31) // the exporter has looked at it
+	return max(minEndTimeout, time.Duration(ms)*time.Millisecond)
+}
+
+// End sends what has not been sent, both signals at once: a collector may be slow with one of them.
 func (t *Telemetry) End() {
-	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
-	defer cancel()
-	err := t.Meters.Shutdown(ctx)
+	var metricsErr, tracesErr error
+	var ending sync.WaitGroup
+	ending.Go(func() { metricsErr = shutDown(t.Meters.Shutdown, endTimeout("METRICS")) })
 	if t.Tracers != nil {
-		err = errors.Join(err, t.Tracers.Shutdown(ctx))
+		ending.Go(func() { tracesErr = shutDown(t.Tracers.Shutdown, endTimeout("TRACES")) })
 	}
-	if err != nil {
+	ending.Wait()
+	if err := errors.Join(metricsErr, tracesErr); err != nil {
 		otel.Handle(err)
 	}
+}
+
+func shutDown(do func(context.Context) error, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return do(ctx)
 }
 
 // failuresPause is between two warnings: a collector that is down is no news each time.

@@ -3,7 +3,10 @@ package telemetry
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +20,7 @@ import (
 func clearEnvironment(t *testing.T) {
 	for _, name := range []string{"OTEL_SDK_DISABLED", "OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER",
 		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
+		"OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
 		"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SERVICE_NAME"} {
 		t.Setenv(name, "")
 	}
@@ -81,4 +85,58 @@ func TestFailuresToSendAreLoggedOnceInAWhile(t *testing.T) {
 		f.Handle(errors.New("refused"))
 		assert.Equal(t, 2, strings.Count(log.String(), "level=WARN"), &log)
 	})
+}
+
+func TestEndTimeout(t *testing.T) {
+	for _, row := range []struct {
+		all, metrics string
+		want         time.Duration
+	}{
+		{"", "", minEndTimeout},
+		{"60000", "", time.Minute},
+		{"60000", "90000", 90 * time.Second},
+		{"1", "", minEndTimeout},
+		{"-1", "", minEndTimeout},
+		{"soon", "", minEndTimeout},
+	} {
+		clearEnvironment(t)
+		t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", row.all)
+		t.Setenv("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", row.metrics)
+		assert.Equal(t, row.want, endTimeout("METRICS"), row)
+	}
+}
+
+// A collector that is slow with the one signal gets the other.
+func TestEndSendsSpansWhileMetricsWait(t *testing.T) {
+	clearEnvironment(t)
+	spans := make(chan struct{})
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/traces", func(http.ResponseWriter, *http.Request) { close(spans) })
+	mux.HandleFunc("POST /v1/metrics", func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body) // then the server notices that the client has gone
+		assert.NoError(t, err)
+		select {
+		case <-spans:
+		case <-r.Context().Done():
+			assert.Fail(t, "the metrics are given up before any spans come")
+		}
+	})
+	collector := httptest.NewServer(mux)
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+	t.Setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60000")
+	to, err := FromEnvironment(t.Context(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	_, span := to.Tracers.Tracer("").Start(t.Context(), "x")
+	span.End()
+	counter, err := to.Meters.Meter("").Int64Counter("x")
+	require.NoError(t, err)
+	counter.Add(t.Context(), 1)
+	to.End()
+	select {
+	case <-spans:
+	default:
+		assert.Fail(t, "no spans have come")
+	}
 }
