@@ -33,13 +33,20 @@ type scriptedSession struct {
 	ending  sync.WaitGroup
 }
 
-func newScriptedSession(t *testing.T) *scriptedSession {
+func newScriptedUpstream(t *testing.T) *upstream {
 	p := &upstream{
 		proxy:  &Proxy{config: Config{Drain: scriptedDrain, limits: limits{}.orDefaults()}, places: &places{}},
-		config: &Upstream{}, sessions: map[*session]struct{}{}, logger: slog.New(slog.DiscardHandler), metrics: &metrics{},
+		config: &Upstream{}, sessions: map[*session]struct{}{}, logger: slog.New(slog.DiscardHandler),
+		metrics: newMetrics(""),
 	}
 	p.closing, p.close = context.WithCancel(t.Context())
 	p.loggingIn, p.endLogins = context.WithCancel(p.closing)
+	p.refusals.logger = p.logger
+	return p
+}
+
+func newScriptedSession(t *testing.T) *scriptedSession {
+	p := newScriptedUpstream(t)
 	ss := &scriptedSession{proxy: p}
 	var toServer, toClient net.Conn
 	ss.server, toServer = net.Pipe()

@@ -40,11 +40,17 @@ func (u *upstream) serve(l *listener, accepted net.Conn) {
 	ctx, cancel := context.WithDeadline(u.closing, began.Add(u.proxy.config.StartupTimeout))
 	defer cancel()
 	_ = accepted.SetDeadline(began.Add(u.proxy.config.StartupTimeout))
-	stop := context.AfterFunc(u.closing, func() { _ = accepted.SetReadDeadline(time.Now()) })
+	cut := make(chan struct{})
+	stop := context.AfterFunc(u.closing, func() {
+		_ = accepted.SetReadDeadline(time.Now())
+		close(cut)
+	})
 	c := &client{upstream: u, listener: l, accepted: accepted, conn: pgwire.NewConn(accepted),
 		trail: newTrail(u, began)}
 	s, err := c.start(ctx)
-	stop()
+	if !stop() {
+		<-cut // or else it would cut what comes now, too
+	}
 	if s == nil {
 		defer u.started()
 		if err != nil {

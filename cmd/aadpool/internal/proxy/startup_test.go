@@ -340,6 +340,39 @@ func TestRefusedClientsAreCountedUntilTheyAreGone(t *testing.T) {
 	eventually(t, "their places are free", func() bool { return starting() == 0 })
 }
 
+// A slowConn takes its time to heed a read deadline.
+type slowConn struct{ net.Conn }
+
+func (c slowConn) SetReadDeadline(at time.Time) error {
+	time.Sleep(lingering / 2)
+	return c.Conn.SetReadDeadline(at)
+}
+
+// A client that is refused while the proxy closes has as long to hang up as any other.
+func TestRefusalWhileTheProxyCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newScriptedUpstream(t)
+		p.proxy.config.StartupTimeout = time.Hour
+		client, accepted := net.Pipe()
+		var serving sync.WaitGroup
+		serving.Go(func() { p.serve(&listener{}, slowConn{accepted}) })
+		synctest.Wait()
+		p.close()
+		synctest.Wait() // the deadline of what the client says is on its way
+		_, err := io.WriteString(client, "GET ")
+		require.NoError(t, err)
+		first := make([]byte, 1)
+		_, err = io.ReadFull(client, first)
+		require.NoError(t, err)
+		refused := time.Now()
+		rest, err := io.ReadAll(client)
+		require.NoError(t, err)
+		assert.Contains(t, string(first)+string(rest), "C57P03")
+		assert.Equal(t, lingering, time.Since(refused))
+		serving.Wait()
+	})
+}
+
 func TestEncryptionRequests(t *testing.T) {
 	a := newAzure(t)
 	certificate, _ := testCertificate(t)
