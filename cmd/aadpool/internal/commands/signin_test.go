@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -188,14 +189,24 @@ func TestTheAddressThatTheBrowserOpens(t *testing.T) {
 	opened := filepath.Join(t.TempDir(), "url")
 	a.AddProgram(t, "xdg-open", `echo "$1" > '`+opened+`'`)
 	t.Setenv("AZURE_AUTHORITY_HOST", a.URL())
-	got := commandtest.Run(t, a.System(), "token", "--credential=browser", "--tenant-id="+a.TenantID(),
-		"--login-hint=ada@example.com", "--timeout=2s")
-	assert.Equal(t, diag.Credential, got.Status)
-	content, err := os.ReadFile(opened)
-	require.NoError(t, err)
+	ended := make(chan commandtest.Output, 1)
+	go func() {
+		ended <- commandtest.Run(t, a.System(), "token", "--credential=browser", "--tenant-id="+a.TenantID(),
+			"--login-hint=ada@example.com")
+	}()
+	var content []byte
+	require.Eventually(t, func() bool {
+		content, _ = os.ReadFile(opened)
+		return strings.HasSuffix(string(content), "\n")
+	}, time.Minute, 10*time.Millisecond, "the browser is opened")
 	address, err := url.Parse(strings.TrimSpace(string(content)))
 	require.NoError(t, err)
 	query := address.Query()
+	commandtest.Get(t, query.Get("redirect_uri")+"/?"+
+		url.Values{"error": {"access_denied"}, "state": {query.Get("state")}}.Encode()) // the person declines
+	http.DefaultClient.CloseIdleConnections()
+	got := <-ended
+	assert.Equal(t, diag.Credential, got.Status, got.Stderr)
 	assert.Equal(t, "/"+a.TenantID()+"/oauth2/v2.0/authorize", address.Path)
 	assert.Equal(t, "code", query.Get("response_type"))
 	assert.Equal(t, "S256", query.Get("code_challenge_method"))
