@@ -51,28 +51,56 @@ func sleep(t *testing.T, pool *pgxpool.Pool, hook *aadpool.Hook, d time.Duration
 }
 
 // An endWatcher is a tracer that counts acquires, and those of them that got a connection whose token had ended before.
+// It also counts logins whose token had ended before they began.
 type endWatcher struct {
-	tokens   sync.Map // string to time.Time: when it ends, as the credential has said
+	life     *azuretest.ShortLife
 	ends     sync.Map // net.Conn to time.Time
 	acquires atomic.Int64
 	late     atomic.Int64
-}
-
-// see is told of each token that the credential returns.
-func (w *endWatcher) see(_ context.Context, token azcore.AccessToken) error {
-	w.tokens.Store(token.Token, token.ExpiresOn)
-	return nil
+	unjudged atomic.Int64 // acquires while timers were late
+	ticked   atomic.Int64 // when a timer last came, in Unix milliseconds
+	offUntil atomic.Int64 // likewise, to when no acquire is judged
+	logins   atomic.Int64
+	hopeless atomic.Int64
 }
 
 func (w *endWatcher) watch(config *pgxpool.Config) {
 	config.ConnConfig.Tracer = w
-	config.ConnConfig.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
-		return azuretest.WatchPassword(conn, func(conn net.Conn, token string) {
-			if ends, ok := w.tokens.Load(token); ok {
+	config.BeforeConnect = func(_ context.Context, config *pgx.ConnConfig) error {
+		began := time.Now()
+		config.AfterNetConnect = func(_ context.Context, _ *pgconn.Config, conn net.Conn) (net.Conn, error) {
+			return azuretest.WatchPassword(conn, func(conn net.Conn, token string) {
+				ends := w.life.EndOf(token)
 				w.ends.Store(conn, ends)
-			}
-		}), nil
+				w.logins.Add(1)
+				if began.After(ends) {
+					w.hopeless.Add(1)
+				}
+			}), nil
+		}
+		return nil
 	}
+}
+
+// A ticker of tick that has not ticked for late is late itself.
+const tick, late = 250 * time.Millisecond, 750 * time.Millisecond
+
+// keepTime notes when timers are so late that a pool's clock may be, which has a second to spare: see package clock.
+func (w *endWatcher) keepTime(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		now := time.Now()
+		if now.UnixMilli()-w.ticked.Load() > late.Milliseconds() {
+			w.offUntil.Store(now.Add(tick).UnixMilli())
+		}
+		w.ticked.Store(now.UnixMilli())
+		<-ticker.C
+	}
+}
+
+func (w *endWatcher) isOff(now time.Time) bool {
+	return now.UnixMilli() < w.offUntil.Load() || now.UnixMilli()-w.ticked.Load() > late.Milliseconds()
 }
 
 // The keys of a request's context: that it is one, and when its acquire began. aadpool acquires, too, to open
@@ -84,7 +112,12 @@ type (
 
 func (w *endWatcher) TraceAcquireStart(ctx context.Context, _ *pgxpool.Pool,
 	_ pgxpool.TraceAcquireStartData) context.Context {
-	return context.WithValue(ctx, acquireStart{}, time.Now())
+	start := time.Now()
+	if w.isOff(start) && ctx.Value(request{}) != nil {
+		w.unjudged.Add(1)
+		return ctx
+	}
+	return context.WithValue(ctx, acquireStart{}, start)
 }
 
 func (w *endWatcher) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, data pgxpool.TraceAcquireEndData) {
@@ -93,7 +126,8 @@ func (w *endWatcher) TraceAcquireEnd(ctx context.Context, _ *pgxpool.Pool, data 
 	}
 	w.acquires.Add(1)
 	ends, ok := w.ends.Load(data.Conn.PgConn().Conn())
-	if start := ctx.Value(acquireStart{}).(time.Time); !ok || start.After(ends.(time.Time)) {
+	start, isJudged := ctx.Value(acquireStart{}).(time.Time)
+	if !ok || isJudged && start.After(ends.(time.Time)) {
 		w.late.Add(1)
 	}
 }
@@ -147,19 +181,22 @@ func TestRotationsUnderLoad(t *testing.T) {
 func testRotationsUnderLoad(t *testing.T, newPool poolMaker) {
 	const life, workers, rotations = 6 * time.Second, 16, 3
 	a := azuretest.New(t)
-	a.SetTokenLife(life)
 	a.SetLatency(500 * time.Millisecond)
-	watcher := &endWatcher{}
-	hook, err := aadpool.NewHook(&announcing{cred: a.Credential(t), announce: watcher.see})
+	watcher := &endWatcher{life: azuretest.NewShortLife(life)}
+	hook, err := aadpool.NewHook(a.ShortLived(t, watcher.life))
 	require.NoError(t, err)
 	pool := newPool(t, hook, a.DSN()+"&pool_max_conns=16", watcher.watch)
+	go watcher.keepTime(t.Context())
 	query(t, pool, workers, func() bool {
 		return hook.Stats().Fetches > rotations && hook.Stats().RetiredConns >= 2*workers
 	})
 
 	stats := hook.Stats()
-	t.Logf("%d acquires, %+v", watcher.acquires.Load(), stats)
+	t.Logf("%d acquires, %d of them not judged, %+v", watcher.acquires.Load(), watcher.unjudged.Load(), stats)
+	assert.Less(t, watcher.unjudged.Load(), watcher.acquires.Load(), "timers were late all the time")
 	assert.Zero(t, watcher.late.Load(), "connections given out whose token had ended before they were asked for")
+	assert.Zero(t, watcher.hopeless.Load(), "logins whose token had ended before they began")
+	assert.GreaterOrEqual(t, watcher.logins.Load(), int64(workers))
 	assert.Zero(t, stats.FailedFetches)
 	assert.Zero(t, stats.Refused)
 	for _, login := range a.Server.Logins() {
@@ -324,8 +361,7 @@ func TestBusyPoolHasANewTokenBeforeAConnectNeedsOne(t *testing.T) {
 func TestOutageOfEntraUnderLoad(t *testing.T) {
 	t.Parallel()
 	a := azuretest.New(t)
-	a.SetTokenLife(6 * time.Second)
-	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), nil)
+	pool, hook := newPool(t, a.DSN()+"&pool_max_conns=8", a.ShortLived(t, azuretest.NewShortLife(6*time.Second)), nil)
 	require.NoError(t, pool.Ping(t.Context()))
 
 	a.SetFailure(aadpooltest.ServerError(503))
@@ -333,9 +369,11 @@ func TestOutageOfEntraUnderLoad(t *testing.T) {
 	ticks := time.NewTicker(10 * time.Millisecond)
 	defer ticks.Stop()
 	var err error
-	for ; !errors.As(err, new(*aadpool.TokenError)); <-ticks.C { // the token may end while a login by it is under way
+	noToken := &aadpool.TokenError{}
+	for ; noToken.NextTry.IsZero(); <-ticks.C { // it is while a request is under way
 		pool.Reset() // each query on a new connection
 		err = pool.Ping(t.Context())
+		require.True(t, err == nil || errors.As(err, &noToken), "nothing else fails: %v", err)
 		require.True(t, err == nil || time.Now().After(ends), "while the token is valid: %v", err)
 		require.Less(t, time.Since(ends), time.Minute, "connections are made without a token")
 	}
