@@ -215,9 +215,8 @@ func TestAWaitLinksToTheFetchThatItWasFor(t *testing.T) {
 // why its request was slow.
 func TestASlowConnectExplainsItselfInATrace(t *testing.T) {
 	azure := azuretest.New(t)
-	azure.SetTokenLife(tokenLife)
 	observer, _, trace := newObserver(t)
-	hook, err := aadpool.NewHook(azure.Credential(t), aadpool.WithObserver(observer),
+	hook, err := aadpool.NewHook(azure.ShortLived(t, azuretest.NewShortLife(tokenLife)), aadpool.WithObserver(observer),
 		aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	made, newPool := trace.begun(t.Context())

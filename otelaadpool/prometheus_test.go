@@ -140,13 +140,12 @@ func hasValue(s series) bool {
 func live(t *testing.T, target target) {
 	t.Helper()
 	azure := azuretest.New(t)
-	azure.SetTokenLife(tokenLife)
 	observer, err := otelaadpool.NewObserver(otelaadpool.WithMeterProvider(target.provider))
 	require.NoError(t, err)
 	config, err := pgxpool.ParseConfig(azure.DSN())
 	require.NoError(t, err)
 	config.MaxConns = 8
-	pool, err := aadpool.NewWithConfig(t.Context(), config, azure.Credential(t),
+	pool, err := aadpool.NewWithConfig(t.Context(), config, azure.ShortLived(t, azuretest.NewShortLife(tokenLife)),
 		aadpool.WithObserver(observer), aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
 	defer pool.Close()
