@@ -45,7 +45,7 @@ func startControl(s *standIns, o *options) error {
 	if err := s.makeEnvironment(); err != nil {
 		return err
 	}
-	c.server = &http.Server{Handler: c.handler(), ReadHeaderTimeout: 10 * time.Second}
+	c.server = &http.Server{Handler: c.handler(), ReadHeaderTimeout: time.Minute}
 	go func() { _ = c.server.Serve(listener) }()
 	return nil
 }

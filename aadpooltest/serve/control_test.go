@@ -26,8 +26,7 @@ import (
 func newStandIns(t *testing.T, flags ...string) *standIns {
 	t.Helper()
 	t.Setenv(aadpooltest.DatabaseEnv, shared.DSN())
-	name := "control_" + strings.ToLower(strings.NewReplacer("/", "_", ",", "").Replace(t.Name()))
-	o, err := parseOptions(append([]string{"-control-port", "0", "-database", name}, flags...), io.Discard)
+	o, err := parseOptions(append([]string{"-control-port", "0", "-database", newDatabase()}, flags...), io.Discard)
 	require.NoError(t, err)
 	s, err := start(t.Context(), o)
 	require.NoError(t, err)
