@@ -6,6 +6,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -47,12 +48,17 @@ func ExampleServer() {
 		log.Fatal(err)
 	}
 	defer pool.Close()
-	fmt.Println("login:", pool.Ping(ctx))
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("login:", conn.Ping(ctx))
 
 	// And what it does when the server fails over.
 	server.CloseConnections()
 	var role string
-	err = pool.QueryRow(ctx, "select current_user").Scan(&role)
+	err = conn.QueryRow(ctx, "select current_user").Scan(&role)
+	conn.Release()
 	fmt.Println("a query on a connection that was cut fails:", err != nil)
 	err = pool.QueryRow(ctx, "select current_user").Scan(&role)
 	fmt.Println("the next one:", role, err)
@@ -177,7 +183,10 @@ func ExampleAuthority_InstallAzureCLI() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{
+	// Without a deadline, azidentity gives az ten seconds.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	token, err := cred.GetToken(ctx, policy.TokenRequestOptions{
 		Scopes: []string{aadpooltest.DefaultAudience + "/.default"},
 	})
 	if err != nil {

@@ -27,6 +27,9 @@ func newPool(t testing.TB, dsn string, cred azcore.TokenCredential, change func(
 	return azuretest.NewPool(t, hook, dsn, change), hook
 }
 
+// never has a pool ping no connection, however long it has rested on a slow machine.
+func never(context.Context, pgxpool.ShouldPingParams) bool { return false }
+
 // idle makes a pool have n connections, which rest.
 func idle(t *testing.T, pool *pgxpool.Pool, n int) {
 	t.Helper()
@@ -51,7 +54,6 @@ func failures(ctx context.Context, pool *pgxpool.Pool, n int, sql string) (faile
 func TestWhenTheServerEndsSessionsOneQueryFailsAndNoMore(t *testing.T) {
 	a := azuretest.New(t)
 	a.NeedsOwnPostgres(t)
-	never := func(context.Context, pgxpool.ShouldPingParams) bool { return false } // however long this machine takes
 	ours, _ := newPool(t, a.DSN()+"&pool_max_conns=8", a.Credential(t), func(config *pgxpool.Config) {
 		config.ShouldPing = never
 	})
@@ -141,19 +143,13 @@ func TestASessionThatIsReadOnlyOnPurposeSaysNothingOfItsServer(t *testing.T) {
 	}
 }
 
-// newMemoryPool makes a pool that leads to server.
-func newMemoryPool(t *testing.T, server *azuretest.MemoryServer, dsn string) *pgxpool.Pool {
-	t.Helper()
-	pool, _ := newPool(t, dsn, azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) {
-		config.ConnConfig.DialFunc = server.Dial
-	})
-	return pool
-}
-
 func TestAnEndedSessionDoesNotMakeLaterAcquiresDearer(t *testing.T) {
 	azuretest.ClearPGEnv(t)
 	server := azuretest.NewMemoryServer(0)
-	pool := newMemoryPool(t, server, "host=/tmp user=orders-api")
+	pool, _ := newPool(t, "host=/tmp user=orders-api", azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) {
+		config.ConnConfig.DialFunc = server.Dial
+		config.ShouldPing = never
+	})
 	acquire := func() {
 		conn, err := pool.Acquire(t.Context())
 		require.NoError(t, err)
@@ -172,8 +168,8 @@ func TestAServerThatHangsAfterItHasEndedASessionHoldsNoRequestPastThePingTimeout
 	azuretest.ClearPGEnv(t)
 	synctest.Test(t, func(t *testing.T) {
 		server := azuretest.NewMemoryServer(0)
-		pool := newMemoryPool(t, server,
-			"host=/tmp user=orders-api pool_max_conns=4 pool_ping_timeout=2s")
+		pool, _ := newPool(t, "host=/tmp user=orders-api pool_max_conns=4 pool_ping_timeout=2s",
+			azuretest.Issuing(time.Hour, 0), func(config *pgxpool.Config) { config.ConnConfig.DialFunc = server.Dial })
 		idle(t, pool, 4)
 		server.EndsNext.Store(true)
 		_, err := pool.Exec(t.Context(), "select 1", pgx.QueryExecModeSimpleProtocol)
