@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,12 +107,30 @@ func newManagedIdentityCredential(t *testing.T, a *Authority, id azidentity.Mana
 	return cred
 }
 
+// patient is a policy of azcore's that lets a request take its time. DefaultAzureCredential gives IMDS one second to
+// show that it is there, and passes over it then.
+type patient struct{}
+
+func (patient) Do(r *policy.Request) (*http.Response, error) {
+	return r.WithContext(context.WithoutCancel(r.Raw().Context())).Next()
+}
+
 func newDefaultAzureCredential(t *testing.T, a *Authority) azcore.TokenCredential {
 	t.Helper()
-	cred, err := azidentity.NewDefaultAzureCredential(
-		&azidentity.DefaultAzureCredentialOptions{ClientOptions: a.ClientOptions()})
+	options := a.ClientOptions()
+	options.PerCallPolicies = append(options.PerCallPolicies, patient{})
+	cred, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{ClientOptions: options})
 	require.NoError(t, err)
 	return cred
+}
+
+// getToken asks a credential for a token. azidentity ends a program that it runs after ten seconds, unless the context
+// has a deadline.
+func getToken(t *testing.T, cred azcore.TokenCredential) (azcore.AccessToken, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	return cred.GetToken(ctx, postgresToken)
 }
 
 func TestCredentialsGetTokens(t *testing.T) {
@@ -324,7 +343,7 @@ func TestCredentialsGetTokens(t *testing.T) {
 			require.NoError(t, err)
 
 			began := time.Now()
-			token, err := cred.GetToken(t.Context(), postgresToken)
+			token, err := getToken(t, cred)
 
 			require.NoError(t, err)
 			claims, err := a.Verify(token.Token, DefaultAudience)

@@ -53,12 +53,12 @@ func TestSetFailureSurfacesInTheCredentialsError(t *testing.T) {
 				cred := c.cred(t, a)
 				a.SetFailure(tt.failure)
 
-				_, err := cred.GetToken(t.Context(), postgresToken)
+				_, err := getToken(t, cred)
 				require.ErrorContains(t, err, tt.want[i])
 				assert.Equal(t, 1, a.Requests())
 
 				a.SetFailure(Failure{})
-				_, err = cred.GetToken(t.Context(), postgresToken)
+				_, err = getToken(t, cred)
 				require.NoError(t, err, "after the failure has ended")
 			})
 		}

@@ -2,6 +2,7 @@ package credential
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -55,11 +57,19 @@ func principalOf(t *testing.T, a *aadpooltest.Authority, s Settings) string {
 	made, err := New(s)
 	require.NoError(t, err)
 	assert.Zero(t, a.Requests(), "New asks nothing")
-	token, err := made.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{scope}})
+	return claimsFor(t, a, made).ClientID
+}
+
+// claimsFor gets a token. azidentity ends a program that it runs after ten seconds, unless the context has a deadline.
+func claimsFor(t *testing.T, a *aadpooltest.Authority, made azcore.TokenCredential) aadpooltest.Claims {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	token, err := made.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}})
 	require.NoError(t, err)
 	claims, err := a.Verify(token.Token, aadpooltest.DefaultAudience)
 	require.NoError(t, err)
-	return claims.ClientID
+	return claims
 }
 
 func TestSettingsMissing(t *testing.T) {
