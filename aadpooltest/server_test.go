@@ -48,13 +48,20 @@ func issue(t testing.TB, a *Authority, name string, opts ...TokenOption) string 
 // connect logs in; the connection is closed at the test's end.
 func connect(t testing.TB, s *Server, role, token string, change ...func(*pgx.ConnConfig)) (*pgx.Conn, error) {
 	t.Helper()
+	return connectUntil(context.Background(), t, s, role, token, change...)
+}
+
+func connectUntil(
+	ctx context.Context, t testing.TB, s *Server, role, token string, change ...func(*pgx.ConnConfig),
+) (*pgx.Conn, error) {
+	t.Helper()
 	config, err := pgx.ParseConfig(s.DSN(role))
 	require.NoError(t, err)
 	config.Password = token
 	for _, f := range change {
 		f(config)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err == nil {
@@ -83,30 +90,37 @@ func directTLS(config *pgx.ConnConfig) {
 }
 
 func TestLoginIsLetIn(t *testing.T) {
+	large := func() []TokenOption { return []TokenOption{WithSize(16 << 10)} }
 	for _, row := range []struct {
 		name   string
 		role   string
 		method AuthMethod
 		change func(*pgx.ConnConfig)
-		token  []TokenOption
+		token  func() []TokenOption
 	}{
 		{name: "a password in clear text inside TLS", role: "orders-api", method: CleartextPassword},
 		{name: "OAUTHBEARER", role: "orders-api", method: OAuthBearer, change: offerOAuth},
 		{name: "TLS without asking for it", role: "orders-api", method: CleartextPassword, change: directTLS},
 		{name: "protocol 3.2 is negotiated down", role: "orders-api", method: CleartextPassword,
 			change: func(c *pgx.ConnConfig) { c.MaxProtocolVersion = "3.2" }},
-		{name: "a token of 16 kB", role: "orders-api", method: CleartextPassword, token: []TokenOption{WithSize(16 << 10)}},
+		{name: "a token of 16 kB", role: "orders-api", method: CleartextPassword, token: large},
 		{name: "a token of 16 kB by OAUTHBEARER", role: "orders-api", method: OAuthBearer, change: offerOAuth,
-			token: []TokenOption{WithSize(16 << 10)}},
+			token: large},
 		{name: "a token with a minute left", role: "orders-api", method: CleartextPassword,
-			token: []TokenOption{WithIssuedAt(time.Now().Add(-time.Hour)), WithLife(time.Hour + time.Minute)}},
+			token: func() []TokenOption {
+				return []TokenOption{WithIssuedAt(time.Now().Add(-time.Hour)), WithLife(time.Hour + time.Minute)}
+			}},
 		{name: "a role that needs quoting everywhere", role: `Jane "J" O'Neil#EXT#@contoso.com/ä b\c%20`,
 			method: CleartextPassword},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a, s := newServer(t)
 			s.SetAuthMethod(row.method)
-			token := issue(t, a, row.role, row.token...)
+			var options []TokenOption
+			if row.token != nil {
+				options = row.token()
+			}
+			token := issue(t, a, row.role, options...)
 			change := row.change
 			if change == nil {
 				change = func(*pgx.ConnConfig) {}
