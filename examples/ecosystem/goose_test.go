@@ -55,6 +55,7 @@ func down(ctx context.Context, pool *pgxpool.Pool) error {
 func TestGooseMigrationThatOutlivesItsToken(t *testing.T) {
 	t.Parallel()
 	azure := rotation.Start(t)
+	azure.SetTokenLife(rotation.TokenLife)
 	pool := azure.Pool(t)
 	slow := fmt.Sprintf("-- +goose Up\nselect pg_sleep(%d);\ncreate table backfilled ();\n",
 		int(rotation.TokenLife.Seconds())+1)

@@ -84,8 +84,12 @@ func TestListenEndsWhileThereIsNobodyToConnectTo(t *testing.T) {
 	azure := rotation.Start(t)
 	config, err := pgx.ParseConfig(azure.DSN())
 	require.NoError(t, err)
+	azure.SetTokenLife(time.Hour)
+	hook := azure.Hook(t)
+	// The token is there, so that no fetch is under way when the test ends.
+	require.NoError(t, hook.BeforeConnect(t.Context(), config.Copy()))
 	azure.Server.Close()
-	listener := listen.Listener{Hook: azure.Hook(t), Config: config, Channel: "orders"}
+	listener := listen.Listener{Hook: hook, Config: config, Channel: "orders"}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	require.ErrorIs(t, listener.Run(ctx), context.DeadlineExceeded)

@@ -47,11 +47,14 @@ type Azure struct {
 	Admin *pgx.Conn
 }
 
-// Start starts an Azure and ends it with the test. The test fails if the server has refused a login.
+// Start starts an Azure and ends it with the test. The test fails if the server has refused a login. With -short the
+// first token lasts: see [Azure.Through].
 func Start(t *testing.T) *Azure {
 	t.Helper()
 	a := &Azure{Azure: azuretest.New(t)}
-	a.SetTokenLife(TokenLife)
+	if !testing.Short() {
+		a.SetTokenLife(TokenLife)
+	}
 	a.SetLatency(fetchLatency)
 	// A name that no other test has, who may use the same PostgreSQL: see aadpooltest.DatabaseEnv.
 	a.App = a.Register(aadpooltest.Principal{Kind: aadpooltest.ServicePrincipal, Name: "orders-api-" + rand.Text()[:6]})
