@@ -195,13 +195,21 @@ func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config
 }
 
 func (e *environment) start(configure func(*pgxpool.Config)) *localservice.Replica {
-	replica, err := e.StartReplica(context.Background(), configure)
+	replica, err := e.tryStart(configure)
 	require.NoError(e.t, err)
+	return replica
+}
+
+func (e *environment) tryStart(configure func(*pgxpool.Config)) (*localservice.Replica, error) {
+	replica, err := e.StartReplica(context.Background(), configure)
+	if err != nil {
+		return nil, err
+	}
 	e.t.Cleanup(func() {
 		e.client.CloseIdleConnections()
 		assert.NoError(e.t, replica.Stop())
 	})
-	return replica
+	return replica, nil
 }
 
 func (e *environment) store() *store.Store { return store.New(e.replica.Pool) }
