@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"time"
@@ -198,6 +199,7 @@ func warnOfReaders(logger *slog.Logger, flag, path string) {
 // serve runs a proxy until ctx ends.
 func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal.StatusLine) error {
 	ctx, hangups := in.Ctx, catchHangups()
+	defer signal.Stop(hangups)
 	if err := cmd.testConnections(in, u); err != nil {
 		return err
 	}
@@ -209,7 +211,7 @@ func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal
 	if err != nil {
 		return err
 	}
-	defer u.reloadOn(hangups, p)()
+	stopReloading := u.reloadOn(hangups, p)
 	var screen io.Writer
 	if line != nil {
 		screen = line
@@ -222,6 +224,7 @@ func (cmd *Command) serve(in invocation.Invocation, u *upstreams, line *terminal
 	context.AfterFunc(ctx, func() { _ = service.Stopping() })
 	u.serveTokens()
 	p.Serve(ctx)
+	stopReloading() // which may have had more tokens served
 	u.tokens.Wait()
 	u.logger.Info("shut down")
 	return exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how a proxy ends

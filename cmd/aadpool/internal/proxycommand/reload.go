@@ -17,17 +17,22 @@ func catchHangups() chan os.Signal {
 }
 
 // reloadOn has p read its files anew at each SIGHUP, as PostgreSQL does. What cannot be used is logged, and what was
-// read before goes on. The function that it returns ends that.
+// read before goes on. The function that it returns ends that; a SIGHUP that comes after it is for nobody.
 func (u *upstreams) reloadOn(hangups chan os.Signal, p *proxy.Proxy) (stop func()) {
 	var reloading sync.WaitGroup
+	ended := make(chan struct{})
 	reloading.Go(func() {
-		for range hangups {
-			u.reload(p)
+		for {
+			select {
+			case <-hangups:
+				u.reload(p)
+			case <-ended:
+				return
+			}
 		}
 	})
 	return func() {
-		signal.Stop(hangups)
-		close(hangups)
+		close(ended)
 		reloading.Wait()
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"os"
@@ -22,6 +24,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
+	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 )
 
 // renewedFiles are what a proxy beyond loopback is given, and what is put in their place while it serves.
@@ -101,4 +104,33 @@ func TestProxyReadsRenewedFiles(t *testing.T) {
 	f.put(f.cert, good) // the file of before, which is no longer what has been looked at
 	f.letsIn(address, "battery staple")
 	r.Logged(t, `the proxy's certificate has changed and cannot be used; going on with the one before`)
+}
+
+// A SIGHUP is heeded to its end, whatever else there is to end: what it has begun must not be left behind.
+func TestReloadWhileTheProxyEnds(t *testing.T) {
+	a := commandtest.New(t)
+	a.UseSecret(t)
+	dir, file := commandtest.ShortDir(t), filepath.Join(t.TempDir(), "proxy.yaml")
+	text := fmt.Sprintf("credential: environment\nupstreams:\n  - {name: one, dsn: %q, socket-dir: %s}\n",
+		a.Server.DSN("orders-api"), dir)
+	writeConfig(t, file, text)
+	r := commandtest.StartProxy(t, a.System(), "--config="+file, "--drain=0s")
+	r.Logged(t, `(msg=listening)`)
+
+	require.NoError(t, os.Remove(file))
+	require.NoError(t, syscall.Mkfifo(file, 0o600))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	slow, err := os.OpenFile(file, os.O_WRONLY, 0) // which waits until it is being read
+	require.NoError(t, err)
+	r.End()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(dir, ".s.PGSQL.5432"))
+		return errors.Is(err, fs.ErrNotExist)
+	}, timeLimit, tick, "it takes no clients any more")
+	time.Sleep(100 * time.Millisecond) // in which one that waits for nothing says that it has ended
+	_, err = slow.WriteString(text)
+	require.NoError(t, err)
+	require.NoError(t, slow.Close())
+	assert.Equal(t, diag.OK, <-r.Status)
+	assert.Regexp(t, `(?s)read the configuration file anew.*shut down`, r.Stderr.String())
 }
