@@ -357,7 +357,7 @@ func TestReloadOfFilesThatCannotBeUsed(t *testing.T) {
 	for range 200 { // several are one
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
 	}
-	reload("read the configuration file anew", general+"upstreams:\n"+kept)
+	reload(`read the configuration file anew" upstreams=1`, general+"upstreams:\n"+kept) // the file of before has two
 	require.NoError(t, session.Ping(t.Context()))
 	_, err = connect("moving")
 	require.Error(t, err)
