@@ -268,7 +268,7 @@ func TestProxyTellsSystemd(t *testing.T) {
 	systemd, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
 	require.NoError(t, err)
 	defer systemd.Close()
-	require.NoError(t, systemd.SetReadDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(t, systemd.SetReadDeadline(time.Now().Add(timeLimit)))
 	t.Setenv("NOTIFY_SOCKET", socket)
 	r := commandtest.StartProxy(t, a.System(), a.Server.DSN("orders-api"), "--socket-dir="+commandtest.ShortDir(t))
 	hear := func() string {
