@@ -276,20 +276,28 @@ func (a *Authority) signInByBrowser(ctx context.Context, user, address string) e
 	return postBack(ctx, query.Get("redirect_uri"), a.authorize(query, user))
 }
 
-// postBack sends a form to a public client that waits on a loopback port.
+// postBack sends a form to a public client that waits on a loopback port. It sends it once more where the connection
+// ends without an answer: MSAL's server closes one that has sent nothing for a second, as it may on a slow machine.
 func postBack(ctx context.Context, uri string, form url.Values) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, uri, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	// No proxy and no connection that is kept: the client's server ends with this request.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext}}
-	response, err := client.Do(request)
+	response, err := post(ctx, client, uri, form)
+	if err != nil && ctx.Err() == nil {
+		response, err = post(ctx, client, uri, form)
+	}
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	_, err = io.Copy(io.Discard, response.Body)
 	return err
+}
+
+func post(ctx context.Context, client *http.Client, uri string, form url.Values) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, uri, strings.NewReader(form.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	return client.Do(request)
 }

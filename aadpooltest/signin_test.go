@@ -73,6 +73,24 @@ func TestBrowserSignsAUserIn(t *testing.T) {
 	}
 }
 
+// MSAL's server closes a connection that has sent nothing for a second.
+func TestBrowserSendsItsAnswerAgain(t *testing.T) {
+	got, answers := make(chan url.Values, 2), make(chan bool, 2)
+	answers <- false
+	answers <- true
+	client := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		assert.NoError(t, r.ParseForm())
+		got <- r.PostForm
+		if !<-answers {
+			panic(http.ErrAbortHandler) // the connection ends
+		}
+	}))
+	defer client.Close()
+	form := url.Values{"code": {"x"}}
+	require.NoError(t, postBack(t.Context(), client.URL, form))
+	assert.Equal(t, []url.Values{form, form}, []url.Values{<-got, <-got})
+}
+
 func TestSignInIsRenewedWithoutTheUser(t *testing.T) {
 	a, ada := newUser(t)
 	a.SetTokenLife(time.Minute) // azidentity asks again for a token that has less than five minutes left
