@@ -37,6 +37,9 @@ func Run(ctx context.Context, program *exec.Cmd, inForeground func() bool) error
 	defer signal.Stop(signals)
 	runs.Store(true)
 	defer runs.Store(false)
+	if h := heeding.Load(); h != nil {
+		h.catchUp() // a signal that came before Notify is not among these
+	}
 	if ctx.Err() != nil { // a signal has come before there was a program to pass it on to
 		return exit.Error{Status: diag.Interrupted, Text: "interrupted"}
 	}

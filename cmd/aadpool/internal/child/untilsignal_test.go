@@ -1,13 +1,16 @@
 package child
 
 import (
+	"context"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
@@ -24,18 +27,36 @@ func TestASecondSignalEndsTheProgramAtOnce(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				signals, firsts, again := make(chan os.Signal), 0, false
-				go heed(signals, func() { firsts++ }, func(os.Signal) { again = true })
-				signals <- syscall.SIGTERM
+				firsts, again := 0, false
+				h := newHeeder(func() { firsts++ }, func(os.Signal) { again = true })
+				go h.heed()
+				h.signals <- syscall.SIGTERM
 				synctest.Wait()
 				assert.Equal(t, 1, firsts)
 				time.Sleep(row.after)
-				signals <- row.second
+				h.signals <- row.second
 				synctest.Wait()
 				assert.Equal(t, row.want, again)
 				assert.Equal(t, 1, firsts)
-				close(signals)
+				close(h.signals)
 			})
 		})
 	}
+}
+
+// A signal that has come, and that nobody has looked at yet, is as good as one that has ended the context: the program
+// that would be started hears nothing of it.
+func TestASignalThatIsNotYetHeededKeepsAProgramFromStarting(t *testing.T) {
+	ctx, end := context.WithCancel(t.Context())
+	h := newHeeder(end, nil)
+	heeding.Store(h)
+	defer heeding.Store(nil)
+	defer close(h.signals)
+	h.signals <- syscall.SIGTERM
+	go func() {
+		time.Sleep(50 * time.Millisecond) // as on a busy machine
+		h.heed()
+	}()
+	err := Run(ctx, exec.Command("/there is none"), nil)
+	require.EqualError(t, err, "interrupted")
 }
