@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,22 @@ func Get(t *testing.T, url string) (int, string) {
 	body, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
 	return response.StatusCode, string(body)
+}
+
+// Readiness gets /readyz, again where the machine itself has taken all of the time that the proxy gives a server.
+func Readiness(t *testing.T, url string) (status int, body string) {
+	t.Helper()
+	for began := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		status, body = Get(t, url)
+		if !HasRunOut(body) || time.Since(began) > time.Minute {
+			return status, body
+		}
+	}
+}
+
+// HasRunOut reports whether a proxy says that a server has not answered in time.
+func HasRunOut(text string) bool {
+	return strings.Contains(text, "deadline exceeded") || strings.Contains(text, "i/o timeout")
 }
 
 // StartProxy starts one, which ends with the test.

@@ -166,10 +166,10 @@ func TestProxyServesUntilItIsToldToEnd(t *testing.T) {
 	_, err = pgx.Connect(t.Context(), "host="+dir+" user=anybody dbname=nowhere sslmode=disable")
 	require.Error(t, err)
 
-	for _, path := range []string{"/livez", "/readyz"} {
-		status, body := commandtest.Get(t, health+path)
-		assert.Equal(t, http.StatusOK, status, body)
-	}
+	status, body := commandtest.Get(t, health+"/livez")
+	assert.Equal(t, http.StatusOK, status, body)
+	status, body = commandtest.Readiness(t, health+"/readyz")
+	assert.Equal(t, http.StatusOK, status, body)
 	status, metrics := commandtest.Get(t, health+"/metrics")
 	assert.Equal(t, http.StatusOK, status)
 	for _, want := range []string{
@@ -251,7 +251,7 @@ func TestProxyReadiness(t *testing.T) {
 			r := commandtest.StartProxy(t, a.System(), a.Server.DSN("orders-api"),
 				"--socket-dir="+commandtest.ShortDir(t), "--http=127.0.0.1:0")
 			health := "http://" + r.Logged(t, `serving health and metrics" address=(\S+)`)
-			status, body := commandtest.Get(t, health+"/readyz")
+			status, body := commandtest.Readiness(t, health+"/readyz")
 			assert.Equal(t, http.StatusServiceUnavailable, status)
 			assert.Contains(t, body, row.want)
 			assert.NotRegexp(t, commandtest.AnyJWT, body)

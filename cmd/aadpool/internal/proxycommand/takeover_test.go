@@ -49,7 +49,7 @@ func TestProxyTakesOverFromOneThatDrains(t *testing.T) {
 		require.NoError(t, conn.QueryRow(t.Context(), "select 1").Scan(&one))
 		require.NoError(t, conn.Close(t.Context()))
 	}
-	status, _ := commandtest.Get(t, "http://"+health+"/readyz")
+	status, _ := commandtest.Readiness(t, "http://"+health+"/readyz")
 	assert.Equal(t, http.StatusOK, status)
 
 	require.NoError(t, tx.Commit(t.Context()), "the first one's session has gone on")

@@ -123,7 +123,7 @@ func TestProxyServesManyServers(t *testing.T) {
 		assert.Contains(t, body, name+": ")
 	}
 	for name := range roles {
-		status, body := commandtest.Get(t, health+"/readyz?upstream="+name)
+		status, body := commandtest.Readiness(t, health+"/readyz?upstream="+name)
 		assert.Equal(t, http.StatusOK, status, body)
 	}
 	status, _ := commandtest.Get(t, health+"/readyz?upstream=other")

@@ -69,7 +69,11 @@ func askRunningProxy(t *testing.T, at, elsewhere, nobody string) {
 	t.Run("no proxy", func(t *testing.T) {
 		assert.Contains(t, waitInVain(t, a, "--http="+elsewhere), nobody)
 	})
-	got := commandtest.Run(t, a.System(), "proxy", "status", "--http="+address)
+	var got commandtest.Output
+	require.Eventually(t, func() bool {
+		got = commandtest.Run(t, a.System(), "proxy", "status", "--http="+address)
+		return !commandtest.HasRunOut(got.Stdout)
+	}, timeLimit, tick, "the servers have answered in time")
 	assert.Equal(t, diag.OK, got.Status, got.Stderr)
 	assert.Regexp(t, `up +127\.0\.0\.1 +\S+/up/\.s\.PGSQL\.5432 +1 +\d\d:\d\d:\d\d +yes\n`, got.Stdout)
 	assert.Regexp(t, `down +127\.0\.0\.1 +\S+/down/\.s\.PGSQL\.5432 +0 +\d\d:\d\d:\d\d +no: .*connection refused`,
