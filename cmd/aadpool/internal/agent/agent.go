@@ -24,6 +24,9 @@ const (
 	maxHeader   = 16 << 10
 )
 
+// endTimeout is how long an agent that ends waits for a client that takes no answer.
+const endTimeout = time.Second
+
 // Serve answers at l until ctx ends. get returns a token for a scope. An answer that fails repeats get's error, which
 // must hold no secret.
 func Serve(
@@ -42,13 +45,29 @@ func Serve(
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: readTimeout, ReadTimeout: readTimeout,
 		IdleTimeout:    readTimeout,
-		MaxHeaderBytes: maxHeader}
-	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
+		MaxHeaderBytes: maxHeader,
+		BaseContext:    func(net.Listener) context.Context { return ctx }}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		end(server)
+	})
+	err := server.Serve(l)
+	if !stop() {
+		<-ended
+	}
+	if !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("serving tokens: %w", err)
 	}
 	return nil
+}
+
+// end ends a server whose requests' context has ended: those who wait hear why they get no token.
+func end(server *http.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), endTimeout)
+	defer cancel()
+	_ = server.Shutdown(ctx)
+	_ = server.Close()
 }
 
 // ErrNoAgent is the cause where there is none to ask.
