@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"time"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/reach"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
@@ -51,7 +50,7 @@ func removeStaleSocket(path string) error {
 	if info.Mode()&fs.ModeSocket == 0 {
 		return unixsocket.ConfigErrorf("%s exists and is no socket: remove it, or choose another directory", path)
 	}
-	conn, err := net.DialTimeout("unix", path, time.Second)
+	conn, err := net.Dial("unix", path) // which does not wait: a socket takes a connection, refuses it, or has no room
 	if err == nil {
 		_ = conn.Close()
 	}
