@@ -145,6 +145,19 @@ func (s *streams) until(want func(http2.Frame) bool) {
 	}
 }
 
+// answerPings does what a client of HTTP/2 must, until its connection ends.
+func (s *streams) answerPings() {
+	for {
+		frame, err := s.framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		if ping, ok := frame.(*http2.PingFrame); ok && !ping.IsAck() {
+			_ = s.framer.WritePing(true, ping.Data)
+		}
+	}
+}
+
 // status is that of an answer on the stream, or empty.
 func status(frame http2.Frame, id uint32) string {
 	if headers, ok := frame.(*http2.MetaHeadersFrame); ok && headers.StreamID == id {

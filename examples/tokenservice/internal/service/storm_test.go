@@ -171,11 +171,18 @@ func (e *environment) openWhileItStops(t *testing.T) (took time.Duration, err er
 	stopped := make(chan error, 1)
 	go func() { stopped <- other.Stop() }()
 	e.waitForNoMoreConnections(other)
+	var client *streams
 	secured, err := e.secure(late, "h2")
 	if err == nil {
-		_, err = startStreams(secured)
+		client, err = startStreams(secured)
 	}
 	took = time.Since(dialled)
+	if err == nil {
+		var answering sync.WaitGroup
+		answering.Go(client.answerPings) // else the server would end the connection for that
+		defer answering.Wait()
+		defer late.Close()
+	}
 	err = errors.Join(err, underWay.Close())
 	assert.NoError(t, <-stopped)
 	return took, err
