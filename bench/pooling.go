@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 const (
@@ -121,7 +123,7 @@ func (b *bench) startPooled(home string) (process int, address string, stop func
 	if err != nil {
 		return 0, "", nil, err
 	}
-	if address, err = freeAddress(); err != nil {
+	if address, err = freeport.Address(); err != nil {
 		return 0, "", nil, err
 	}
 	_, port, _ := net.SplitHostPort(address)

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 const (
@@ -45,7 +47,7 @@ func (b *bench) measureIdleSessions(ctx context.Context) (err error) {
 		return err
 	}
 	defer stop()
-	health, err := freeAddress()
+	health, err := freeport.Address()
 	if err != nil {
 		return err
 	}
@@ -149,14 +151,6 @@ func scrape(ctx context.Context, url string) (map[string]float64, error) {
 	return values, nil
 }
 
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
-}
-
 const tlsBouncerConfig = `[databases]
 postgres = host=%[1]s port=%[2]d dbname=postgres user=%[3]s password='%[4]s'
 [pgbouncer]
@@ -184,7 +178,7 @@ func (b *bench) openTLSPgBouncer(ctx context.Context, dir string) (dsn string, s
 	if err != nil {
 		return "", nil, err
 	}
-	address, err := freeAddress()
+	address, err := freeport.Address()
 	if err != nil {
 		return "", nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -30,6 +29,7 @@ import (
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 	"github.com/aadpool/aadpool/otelaadpool"
 )
 
@@ -237,10 +237,9 @@ scrape_configs: [{job_name: orders, static_configs: [{targets: [%[3]q]}]}]
 // freeAddress is one of this machine's that nobody listens at now.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
+	return address
 }
 
 func (p prometheusServer) get(t *testing.T, path string, parameters url.Values) ([]byte, error) {

@@ -27,6 +27,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // account is whom a daemon runs as: nil for this process's own user. PostgreSQL and PgBouncer refuse root; what
@@ -114,10 +116,13 @@ func writeFile(t testing.TB, path, content string) error {
 // Port returns a TCP port of 127.0.0.1 that is free at this moment.
 func Port(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	_, port, err := net.SplitHostPort(address)
+	require.NoError(t, err)
+	number, err := strconv.Atoi(port)
+	require.NoError(t, err)
+	return number
 }
 
 // certificateLife is longer than any test runs.
