@@ -189,7 +189,9 @@ func TestDrainServesCancelRequests(t *testing.T) {
 // A client that takes nothing does not keep the proxy, nor does one in the middle of a long answer.
 func TestDrainEndsAClientThatTakesNothing(t *testing.T) {
 	a := newAzure(t)
-	p, stop := startProxy(t, a.config(t, a.credential(t)))
+	config := a.config(t, a.credential(t))
+	config.limits = limits{lingering: 100 * time.Millisecond, settleTimeout: 100 * time.Millisecond} // it waits for both
+	p, stop := startProxy(t, config)
 	client := connectTo(t, p.socketDSN())
 	hijacked, err := client.PgConn().Hijack()
 	require.NoError(t, err)

@@ -93,6 +93,7 @@ func TestHTTPAddressThatIsInUseForAMoment(t *testing.T) {
 
 // --http can be a Unix socket, that this user alone can reach. One proxy has it, and the next takes it over.
 func TestHTTPByAUnixSocket(t *testing.T) {
+	t.Parallel()
 	if !unixsocket.CanKeepDir {
 		t.Skip("a Unix socket is refused here")
 	}

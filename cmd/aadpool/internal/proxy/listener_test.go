@@ -62,6 +62,7 @@ func TestListenersThatWouldLetInOthersAreRefused(t *testing.T) {
 }
 
 func TestSocketDirectory(t *testing.T) {
+	t.Parallel()
 	for _, row := range []struct {
 		name string
 		make func(t *testing.T, dir string)
@@ -213,6 +214,7 @@ func TestAcceptErrorsBackOff(t *testing.T) {
 }
 
 func TestPortInUse(t *testing.T) {
+	t.Parallel()
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer other.Close()

@@ -363,6 +363,7 @@ func TestSessionsEndOnBothSides(t *testing.T) {
 }
 
 func TestSessionsOutliveTheirTokens(t *testing.T) {
+	t.Parallel()
 	a := newAzure(t)
 	p, _ := startProxy(t, a.config(t, a.hurriedCredential(t)))
 	old := connectTo(t, p.socketDSN())

@@ -28,6 +28,7 @@ func (a azure) named(t *testing.T, names ...string) (config Config, upstreams []
 
 // A sidecar's service may have something to do when the pod has been told to end.
 func TestMinDrainGoesOnOpeningSessions(t *testing.T) {
+	t.Parallel()
 	a := newAzure(t)
 	for minDrain := time.Second; !sessionInMinDrain(t, a, minDrain); minDrain *= 2 {
 	}
@@ -133,6 +134,7 @@ func TestReloadedUpstreamsSessionsEndAsByDrain(t *testing.T) {
 
 // A SIGHUP may come before the proxy serves.
 func TestReloadBeforeServe(t *testing.T) {
+	t.Parallel()
 	a := newAzure(t)
 	config, upstreams := a.named(t, "a", "b")
 	config.Upstreams = upstreams[:1]
