@@ -18,7 +18,7 @@ import (
 	"github.com/aadpool/aadpool/internal/refusal"
 )
 
-// endingSoon is long enough for a login.
+// endingSoon is long enough for a login to a PgBouncer that runs.
 const endingSoon = 3 * time.Second
 
 // TestTokenEndsUnderAPooledSession: PgBouncer looks at a client's token once, and logs in to the server with it when it
@@ -45,12 +45,12 @@ func TestTokenEndsUnderAPooledSession(t *testing.T) {
 			}, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
+			b := start(t, settings{poolMode: row.mode, database: a.database, lines: []string{"server_tls_sslmode = require",
+				"query_wait_timeout = 5"}})
 			token, err := a.Issue(app, aadpooltest.WithIssuedAt(time.Now().Add(endingSoon-time.Hour)),
 				aadpooltest.WithLife(time.Hour))
 			require.NoError(t, err)
 			ends := time.Now().Add(endingSoon)
-			b := start(t, settings{poolMode: row.mode, database: a.database, lines: []string{"server_tls_sslmode = require",
-				"query_wait_timeout = 5"}})
 			b.admit(t, map[string]string{app: token})
 			conn := connectWith(t, b.dsn(app, "postgres"), token)
 			require.NoError(t, query(conn))
