@@ -18,12 +18,14 @@ import (
 	_ "github.com/lib/pq"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 // TestRealClients has programs that nobody here wrote work through one proxy, all at once, while tokens rotate.
 func TestRealClients(t *testing.T) {
 	a := newAzure(t)
-	p, _ := startProxy(t, a.config(t, a.hurriedCredential(t)))
+	p, _ := startProxy(t, a.config(t, a.credential(t, azuretest.NewShortLife(4*time.Second))))
 	tapped := openTap(t, p)
 	c := &clients{t: t, azure: a, dir: tapped.dir}
 	require.NoError(t, a.EnsureRole(t.Context(), "orders-api"))

@@ -107,28 +107,14 @@ func newAzure(t testing.TB) azure {
 	return azure{authority, pg, server, authority.Register(aadpooltest.Principal{Name: "orders-api"})}
 }
 
-func (a azure) credential(t testing.TB) azcore.TokenCredential {
+func (a azure) credential(t testing.TB, policies ...policy.Policy) azcore.TokenCredential {
 	options := a.ClientOptions()
 	options.Retry.MaxRetries = -1
+	options.PerRetryPolicies = append(options.PerRetryPolicies, policies...)
 	cred, err := azidentity.NewClientSecretCredential(a.TenantID(), a.app.ClientID, a.app.Secret,
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	require.NoError(t, err)
 	return cred
-}
-
-// hurried says that its tokens expire in seconds, so that they are renewed as often. The server takes them for minutes:
-// no login is too slow for its token.
-type hurried struct{ azcore.TokenCredential }
-
-func (a azure) hurriedCredential(t testing.TB) azcore.TokenCredential {
-	a.SetTokenLife(4 * time.Minute) // of those that live five azidentity keeps one itself
-	return hurried{a.credential(t)}
-}
-
-func (c hurried) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	token, err := c.TokenCredential.GetToken(ctx, o)
-	token.ExpiresOn = time.Now().Add(4 * time.Second)
-	return token, err
 }
 
 // A testConfig is that of a proxy with one upstream.

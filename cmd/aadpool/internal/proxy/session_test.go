@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestSessionIsTheClientsOwn(t *testing.T) {
@@ -365,7 +366,7 @@ func TestSessionsEndOnBothSides(t *testing.T) {
 func TestSessionsOutliveTheirTokens(t *testing.T) {
 	t.Parallel()
 	a := newAzure(t)
-	p, _ := startProxy(t, a.config(t, a.hurriedCredential(t)))
+	p, _ := startProxy(t, a.config(t, a.credential(t, azuretest.NewShortLife(4*time.Second))))
 	old := connectTo(t, p.socketDSN())
 	assert.Eventually(t, func() bool {
 		conn, err := pgx.Connect(t.Context(), p.socketDSN())

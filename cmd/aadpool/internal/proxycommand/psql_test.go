@@ -1,11 +1,7 @@
 package proxycommand_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/internal/azuretest"
 )
 
 func TestPsqlLogsIn(t *testing.T) {
@@ -122,10 +118,10 @@ func TestPsqlReconnectsWithAFreshToken(t *testing.T) {
 	psql := commandtest.FindPsql(t)
 	a := commandtest.New(t)
 	a.UseSecret(t)
-	a.SetTokenLife(4 * time.Minute) // of those that live five azidentity keeps one itself
 	a.UsePsql(t, psql)
 	system := a.System()
-	system.ClientOptions.Transport = hurried{system.ClientOptions.Transport}
+	system.ClientOptions.PerRetryPolicies = append(system.ClientOptions.PerRetryPolicies,
+		azuretest.NewShortLife(4*time.Second))
 	got := commandtest.Run(t, system, "psql", a.Server.DSN("orders-api"), "--", "-XAtq", "-c", "select 1",
 		"-c", `\! /bin/sleep 5`, "-c", `\c template1`, "-c", "select 2")
 	assert.Equal(t, diag.OK, got.Status, got.Stderr)
@@ -133,26 +129,6 @@ func TestPsqlReconnectsWithAFreshToken(t *testing.T) {
 	logins := a.Server.Logins()
 	require.Len(t, logins, 2)
 	assert.Greater(t, logins[1].TokenExpiresAt, logins[0].TokenExpiresAt, "another token")
-}
-
-// hurried has Entra say of each token that it lives for 4 seconds, so that it is renewed. The server takes it for
-// minutes: no login is too slow for its token.
-type hurried struct{ policy.Transporter }
-
-func (h hurried) Do(request *http.Request) (*http.Response, error) {
-	response, err := h.Transporter.Do(request)
-	if err != nil || !strings.HasSuffix(request.URL.Path, "/token") {
-		return response, err
-	}
-	defer response.Body.Close()
-	var answer map[string]any
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
-		return nil, err
-	}
-	answer["expires_in"] = 4
-	body, err := json.Marshal(answer)
-	response.Body, response.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	return response, err
 }
 
 // The environment of psql, and of what its \\! starts, has the caller's variables, and no token.
