@@ -139,7 +139,7 @@ func (b *bouncer) admit(t testing.TB, passwords map[string]string) {
 
 func (b *bouncer) adminDSN() string {
 	query := url.Values{"host": {b.dir}, "port": {strconv.Itoa(b.port)}, "sslmode": {"disable"},
-		"connect_timeout": {"2"}}
+		"connect_timeout": {"60"}}
 	dsn := url.URL{Scheme: "postgres", User: url.UserPassword(admin, admin), Path: "/pgbouncer", RawQuery: query.Encode()}
 	return dsn.String()
 }

@@ -101,7 +101,7 @@ func (s *Server) ShutDown(t testing.TB) {
 // Connect opens a connection of the superuser.
 func (s *Server) Connect(ctx context.Context) (*pgconn.PgConn, error) {
 	return pgconn.Connect(ctx,
-		fmt.Sprintf("host=%s port=%d user=postgres database=postgres sslmode=disable connect_timeout=2", s.Dir, s.Port))
+		fmt.Sprintf("host=%s port=%d user=postgres database=postgres sslmode=disable connect_timeout=60", s.Dir, s.Port))
 }
 
 // Query runs SQL as the superuser and returns the first column of its last result's first row.
