@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -282,7 +283,7 @@ func postBack(ctx context.Context, uri string, form url.Values) error {
 	// No proxy and no connection that is kept: the client's server ends with this request.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&net.Dialer{}).DialContext}}
 	response, err := post(ctx, client, uri, form)
-	if err != nil && ctx.Err() == nil {
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
 		response, err = post(ctx, client, uri, form)
 	}
 	if err != nil {

@@ -24,7 +24,7 @@ const (
 	maxHeader   = 16 << 10
 )
 
-// endTimeout is how long an agent that ends waits for a client that takes no answer.
+// endTimeout is how long an agent that ends waits for a client that takes no answer, or asks nothing.
 const endTimeout = time.Second
 
 // Serve answers at l until ctx ends. get returns a token for a scope. An answer that fails repeats get's error, which
@@ -36,7 +36,11 @@ func Serve(
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusProcessing) // tells the client at once that somebody is here: see Patience
 		token, err := get(r.Context(), r.URL.Query().Get("scope"))
-		if err != nil {
+		switch {
+		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+			w.WriteHeader(http.StatusServiceUnavailable) // see agentclient.ErrEnding
+			return
+		case err != nil:
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
@@ -78,8 +82,8 @@ var ErrNoAgent = errors.New("no agent serves this identity")
 // early has waited for a second before.
 const Patience = 2 * time.Second
 
-// Ask asks the agent that dial reaches for a token. Where nobody listens, or whoever does says nothing for as long as
-// patience, the error is ErrNoAgent; any other is the agent's own.
+// Ask asks the agent that dial reaches for a token. Where nobody listens, or whoever does is told to end, or says
+// nothing for as long as patience, the error is ErrNoAgent; any other is the agent's own.
 func Ask(
 	ctx context.Context, patience time.Duration, scope string, dial func(context.Context) (net.Conn, error),
 ) (agentclient.Token, error) {
@@ -95,6 +99,9 @@ func Ask(
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	token, err := agentclient.Ask(conn, scope, func() { silence.Stop() })
+	if errors.Is(err, agentclient.ErrEnding) {
+		return agentclient.Token{}, ErrNoAgent
+	}
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		if errors.Is(cause, ErrNoAgent) {
 			return agentclient.Token{}, ErrNoAgent

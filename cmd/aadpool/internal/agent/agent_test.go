@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -225,24 +226,34 @@ func TestAskFails(t *testing.T) {
 			require.NoError(t, <-served)
 		})
 	})
-	t.Run("an agent that ends says so to those who wait", func(t *testing.T) {
-		l, err := Listen(filepath.Join(t.TempDir(), "a"), "identity")
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		served := make(chan error)
-		go func() {
-			served <- Serve(ctx, l, func(asking context.Context, _ string) (agentclient.Token, error) {
-				cancel()
-				<-asking.Done()
-				return agentclient.Token{}, errors.New("nobody has signed in")
+	for _, row := range []struct {
+		name      string
+		got, want error
+	}{
+		{"an agent that ends says why", errors.New("nobody has signed in"),
+			errors.New("nobody has signed in")},
+		{"one that is told to end is none", fmt.Errorf("stopped: %w", context.Canceled),
+			ErrNoAgent},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			l, err := Listen(filepath.Join(t.TempDir(), "a"), "identity")
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error)
+			go func() {
+				served <- Serve(ctx, l, func(asking context.Context, _ string) (agentclient.Token, error) {
+					cancel()
+					<-asking.Done()
+					return agentclient.Token{}, row.got
+				})
+			}()
+			_, err = Ask(t.Context(), time.Minute, "x", func(context.Context) (net.Conn, error) {
+				return net.Dial("unix", l.Addr().String())
 			})
-		}()
-		_, err = Ask(t.Context(), time.Minute, "x", func(context.Context) (net.Conn, error) {
-			return net.Dial("unix", l.Addr().String())
+			assert.Equal(t, row.want, err)
+			require.NoError(t, <-served)
 		})
-		require.EqualError(t, err, "nobody has signed in")
-		require.NoError(t, <-served)
-	})
+	}
 	t.Run("the caller gives up", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		dial := newAgent(t, func(asking context.Context, _ string) (agentclient.Token, error) {

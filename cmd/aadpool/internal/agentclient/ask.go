@@ -24,6 +24,11 @@ type Token struct {
 	ExpiresOn time.Time `json:"expires_on"`
 }
 
+// ErrEnding is of an agent that was told to end before it had the token.
+var ErrEnding = errors.New("the agent has been told to end")
+
+const statusUnavailable = "503" // of one that ends
+
 // maxAnswer is far more than any token: the largest are seven kilobytes.
 const maxAnswer = 64 << 10
 
@@ -38,6 +43,9 @@ func Ask(conn io.ReadWriter, scope string, heard func()) (Token, error) {
 	status, body, err := readAnswer(bufio.NewReader(io.LimitReader(conn, maxAnswer)), heard)
 	if err != nil {
 		return Token{}, fmt.Errorf("asking the agent for a token: %w", err)
+	}
+	if status == statusUnavailable {
+		return Token{}, ErrEnding
 	}
 	if status != "200" {
 		said := strings.TrimSpace(string(body))

@@ -47,24 +47,27 @@ func (cmd *agentCommand) Run(in invocation.Invocation) error {
 		return exit.Error{Status: diag.Other, Text: err.Error()}
 	}
 	defer listener.Close()
-	tokens := tokens.NewServer(in.Ctx, cmd.Flags, in.System.ClientOptions, logger)
 	ctx, end := context.WithCancel(in.Ctx)
 	defer end()
+	tokens := tokens.NewServer(ctx, cmd.Flags, in.System.ClientOptions, logger)
 	served := make(chan error, 1)
 	// Callers wait for the first token beside the agent: one that said nothing would be none to them.
-	go func() { served <- agent.Serve(ctx, listener, tokens.Get) }()
-	_, err = tokens.Get(in.Ctx, cmd.ScopeOfEnvironment()) // a person signs in now, and a fault is told at once
+	go func() {
+		served <- agent.Serve(ctx, listener, tokens.Get)
+		end()
+	}()
+	_, err = tokens.Get(ctx, cmd.ScopeOfEnvironment()) // a person signs in now
+	isSignalled := in.Ctx.Err() != nil
 	if err != nil {
 		end()
 	} else {
 		tellReady(logger, listener.Addr())
 	}
-	serveErr := <-served
-	if in.Ctx.Err() == nil && err != nil {
-		return err
-	}
-	if serveErr != nil {
+	if serveErr := <-served; serveErr != nil {
 		return exit.Error{Status: diag.Other, Text: serveErr.Error()}
+	}
+	if err != nil && !isSignalled {
+		return err
 	}
 	return exit.Error{Status: diag.OK, Printed: true, Final: true} // a signal is how an agent ends
 }

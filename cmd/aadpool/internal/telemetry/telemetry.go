@@ -136,7 +136,10 @@ const minEndTimeout = 3 * time.Second
 // endTimeout is that of a signal, METRICS or TRACES. Its variables are in milliseconds.
 func endTimeout(signal string) time.Duration {
 	given := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_TIMEOUT"), os.Getenv("OTEL_EXPORTER_OTLP_TIMEOUT"))
-	ms, _ := strconv.ParseUint(given, 10, 31) // the exporter has looked at it
+	ms, err := strconv.ParseUint(given, 10, 31)
+	if err != nil {
+		return minEndTimeout // the exporter has told it
+	}
 	return max(minEndTimeout, time.Duration(ms)*time.Millisecond)
 }
 
