@@ -182,7 +182,7 @@ func TestAskFails(t *testing.T) {
 		{"half a token", "HTTP/1.0 200 OK\r\n\r\n" + `{"token":"x`, "there is none in its answer"},
 		{"a token of two lines", "HTTP/1.0 200 OK\r\n\r\n" + `{"token":"x\ny"}`, "there is none in its answer"},
 		{"a token with a zero byte", "HTTP/1.0 200 OK\r\n\r\n" + `{"token":"x\u0000"}`, "there is none in its answer"},
-		{"an error without a word", "HTTP/1.0 503 \r\n\r\n", "asking the agent for a token: it answers 503"},
+		{"an error without a word", "HTTP/1.0 500 \r\n\r\n", "asking the agent for a token: it answers 500"},
 		{"an answer without end", "HTTP/1.0 200 OK\r\n\r\n" + strings.Repeat("x", 1<<20),
 			"there is none in its answer"},
 	} {
