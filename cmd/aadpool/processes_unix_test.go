@@ -249,13 +249,14 @@ func TestPasswordCommands(t *testing.T) {
 		return got, time.Since(began) < agent.Patience // later it may have given up an agent that was slow
 	}
 	first, isAgents := ask()
-	for again := 0; !isAgents && again < 100; again++ {
+	for began := time.Now(); !isAgents && time.Since(began) < time.Minute; {
 		first, isAgents = ask()
 	}
+	require.True(t, isAgents, "each call took longer than agent.Patience")
 	one, before := strings.TrimSpace(first.Stdout), a.Requests()
 	_, err := a.Verify(one, aadpooltest.DefaultAudience)
 	require.NoError(t, err)
-	var others atomic.Int32 // tokens of calls that have given the agent up
+	var agents, others atomic.Int32 // calls that the agent has answered, and those that have given it up
 	var asking sync.WaitGroup
 	for range processes {
 		asking.Go(func() {
@@ -263,15 +264,17 @@ func TestPasswordCommands(t *testing.T) {
 				got, isAgents := ask()
 				assert.Equal(t, diag.OK, got.Status, got.Stderr)
 				assert.Empty(t, got.Stderr)
-				if token := strings.TrimSpace(got.Stdout); isAgents {
-					assert.Equal(t, one, token)
-				} else if token != one {
+				if strings.TrimSpace(got.Stdout) == one {
+					agents.Add(1)
+				} else {
+					assert.False(t, isAgents, "it had no time to give the agent up")
 					others.Add(1)
 				}
 			}
 		})
 	}
 	asking.Wait()
+	assert.Positive(t, agents.Load(), "the agent has answered some of the calls")
 	assert.EqualValues(t, before+int(others.Load()), a.Requests(), "none for %d calls", processes*calls)
 
 	for _, dir := range []string{home, os.Getenv("XDG_RUNTIME_DIR"), os.Getenv("TMPDIR")} {
