@@ -45,7 +45,7 @@ func TestRealClients(t *testing.T) {
 	}
 	working.Wait()
 	tapped.close(t)
-	assert.Greater(t, a.Requests(), 1, "the token has been renewed meanwhile")
+	assert.Greater(t, a.tokensUsed(), 1, "the token has been renewed meanwhile")
 	c.sql(`drop table clients_copy; drop owned by "orders-api"`)
 }
 

@@ -117,6 +117,18 @@ func (a azure) credential(t testing.TB, policies ...policy.Policy) azcore.TokenC
 	return cred
 }
 
+// tokensUsed counts the tokens that have logged in. The server takes each for an hour: a proxy that renews its token
+// may still log in with an old one. Tokens that are issued seconds apart do not end in the same second.
+func (a azure) tokensUsed() int {
+	ends := map[time.Time]bool{}
+	for _, l := range a.server.Logins() {
+		if l.SQLState == "" {
+			ends[l.TokenExpiresAt] = true
+		}
+	}
+	return len(ends)
+}
+
 // A testConfig is that of a proxy with one upstream.
 type testConfig struct {
 	Upstream

@@ -374,7 +374,7 @@ func TestSessionsOutliveTheirTokens(t *testing.T) {
 			return true
 		}
 		defer conn.Close(context.Background())
-		return a.Requests() >= 3
+		return a.tokensUsed() >= 3
 	}, time.Minute, 100*time.Millisecond, "two rotations")
 	assert.Equal(t, 1, ask[int](t, old, "select 1"), "no session is retired")
 }
