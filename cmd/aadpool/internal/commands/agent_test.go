@@ -3,6 +3,7 @@ package commands_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -56,10 +57,22 @@ func startAgentOf(t *testing.T, system invocation.System, args ...string) (dir s
 		assert.Empty(t, left)
 	})
 	require.Eventually(t, func() bool {
-		found, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
-		return err == nil && len(found) == 1
-	}, time.Minute, 5*time.Millisecond, "a socket")
+		conn, err := dialAgent(dir)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	}, time.Minute, 5*time.Millisecond, "a socket at which somebody listens, which is later than that it is there")
 	return dir
+}
+
+// dialAgent connects to the one agent in dir.
+func dialAgent(dir string) (net.Conn, error) {
+	found, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
+	if err != nil || len(found) != 1 {
+		return nil, errors.Join(fmt.Errorf("%d sockets", len(found)), err)
+	}
+	return net.Dial("unix", found[0])
 }
 
 // callersAtOnce is a hundred, which compute for half a minute with the race detector, or twenty with -short.
@@ -130,10 +143,7 @@ func TestAgentHearsCallersBeforeItsFirstToken(t *testing.T) {
 	system, release := a.System(), make(chan struct{})
 	system.ClientOptions.Transport = heldTransport{system.ClientOptions.Transport, release}
 	dir := startAgentOf(t, system, "agent")
-	sockets, err := filepath.Glob(filepath.Join(dir, "token-*.sock"))
-	require.NoError(t, err)
-	require.Len(t, sockets, 1)
-	conn, err := net.Dial("unix", sockets[0])
+	conn, err := dialAgent(dir)
 	require.NoError(t, err)
 	defer conn.Close()
 	require.NoError(t, conn.SetDeadline(time.Now().Add(time.Minute)))
