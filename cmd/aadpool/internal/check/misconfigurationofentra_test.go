@@ -178,15 +178,20 @@ func TestWhatLastsIsToldAtOnce(t *testing.T) {
 		}
 		t.Run(row.name, func(t *testing.T) {
 			a := commandtest.New(t)
-			_, flags := row.make(t, a)
+			dsn, flags := row.make(t, a)
 			o := row.around(t, a)
 			asked := &requests{Transporter: o.ClientOptions.Transport, of: map[string]int{}}
 			o.ClientOptions.Transport = asked
 			got := commandtest.Run(t, o, append([]string{"token"}, flags...)...)
 			assert.Equal(t, diag.Credential, got.Status)
 			assert.LessOrEqual(t, asked.most(), 2, "azidentity by itself makes a request four times: %v", asked.of)
-			assert.Contains(t, got.Stderr, row.names, "aadpool token tells it, too")
 			assert.Regexp(t, `^aadpool: [^\n]+\n$`, got.Stderr)
+
+			checked := runInto(t, row.around(t, a), failureOf(row.step),
+				append([]string{"check", "--json", dsn}, flags...)...)
+			told := commandtest.ParseResult(t, checked.Stdout).Failure
+			require.NotNil(t, told, checked.Stdout)
+			assert.Contains(t, got.Stderr, ". "+told.Meaning+" To fix: "+told.FirstCommand(), "as aadpool check says it")
 		})
 	}
 }
