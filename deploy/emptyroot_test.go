@@ -79,7 +79,7 @@ func (s sidecar) run(t *testing.T) {
 	root := emptyRoot(t)
 	environment := workloadIdentity(t, authority, identity, root)
 	database := upstream(t, server, root)
-	listen, health := freeAddress(t), freeAddress(t)
+	listen, health := freeport.For(t), freeport.For(t)
 	if len(s.check) > 0 {
 		last := len(s.check) - 1
 		out, err := inRoot(root, environment, append(s.check[:last:last], keywords(database))...).CombinedOutput()
@@ -245,12 +245,6 @@ func sidecarArguments(t *testing.T, proxy corev1.Container, listen, health strin
 		args = append(args, arg)
 	}
 	return args
-}
-
-func freeAddress(t *testing.T) string {
-	address, err := freeport.Address()
-	require.NoError(t, err)
-	return address
 }
 
 func status(url string) int {

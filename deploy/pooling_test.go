@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // pgbouncer returns the path of a PgBouncer that takes what the recipe says.
@@ -100,7 +101,7 @@ func newStandIns(t *testing.T) *pooling {
 	p.server, err = aadpooltest.NewServer(p.authority, pg)
 	require.NoError(t, err)
 	t.Cleanup(p.server.Close)
-	_, p.port, err = net.SplitHostPort(freeAddress(t))
+	_, p.port, err = net.SplitHostPort(freeport.For(t))
 	require.NoError(t, err)
 
 	server := httptest.NewTLSServer(nil)
@@ -117,7 +118,7 @@ func newStandIns(t *testing.T) *pooling {
 func newPooling(t *testing.T, r recipe) *pooling {
 	program, bouncer := program(t), pgbouncer(t)
 	p := newStandIns(t)
-	health := freeAddress(t)
+	health := freeport.For(t)
 	environment := proxyEnvironment(t, p.authority, p.server, p.dir)
 	here := strings.NewReplacer("/run/aadpool", p.dir, "127.0.0.1:9090", health, "/etc/aadpool", p.dir)
 	var args []string
@@ -216,7 +217,7 @@ func TestProxyAloneOfTheChart(t *testing.T) {
 	all := render(t, chart, valuesOfCharts["the proxy alone"])
 	p := newStandIns(t)
 	pod := all.deployments[0].Spec.Template.Spec
-	health := freeAddress(t)
+	health := freeport.For(t)
 	environment := proxyEnvironment(t, p.authority, p.server, p.dir)
 	config := proxyConfig(t, all.proxyConfig(t, pod), environment, "127.0.0.1:"+p.port, health)
 	here := strings.NewReplacer("/etc/aadpool/tls", p.dir, "/etc/aadpool/password", p.dir)

@@ -14,6 +14,8 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // strangers is what somebody runs who has Docker and no Azure.
@@ -60,7 +62,7 @@ type strangersPath struct {
 func (p *strangersPath) port(t *testing.T, of, port string) string {
 	key := of + ":" + port
 	if p.ports[key] == "" {
-		_, free, err := net.SplitHostPort(freeAddress(t))
+		_, free, err := net.SplitHostPort(freeport.For(t))
 		require.NoError(t, err)
 		p.ports[key] = free
 	}

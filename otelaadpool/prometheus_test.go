@@ -213,7 +213,7 @@ scrape_configs: [{job_name: orders, static_configs: [{targets: [%[3]q]}]}]
 `, scrapeInterval, rules, service)
 	file := filepath.Join(dir, "prometheus.yml")
 	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
-	address := freeAddress(t)
+	address := freeport.For(t)
 	cmd := exec.Command(program, "--config.file", file, "--storage.tsdb.path", filepath.Join(dir, "data"),
 		"--web.listen-address", address)
 	var log bytes.Buffer
@@ -232,14 +232,6 @@ scrape_configs: [{job_name: orders, static_configs: [{targets: [%[3]q]}]}]
 		return err == nil
 	}, time.Minute, 100*time.Millisecond, "Prometheus is ready")
 	return server
-}
-
-// freeAddress is one of this machine's that nobody listens at now.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	address, err := freeport.Address()
-	require.NoError(t, err)
-	return address
 }
 
 func (p prometheusServer) get(t *testing.T, path string, parameters url.Values) ([]byte, error) {

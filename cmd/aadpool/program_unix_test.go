@@ -22,6 +22,7 @@ import (
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/child"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // A program is aadpool in a process of its own, which is started by a shell's line with "$@" in it.
@@ -162,7 +163,7 @@ func TestProxyWithinALimitOnOpenFiles(t *testing.T) {
 // Connections to --http that say nothing keep out neither sessions nor probes.
 func TestIdleHTTPConnectionsWithinALimitOnOpenFiles(t *testing.T) {
 	a := commandtest.New(t)
-	dir, health := commandtest.ShortDir(t), commandtest.FreeAddress(t)
+	dir, health := commandtest.ShortDir(t), freeport.For(t)
 	p := newProgram(t, a, `ulimit -n 64; exec "$@"`, proxyArguments(a, dir, "--drain=0s", "--http="+health)...)
 	p.logs(t, "serving health and metrics")
 	for range 52 {

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/windows/svc/mgr"
 
 	"github.com/aadpool/aadpool/aadpooltest"
-	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 const serviceName = "aadpool-test"
@@ -36,7 +36,7 @@ func TestProxyAsAServiceOfWindows(t *testing.T) {
 	out, err := exec.Command("go", "build", "-o", program, ".").CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	require.NoError(t, os.WriteFile(password, []byte("correct horse\n"), 0o600))
-	address := commandtest.FreeAddress(t)
+	address := freeport.For(t)
 	environment := a.AppServiceEnv(identity)
 	environment["AZURE_CLIENT_ID"] = identity.ClientID
 	s := installService(t, program, environment, "proxy", a.Server.DSN("id-orders"), "--credential=managed-identity",

@@ -25,3 +25,16 @@ func Address() (string, error) {
 	}
 	return "", fmt.Errorf("freeport: no port is free: %w", taken)
 }
+
+// For is an Address for a test, a testing.TB: programs that import this are none of package testing's.
+func For(t interface {
+	Helper()
+	Fatal(args ...any)
+}) string {
+	t.Helper()
+	address, err := Address()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
+}

@@ -13,9 +13,7 @@ import (
 
 func TestAddressIsNoneThatTheKernelGivesAway(t *testing.T) {
 	for range 100 {
-		address, err := freeport.Address()
-		require.NoError(t, err)
-		host, port, err := net.SplitHostPort(address)
+		host, port, err := net.SplitHostPort(freeport.For(t))
 		require.NoError(t, err)
 		assert.Equal(t, "127.0.0.1", host)
 		number, err := strconv.Atoi(port)

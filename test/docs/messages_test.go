@@ -24,6 +24,7 @@ import (
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 const server = "postgres://orders-api@orders.postgres.database.azure.com/orders"
@@ -82,10 +83,7 @@ var produced = map[string]func(t *testing.T) error{
 		})
 	},
 	"connect: connection refused": func(t *testing.T) error {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, listener.Close())
-		return dial(t, "postgres://orders-api@"+listener.Addr().String()+"/orders?sslmode=disable", nil)
+		return dial(t, "postgres://orders-api@"+freeport.For(t)+"/orders?sslmode=disable", nil)
 	},
 	"i/o timeout": func(*testing.T) error { return os.ErrDeadlineExceeded },
 	"/.s.PGSQL.5432: connect: no such file or directory": func(t *testing.T) error {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // pasteTimeout is when a block counts as one that blocks the reader's terminal.
@@ -264,10 +265,7 @@ func (s *session) here(t *testing.T, code string) string {
 	code = port.ReplaceAllStringFunc(code, func(found string) string {
 		number := port.FindStringSubmatch(found)[1]
 		if s.ports[number] == "" {
-			listener, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			_, s.ports[number], _ = net.SplitHostPort(listener.Addr().String())
-			require.NoError(t, listener.Close())
+			_, s.ports[number], _ = net.SplitHostPort(freeport.For(t))
 		}
 		return strings.TrimSuffix(found, number) + s.ports[number]
 	})

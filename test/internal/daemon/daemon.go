@@ -116,9 +116,7 @@ func writeFile(t testing.TB, path, content string) error {
 // Port returns a TCP port of 127.0.0.1 that is free at this moment.
 func Port(t testing.TB) int {
 	t.Helper()
-	address, err := freeport.Address()
-	require.NoError(t, err)
-	_, port, err := net.SplitHostPort(address)
+	_, port, err := net.SplitHostPort(freeport.For(t))
 	require.NoError(t, err)
 	number, err := strconv.Atoi(port)
 	require.NoError(t, err)

@@ -26,6 +26,7 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 	"github.com/aadpool/aadpool/internal/scope"
 )
 
@@ -233,10 +234,7 @@ func TestProxyServesTheTokenByHTTP(t *testing.T) {
 	a.UseSecret(t)
 	secret := filepath.Join(t.TempDir(), "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("hunter2-hunter2-hunter2\n"), 0o600))
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := freeport.For(t)
 	startAgent(t, a, "proxy", a.DSN(), "--socket-dir", filepath.Join(t.TempDir(), "s"), "--http", address,
 		"--token-secret-file", secret)
 	ask := func(authorization string) (status int, body string) {
@@ -265,7 +263,7 @@ func TestProxyServesTheTokenByHTTP(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(body), &answer))
 	assert.Equal(t, "Bearer", answer.TokenType)
 	assert.Greater(t, answer.ExpiresIn, 60)
-	_, err = a.Verify(answer.AccessToken, aadpooltest.DefaultAudience)
+	_, err := a.Verify(answer.AccessToken, aadpooltest.DefaultAudience)
 	require.NoError(t, err)
 	assert.Equal(t, 1, a.Requests(), "the proxy's own token")
 }

@@ -18,6 +18,7 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/invocation"
 	"github.com/aadpool/aadpool/internal/azuretest"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // ProxyTCPAddress is where --tcp listens.
@@ -93,17 +94,9 @@ func StartProxy(t *testing.T, o invocation.System, args ...string) *Proxy {
 	return r
 }
 
-// FreeAddress is one that nothing listens at.
-func FreeAddress(t *testing.T) string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-// ClosedPort is the port of a FreeAddress.
+// ClosedPort is one of 127.0.0.1 that nothing listens at.
 func ClosedPort(t *testing.T) string {
-	_, port, err := net.SplitHostPort(FreeAddress(t))
+	_, port, err := net.SplitHostPort(freeport.For(t))
 	require.NoError(t, err)
 	return port
 }

@@ -1,9 +1,9 @@
 package proxy
 
 import (
-	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"regexp"
 	"slices"
 	"testing"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/telemetry"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // traced is a Telemetry whose spans a test sees.
@@ -74,7 +75,7 @@ func TestTraceOfASessionsStart(t *testing.T) {
 		steps[len(steps)-1].failed = true
 		return steps
 	}
-	closed := closedAddress(t)
+	closed := netip.MustParseAddrPort(freeport.For(t)).Port()
 	for _, row := range []struct {
 		name   string
 		change func(a azure, c *testConfig)
@@ -134,14 +135,6 @@ func TestTraceOfASessionsStart(t *testing.T) {
 // fallbackOf is the server once more.
 func fallbackOf(c *pgx.ConnConfig) *pgconn.FallbackConfig {
 	return &pgconn.FallbackConfig{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}
-}
-
-// closedAddress is a port on which nobody listens.
-func closedAddress(t *testing.T) uint16 {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer listener.Close()
-	return uint16(listener.Addr().(*net.TCPAddr).Port)
 }
 
 // A load balancer's probe is no session that has failed.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // A proxy that is started while another one drains takes over its addresses, and the sessions of that one go on.
@@ -19,7 +20,7 @@ func TestProxyTakesOverFromOneThatDrains(t *testing.T) {
 	a := commandtest.New(t)
 	a.UseSecret(t)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
-	dir, tcp, health := commandtest.ShortDir(t), commandtest.FreeAddress(t), commandtest.FreeAddress(t)
+	dir, tcp, health := commandtest.ShortDir(t), freeport.For(t), freeport.For(t)
 	args := []string{a.Server.DSN("orders-api"), "--socket-dir=" + dir, "--listen=" + tcp, "--http=" + health,
 		"--drain=1m"}
 	first := commandtest.StartProxy(t, a.System(), args...)

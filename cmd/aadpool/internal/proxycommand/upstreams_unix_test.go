@@ -23,6 +23,7 @@ import (
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/commandtest"
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // writeConfig writes a configuration file, in the place of one that is there.
@@ -69,7 +70,7 @@ func TestProxyServesManyServers(t *testing.T) {
 	roles := map[string]string{}
 	dead := map[string]string{
 		"silent": "postgres://orders-api@" + silentAddress(t) + "/postgres?connect_timeout=1",
-		"closed": "postgres://orders-api@" + commandtest.FreeAddress(t) + "/postgres",
+		"closed": "postgres://orders-api@" + freeport.For(t) + "/postgres",
 		"noname": "postgres://orders-api@nowhere.example/postgres",
 	}
 	add := func(name, dsn, more string) {

@@ -16,12 +16,13 @@ import (
 	diag "github.com/aadpool/aadpool/cmd/aadpool/internal/diagnosis"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/proxy"
 	"github.com/aadpool/aadpool/cmd/aadpool/internal/unixsocket"
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 // The proxy's own directory can hold its socket for status, as an address of this machine can.
 func TestWaitAndStatusOfARunningProxy(t *testing.T) {
 	t.Run("by TCP", func(t *testing.T) {
-		askRunningProxy(t, "127.0.0.1:0", commandtest.FreeAddress(t), "connection refused")
+		askRunningProxy(t, "127.0.0.1:0", freeport.For(t), "connection refused")
 	})
 	t.Run("by a Unix socket", func(t *testing.T) {
 		if !unixsocket.CanKeepDir {
@@ -37,7 +38,7 @@ func askRunningProxy(t *testing.T, at, elsewhere, nobody string) {
 	a.UseSecret(t)
 	dir := commandtest.ShortDir(t)
 	r := commandtest.StartProxy(t, a.System(), "up="+a.Server.DSN("orders-api"),
-		"down=postgres://orders-api@"+commandtest.FreeAddress(t)+"/x",
+		"down=postgres://orders-api@"+freeport.For(t)+"/x",
 		"--socket-dir="+dir, "--http="+at)
 	address := r.Logged(t, `serving health and metrics" address=(\S+)`)
 	conn, err := pgx.Connect(t.Context(), "host="+dir+"/up user=x dbname=postgres sslmode=disable")

@@ -10,13 +10,12 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/internal/freeport"
 )
 
 func TestIsRefused(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, listener.Close())
-	_, closed := net.Dial("tcp", listener.Addr().String())
+	_, closed := net.Dial("tcp", freeport.For(t))
 	require.Error(t, closed)
 	for _, row := range []struct {
 		name string
