@@ -23,6 +23,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/aadpool/aadpool/internal/freeport"
 	"github.com/aadpool/aadpool/internal/initdb"
 )
 
@@ -187,12 +188,15 @@ func serverEnv() []string {
 
 // freePort returns a TCP port of 127.0.0.1 that nobody listens on at this moment.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := freeport.Address()
 	if err != nil {
-		return 0, fmt.Errorf("aadpooltest: looking for a free port: %w", err)
+		return 0, fmt.Errorf("aadpooltest: %w", err)
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(port)
 }
 
 // socketDSN returns the superuser's connection string for the server whose socket is in dir.
