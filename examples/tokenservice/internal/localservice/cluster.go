@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -40,6 +41,9 @@ type Cluster struct {
 	Config         service.Config // of the replicas that are started next
 	ConnectTimeout time.Duration  // of their pools
 	CertificatePEM []byte         // what clients have to trust
+
+	// TokenPolicies are for the requests for database tokens of the replicas that are started next.
+	TokenPolicies []policy.Policy
 
 	azure       *localazure.Services
 	database    string
@@ -136,6 +140,7 @@ func (c *Cluster) DSN(role string) (string, error) {
 func (c *Cluster) credential() (azcore.TokenCredential, error) {
 	options := c.azure.Authority.ClientOptions()
 	options.Retry.MaxRetries = -1
+	options.PerRetryPolicies = append(options.PerRetryPolicies, c.TokenPolicies...)
 	return azidentity.NewClientSecretCredential(c.azure.Authority.TenantID(), c.azure.App.ClientID, c.azure.App.Secret,
 		&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 }

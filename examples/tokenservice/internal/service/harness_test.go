@@ -195,21 +195,13 @@ func setupLogging(t testing.TB, log *slog.Logger, configure func(*pgxpool.Config
 }
 
 func (e *environment) start(configure func(*pgxpool.Config)) *localservice.Replica {
-	replica, err := e.tryStart(configure)
-	require.NoError(e.t, err)
-	return replica
-}
-
-func (e *environment) tryStart(configure func(*pgxpool.Config)) (*localservice.Replica, error) {
 	replica, err := e.StartReplica(context.Background(), configure)
-	if err != nil {
-		return nil, err
-	}
+	require.NoError(e.t, err)
 	e.t.Cleanup(func() {
 		e.client.CloseIdleConnections()
 		assert.NoError(e.t, replica.Stop())
 	})
-	return replica, nil
+	return replica
 }
 
 func (e *environment) store() *store.Store { return store.New(e.replica.Pool) }
