@@ -119,12 +119,12 @@ func (e *events) fetchEnd(ctx context.Context, end aadpool.FetchEnd) {
 		attributes = append(attributes, failure)
 		fail(span, failure, end.Err)
 	}
-	span.End()
+	e.fetchDuration.Record(ctx, end.Duration.Seconds(), set(attributes))
+	span.End() // whoever sees it finds it counted
 	if latest := e.latest.Load(); latest != nil && latest.context.Equal(span.SpanContext()) {
 		now := time.Now()
 		latest.ended.Store(&now)
 	}
-	e.fetchDuration.Record(ctx, end.Duration.Seconds(), set(attributes))
 }
 
 func (e *events) waited(ctx context.Context, wait aadpool.Waited) {
@@ -138,8 +138,8 @@ func (e *events) waited(ctx context.Context, wait aadpool.Waited) {
 		attributes = append(attributes, failure)
 		fail(span, failure, wait.Err)
 	}
-	span.End(trace.WithTimestamp(end))
 	e.waitDuration.Record(ctx, wait.Duration.Seconds(), set(attributes))
+	span.End(trace.WithTimestamp(end))
 }
 
 // fetchIn is a link to the fetch that was in flight at some time since start: there is one at a time.
