@@ -236,22 +236,21 @@ func TestAskFails(t *testing.T) {
 			ErrNoAgent},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			l, err := Listen(filepath.Join(t.TempDir(), "a"), "identity")
-			require.NoError(t, err)
-			ctx, cancel := context.WithCancel(t.Context())
-			served := make(chan error)
-			go func() {
-				served <- Serve(ctx, l, func(asking context.Context, _ string) (agentclient.Token, error) {
-					cancel()
-					<-asking.Done()
-					return agentclient.Token{}, row.got
-				})
-			}()
-			_, err = Ask(t.Context(), time.Minute, "x", func(context.Context) (net.Conn, error) {
-				return net.Dial("unix", l.Addr().String())
+			synctest.Test(t, func(t *testing.T) {
+				l := newPipeListener()
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error)
+				go func() {
+					served <- Serve(ctx, l, func(asking context.Context, _ string) (agentclient.Token, error) {
+						cancel()
+						<-asking.Done()
+						return agentclient.Token{}, row.got
+					})
+				}()
+				_, err := Ask(t.Context(), Patience, "x", l.dial)
+				assert.Equal(t, row.want, err)
+				require.NoError(t, <-served)
 			})
-			assert.Equal(t, row.want, err)
-			require.NoError(t, <-served)
 		})
 	}
 	t.Run("the caller gives up", func(t *testing.T) {

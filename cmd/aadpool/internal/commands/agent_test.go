@@ -33,20 +33,21 @@ import (
 // startAgent runs args until the test ends, and returns when callers are heard.
 func startAgent(t *testing.T, a commandtest.Azure, args ...string) (dir string) {
 	t.Helper()
-	return startAgentOf(t, a.System(), args...)
+	dir, _ = startAgentOf(t, a.System(), args...)
+	return dir
 }
 
 // startAgentOf is startAgent in a system that the test has made.
-func startAgentOf(t *testing.T, system invocation.System, args ...string) (dir string) {
+func startAgentOf(t *testing.T, system invocation.System, args ...string) (dir string, log *azuretest.LogBuffer) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "agent")
 	t.Setenv("AADPOOL_AGENT_DIR", dir)
 	t.Setenv("AADPOOL_TIMEOUT", "5m") // however busy the machine is
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	var printed azuretest.LogBuffer
+	printed := new(azuretest.LogBuffer)
 	running.Go(func() {
-		status := commands.Run(ctx, args, &printed, &printed, system)
+		status := commands.Run(ctx, args, printed, printed, system)
 		assert.Equal(t, diag.OK, status, printed.String())
 	})
 	t.Cleanup(func() {
@@ -64,7 +65,7 @@ func startAgentOf(t *testing.T, system invocation.System, args ...string) (dir s
 		}
 		return err == nil
 	}, time.Minute, 5*time.Millisecond, "a socket at which somebody listens, which is later than that it is there")
-	return dir
+	return dir, printed
 }
 
 // dialAgent connects to the one agent in dir.
@@ -143,7 +144,7 @@ func TestAgentHearsCallersBeforeItsFirstToken(t *testing.T) {
 	a.UseSecret(t)
 	system, release := a.System(), make(chan struct{})
 	system.ClientOptions.Transport = heldTransport{system.ClientOptions.Transport, release}
-	dir := startAgentOf(t, system, "agent")
+	dir, _ := startAgentOf(t, system, "agent")
 	conn, err := dialAgent(dir)
 	require.NoError(t, err)
 	defer conn.Close()
@@ -163,7 +164,9 @@ func TestAgentHearsCallersBeforeItsFirstToken(t *testing.T) {
 func TestAgentServesItsOwnIdentityAlone(t *testing.T) {
 	a := commandtest.New(t)
 	a.UseSecret(t)
-	startAgent(t, a, "agent")
+	_, log := startAgentOf(t, a.System(), "agent")
+	require.Eventually(t, func() bool { return strings.Contains(log.String(), "serving tokens") }, time.Minute,
+		5*time.Millisecond, "the agent has read the environment, which is also the test's")
 	other := a.Register(aadpooltest.Principal{Name: "billing-api"})
 	commandtest.Setenv(t, a.ClientSecretEnv(other))
 	got := commandtest.RunUnchecked(t.Context(), a.System(), "token")

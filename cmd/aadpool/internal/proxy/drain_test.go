@@ -3,7 +3,9 @@ package proxy
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -119,8 +121,11 @@ func TestDrainLetsTransactionsEnd(t *testing.T) {
 	var stopping sync.WaitGroup
 	stopping.Go(stop)
 	eventually(t, "no session is opened any more", func() bool {
-		_, err := pgx.Connect(t.Context(), p.socketDSN())
-		return err != nil && assert.Equal(t, "57P03", refusedBy(t, err).Code)
+		conn, err := pgx.Connect(t.Context(), p.socketDSN())
+		if err == nil {
+			return conn.Close(t.Context()) != nil // false: the drain has not begun
+		}
+		return assert.Equal(t, "57P03", refusedBy(t, err).Code)
 	})
 	for n := range 3 {
 		assert.Equal(t, n, ask[int](t, tx.Conn(), "select $1::int", n), "the transaction goes on")
@@ -135,6 +140,8 @@ func TestDrainLetsTransactionsEnd(t *testing.T) {
 func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 	a := newAzure(t)
 	config := a.config(t, a.credential(t))
+	var log lockedBuffer
+	config.Logger = slog.New(slog.NewTextHandler(&log, nil))
 	config.Drain, config.limits = time.Hour, patient
 	p, stop := startProxy(t, config)
 	var idle []*pgx.Conn
@@ -145,7 +152,9 @@ func TestDrainEndsIdleSessionsAtOnce(t *testing.T) {
 	connections := a.server.Stats().Connections
 	var stopping sync.WaitGroup
 	stopping.Go(stop)
-	eventually(t, "the proxy shuts down", func() bool { return p.phase() != running })
+	eventually(t, "all have been told", func() bool {
+		return strings.Contains(log.String(), "shutting down when the sessions have ended")
+	})
 	for _, conn := range idle {
 		_, err := conn.Exec(t.Context(), "select 1")
 		assert.Equal(t, "57P01", refusedBy(t, err).Code)

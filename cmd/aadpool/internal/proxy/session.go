@@ -148,6 +148,7 @@ func (s *session) passToClient(piece []byte) error {
 	s.upstream.metrics.answers.Add(answers)
 	s.record.bytesToClient += int64(len(piece))
 	s.record.answers += answers
+	s.exchange.stop(s.upstream.phase()) // a client that has its last answer starts nothing more
 	_, err := s.client.conn.Write(piece)
 	return err
 }

@@ -192,13 +192,13 @@ func (u *upstream) reserve(s *session) error {
 
 // unreserve is when the session of reserve has not come about, and its client is to hear of it.
 func (u *upstream) unreserve(s *session) {
-	u.remove(s)
 	u.proxy.places.unreserve()
+	u.remove(s)
 }
 
 func (u *upstream) release(s *session) {
-	u.remove(s)
 	u.proxy.places.release()
+	u.remove(s)
 }
 
 func (u *upstream) remove(s *session) {
