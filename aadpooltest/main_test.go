@@ -9,16 +9,16 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/internal/initdb"
+	"github.com/aadpool/aadpool/internal/leaktest"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) {
 	signingkey.Reuse()
 	initdb.Reuse()
-	goleak.VerifyTestMain(stopPostgresAfter{m})
+	leaktest.VerifyTestMain(stopPostgresAfter{m})
 }
 
 // startSharedPostgres starts, on its first call, the PostgreSQL that all tests of the package share.

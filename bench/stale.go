@@ -16,7 +16,8 @@ var (
 	// packagePaths are the package's, without its tests and what is only shared with other modules.
 	packagePaths = []string{":(top,glob)*.go", ":(top)internal", ":(top,exclude,glob)**/*_test.go",
 		":(top,exclude)internal/azuretest", ":(top,exclude)internal/signingkey",
-		":(top,exclude)internal/credential", ":(top,exclude)internal/spelling", ":(top,exclude)internal/freeport"}
+		":(top,exclude)internal/credential", ":(top,exclude)internal/spelling", ":(top,exclude)internal/freeport",
+		":(top,exclude)internal/leaktest"}
 	proxyPaths = append(slices.Clone(packagePaths), ":(top)cmd/aadpool/internal/proxy",
 		":(top)cmd/aadpool/go.mod")
 	// commandPaths are those of aadpool token and of what answers it.

@@ -219,6 +219,7 @@ func TestASlowConnectExplainsItselfInATrace(t *testing.T) {
 	hook, err := aadpool.NewHook(azure.ShortLived(t, azuretest.NewShortLife(tokenLife)), aadpool.WithObserver(observer),
 		aadpool.WithLogger(slog.New(slog.DiscardHandler)))
 	require.NoError(t, err)
+	azure.SetLatency(300 * time.Millisecond) // so that a wait is longer than a stop of this machine
 	made, newPool := trace.begun(t.Context())
 	pool, err := hook.NewPool(made, azure.DSN())
 	require.NoError(t, err)
@@ -227,7 +228,6 @@ func TestASlowConnectExplainsItselfInATrace(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return time.Now().After(hook.Stats().TokenExpires)
 	}, time.Minute, 10*time.Millisecond)
-	azure.SetLatency(300 * time.Millisecond)
 	ctx, request := trace.begun(t.Context())
 	require.NoError(t, pool.Ping(ctx))
 

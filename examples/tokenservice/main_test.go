@@ -26,13 +26,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/examples/internal/localazure"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/localservice"
 	"github.com/aadpool/aadpool/examples/tokenservice/internal/service"
+	"github.com/aadpool/aadpool/internal/leaktest"
 )
 
 // postgres is the one server of all tests. Each has a database of its own on it.
@@ -45,7 +45,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
-	if err := errors.Join(postgres.Stop(), goleak.Find()); err != nil {
+	if err := errors.Join(postgres.Stop(), leaktest.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}

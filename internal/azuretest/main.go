@@ -9,9 +9,8 @@ import (
 	"syscall"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/aadpool/aadpool/internal/initdb"
+	"github.com/aadpool/aadpool/internal/leaktest"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
@@ -27,7 +26,7 @@ func Main(m *testing.M) {
 	heedIgnoredSignals()
 	signingkey.Reuse()
 	initdb.Reuse()
-	goleak.VerifyTestMain(checked{m})
+	leaktest.VerifyTestMain(checked{m})
 }
 
 // heedIgnoredSignals has the programs that tests start get the signals that this one ignores, as nohup, and & in a

@@ -14,14 +14,14 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool/aadpooltest"
+	"github.com/aadpool/aadpool/internal/leaktest"
 	"github.com/aadpool/aadpool/test/internal/daemon"
 	"github.com/aadpool/aadpool/test/internal/pgserver"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.VerifyTestMain(m) }
 
 const (
 	// programsEnv is the directory of the programs of a PostgreSQL 18 or newer. Without it, nothing here runs.

@@ -20,18 +20,18 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/aadpool/aadpool"
 	"github.com/aadpool/aadpool/aadpooltest"
 	"github.com/aadpool/aadpool/internal/initdb"
+	"github.com/aadpool/aadpool/internal/leaktest"
 	"github.com/aadpool/aadpool/internal/signingkey"
 )
 
 func TestMain(m *testing.M) {
 	signingkey.Reuse()
 	initdb.Reuse()
-	goleak.VerifyTestMain(checked{m})
+	leaktest.VerifyTestMain(checked{m})
 }
 
 // checked stops the PostgreSQL that the tests share, and looks for tokens in all that the proxies have logged.

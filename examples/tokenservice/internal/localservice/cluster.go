@@ -111,6 +111,11 @@ func (c *Cluster) copyDatabase(ctx context.Context, original string) error {
 		return err
 	}
 	c.database = "tokenservice_" + uuid.NewString()
+	// A pool that has been closed does not wait until its sessions have gone; this does.
+	_, err = conn.Exec(ctx, "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = $1", original)
+	if err != nil {
+		return errors.Join(err, conn.Close(ctx))
+	}
 	_, err = conn.Exec(ctx, fmt.Sprintf("create database %s owner %s template %s", pgx.Identifier{c.database}.Sanitize(),
 		pgx.Identifier{c.azure.App.Name}.Sanitize(), pgx.Identifier{original}.Sanitize()))
 	return errors.Join(err, conn.Close(ctx))
