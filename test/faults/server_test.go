@@ -96,8 +96,8 @@ func TestServerCutsEveryConnection(t *testing.T) {
 		}},
 		{"an administrator ends the sessions", func(t *testing.T, a azuretest.Azure) {
 			a.NeedsOwnPostgres(t)
-			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1",
-				a.App.Name))
+			require.NoError(t, a.AsSuperuser("select pg_terminate_backend(pid, 60000) from pg_stat_activity "+
+				"where usename = $1", a.App.Name))
 		}},
 		{"PostgreSQL crashes and recovers", func(t *testing.T, a azuretest.Azure) {
 			a.NeedsOwnPostgres(t)
