@@ -44,10 +44,10 @@ PUBLIC = $(LIBRARY) aadpooltest
 in = for module in $(1); do (set -x; cd $$module && $(2)) || exit 1; done
 
 # $(call each,command) runs a command in each of the modules, two at a time, those that take longest first. What the
-# examples of testcontainers and the tests of Helm's chart are made of takes longer to compile than all else: test-long
-# has them.
+# examples of testcontainers, the tests of Helm's chart and the comparison with peers are made of takes longer to compile
+# than all else: test-long has them.
 LONGEST = . cmd/aadpool examples/tokenservice
-LARGEST = deploy examples/standins
+LARGEST = deploy examples/standins bench
 each = printf '%s\n' $(LONGEST) $(filter-out $(LONGEST) $(LARGEST),$(MODULES)) | xargs -P 2 -I '{}' sh -c 'cd {} && $(1)'
 
 .PHONY: demo try test test-all test-long test-times soak fuzz clients recipes bench matrix mutants lint api cover build vuln azure azure-standins release release-dry-run postgresql
@@ -79,6 +79,7 @@ test-long: postgresql
 	@$(call in,$(LARGEST),$(LINT))
 	cd examples/standins && go test -race -timeout 15m ./...
 	cd deploy && $(PGBOUNCER) go test -race -timeout 15m ./...
+	cd bench && go test -race -timeout 15m ./...
 	go test -race -timeout 15m ./examples/demo ./test/soak ./test/docs ./test/pgxpool
 	go test -race -timeout 15m -run '^TestSuiteRunsWholeOnTheStandIns$$' ./test/azure
 	cd examples/tokenservice && go test -race -timeout 15m ./demo
@@ -149,7 +150,7 @@ lint:
 		$(wildcard cmd/aadpool/internal/*) $(patsubst %/,%,$(sort $(dir $(wildcard scripts/*/*.go))))
 	go run ./scripts/length -columns 120 $(sort $(dir $(shell git ls-files '*.go')))
 	go run ./scripts/apilist $(PUBLIC)
-	cd bench && go run . -stale
+	cd bench && go run ./pages -stale
 	GOFLAGS= $(TOOL) actionlint $(wildcard .github/workflows/*.yml)
 	sed -n '/^on: workflow_dispatch/,/^```/{/^```/!p}' docs/recipes/pipelines.md | \
 		GOFLAGS= $(TOOL) actionlint -stdin-filename docs/recipes/pipelines.md -

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"github.com/aadpool/aadpool/bench/results"
 )
 
 // measured are the modules whose versions matter for the results.
@@ -17,15 +19,8 @@ var measured = []string{
 	"github.com/AzureAD/microsoft-authentication-library-for-go",
 }
 
-// An environment is where a result was measured, and with what.
-type environment struct {
-	Machine  string `json:"machine"`
-	Programs string `json:"programs"`
-	Modules  string `json:"modules"`
-}
-
-func environmentOf(db *database) environment {
-	e := environment{
+func environmentOf(db *database) results.Environment {
+	e := results.Environment{
 		Machine: fmt.Sprintf("%s, %d processors, %s; %s/%s", processor(), runtime.NumCPU(), memory(), runtime.GOOS,
 			runtime.GOARCH),
 		Programs: fmt.Sprintf("%s, PostgreSQL %s", runtime.Version(), db.version),

@@ -7,8 +7,7 @@
 //	go run . -quick           everything in about a minute, into out/
 //	go run . -only proxy -control PATH
 //	                          two versions of aadpool proxy in one run, into out/: the control is that of PATH
-//	go run . -page            no measurement: the pages anew, with which results are stale
-//	go run . -stale           fails if -page would change something
+//	go run ./pages            no measurement: the pages anew, with which results are stale
 package main
 
 import (
@@ -19,11 +18,12 @@ import (
 	"math"
 	"os"
 	"os/signal"
-	"path"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aadpool/aadpool/bench/results"
 )
 
 // bench is one run.
@@ -39,61 +39,43 @@ func (b *bench) add(s section) { b.report.sections = append(b.report.sections, s
 
 // A measurement makes a report.
 type measurement struct {
-	name  string
-	run   func(*bench, context.Context) error
-	paths []string // Git's pathspecs: what it measures
-	files []string // from the repository's top: how
+	results.Measurement
+	run func(*bench, context.Context) error
 	// idle says that it mostly waits. Those that do and follow each other run side by side.
 	idle bool
 }
 
-// measurements are all that there are, in the order of the page.
-func measurements() []measurement {
-	return []measurement{
-		measurementFrom("steady", (*bench).measureSteadyState, packagePaths, "steady.go", "rounds.go"),
-		measurementFrom("acquire", (*bench).measureAcquire, packagePaths, "steady.go", "rounds.go"),
-		measurementFrom("hook", (*bench).measureHook, packagePaths, "connect.go", "rounds.go"),
-		measurementFrom("connect", (*bench).measureConnect, packagePaths, "connect.go", "rounds.go"),
-		measurementFrom("cold", (*bench).measureCold, packagePaths, "connect.go"),
-		measurementFrom("rotation", (*bench).measureRotation, packagePaths, "rotation.go").mostlyIdle(),
-		measurementFrom("outage", (*bench).measureOutages, packagePaths, "outage.go").mostlyIdle(),
-		measurementFrom("oldest", (*bench).measureOldest, packagePaths, "lifetime.go").mostlyIdle(),
-		measurementFrom("expiry", (*bench).measureExpiry, packagePaths, "lifetime.go").mostlyIdle(),
-		measurementFrom("replacement", (*bench).measureReplacement, packagePaths, "replacement.go"),
-		measurementFrom("memory", (*bench).measureMemory, packagePaths, "memory.go"),
-		measurementFrom("pools", (*bench).measureManyPools, packagePaths, "memory.go"),
-		measurementFrom("proxy", (*bench).measureProxyRates, proxyPaths, "proxy.go", "proxy_ways.go"),
-		measurementFrom("proxyconnects", (*bench).measureProxyConnects, proxyPaths, "proxy.go", "proxy_ways.go"),
-		measurementFrom("proxyresult", (*bench).measureProxyResult, proxyPaths, "proxy_result.go", "proxy_ways.go"),
-		measurementFrom("proxyidle", (*bench).measureIdleSessions, proxyPaths, "proxy_idle.go"),
-		measurementFrom("pooling", (*bench).measurePooling, proxyPaths, "pooling.go", "proxy.go", "proxy_ways.go",
-			"../deploy/helm/aadpool/files/pgbouncer.ini"),
-		measurementFrom("passwordcommand", (*bench).measurePasswordCommand, commandPaths, "passwordcommand.go",
-			"proxy_ways.go"),
-		measurementFrom("fleet", (*bench).measureFleet, packagePaths, "fleet.go", "../fleet_test.go"),
+// measurements are all that there are, in the order of the pages.
+func measurements() (all []measurement) {
+	for _, m := range results.Measurements {
+		all = append(all, measurement{Measurement: m, run: runs[m.Name], idle: slices.Contains(mostlyIdle, m.Name)})
 	}
+	return all
 }
 
-// measurementFrom is one that is made by files of this directory, beside those that all share.
-func measurementFrom(
-	name string, run func(*bench, context.Context) error, paths []string, files ...string,
-) measurement {
-	m := measurement{name: name, run: run, paths: paths}
-	for _, file := range append(files, "go.mod", "contestant.go", "database.go") {
-		m.files = append(m.files, ":(top)"+path.Join("bench", file))
-	}
-	return m
+var runs = map[string]func(*bench, context.Context) error{
+	"steady":          (*bench).measureSteadyState,
+	"acquire":         (*bench).measureAcquire,
+	"hook":            (*bench).measureHook,
+	"connect":         (*bench).measureConnect,
+	"cold":            (*bench).measureCold,
+	"rotation":        (*bench).measureRotation,
+	"outage":          (*bench).measureOutages,
+	"oldest":          (*bench).measureOldest,
+	"expiry":          (*bench).measureExpiry,
+	"replacement":     (*bench).measureReplacement,
+	"memory":          (*bench).measureMemory,
+	"pools":           (*bench).measureManyPools,
+	"proxy":           (*bench).measureProxyRates,
+	"proxyconnects":   (*bench).measureProxyConnects,
+	"proxyresult":     (*bench).measureProxyResult,
+	"proxyidle":       (*bench).measureIdleSessions,
+	"pooling":         (*bench).measurePooling,
+	"passwordcommand": (*bench).measurePasswordCommand,
+	"fleet":           (*bench).measureFleet,
 }
 
-func (m measurement) mostlyIdle() measurement {
-	m.idle = true
-	return m
-}
-
-func measurementOf(name string) measurement {
-	all := measurements()
-	return all[slices.IndexFunc(all, func(m measurement) bool { return m.name == name })]
-}
+var mostlyIdle = []string{"rotation", "outage", "oldest", "expiry"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -111,39 +93,35 @@ func main() {
 func runFlags(ctx context.Context) error {
 	var names []string
 	for _, m := range measurements() {
-		names = append(names, m.name)
+		names = append(names, m.Name)
 	}
 	control := flag.String("control", "", "have this aadpool in the place of the proxy's control, to compare two "+
 		"versions in one run, and write into out")
 	quick := flag.Bool("quick", false, "take about a minute and write into out: to see that it works, not for the figures")
 	only := flag.String("only", "", "make some measurements, separated by commas: "+strings.Join(names, ", "))
-	rewrite := flag.Bool("page", false, "measure nothing: write RESULTS.md and MEASUREMENTS.md from the results")
-	stale := flag.Bool("stale", false, "measure nothing: fail if -page would change something")
 	redraw := flag.Bool("draw", false, "measure nothing: draw the pictures from the data beside them")
 	flag.Parse()
 	if _, err := os.Stat("../fleet_test.go"); err != nil {
 		return errors.New("run it in the directory bench of the repository")
 	}
-	switch {
-	case *stale:
-		return checkPages(ctx, ".")
-	case *rewrite:
-		return writePages(ctx, ".", false)
-	case *redraw:
+	if *redraw {
 		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir), drawFleets(plotDir),
 			drawDashboard(dashboardDir))
 	}
 	chosen := slices.DeleteFunc(measurements(), func(m measurement) bool {
-		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.name)
+		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.Name)
 	})
 	if len(chosen) == 0 || flag.NArg() > 0 {
 		return errors.New("what is to be measured? -only takes some of " + strings.Join(names, ", "))
 	}
-	b := &bench{quick: *quick, control: *control, out: "."}
-	if *quick || *control != "" {
-		b.out = "out"
-	} else if err := refuseChanges(ctx, chosen); err != nil {
-		return err
+	b := &bench{quick: *quick, control: *control, out: "out"}
+	if !*quick && *control == "" {
+		b.out = "."
+		for _, m := range chosen {
+			if err := m.RefuseChanges(ctx); err != nil {
+				return err
+			}
+		}
 	}
 	return b.run(ctx, chosen)
 }
@@ -163,7 +141,7 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 		}
 		chosen = chosen[together:]
 	}
-	if err := writePages(ctx, b.out, b.out != "."); err != nil {
+	if err := results.WritePages(ctx, b.out, b.out != "."); err != nil {
 		return err
 	}
 	fmt.Printf("RESULTS.md and MEASUREMENTS.md in %s are written\n", b.out)
@@ -172,7 +150,7 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 
 // measure makes measurements side by side, and saves their results.
 func (b *bench) measure(ctx context.Context, side []measurement) error {
-	commit, err := measuredCommit(ctx)
+	commit, err := results.MeasuredCommit(ctx)
 	if err != nil {
 		return err
 	}
@@ -184,7 +162,7 @@ func (b *bench) measure(ctx context.Context, side []measurement) error {
 		parts[i] = bench{quick: b.quick, control: b.control, out: b.out, db: b.db}
 		wg.Go(func() {
 			if err := m.run(&parts[i], ctx); err != nil {
-				errs[i] = fmt.Errorf("measuring %s: %w", m.name, err)
+				errs[i] = fmt.Errorf("measuring %s: %w", m.Name, err)
 			}
 		})
 	}
@@ -192,18 +170,18 @@ func (b *bench) measure(ctx context.Context, side []measurement) error {
 	took := time.Since(start)
 	for i, m := range side {
 		if errs[i] == nil && len(parts[i].report.sections) > 0 {
-			errs[i] = b.resultOf(m, parts[i].report, commit, took).save(b.out)
+			errs[i] = b.resultOf(m, parts[i].report, commit, took).Save(b.out)
 		}
-		fmt.Printf("%s\n%s%s", m.name, markdownTable(headlineRows(parts[i].report.headline)),
-			markdownTable(verdictRows(parts[i].report.verdicts)))
+		fmt.Printf("%s\n%s%s", m.Name, results.Table(headlineRows(parts[i].report.headline)),
+			results.Table(verdictRows(parts[i].report.verdicts)))
 	}
 	fmt.Printf("  %.0f s\n", took.Seconds())
 	return errors.Join(errs...)
 }
 
-func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) result {
-	return result{
-		Name: m.name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"),
+func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) results.Result {
+	return results.Result{
+		Name: m.Name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"),
 		Minutes:     math.Round(took.Minutes()*10) / 10,
 		Environment: environmentOf(b.db), Headline: headlineRows(found.headline), Promises: verdictRows(found.verdicts),
 		Sections: found.sections,

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"github.com/aadpool/aadpool/bench/results"
 )
 
 // A report is what one measurement has found.
@@ -13,14 +15,7 @@ type report struct {
 }
 
 // A section is a measurement at length.
-type section struct {
-	Title string     `json:"title"`
-	Text  string     `json:"text,omitempty"` // Markdown
-	Table [][]string `json:"table,omitempty"`
-	After string     `json:"after,omitempty"` // Markdown
-	// Picture is Markdown, for the page of results.
-	Picture string `json:"picture,omitempty"`
-}
+type section = results.Section
 
 // A row is one figure for each contestant.
 type row struct {
@@ -67,15 +62,12 @@ type verdict struct {
 	met      bool
 }
 
-// headlineColumns are those of the table in which each measurement has its rows.
-var headlineColumns = []contestant{floor, azidentity, pgMultiAuth, ours}
-
 func headlineRows(rows []row) (lines [][]string) {
 	for _, r := range rows {
 		line := []string{r.name}
-		for _, c := range headlineColumns {
+		for _, name := range results.Columns {
 			text := "–"
-			if cell, ok := r.cells[c]; ok {
+			if cell, ok := r.cells[contestant(name)]; ok {
 				text = cell.text
 			}
 			line = append(line, text)
@@ -94,22 +86,6 @@ func verdictRows(verdicts []verdict) (lines [][]string) {
 		lines = append(lines, []string{v.promise, v.measured, met})
 	}
 	return lines
-}
-
-// markdownTable renders lines of cells, the first of which are the columns' names.
-func markdownTable(lines [][]string) string {
-	var b strings.Builder
-	for i, line := range lines {
-		escaped := make([]string, len(line))
-		for j, cell := range line {
-			escaped[j] = strings.ReplaceAll(cell, "|", `\|`)
-		}
-		b.WriteString("| " + strings.Join(escaped, " | ") + " |\n")
-		if i == 0 {
-			b.WriteString(strings.Repeat("|---", len(line)) + "|\n")
-		}
-	}
-	return b.String()
 }
 
 // ratioText is a ratio with its middle half.

@@ -2,12 +2,16 @@ package main
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/aadpool/aadpool/bench/results"
 )
 
 func TestTableSaysWhichPeerIsBetter(t *testing.T) {
@@ -34,6 +38,25 @@ func TestTableSaysWhichPeerIsBetter(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			assert.Equal(t, row.want, headlineRow(row.sign, row.noise, row.cells).better())
 		})
+	}
+}
+
+func TestHeadlineAndPromisesAreTheRowsOfThePage(t *testing.T) {
+	assert.Equal(t, [][]string{{"a figure", "–", "2", "–", "3", "azidentity"}}, headlineRows([]row{headlineRow(-1, 0,
+		map[contestant]cell{azidentity: {text: "2", figure: 2}, ours: {text: "3", figure: 3}})}))
+	assert.Equal(t, [][]string{{"a promise", "0", "met"}, {"another", "1", "**missed**"}},
+		verdictRows([]verdict{{"a promise", "0", true}, {"another", "1", false}}))
+}
+
+func TestEachMeasurementOfThePageIsMade(t *testing.T) {
+	var kept []string
+	for _, m := range results.Measurements {
+		kept = append(kept, m.Name)
+	}
+	assert.ElementsMatch(t, kept, slices.Collect(maps.Keys(runs)))
+	assert.Subset(t, kept, mostlyIdle)
+	for _, name := range results.Columns {
+		assert.Contains(t, all, contestant(name))
 	}
 }
 

@@ -1,4 +1,4 @@
-package main
+package results
 
 import (
 	"fmt"
@@ -24,7 +24,7 @@ const aboutMeasurements = "How each was made, and all its figures, as `make benc
 
 // pages are RESULTS.md and MEASUREMENTS.md.
 type pages struct {
-	results []result
+	results []Result
 	stale   map[string]bool // by name
 	quick   bool
 }
@@ -42,7 +42,7 @@ func (p pages) overview() string {
 	}
 	b.WriteString(p.environments())
 	if table := p.headline(); len(table) > 1 {
-		b.WriteString("\n## At a glance\n\n" + markdownTable(table))
+		b.WriteString("\n## At a glance\n\n" + Table(table))
 	}
 	for _, r := range p.results {
 		for _, s := range r.Sections {
@@ -52,9 +52,9 @@ func (p pages) overview() string {
 		}
 	}
 	if table := p.promises(); len(table) > 1 {
-		b.WriteString("\n## What is promised\n\n" + markdownTable(table))
+		b.WriteString("\n## What is promised\n\n" + Table(table))
 	}
-	b.WriteString("\n## What was measured when\n\n" + aboutStale + "\n" + markdownTable(p.dates()))
+	b.WriteString("\n## What was measured when\n\n" + aboutStale + "\n" + Table(p.dates()))
 	return b.String()
 }
 
@@ -72,11 +72,7 @@ func (p pages) measurements() string {
 
 // headline and promises name the measurement last: the README shows the columns before it.
 func (p pages) headline() [][]string {
-	head := []string{""}
-	for _, c := range headlineColumns {
-		head = append(head, string(c))
-	}
-	table := [][]string{append(head, "better than aadpool", "measurement")}
+	table := [][]string{slices.Concat([]string{""}, Columns, []string{"better than aadpool", "measurement"})}
 	for _, r := range p.results {
 		for _, line := range r.Headline {
 			table = append(table, append(slices.Clone(line), p.nameOf(r)))
@@ -95,7 +91,7 @@ func (p pages) promises() [][]string {
 	return table
 }
 
-func (p pages) nameOf(r result) string {
+func (p pages) nameOf(r Result) string {
 	if p.stale[r.Name] {
 		return r.Name + ", **stale**"
 	}
@@ -116,8 +112,8 @@ func (p pages) dates() [][]string {
 
 // environments says where it was measured: once, unless it was not everywhere the same.
 func (p pages) environments() string {
-	names := map[environment][]string{}
-	var order []environment
+	names := map[Environment][]string{}
+	var order []Environment
 	for _, r := range p.results {
 		if names[r.Environment] == nil {
 			order = append(order, r.Environment)
@@ -135,14 +131,30 @@ func (p pages) environments() string {
 	return b.String()
 }
 
-func (p pages) section(r result, s section) string {
+func (p pages) section(r Result, s Section) string {
 	var b strings.Builder
 	b.WriteString("## " + s.Title + "\n")
-	for _, part := range []string{s.Text, strings.TrimSuffix(markdownTable(s.Table), "\n"), s.After} {
+	for _, part := range []string{s.Text, strings.TrimSuffix(Table(s.Table), "\n"), s.After} {
 		if part != "" {
 			b.WriteString("\n" + part + "\n")
 		}
 	}
 	fmt.Fprintf(&b, "\nMeasurement: %s, of commit %s.\n", p.nameOf(r), r.Commit)
+	return b.String()
+}
+
+// Table renders lines of cells as Markdown, the first of which are the columns' names.
+func Table(lines [][]string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		escaped := make([]string, len(line))
+		for j, cell := range line {
+			escaped[j] = strings.ReplaceAll(cell, "|", `\|`)
+		}
+		b.WriteString("| " + strings.Join(escaped, " | ") + " |\n")
+		if i == 0 {
+			b.WriteString(strings.Repeat("|---", len(line)) + "|\n")
+		}
+	}
 	return b.String()
 }

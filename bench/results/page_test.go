@@ -1,4 +1,4 @@
-package main
+package results
 
 import (
 	"context"
@@ -11,20 +11,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func resultOf(name, commit string) result {
-	return result{
+func resultOf(name, commit string) Result {
+	return Result{
 		Name: name, Commit: commit, Date: "2026-11-27", Minutes: 1.5,
-		Environment: environment{Machine: "a machine", Programs: "go1, PostgreSQL 15", Modules: "pgx v5"},
-		Headline: headlineRows([]row{headlineRow(-1, 0, map[contestant]cell{azidentity: {text: "2", figure: 2},
-			ours: {text: "3", figure: 3}})}),
-		Promises: verdictRows([]verdict{{"a promise", "0", true}, {"another", "1", false}}),
-		Sections: []section{{Title: "A measurement", Text: "What it is.", Table: [][]string{{"a", "b"}, {"1|2", "3"}},
+		Environment: Environment{Machine: "a machine", Programs: "go1, PostgreSQL 15", Modules: "pgx v5"},
+		Headline:    [][]string{{"a figure", "–", "2", "–", "3", "azidentity"}},
+		Promises:    [][]string{{"a promise", "0", "met"}, {"another", "1", "**missed**"}},
+		Sections: []Section{{Title: "A measurement", Text: "What it is.", Table: [][]string{{"a", "b"}, {"1|2", "3"}},
 			After: "A note.", Picture: "![P](p)"}},
 	}
 }
 
 func TestPageSaysOfEachFigureWhatWasMeasuredAndWhetherItIsStale(t *testing.T) {
-	p := pages{results: []result{resultOf("steady", "c1"), resultOf("memory", "c2")},
+	p := pages{results: []Result{resultOf("steady", "c1"), resultOf("memory", "c2")},
 		stale: map[string]bool{"memory": true}}
 	p.results[1].Sections[0].Title = "Another"
 	assert.Equal(t, "# Results\n\n"+aboutResults+`
@@ -88,7 +87,7 @@ Measurement: memory, **stale**, of commit c2.
 }
 
 func TestPageNamesTheMachineOfEachMeasurementIfThereWereSeveral(t *testing.T) {
-	p := pages{results: []result{resultOf("steady", "c1"), resultOf("memory", "c2"), resultOf("fleet", "c2")}}
+	p := pages{results: []Result{resultOf("steady", "c1"), resultOf("memory", "c2"), resultOf("fleet", "c2")}}
 	p.results[1].Environment.Machine = "another"
 	assert.Contains(t, p.overview(), "\nOf steady, fleet:\n\n- machine: a machine\n")
 	assert.Contains(t, p.overview(), "\nOf memory:\n\n- machine: another\n")
@@ -97,11 +96,11 @@ func TestPageNamesTheMachineOfEachMeasurementIfThereWereSeveral(t *testing.T) {
 func TestResultsComeBackInTheOrderOfTheMeasurements(t *testing.T) {
 	dir := t.TempDir()
 	steady, fleet := resultOf("steady", "c1"), resultOf("fleet", "c2")
-	require.NoError(t, fleet.save(dir))
-	require.NoError(t, steady.save(dir))
+	require.NoError(t, fleet.Save(dir))
+	require.NoError(t, steady.Save(dir))
 	results, err := loadResults(dir)
 	require.NoError(t, err)
-	assert.Equal(t, []result{steady, fleet}, results)
+	assert.Equal(t, []Result{steady, fleet}, results)
 }
 
 // inRepository runs the test in a new repository whose only commit, HEAD, has these files.
@@ -147,7 +146,7 @@ func TestResultIsStaleOnceWhatItMeasuresIsAnother(t *testing.T) {
 				require.NoError(t, os.WriteFile(row.changed, []byte("as it is\n"), 0o600))
 			}
 			t.Chdir("bench")
-			stale, err := measurementOf(row.measurement).isStale(t.Context(), "HEAD")
+			stale, err := Of(row.measurement).isStale(t.Context(), "HEAD")
 			require.NoError(t, err)
 			assert.Equal(t, row.stale, stale)
 		})
@@ -157,29 +156,28 @@ func TestResultIsStaleOnceWhatItMeasuresIsAnother(t *testing.T) {
 func TestStaleMarksAreChecked(t *testing.T) {
 	inRepository(t, "pool.go", "bench/steady.go")
 	t.Chdir("bench")
-	commit, err := measuredCommit(t.Context())
+	commit, err := MeasuredCommit(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, resultOf("steady", commit).save("."))
-	require.NoError(t, writePages(t.Context(), ".", false))
-	require.NoError(t, checkPages(t.Context(), "."))
+	require.NoError(t, resultOf("steady", commit).Save("."))
+	require.NoError(t, WritePages(t.Context(), ".", false))
+	require.NoError(t, CheckPages(t.Context(), "."))
 
 	require.NoError(t, os.WriteFile("../pool.go", []byte("as it is\n"), 0o600))
-	require.ErrorContains(t, checkPages(t.Context(), "."), "go run . -page")
-	require.NoError(t, writePages(t.Context(), ".", false))
-	require.NoError(t, checkPages(t.Context(), "."))
+	require.ErrorContains(t, CheckPages(t.Context(), "."), "go run ./pages")
+	require.NoError(t, WritePages(t.Context(), ".", false))
+	require.NoError(t, CheckPages(t.Context(), "."))
 }
 
 func TestStaleMarksAreNotCheckedWithoutTheCommit(t *testing.T) {
 	inRepository(t, "pool.go")
-	require.NoError(t, resultOf("steady", "0123456789ab").save("."))
-	require.NoError(t, checkPages(context.Background(), "."), "a shallow clone")
-	require.Error(t, writePages(t.Context(), ".", false), "which would lose marks")
+	require.NoError(t, resultOf("steady", "0123456789ab").Save("."))
+	require.NoError(t, CheckPages(context.Background(), "."), "a shallow clone")
+	require.Error(t, WritePages(t.Context(), ".", false), "which would lose marks")
 }
 
 func TestWhatIsNotCommittedIsNotMeasured(t *testing.T) {
 	inRepository(t, "pool.go", "bench/steady.go")
-	chosen := []measurement{measurementOf("steady")}
-	require.NoError(t, refuseChanges(t.Context(), chosen))
+	require.NoError(t, Of("steady").RefuseChanges(t.Context()))
 	require.NoError(t, os.WriteFile("pool.go", []byte("as it is\n"), 0o600))
-	require.ErrorContains(t, refuseChanges(t.Context(), chosen), "not committed")
+	require.ErrorContains(t, Of("steady").RefuseChanges(t.Context()), "not committed")
 }
