@@ -135,8 +135,8 @@ func TestPoolClosedDuringARotation(t *testing.T) {
 	defer writes.CheckNothingIsLost(t)
 	// There is a connection to retire, even if the machine stops until the token has ended.
 	require.Eventually(t, func() bool { return writes.Write(t.Context(), pool) == nil }, time.Minute, 20*time.Millisecond)
+	requests := a.Requests() // taken first: one that begins meanwhile may hang already
 	a.SetFailure(aadpooltest.Hanging())
-	requests := a.Requests()
 
 	loading, endLoad := context.WithCancel(t.Context())
 	defer endLoad()
