@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/assert"
@@ -32,16 +33,17 @@ const (
 	writeDeadline = 2 * time.Second        // of one write, the acquire included
 	failurePause  = 5 * time.Millisecond   // after a failed write
 	probeDeadline = 500 * time.Millisecond // of the acquires that are timed
-	probeSlack    = 2 * time.Second        // a machine that runs two servers and 34 clients may be late
+	probeSlack    = 2 * time.Second        // of an acquire that ends at its deadline
 	probePause    = 50 * time.Millisecond
 )
 
 // A load writes through one pool, as a service does, until it is stopped, and notes what becomes of each write.
 type load struct {
-	name string
-	pool *pgxpool.Pool
-	stop context.CancelFunc
-	done sync.WaitGroup
+	name    string
+	pool    *pgxpool.Pool
+	control *load
+	stop    context.CancelFunc
+	done    sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
 	next    int64
@@ -57,23 +59,83 @@ type attempt struct {
 }
 
 // startLoads begins to write through each pool, and returns when each writer has written.
-func startLoads(t testing.TB, pools map[string]*pgxpool.Pool) []*load {
+func (c *cluster) startLoads(t testing.TB, parameters string) []*load {
 	t.Helper()
+	control := c.startControl(t, parameters)
 	var loads []*load
-	for _, name := range slices.Sorted(maps.Keys(pools)) {
-		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-		l := &load{name: name, pool: pools[name], stop: cancel}
-		for range writers {
-			l.done.Go(func() { l.write(ctx) })
-		}
-		l.done.Go(func() { l.probe(ctx) })
-		t.Cleanup(l.end)
+	for name, pool := range c.pools(t, parameters) {
+		l := &load{name: name, pool: pool, control: control}
+		l.start(t, writers, pooled{pool})
 		loads = append(loads, l)
 	}
+	slices.SortFunc(loads, func(a, b *load) int { return strings.Compare(a.name, b.name) })
 	for _, l := range loads {
 		require.Eventually(t, func() bool { return l.count() > 10*writers }, time.Minute, 10*time.Millisecond)
 	}
 	return loads
+}
+
+// startControl begins to write without a pool: what these do as soon as the servers and the machine let anybody is soon
+// enough.
+func (c *cluster) startControl(t testing.TB, parameters string) *load {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(c.dsn("control", parameters))
+	require.NoError(t, err)
+	config.ConnConfig.Password = c.token
+	l := &load{name: "control"}
+	l.start(t, 1, alone{config.ConnConfig})
+	require.Eventually(t, func() bool { return l.count() > 0 }, time.Minute, 10*time.Millisecond)
+	return l
+}
+
+// A client is what a load writes through.
+type client interface {
+	exec(ctx context.Context, sql string, args ...any) error
+	acquire(ctx context.Context) error
+}
+
+type pooled struct{ pool *pgxpool.Pool }
+
+func (p pooled) exec(ctx context.Context, sql string, args ...any) error {
+	_, err := p.pool.Exec(ctx, sql, args...)
+	return err
+}
+
+func (p pooled) acquire(ctx context.Context) error {
+	conn, err := p.pool.Acquire(ctx)
+	if err == nil {
+		conn.Release()
+	}
+	return err
+}
+
+// alone opens a connection for each write, and acquires nothing until the deadline.
+type alone struct{ config *pgx.ConnConfig }
+
+func (a alone) exec(ctx context.Context, sql string, args ...any) error {
+	conn, err := pgx.ConnectConfig(ctx, a.config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	_, err = conn.Exec(ctx, sql, args...)
+	return err
+}
+
+func (alone) acquire(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (l *load) start(t testing.TB, writers int, through client) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	l.stop = cancel
+	for range writers {
+		l.done.Go(func() { l.write(ctx, through) })
+	}
+	l.done.Go(func() { l.probe(ctx, through) })
+	t.Cleanup(l.end)
 }
 
 // end stops the load and returns when its goroutines have ended.
@@ -82,11 +144,11 @@ func (l *load) end() {
 	l.done.Wait()
 }
 
-func (l *load) write(ctx context.Context) {
+func (l *load) write(ctx context.Context, through client) {
 	for ctx.Err() == nil {
 		n, start := l.number(), time.Now()
 		deadline, cancel := context.WithTimeout(ctx, writeDeadline)
-		_, err := l.pool.Exec(deadline, "insert into writes (client, n) values ($1, $2)", l.name, n)
+		err := through.exec(deadline, "insert into writes (client, n) values ($1, $2)", l.name, n)
 		cancel()
 		if ctx.Err() != nil && err != nil {
 			return // the test is over
@@ -99,17 +161,14 @@ func (l *load) write(ctx context.Context) {
 }
 
 // probe acquires connections with a deadline, one after the other.
-func (l *load) probe(ctx context.Context) {
+func (l *load) probe(ctx context.Context, through client) {
 	for ctx.Err() == nil {
 		start := time.Now()
 		deadline, cancel := context.WithTimeout(ctx, probeDeadline)
-		conn, err := l.pool.Acquire(deadline)
+		err := through.acquire(deadline)
 		cancel()
 		if ctx.Err() != nil && err != nil {
 			return // the test is over
-		}
-		if err == nil {
-			conn.Release()
 		}
 		l.mu.Lock()
 		l.acquire = append(l.acquire, attempt{start, time.Now(), err})
@@ -186,6 +245,14 @@ func (l *load) awaitWrites(since time.Time, d time.Duration) bool {
 		}
 	}
 	return false
+}
+
+// awaitFirst waits for the first write after ready, for at most d, and returns how long after ready it came.
+func (l *load) awaitFirst(ready time.Time, d time.Duration) (took time.Duration, ok bool) {
+	for end := time.Now().Add(d); !ok && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		took, ok = l.firstSince(ready)
+	}
+	return took, ok
 }
 
 func (l *load) acknowledged(since time.Time) (n int) {
@@ -281,6 +348,12 @@ func (l *load) connections(t testing.TB, n *node) string {
 	return count
 }
 
+// awaitNoConnection waits for what is being closed. A connection that the pool keeps does not go away.
+func (l *load) awaitNoConnection(t testing.TB, n *node) {
+	t.Helper()
+	assert.Eventually(t, func() bool { return l.connections(t, n) == "0" }, 10*time.Second, 10*time.Millisecond, l.name)
+}
+
 // finish ends the loads, and checks what holds after every fault: nothing acknowledged is lost, and an acquire with a
 // deadline ends at it.
 func finish(t testing.TB, loads []*load, primary *node) {
@@ -289,8 +362,8 @@ func finish(t testing.TB, loads []*load, primary *node) {
 		l.end()
 		lost := l.lost(t, primary)
 		assert.Zerof(t, lost, "%s: acknowledged writes lost", l.name)
-		slowest := l.slowestAcquire()
-		assert.Less(t, slowest, probeDeadline+probeSlack, "%s: an acquire with a deadline ends at it", l.name)
+		slowest, control := l.slowestAcquire(), max(probeDeadline, l.control.slowestAcquire())
+		assert.Less(t, slowest, control+probeSlack, "%s: an acquire with a deadline ends at it", l.name)
 		measured(t, l, "acknowledged writes lost", fmt.Sprintf("%d of %d", lost, l.count()))
 		measured(t, l, "slowest acquire, deadline 500 ms", fmt.Sprint(slowest.Round(time.Millisecond)))
 		measured(t, l, "failed acquires", list(l.acquireFailures()))
