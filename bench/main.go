@@ -2,7 +2,7 @@
 // it starts itself. Each measurement writes results/NAME.json and its plots; RESULTS.md and MEASUREMENTS.md are made
 // from these.
 //
-//	go run .                  everything, in about twenty minutes
+//	go run .                  everything, in about half an hour
 //	go run . -only rotation   one measurement: the others' results stay
 //	go run . -quick           everything in about a minute, into out/
 //	go run . -only proxy -control PATH
@@ -20,7 +20,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aadpool/aadpool/bench/results"
@@ -41,14 +40,12 @@ func (b *bench) add(s section) { b.report.sections = append(b.report.sections, s
 type measurement struct {
 	results.Measurement
 	run func(*bench, context.Context) error
-	// idle says that it mostly waits. Those that do and follow each other run side by side.
-	idle bool
 }
 
 // measurements are all that there are, in the order of the pages.
 func measurements() (all []measurement) {
 	for _, m := range results.Measurements {
-		all = append(all, measurement{Measurement: m, run: runs[m.Name], idle: slices.Contains(mostlyIdle, m.Name)})
+		all = append(all, measurement{m, runs[m.Name]})
 	}
 	return all
 }
@@ -74,8 +71,6 @@ var runs = map[string]func(*bench, context.Context) error{
 	"passwordcommand": (*bench).measurePasswordCommand,
 	"fleet":           (*bench).measureFleet,
 }
-
-var mostlyIdle = []string{"rotation", "outage", "oldest", "expiry"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -131,15 +126,10 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 		return fmt.Errorf("starting PostgreSQL: %w", err)
 	}
 	defer func() { err = errors.Join(err, b.db.stop()) }()
-	for len(chosen) > 0 {
-		together := 1
-		for together < len(chosen) && chosen[0].idle && chosen[together].idle {
-			together++
-		}
-		if err := b.measure(ctx, chosen[:together]); err != nil {
+	for _, m := range chosen {
+		if err := b.measure(ctx, m); err != nil {
 			return err
 		}
-		chosen = chosen[together:]
 	}
 	if err := results.WritePages(ctx, b.out, b.out != "."); err != nil {
 		return err
@@ -148,35 +138,26 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 	return nil
 }
 
-// measure makes measurements side by side, and saves their results.
-func (b *bench) measure(ctx context.Context, side []measurement) error {
+// measure makes a measurement and saves its result.
+func (b *bench) measure(ctx context.Context, m measurement) error {
 	commit, err := results.MeasuredCommit(ctx)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
-	parts := make([]bench, len(side))
-	errs := make([]error, len(side))
-	var wg sync.WaitGroup
-	for i, m := range side {
-		parts[i] = bench{quick: b.quick, control: b.control, out: b.out, db: b.db}
-		wg.Go(func() {
-			if err := m.run(&parts[i], ctx); err != nil {
-				errs[i] = fmt.Errorf("measuring %s: %w", m.Name, err)
-			}
-		})
+	b.report = report{}
+	if err := m.run(b, ctx); err != nil {
+		return fmt.Errorf("measuring %s: %w", m.Name, err)
 	}
-	wg.Wait()
 	took := time.Since(start)
-	for i, m := range side {
-		if errs[i] == nil && len(parts[i].report.sections) > 0 {
-			errs[i] = b.resultOf(m, parts[i].report, commit, took).Save(b.out)
+	if len(b.report.sections) > 0 {
+		if err := b.resultOf(m, b.report, commit, took).Save(b.out); err != nil {
+			return err
 		}
-		fmt.Printf("%s\n%s%s", m.Name, results.Table(headlineRows(parts[i].report.headline)),
-			results.Table(verdictRows(parts[i].report.verdicts)))
 	}
-	fmt.Printf("  %.0f s\n", took.Seconds())
-	return errors.Join(errs...)
+	fmt.Printf("%s\n%s%s  %.0f s\n", m.Name, results.Table(headlineRows(b.report.headline)),
+		results.Table(verdictRows(b.report.verdicts)), took.Seconds())
+	return nil
 }
 
 func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) results.Result {

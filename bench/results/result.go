@@ -18,7 +18,7 @@ type Result struct {
 	// Commit is what was measured.
 	Commit string `json:"commit"`
 	Date   string `json:"date"`
-	// Minutes is how long it took, with those that were made beside it.
+	// Minutes is how long it took.
 	Minutes     float64     `json:"minutes,omitempty"`
 	Environment Environment `json:"environment"`
 	Headline    [][]string  `json:"headline,omitempty"` // a figure's name, one for each of Columns, which is better
