@@ -9,7 +9,7 @@
 #             listens for the token, and beside pgx; for FUZZ each (10m by default)
 # make clients  Django with its own tests, node-postgres and PostgreSQL's regression tests, through aadpool proxy; for Debian
 # make recipes  the programs of docs/recipes, each by its recipe, against the stand-ins; for Debian (a quarter of an hour at first)
-# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md and MEASUREMENTS.md (half an hour);
+# make bench  the benchmarks, and the comparison with peers, which writes bench/RESULTS.md and MEASUREMENTS.md (45 minutes);
 #             make bench-NAME for one measurement
 # make lint   gofmt, go vet (for Windows and macOS too), staticcheck, go mod tidy, actionlint, the list of exported names
 # make api    adds new exported names to api/*.txt

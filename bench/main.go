@@ -2,7 +2,7 @@
 // it starts itself. Each measurement writes results/NAME.json and its plots; RESULTS.md and MEASUREMENTS.md are made
 // from these.
 //
-//	go run .                  everything, in about half an hour
+//	go run .                  everything, in about three quarters of an hour
 //	go run . -only rotation   one measurement: the others' results stay
 //	go run . -quick           everything in about a minute, into out/
 //	go run . -only proxy -control PATH
@@ -36,20 +36,7 @@ type bench struct {
 
 func (b *bench) add(s section) { b.report.sections = append(b.report.sections, s) }
 
-// A measurement makes a report.
-type measurement struct {
-	results.Measurement
-	run func(*bench, context.Context) error
-}
-
-// measurements are all that there are, in the order of the pages.
-func measurements() (all []measurement) {
-	for _, m := range results.Measurements {
-		all = append(all, measurement{m, runs[m.Name]})
-	}
-	return all
-}
-
+// runs are how measurements are made, by name. Each makes a report.
 var runs = map[string]func(*bench, context.Context) error{
 	"steady":          (*bench).measureSteadyState,
 	"acquire":         (*bench).measureAcquire,
@@ -87,7 +74,7 @@ func main() {
 
 func runFlags(ctx context.Context) error {
 	var names []string
-	for _, m := range measurements() {
+	for _, m := range results.Measurements {
 		names = append(names, m.Name)
 	}
 	control := flag.String("control", "", "have this aadpool in the place of the proxy's control, to compare two "+
@@ -103,7 +90,7 @@ func runFlags(ctx context.Context) error {
 		return errors.Join(drawRotation(plotDir), drawExpiry(plotDir), drawFleets(plotDir),
 			drawDashboard(dashboardDir))
 	}
-	chosen := slices.DeleteFunc(measurements(), func(m measurement) bool {
+	chosen := slices.DeleteFunc(slices.Clone(results.Measurements), func(m results.Measurement) bool {
 		return *only != "" && !slices.Contains(strings.Split(*only, ","), m.Name)
 	})
 	if len(chosen) == 0 || flag.NArg() > 0 {
@@ -121,7 +108,7 @@ func runFlags(ctx context.Context) error {
 	return b.run(ctx, chosen)
 }
 
-func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
+func (b *bench) run(ctx context.Context, chosen []results.Measurement) (err error) {
 	if b.db, err = startDatabase(ctx); err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w", err)
 	}
@@ -139,19 +126,19 @@ func (b *bench) run(ctx context.Context, chosen []measurement) (err error) {
 }
 
 // measure makes a measurement and saves its result.
-func (b *bench) measure(ctx context.Context, m measurement) error {
+func (b *bench) measure(ctx context.Context, m results.Measurement) error {
 	commit, err := results.MeasuredCommit(ctx)
 	if err != nil {
 		return err
 	}
 	start := time.Now()
 	b.report = report{}
-	if err := m.run(b, ctx); err != nil {
+	if err := runs[m.Name](b, ctx); err != nil {
 		return fmt.Errorf("measuring %s: %w", m.Name, err)
 	}
 	took := time.Since(start)
 	if len(b.report.sections) > 0 {
-		if err := b.resultOf(m, b.report, commit, took).Save(b.out); err != nil {
+		if err := b.resultOf(m, commit, took).Save(b.out); err != nil {
 			return err
 		}
 	}
@@ -160,11 +147,12 @@ func (b *bench) measure(ctx context.Context, m measurement) error {
 	return nil
 }
 
-func (b *bench) resultOf(m measurement, found report, commit string, took time.Duration) results.Result {
+func (b *bench) resultOf(m results.Measurement, commit string, took time.Duration) results.Result {
 	return results.Result{
 		Name: m.Name, Commit: commit, Date: time.Now().UTC().Format("2006-01-02"),
 		Minutes:     math.Round(took.Minutes()*10) / 10,
-		Environment: environmentOf(b.db), Headline: headlineRows(found.headline), Promises: verdictRows(found.verdicts),
-		Sections: found.sections,
+		Environment: environmentOf(b.db), Headline: headlineRows(b.report.headline),
+		Promises: verdictRows(b.report.verdicts),
+		Sections: b.report.sections,
 	}
 }

@@ -127,11 +127,11 @@ func (alone) acquire(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (l *load) start(t testing.TB, writers int, through client) {
+func (l *load) start(t testing.TB, n int, through client) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	l.stop = cancel
-	for range writers {
+	for range n {
 		l.done.Go(func() { l.write(ctx, through) })
 	}
 	l.done.Go(func() { l.probe(ctx, through) })
@@ -351,7 +351,7 @@ func (l *load) connections(t testing.TB, n *node) string {
 // awaitNoConnection waits for what is being closed. A connection that the pool keeps does not go away.
 func (l *load) awaitNoConnection(t testing.TB, n *node) {
 	t.Helper()
-	assert.Eventually(t, func() bool { return l.connections(t, n) == "0" }, 10*time.Second, 10*time.Millisecond, l.name)
+	assert.Eventually(t, func() bool { return l.connections(t, n) == "0" }, time.Minute, 10*time.Millisecond, l.name)
 }
 
 // finish ends the loads, and checks what holds after every fault: nothing acknowledged is lost, and an acquire with a
